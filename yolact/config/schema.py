@@ -1,0 +1,144 @@
+"""Every knob of the project, with its unit and its reason: the manual of the configuration.
+
+A YAML file names only what differs from these defaults, which are those of the paper's YOLACT-550 with ResNet-101
+on COCO. `loading.py` turns YAML into these classes; nothing here knows of YAML, torch or files.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneConfig:
+    name: Literal["resnet18", "resnet34", "resnet50", "resnet101", "darknet53"] = "resnet101"
+    # YOLACT++ section 3.2: how many of the last blocks of each of the four stages are deformable, and every which one.
+    deformable_blocks: tuple[int, ...] = (0, 0, 0, 0)
+    deformable_interval: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorConfig:
+    # Side lengths in pixels of the network input; one list for each level, from the finest (stride 8) to the coarsest.
+    scales: tuple[tuple[float, ...], ...] = ((24.0,), (48.0,), (96.0,), (192.0,), (384.0,))
+    aspect_ratios: tuple[float, ...] = (1.0, 0.5, 2.0)  # width / height
+    # The published YOLACT (not ++) weights were trained with h = w for every ratio, a slip that they depend on.
+    square: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    num_classes: int | None = None  # C, without background; null takes the classes of the training annotations
+    image_size: int = 550  # the picture is stretched to this many pixels on both sides
+    # Per channel, RGB, on the 0..255 scale. These are ImageNet's; DarkNet wants mean 0 and std 255.
+    pixel_mean: tuple[float, float, float] = (123.68, 116.78, 103.94)
+    pixel_std: tuple[float, float, float] = (58.40, 57.12, 57.38)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    anchors: AnchorConfig = field(default_factory=AnchorConfig)
+    fpn_channels: int = 256  # also the width of the prediction head
+    protonet_channels: int = 256
+    num_prototypes: int = 32  # k; the paper found 8 to 256 much alike (table 2c)
+    mask_iou: bool = False  # YOLACT++ section 3.3: a small network that rescores masks
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """The authors' SSD-style augmentation; every probability is a picture's."""
+
+    photometric: bool = True  # brightness, contrast, saturation and hue
+    expand_probability: float = 0.5  # zoom out onto a mean-coloured canvas
+    expand_max_ratio: float = 4.0  # side of the largest canvas over side of the picture
+    crop: bool = True  # SSD's random crop, sides 0.3 to 1 of the picture's
+    mirror_probability: float = 0.5
+    flip_probability: float = 0.0  # upside down; for pictures without an up, such as microscopy
+    rotate90_probability: float = 0.0  # by 90 degrees; likewise
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    train_images: str = "data/coco/train2017"
+    train_annotations: str = "data/coco/annotations/instances_train2017.json"
+    val_images: str = "data/coco/val2017"
+    val_annotations: str = "data/coco/annotations/instances_val2017.json"
+    max_train_images: int | None = None  # only the first so many, for overfitting on purpose
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    num_workers: int = 4  # loader processes; 0 loads in the main process
+    # An unreadable picture met while training: stop with its name, or take the next one and count it.
+    unreadable: Literal["raise", "skip"] = "raise"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weights of the terms and the rules of matching (paper sections 3.1, 4 and 5; REFERENCE values)."""
+
+    box_weight: float = 1.5
+    class_weight: float = 1.0
+    mask_weight: float = 6.125
+    semantic_weight: float = 1.0  # 0 leaves the semantic term out, as in the paper's ablation
+    mask_iou_weight: float = 25.0  # YOLACT++ only
+    positive_iou: float = 0.5  # an anchor is positive from this IoU with a ground-truth box on ...
+    negative_iou: float = 0.4  # ... negative below this one, and neutral between
+    crowd_overlap: float = 0.7  # a non-positive anchor is neutral with more than this share of it in a crowd region
+    negatives_per_positive: int = 3  # online hard example mining, per picture
+    masks_to_train: int = 100  # at most so many positive anchors of a picture get a mask loss
+    mask_iou_min_area: float = 25.0  # in prototype pixels; smaller masks do not train the rescoring network
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    max_steps: int = 800_000  # optimizer steps
+    epochs: float | None = None  # a convenience: replaces max_steps by this many passes over the pictures
+    batch_size: int = 8  # pictures an optimizer step sees at once, before accumulation
+    accumulate: int = 1  # batches whose gradients are summed into one optimizer step
+    # The paper's batch. With another total batch the learning rate is scaled by batch / reference, and max_steps and
+    # lr_steps by its inverse, as the authors do; null scales nothing.
+    reference_batch_size: int | None = 8
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 1e-3
+    momentum: float = 0.9  # of SGD
+    weight_decay: float = 5e-4  # on every parameter, as the authors have it
+    schedule: Literal["steps", "cosine"] = "steps"
+    lr_steps: tuple[int, ...] = (280_000, 600_000, 700_000, 750_000)  # for "steps": multiply by lr_gamma here
+    lr_gamma: float = 0.1
+    warmup_steps: int = 500  # linear, from warmup_lr
+    warmup_lr: float = 1e-4
+    clip_norm: float | None = None  # largest L2 norm of the whole gradient
+    ema_decay: float | None = None  # exponential moving average of the weights, used to evaluate and saved beside them
+    # Batch norm is frozen when fewer than 6 pictures are normalised together ("auto", the authors' rule).
+    freeze_batch_norm: Literal["auto", "always", "never"] = "auto"
+    # "auto" is bf16 where the device computes it natively, else fp32. Losses are always fp32.
+    precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
+    channels_last: bool = True  # memory format of the convolutions; the results are the same
+    # Where the backbone starts: "imagenet" (a file under weights/, else torchvision's download), "none", or a file.
+    backbone_weights: str = "imagenet"
+    seed: int = 0
+    max_nonfinite: int = 10  # so many non-finite losses in a row stop the run
+    log_every: int = 10  # steps between two lines of metrics.jsonl
+    save_every: int = 5_000  # steps between two checkpoints
+    eval_every: int | None = 10_000  # steps between two evaluations; null evaluates at the end only
+    tensorboard: bool = False  # also write TensorBoard events (pip install tensorboard)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """From raw predictions to detections and masks; also what `Predictor` starts from."""
+
+    batch_size: int = 1
+    score_threshold: float = 0.05  # an anchor is a candidate when its best class probability exceeds this
+    nms: Literal["fast", "cross_class", "exact"] = "fast"  # Fast NMS per class, over all classes, or sequential NMS
+    nms_threshold: float = 0.5
+    nms_top_k: int = 200  # candidates of a class that enter NMS
+    max_detections: int = 100  # of a picture; more than 100 for crowded pictures
+    # Crop masks to their boxes at prototype resolution, as the published weights expect, or after resizing: sharper.
+    crop: Literal["before_resize", "after_resize", "none"] = "before_resize"
+    max_images: int | None = None  # evaluate only the first so many pictures
+    num_workers: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    name: str = "yolact"  # of the run folder
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)

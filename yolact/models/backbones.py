@@ -1,0 +1,76 @@
+"""ResNets as feature extractors, torchvision's modules and parameter names, with deformable blocks for YOLACT++."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet
+from torchvision.ops import deform_conv2d
+
+RESNETS = {
+    "resnet18": resnet.resnet18,
+    "resnet34": resnet.resnet34,
+    "resnet50": resnet.resnet50,
+    "resnet101": resnet.resnet101,
+}
+
+
+class ResNetFeatures(nn.Module):
+    """A ResNet without its classifier: images [B, 3, S, S] to C3, C4, C5 at strides 8, 16 and 32."""
+
+    def __init__(self, name: str, deformable_blocks: Sequence[int] = (0, 0, 0, 0), deformable_interval: int = 1):
+        super().__init__()
+        network = RESNETS[name](weights=None)
+        self.conv1, self.bn1 = network.conv1, network.bn1
+        self.relu, self.maxpool = network.relu, network.maxpool
+        self.layer1, self.layer2 = network.layer1, network.layer2
+        self.layer3, self.layer4 = network.layer3, network.layer4
+        stages = [self.layer1, self.layer2, self.layer3, self.layer4]
+        for stage, count in zip(stages, deformable_blocks, strict=True):
+            _make_deformable(stage, count, deformable_interval)
+        self.channels = tuple(_out_channels(stage[-1]) for stage in stages[1:])
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
+        c3 = self.layer2(x)
+        c4 = self.layer3(c3)
+        return c3, c4, self.layer4(c4)
+
+
+class DeformableConv2d(nn.Module):
+    """Modulated deformable convolution (DCNv2): a plain convolution predicts 18 offsets and 9 weights a position.
+
+    Offsets and modulation start at zero, so that training starts from half of the plain convolution's response.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int):
+        super().__init__()
+        self.stride = stride
+        plain = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1)
+        nn.init.zeros_(plain.bias)
+        self.weight, self.bias = plain.weight, plain.bias
+        self.conv_offset_mask = nn.Conv2d(in_channels, 27, 3, stride, padding=1)
+        nn.init.zeros_(self.conv_offset_mask.weight)
+        nn.init.zeros_(self.conv_offset_mask.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # torchvision's CPU kernel has no half precision, so this one layer leaves autocast.
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.float()
+            offset_mask = self.conv_offset_mask(x)
+            offset, mask = offset_mask[:, :18], offset_mask[:, 18:].sigmoid()
+            return deform_conv2d(x, offset, self.weight, self.bias, self.stride, padding=1, mask=mask)
+
+
+def _make_deformable(stage: nn.Sequential, count: int, interval: int) -> None:
+    """Replace the 3x3 convolution of the last `count` blocks of `stage`, every `interval`-th one, as the authors do."""
+    for i, block in enumerate(stage):
+        chosen = count >= len(stage) if i == 0 else i + count >= len(stage) and i % interval == 0
+        if count and chosen:
+            conv = block.conv2
+            block.conv2 = DeformableConv2d(conv.in_channels, conv.out_channels, conv.stride[0])
+
+
+def _out_channels(block: nn.Module) -> int:
+    last = block.conv3 if isinstance(block, resnet.Bottleneck) else block.conv2
+    return last.out_channels

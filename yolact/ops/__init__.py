@@ -1,0 +1,1 @@
+"""Pure functions of tensors: boxes, masks and non-maximum suppression."""

@@ -1,0 +1,58 @@
+"""Box formats, overlaps and the SSD box code. Boxes are float [..., 4], in any unit that both arguments share."""
+
+import torch
+from torch import Tensor
+
+CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2  # SSD's scaling of regression targets, which the published weights assume
+
+
+def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """Convert [..., 4] centre and size to corners."""
+    centre, size = boxes[..., :2], boxes[..., 2:]
+    return torch.cat([centre - size / 2, centre + size / 2], -1)
+
+
+def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
+    """Convert [..., 4] corners to centre and size."""
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return torch.cat([(low + high) / 2, high - low], -1)
+
+
+def box_area(boxes: Tensor) -> Tensor:
+    """Return the area [...] of xyxy boxes [..., 4]."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def intersection(a: Tensor, b: Tensor) -> Tensor:
+    """Return the pairwise intersection areas [..., N, M] of xyxy boxes [..., N, 4] and [..., M, 4]."""
+    low = torch.maximum(a[..., :, None, :2], b[..., None, :, :2])
+    high = torch.minimum(a[..., :, None, 2:], b[..., None, :, 2:])
+    extent = (high - low).clamp(min=0)
+    return extent[..., 0] * extent[..., 1]
+
+
+def box_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Return the pairwise intersection over union [..., N, M] of xyxy boxes [..., N, 4] and [..., M, 4]."""
+    shared = intersection(a, b)
+    return shared / (box_area(a)[..., :, None] + box_area(b)[..., None, :] - shared)
+
+
+def covered_share(boxes: Tensor, regions: Tensor) -> Tensor:
+    """Return which share [N, M] of each of `boxes` [N, 4] lies in each of `regions` [M, 4]: COCO's crowd overlap."""
+    return intersection(boxes, regions) / box_area(boxes)[:, None]
+
+
+def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
+    """Encode xyxy `boxes` [..., 4] against xyxy `anchors` [..., 4] as regression targets (SSD section 2.2)."""
+    box, anchor = xyxy_to_cxcywh(boxes), xyxy_to_cxcywh(anchors)
+    centre = (box[..., :2] - anchor[..., :2]) / (CENTRE_VARIANCE * anchor[..., 2:])
+    size = torch.log(box[..., 2:] / anchor[..., 2:]) / SIZE_VARIANCE
+    return torch.cat([centre, size], -1)
+
+
+def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
+    """Invert `encode`: regression outputs [..., 4] and xyxy `anchors` [..., 4] to xyxy boxes, not clipped."""
+    anchor = xyxy_to_cxcywh(anchors)
+    centre = anchor[..., :2] + deltas[..., :2] * CENTRE_VARIANCE * anchor[..., 2:]
+    size = anchor[..., 2:] * torch.exp(deltas[..., 2:] * SIZE_VARIANCE)
+    return cxcywh_to_xyxy(torch.cat([centre, size], -1))
