@@ -21,11 +21,10 @@ class CheckpointError(UserError):
     """A checkpoint cannot be read, or does not belong to this model."""
 
 
-def exit_on_user_error(main: Callable[[], object]) -> NoReturn:
-    """Run a command line; a `UserError` becomes one line on stderr and exit code 2, without a traceback."""
+def exit_on_user_error(main: Callable[[], int | None]) -> NoReturn:
+    """Run a command line and exit with what it returns; a `UserError` becomes one line on stderr and exit code 2."""
     try:
-        main()
+        sys.exit(main())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    sys.exit(0)

@@ -30,8 +30,10 @@ def select_detections(predictions: Predictions, anchors: Tensor, settings: EvalC
         for i in range(len(probabilities))
     ]
     counts = torch.tensor([len(scores) for _, scores, _, _ in per_image], device=anchors.device)
-    padded = [torch.stack([_pad(x, settings.max_detections) for x in field]) for field in zip(*per_image, strict=True)]
-    return Detections(*padded, counts=counts)
+    boxes, scores, labels, coefficients = (
+        torch.stack([_pad(x, settings.max_detections) for x in field]) for field in zip(*per_image, strict=True)
+    )
+    return Detections(boxes, scores, labels, coefficients, counts)
 
 
 def _select_one(

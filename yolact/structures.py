@@ -59,10 +59,11 @@ class Instances:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def __getitem__(self, index: slice | Tensor | np.ndarray | list[int]) -> "Instances":
-        """Select instances by slice, integer list or boolean mask."""
+    def __getitem__(self, index: int | slice | Tensor | np.ndarray | list[int] | list[bool]) -> "Instances":
+        """Select instances by number, slice, integer list or boolean mask; the result is always `Instances`."""
         if not isinstance(index, slice):
             index = torch.as_tensor(index)
+            index = (index if index.dtype == torch.bool else index.long()).reshape(-1)
         return Instances(
             boxes=self.boxes[index],
             scores=self.scores[index],

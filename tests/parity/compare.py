@@ -182,7 +182,9 @@ def main(names: list[str]) -> int:
         print(f"\n{name}")
         for check in compare(name):
             failed += not check.passed
-            print(f"  {'ok  ' if check.passed else 'MISS'} {check.what:<60} {check.error:9.2e} <= {check.tolerance:.0e}")
+            print(
+                f"  {'ok  ' if check.passed else 'MISS'} {check.what:<60} {check.error:9.2e} <= {check.tolerance:.0e}"
+            )
     print(f"\n{failed} figures missed" if failed else "\nevery figure met")
     return int(failed > 0)
 

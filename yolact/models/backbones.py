@@ -46,12 +46,11 @@ class DeformableConv2d(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, stride: int):
         super().__init__()
         self.stride = stride
-        plain = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1)
-        nn.init.zeros_(plain.bias)
-        self.weight, self.bias = plain.weight, plain.bias
+        self.weight = nn.Conv2d(in_channels, out_channels, 3, bias=False).weight
+        self.bias = nn.Parameter(torch.zeros(out_channels))
         self.conv_offset_mask = nn.Conv2d(in_channels, 27, 3, stride, padding=1)
-        nn.init.zeros_(self.conv_offset_mask.weight)
-        nn.init.zeros_(self.conv_offset_mask.bias)
+        for parameter in self.conv_offset_mask.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         # torchvision's CPU kernel has no half precision, so this one layer leaves autocast.
@@ -65,6 +64,7 @@ class DeformableConv2d(nn.Module):
 def _make_deformable(stage: nn.Sequential, count: int, interval: int) -> None:
     """Replace the 3x3 convolution of the last `count` blocks of `stage`, every `interval`-th one, as the authors do."""
     for i, block in enumerate(stage):
+        assert isinstance(block, resnet.Bottleneck | resnet.BasicBlock)
         chosen = count >= len(stage) if i == 0 else i + count >= len(stage) and i % interval == 0
         if count and chosen:
             conv = block.conv2
@@ -72,5 +72,7 @@ def _make_deformable(stage: nn.Sequential, count: int, interval: int) -> None:
 
 
 def _out_channels(block: nn.Module) -> int:
-    last = block.conv3 if isinstance(block, resnet.Bottleneck) else block.conv2
-    return last.out_channels
+    if isinstance(block, resnet.Bottleneck):
+        return block.conv3.out_channels
+    assert isinstance(block, resnet.BasicBlock)
+    return block.conv2.out_channels

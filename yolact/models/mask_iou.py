@@ -1,5 +1,7 @@
 """Fast mask re-scoring (YOLACT++ section 3.3): predict the IoU of a mask with its object from the mask alone."""
 
+import itertools
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,8 +13,7 @@ class MaskIoUNet(nn.Module):
 
     def __init__(self, num_classes: int):
         super().__init__()
-        pairs = zip(WIDTHS[:-1], WIDTHS[1:], strict=True)
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2) for a, b in pairs)
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2) for a, b in itertools.pairwise(WIDTHS))
         self.output = nn.Conv2d(WIDTHS[-1], num_classes, 1)
 
     def forward(self, masks: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def assemble(prototypes: Tensor, mask_coefficients: Tensor) -> Tensor:
-    """Combine prototypes [K, H, W] linearly by coefficients [N, K] into mask logits [N, H, W] (Eq. 1 before sigmoid)."""
+    """Combine prototypes [K, H, W] linearly by coefficients [N, K] into mask logits [N, H, W]: Eq. 1 before sigmoid."""
     return torch.einsum("nk,khw->nhw", mask_coefficients, prototypes)
 
 

@@ -1,0 +1,269 @@
+"""YAML files, `_base_` parents and `key.path=value` overrides into frozen dataclasses, and back.
+
+Generic: the dataclass is the schema, and this file knows none of its words. Accepted field types are bool, int, float,
+str, `Literal`, tuples of them (of fixed or any length, nested), `X | None` and further dataclasses. Everything that can
+be wrong in a file or an override is a `ConfigError` of one sentence.
+"""
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from yolact.errors import ConfigError
+
+T = TypeVar("T")
+
+MAX_BYTES = 1_000_000  # of a file; larger ones are pictures or weights given by mistake
+MAX_DEPTH = 20  # of nesting in a file or an override
+# YAML 1.1 reads 1e-3 as text, because it wants 1.0e-3; people write the former.
+NUMERIC_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+KINDS = {NoneType: "null", dict: "a mapping", list: "a list"}
+
+
+class _Place(NamedTuple):
+    """Where a value stands, for messages."""
+
+    source: str  # a file or an override, as the user named it
+    root: type  # the outermost dataclass
+    keys: tuple[str, ...] = ()
+
+    def at(self, key: str) -> "_Place":
+        return self._replace(keys=(*self.keys, key))
+
+    def fail(self, sentence: str) -> NoReturn:
+        raise ConfigError(f"{self.source}: {sentence}")
+
+    def __str__(self) -> str:
+        return ".".join(self.keys) or "the configuration"
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML of plain data that refuses duplicate keys, deep nesting and aliases, which can turn bytes into gigabytes."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        mark = self.peek_event().start_mark
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not supported", problem_mark=mark)
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise yaml.MarkedYAMLError(problem=f"nested deeper than {MAX_DEPTH} levels", problem_mark=mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if str(key.value) in seen:
+                raise yaml.MarkedYAMLError(problem=f"key '{key.value}' stands twice", problem_mark=key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Blocks for mappings, one line for lists."""
+
+
+_Dumper.add_representer(list, lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data, True))
+
+
+def load(schema: type[T], path: str | Path) -> T:
+    """Read a YAML file and its `_base_` parents, each a path relative to the file that names it.
+
+    Each file must be right by itself on top of its parents, so that a mistake is reported where it stands.
+    """
+    return _load(schema, Path(path), ())
+
+
+def _load(schema: type[T], path: Path, children: tuple[Path, ...]) -> T:
+    own = _read_mapping(path)
+    base = own.pop("_base_", None)
+    if base is None:
+        return build(schema, own, str(path))
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: _base_ must be the path of one file, got {_shown(base)}.")
+    parent = path.parent / base
+    children = (*children, path.resolve())
+    if parent.resolve() in children:
+        raise ConfigError(f"{path}: _base_ leads back to {parent}; a file cannot be its own parent.")
+    return build(schema, _merge(to_dict(_load(schema, parent, children)), own), str(path))
+
+
+def build(schema: type[T], data: dict[str, Any], source: str) -> T:
+    """Make the dataclass `schema` from plain data; `source` names the data's origin in messages."""
+    value: T = _convert(schema, data, _Place(source, schema))
+    return value
+
+
+def override(config: T, overrides: Sequence[str]) -> T:
+    """Return `config` with each `key.path=value` applied in order; the values are YAML."""
+    for text in overrides:
+        source = f"override '{text}'"
+        path, equals, value_text = text.partition("=")
+        keys = path.strip().split(".")
+        if not equals or not all(keys):
+            raise ConfigError(f"{source}: expected key.path=value, for example train.lr=0.01.")
+        value = _parse(value_text, source)
+        for key in reversed(keys):
+            value = {key: value}
+        config = build(type(config), _merge(to_dict(config), value), source)
+    return config
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Turn a dataclass into plain data: dicts, lists, str, numbers, bool and None."""
+    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+
+
+def dump(config: Any) -> str:
+    """Turn a dataclass into YAML that `load` reads back to an equal one."""
+    return yaml.dump(to_dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        text = content.decode("utf-8")
+    except FileNotFoundError:
+        near = [entry.name for entry in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        raise ConfigError(f"{path}: there is no such configuration file{_hint(path.name, near)}.") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: the configuration cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: expected a YAML file in UTF-8, got other bytes.") from None
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{path}: expected a configuration of at most {MAX_BYTES:,} bytes, got a larger file.")
+    data = _parse(text, str(path))
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected lines of `key: value`, got {_shown(data)}.")
+    return data
+
+
+def _parse(text: str, source: str) -> Any:
+    loader = None
+    try:
+        loader = _StrictLoader(text)
+        return loader.get_single_data()
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{source}{line}: not valid YAML: {error.problem}.") from None
+    except Exception as error:  # PyYAML lets KeyError, ValueError and AttributeError out on odd scalars
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"{source}: not valid YAML: {reason}.") from None
+
+
+def _merge(below: Any, above: Any) -> Any:
+    """Lay `above` over `below`: mappings key by key, anything else as a whole."""
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return {**below, **{key: _merge(below.get(key), value) for key, value in above.items()}}
+
+
+def _convert(kind: Any, value: Any, place: _Place) -> Any:
+    """Check `value` against the type `kind`; tuples come from lists, and floats also from integers and numeric text."""
+    optional = get_origin(kind) in (Union, UnionType)
+    if optional:
+        if value is None:
+            return None
+        (kind,) = (arm for arm in get_args(kind) if arm is not NoneType)
+    if dataclasses.is_dataclass(kind):
+        return _convert_mapping(kind, value, place)
+    if get_origin(kind) is tuple:
+        return _convert_list(kind, value, place)
+    if kind is float:
+        value = _as_float(value)
+    choices = get_args(kind) if get_origin(kind) is Literal else None
+    fits = type(value) is kind if choices is None else any(value == c and type(value) is type(c) for c in choices)
+    if not fits:
+        expected = EXPECTED[kind] if choices is None else "one of " + ", ".join(map(str, choices))
+        quotes = " (put it in quotes)" if kind is str and not isinstance(value, dict | list | NoneType) else ""
+        place.fail(f"{place} must be {expected}{' or null' if optional else ''}, got {_shown(value)}{quotes}.")
+    return value
+
+
+def _as_float(value: Any) -> Any:
+    """Return a finite float where `value` is or spells one, and `value` itself where not."""
+    spelled = isinstance(value, str) and NUMERIC_TEXT.fullmatch(value)
+    if not (spelled or type(value) in (int, float)):
+        return value
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond 1e308
+        return str(value)
+    return number if math.isfinite(number) else str(value)
+
+
+def _convert_list(kind: Any, value: Any, place: _Place) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        place.fail(f"{place} must be a list, got {_shown(value)}.")
+    items = get_args(kind)
+    if items[-1] is Ellipsis:
+        items = (items[0],) * len(value)
+    if len(items) != len(value):
+        place.fail(f"{place} must be a list of {len(items)} values, got {len(value)}.")
+    return tuple(_convert(item, v, place.at(str(i))) for i, (item, v) in enumerate(zip(items, value, strict=True)))
+
+
+def _convert_mapping(schema: Any, data: Any, place: _Place) -> Any:
+    if not isinstance(data, dict):
+        place.fail(f"{place} must be lines of `key: value`, got {_shown(data)}.")
+    kinds = get_type_hints(schema)
+    for key in data:
+        if key not in kinds:
+            unknown = place.at(str(key))
+            place.fail(f"unknown key '{unknown}'{_suggestion(unknown, kinds)}.")
+    missing = [f.name for f in dataclasses.fields(schema) if _required(f) and f.name not in data]
+    if missing:
+        place.fail(f"{place.at(missing[0])} is missing.")
+    return schema(**{key: _convert(kinds[key], value, place.at(key)) for key, value in data.items()})
+
+
+def _required(field: dataclasses.Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _suggestion(unknown: _Place, siblings: dict[str, Any]) -> str:
+    """Name the closest sibling, else the same key in another section, else all siblings."""
+    *section, name = unknown.keys
+    hint = _hint(name, siblings, ".".join([*section, ""]))
+    if hint:
+        return hint
+    elsewhere = [path for path in _paths(unknown.root) if path.rpartition(".")[2] == name]
+    return _hint(elsewhere[0], elsewhere) if elsewhere else f"; known here: {', '.join(siblings)}"
+
+
+def _hint(name: str, known: Any, prefix: str = "") -> str:
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{prefix}{found[0]}'?" if found else ""
+
+
+def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
+    for name, kind in get_type_hints(schema).items():
+        yield prefix + name
+        if dataclasses.is_dataclass(kind):
+            yield from _paths(kind, f"{prefix}{name}.")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+    text = text if len(text) <= 60 else text[:57] + "..."
+    return "null" if value is None else f"{KINDS[type(value)]}: {text}" if type(value) in KINDS else text

@@ -1,0 +1,140 @@
+"""A data set in COCO's format: one JSON file and a folder of pictures."""
+
+import logging
+import os
+import pickle
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolact.data.annotations import (
+    ObjectRecord,
+    PictureRecord,
+    parse_categories,
+    parse_object,
+    parse_pictures,
+    read_annotation_file,
+)
+from yolact.data.categories import Categories
+from yolact.data.pictures import read_picture
+from yolact.errors import DatasetError
+
+logger = logging.getLogger(__name__)
+
+
+class CocoDataset:
+    """All pictures of an annotation file, with and without objects, checked as far as can be without opening them.
+
+    Attributes:
+        categories: the classes, taken from the file.
+        images: the pictures, in the order of the file.
+        dropped: how many annotations give nothing to train on, by reason. They are left out; evaluation still sees
+            them, because it reads the file itself.
+    """
+
+    def __init__(self, annotation_file: str | Path, image_folder: str | Path, *, max_images: int | None = None) -> None:
+        """Read and check the annotation file.
+
+        Args:
+            annotation_file: COCO JSON with polygons or RLE.
+            image_folder: the folder that the file names are relative to.
+            max_images: keep only the first so many pictures.
+
+        Raises:
+            DatasetError: the file or one of its entries is wrong, or a picture file is absent.
+        """
+        self.annotation_file, self.image_folder = Path(annotation_file), Path(image_folder)
+        content = read_annotation_file(self.annotation_file)
+        self.categories: Categories = parse_categories(content["categories"], self.annotation_file)
+        pictures = parse_pictures(content["images"], self.annotation_file)
+        self.images: list[PictureRecord] = pictures[:max_images]
+        _check_files_exist(self.images, self.image_folder, self.annotation_file)
+        self.dropped: Counter[str] = Counter()
+        objects = self._parse_annotations(content["annotations"], pictures)
+        self._packed, self._ends = _pack(objects)
+        self._log_dropped()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def objects(self, index: int) -> list[ObjectRecord]:
+        """Return the objects of picture `index`, crowd regions included."""
+        index = range(len(self))[index]
+        start = int(self._ends[index - 1]) if index else 0
+        records: list[ObjectRecord] = pickle.loads(self._packed[start : int(self._ends[index])].data)
+        return records
+
+    def load_picture(self, index: int) -> NDArray[np.uint8]:
+        """Return picture `index`, uint8 [H, W, 3] BGR, of the size that the annotation file gives.
+
+        Raises:
+            DatasetError: it is broken or has another size.
+        """
+        record = self.images[index]
+        return read_picture(self.image_folder / record.file_name, (record.height, record.width))
+
+    def _parse_annotations(
+        self, entries: list[dict[str, Any]], pictures: list[PictureRecord]
+    ) -> list[list[ObjectRecord]]:
+        places = {picture.id: place for place, picture in enumerate(pictures)}
+        objects: list[list[ObjectRecord]] = [[] for _ in self.images]
+        seen: set[int] = set()
+        for position, entry in enumerate(entries):
+            annotation_id, image_id = entry.get("id"), entry.get("image_id")
+            where = f"annotations[{position}] (id {annotation_id!r}) of {self.annotation_file}"
+            if type(annotation_id) is not int:
+                raise DatasetError(f"'id' of {where} must be a whole number; give each annotation its own.")
+            if annotation_id in seen:
+                raise DatasetError(f"{where} repeats the id of another annotation; give each annotation its own.")
+            seen.add(annotation_id)
+            place = places.get(image_id) if type(image_id) is int else None
+            if place is None:
+                raise DatasetError(
+                    f"{where} belongs to picture id {image_id!r}, which 'images' does not list; add the picture or "
+                    "remove the annotation."
+                )
+            if place < len(objects):
+                record = parse_object(entry, where, self.images[place], self.categories, self.dropped)
+                if record is not None:
+                    objects[place].append(record)
+        return objects
+
+    def _log_dropped(self) -> None:
+        if self.dropped:
+            reasons = ", ".join(f"{count} with {reason}" for reason, count in self.dropped.most_common())
+            logger.warning(
+                "%s: left %d annotations out of training: %s", self.annotation_file, self.dropped.total(), reasons
+            )
+
+
+def _pack(objects: Iterable[list[ObjectRecord]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Serialise the objects into one array, with the end of each picture's part.
+
+    A million Python objects in forked workers would be copied page by page as their reference counts change.
+    """
+    parts = [pickle.dumps(records, protocol=pickle.HIGHEST_PROTOCOL) for records in objects]
+    return np.frombuffer(b"".join(parts), np.uint8), np.cumsum([len(part) for part in parts], dtype=np.int64)
+
+
+def _check_files_exist(pictures: list[PictureRecord], folder: Path, annotation_file: Path) -> None:
+    """Raise a DatasetError for the first picture whose file is absent; one listing per folder, not one call each."""
+    if not folder.is_dir():
+        raise DatasetError(f"The picture folder {folder} (of {annotation_file}) does not exist; check the path.")
+    names_by_folder: dict[str, set[str]] = defaultdict(set)
+    missing: list[str] = []
+    for picture in pictures:
+        parent, name = os.path.split(picture.file_name)
+        if parent not in names_by_folder and (folder / parent).is_dir():
+            names_by_folder[parent] = set(os.listdir(folder / parent))
+        if name not in names_by_folder[parent] and not (folder / picture.file_name).is_file():
+            missing.append(picture.file_name)
+    if missing:
+        others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
+        raise DatasetError(
+            f"'{missing[0]}'{others} named by {annotation_file} cannot be found in {folder}; correct the folder or "
+            "the names."
+        )

@@ -1,0 +1,154 @@
+"""From COCO segmentations, polygons or run lengths, to binary masks under an affine map.
+
+Coordinates are continuous, as in COCO: pixel (row i, column j) covers [j, j+1) x [i, i+1) and its centre lies at
+(j + 0.5, i + 0.5). Each object is drawn within the rectangle that it occupies, so that the work follows the size of
+the objects and not that of the picture: microscopy has hundreds of small ones.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+IDENTITY: NDArray[np.float64] = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+
+
+class Rle(NamedTuple):
+    """Run lengths over a picture of `height` x `width`, column by column, beginning with a run of zeros."""
+
+    height: int
+    width: int
+    runs: NDArray[np.uint32]  # they add up to height * width
+
+
+Segmentation = list[NDArray[np.float32]] | Rle  # polygons [M, 2] (x, y) in pixels of the picture, or run lengths
+
+
+def decode_counts(counts: str | bytes | Sequence[int]) -> NDArray[np.int64]:
+    """Return the run lengths of COCO's `counts`, compressed (text) or not (a list of numbers).
+
+    Raises:
+        ValueError: the text holds a character that COCO's code does not use, or ends within a number; or the list
+            holds something other than whole numbers.
+    """
+    if not isinstance(counts, str | bytes):
+        runs = np.asarray(counts)
+        if runs.ndim != 1 or (runs.size and runs.dtype.kind != "i"):
+            raise ValueError("counts must be a flat list of whole numbers")
+        return runs.astype(np.int64)
+    data = counts.encode() if isinstance(counts, str) else counts
+    # Each character carries 5 bits, least significant group first, offset by 48; bit 6 says that more follow.
+    codes = np.frombuffer(data, np.uint8).astype(np.int64) - 48
+    if codes.size == 0:
+        return codes
+    last = (codes & 32) == 0
+    if codes.min() < 0 or codes.max() > 63 or not last[-1]:
+        raise ValueError("counts is not COCO's compressed text")
+    starts = np.concatenate(([0], np.flatnonzero(last)[:-1] + 1))
+    lengths = np.diff(np.append(starts, codes.size))
+    if lengths.max() > 10:
+        raise ValueError("counts holds a number of more than 50 bits")
+    shifts = 5 * (np.arange(codes.size) - np.repeat(starts, lengths))
+    runs = np.add.reduceat((codes & 31) << shifts, starts)
+    # Bit 5 of a number's last group is its sign.
+    runs -= np.where(codes[last] & 16, np.int64(1) << (5 * lengths), 0)
+    # From the fourth on, a number is the difference to the one before the last.
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return runs
+
+
+def crop_rle(rle: Rle) -> tuple[NDArray[np.uint8], int, int]:
+    """Decode only the rectangle that the object occupies.
+
+    Returns:
+        The crop, uint8 [h, w] of 0 and 255, and the column and row of its first pixel; [0, 0] for an empty mask.
+    """
+    ends = np.cumsum(rle.runs, dtype=np.int64)
+    firsts, stops = ends[:-1:2], ends[1::2]
+    occupied = stops > firsts
+    if not occupied.any():
+        return np.zeros((0, 0), np.uint8), 0, 0
+    firsts, stops = firsts[occupied], stops[occupied]
+    left, right = int(firsts[0] // rle.height), int((stops[-1] - 1) // rle.height) + 1
+    offset = left * rle.height
+    edges = np.clip(ends - offset, 0, (right - left) * rle.height)
+    values = np.zeros(len(edges), np.uint8)
+    values[1::2] = 255
+    columns = np.repeat(values, np.diff(edges, prepend=0)).reshape(right - left, rle.height)
+    rows = np.flatnonzero(columns.any(axis=0))
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    return np.ascontiguousarray(columns[:, top:bottom].T), left, top
+
+
+def pixel_index_map(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn a map of continuous coordinates into one of pixel indices, whose centres lie half a pixel lower."""
+    shifted = matrix.copy()
+    shifted[:, 2] += matrix[:, :2].sum(axis=1) * 0.5 - 0.5
+    return shifted
+
+
+def draw_masks(
+    segmentations: Sequence[Segmentation], matrix: NDArray[np.float64], size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Draw objects under an affine map.
+
+    Args:
+        segmentations: of N objects, in pixels of the picture.
+        matrix: float64 [2, 3], from the picture's continuous coordinates to those of the result.
+        size: (H, W) of the result.
+
+    Returns:
+        uint8 [N, H, W] of 0 and 1; what falls outside is cut off.
+    """
+    masks = np.zeros((len(segmentations), *size), np.uint8)
+    for mask, segmentation in zip(masks, segmentations, strict=True):
+        if isinstance(segmentation, Rle):
+            _warp_rle(segmentation, matrix, mask)
+        else:
+            _draw_polygons(segmentation, matrix, mask)
+    return masks
+
+
+def _draw_polygons(polygons: list[NDArray[np.float32]], matrix: NDArray[np.float64], mask: NDArray[np.uint8]) -> None:
+    mapped = [polygon @ matrix[:, :2].T + matrix[:, 2] for polygon in polygons]
+    points = np.concatenate(mapped)
+    region = _region(points.min(axis=0), points.max(axis=0), mask)
+    if region is None:
+        return
+    x0, y0, x1, y1 = region
+    # Rounded so that an unmoved polygon meets pycocotools' own rounding with the decimal numbers of its file.
+    flat = [np.round(polygon - (x0, y0), 3).ravel() for polygon in mapped]
+    runs = coco_mask.merge(coco_mask.frPyObjects(flat, y1 - y0, x1 - x0))
+    mask[y0:y1, x0:x1] = coco_mask.decode(runs)
+
+
+def _warp_rle(rle: Rle, matrix: NDArray[np.float64], mask: NDArray[np.uint8]) -> None:
+    crop, left, top = crop_rle(rle)
+    if crop.size == 0:
+        return
+    linear = matrix[:, :2]
+    origin = linear @ (left, top) + matrix[:, 2]
+    corner = origin + linear @ (crop.shape[1], crop.shape[0])
+    other = origin + linear @ (crop.shape[1], 0), origin + linear @ (0, crop.shape[0])
+    corners = np.stack((origin, corner, *other))
+    region = _region(corners.min(axis=0), corners.max(axis=0), mask)
+    if region is None:
+        return
+    x0, y0, x1, y1 = region
+    local = pixel_index_map(np.column_stack((linear, origin - (x0, y0))))
+    warped = cv2.warpAffine(crop, local, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR)
+    np.greater_equal(warped, 128, out=mask[y0:y1, x0:x1].view(bool))
+
+
+def _region(
+    low: NDArray[np.float64], high: NDArray[np.float64], mask: NDArray[np.uint8]
+) -> tuple[int, int, int, int] | None:
+    """Return the pixels x0, y0, x1, y1 of `mask` that the rectangle touches, or None where there are none."""
+    height, width = mask.shape
+    x0, y0 = max(int(np.floor(low[0])), 0), max(int(np.floor(low[1])), 0)
+    x1, y1 = min(int(np.ceil(high[0])), width), min(int(np.ceil(high[1])), height)
+    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None

@@ -1,0 +1,166 @@
+"""Checkpoints that an interruption cannot break and that are never read wrong: one way to write, one to read.
+
+A checkpoint of ours is a dict of plain data: "format", "step", "model" and "ema" (state dicts, the latter or None),
+"optimizer", "scaler", "rng", "position", "config", "class_names", "category_ids", "metrics" and "best". A file of
+tensors alone is somebody's weights, such as the authors' published ones.
+"""
+
+import os
+import re
+import zipfile
+from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from yolact.errors import CheckpointError
+
+FORMAT = "yolact-1"
+KEYS = ("model", "config", "class_names", "category_ids")  # what even the smallest use of a checkpoint needs
+PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device)
+ZIP_START = b"PK\x03\x04"
+LEGACY_START = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # the magic number of PyTorch before 1.6
+
+
+def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
+    """Write `state` to `path` so that at every moment either the old or the new file stands there, whole.
+
+    Args:
+        state: tensors and plain data only, which is all that `load_checkpoint` reads.
+        path: in an existing folder. A kill can leave `path` + ".tmp" behind, which the next save takes over.
+
+    Raises:
+        CheckpointError: the disk is full, the folder is read-only, and the like; the old file is untouched.
+    """
+    path = Path(path)
+    _require_plain(state, "state")
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise CheckpointError(
+            f"{path}: the checkpoint could not be written: {_write_failure(error)}; make room or choose another "
+            "folder (an older file of this name is untouched)."
+        ) from error
+
+
+def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
+    """Read a checkpoint of ours, or a file of weights, without running any code that stands in it.
+
+    `torch.load` does not look at a file's checksums, and reads most flipped bits as other weights; so they are
+    verified first. Files in PyTorch's form from before 1.6 are read too, but have no checksums.
+
+    Returns:
+        The saved dict. Without the key "format" it is a bare state dict.
+
+    Raises:
+        CheckpointError: missing, damaged, not a checkpoint, holding code, or of another version.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            state = _read(file, path, map_location)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: there is no such checkpoint.") from None
+    except IsADirectoryError:
+        raise CheckpointError(f"{path}: this is a folder; name a checkpoint in it, such as last.pth.") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: the checkpoint cannot be read: {error.strerror or error}.") from error
+    _require_known_form(state, path)
+    return state
+
+
+def model_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the weights to use of a checkpoint of ours: the moving average if it keeps one, else the model's."""
+    return checkpoint["model"] if checkpoint.get("ema") is None else checkpoint["ema"]
+
+
+def _read(file: BinaryIO, path: Path, map_location: str | torch.device) -> Any:
+    start = file.read(len(LEGACY_START))
+    if start.startswith(ZIP_START):
+        _verify_checksums(file, path)
+    elif start != LEGACY_START:
+        found = "another file" if start else "an empty one"
+        raise CheckpointError(f"{path}: expected a checkpoint file of PyTorch, got {found}.")
+    file.seek(0)
+    try:
+        return torch.load(file, map_location=map_location, weights_only=True)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # of many kinds: the bytes of a file from before 1.6 can mean anything
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        if named:
+            raise CheckpointError(
+                f"{path}: the checkpoint holds the Python object {named[1]}, which could be code, and was not loaded; "
+                "expected tensors and plain data only, such as a state dict."
+            ) from error
+        raise _damaged(path, str(error) or type(error).__name__) from error
+
+
+def _verify_checksums(file: BinaryIO, path: Path) -> None:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            member = archive.testzip()
+    except Exception as error:  # zipfile raises errors of many kinds on damaged headers
+        raise _damaged(path, str(error) or type(error).__name__) from error
+    if member is not None:
+        raise _damaged(path, f"wrong checksum of {member}")
+
+
+def _damaged(path: Path, reason: str) -> CheckpointError:
+    reason = reason.splitlines()[0].rstrip(". ")
+    return CheckpointError(f"{path}: the checkpoint is damaged or incomplete ({reason}); copy or download it again.")
+
+
+def _require_known_form(state: Any, path: Path) -> None:
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: expected a dict of weights, got {type(state).__name__}.")
+    if state.get("format", FORMAT) != FORMAT:
+        raise CheckpointError(
+            f"{path}: expected a checkpoint of format {FORMAT}, got {state['format']}; use the version that wrote it."
+        )
+    if "format" in state:
+        absent = [key for key in KEYS if key not in state]
+        if absent:
+            raise CheckpointError(f"{path}: the checkpoint lacks {', '.join(absent)}.")
+    elif not (state and all(isinstance(value, Tensor) for value in state.values())):
+        raise CheckpointError(f"{path}: expected weights, that is names with tensors, got other contents.")
+
+
+def _require_plain(value: Any, place: str) -> None:
+    """Refuse, before anything is written, what `load_checkpoint` would not read back (a NumPy number, a path)."""
+    if type(value) in (dict, OrderedDict):
+        for key, item in value.items():
+            _require_plain(item, f"{place}[{key!r}]")
+    elif type(value) in (list, tuple):
+        for index, item in enumerate(value):
+            _require_plain(item, f"{place}[{index}]")
+    elif type(value) not in PLAIN and not isinstance(value, Tensor):
+        raise TypeError(f"{place} must be plain data to be saved, got {type(value).__name__}")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a renaming in `folder` survive a power cut, where the system can open folders."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_failure(error: Exception) -> str:
+    """Return the system's reason, which PyTorch may hide behind an error of its own."""
+    cause = error if isinstance(error, OSError) else error.__context__
+    return (isinstance(cause, OSError) and cause.strerror) or str(error).splitlines()[0]

@@ -1,0 +1,118 @@
+"""Optimizer, learning-rate plan, batch-norm freezing and the moving average of the weights."""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from yolact.config import TrainConfig
+
+# Below this many pictures a batch norm sees too few to estimate statistics from; the authors' rule.
+MIN_BATCH_FOR_BATCH_NORM = 6
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train and at which learning rate, once the size of the data set is known."""
+
+    max_steps: int
+    lr: float
+    lr_steps: tuple[int, ...]
+    pictures_per_step: int
+    num_pictures: int
+
+    @property
+    def epochs(self) -> float:
+        return self.max_steps * self.pictures_per_step / self.num_pictures
+
+    def describe(self, config: TrainConfig) -> str:
+        """Say in one line what the plan is and what the batch size did to it."""
+        text = (
+            f"{self.max_steps} steps of {self.pictures_per_step} pictures ({self.epochs:.1f} passes over "
+            f"{self.num_pictures}), {config.optimizer} at {self.lr:.3g}, {config.schedule} schedule"
+        )
+        if config.schedule == "steps":
+            text += f" with lr x {config.lr_gamma} at {', '.join(map(str, self.lr_steps)) or 'no step'}"
+        reference = config.reference_batch_size
+        if reference and reference != self.pictures_per_step:
+            factor = self.pictures_per_step / reference
+            kept = "" if config.epochs is None else " (max_steps follows from epochs)"
+            text += f"; scaled by {factor:.3g} for a batch of {self.pictures_per_step} instead of {reference}{kept}"
+        return text
+
+
+def make_plan(config: TrainConfig, num_pictures: int) -> Plan:
+    """Scale learning rate and steps to the batch size, and turn epochs into steps.
+
+    `lr_steps` keep their place relative to `max_steps`, whether it changes by the batch size or by `epochs`.
+    """
+    pictures = config.batch_size * config.accumulate
+    factor = pictures / config.reference_batch_size if config.reference_batch_size else 1.0
+    if config.epochs is None:
+        max_steps = max(1, int(config.max_steps / factor))
+    else:
+        max_steps = max(1, round(config.epochs * num_pictures / pictures))
+    lr_steps = tuple(int(step * max_steps / config.max_steps) for step in config.lr_steps)
+    return Plan(max_steps, config.lr * factor, lr_steps, pictures, num_pictures)
+
+
+def learning_rate(step: int, config: TrainConfig, plan: Plan) -> float:
+    """Return the learning rate of optimizer step `step`, counted from 0."""
+    if step <= config.warmup_steps and config.warmup_steps:
+        return config.warmup_lr + (plan.lr - config.warmup_lr) * step / config.warmup_steps
+    if config.schedule == "steps":
+        return plan.lr * config.lr_gamma ** sum(step >= boundary for boundary in plan.lr_steps)
+    progress = (step - config.warmup_steps) / max(1, plan.max_steps - config.warmup_steps)
+    return plan.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """Build the optimizer over the parameters that are not frozen."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, config.lr, weight_decay=config.weight_decay, fused=True)
+    return torch.optim.SGD(
+        parameters, config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
+    )
+
+
+def batch_norm_is_frozen(config: TrainConfig) -> bool:
+    """Tell whether batch norm keeps its statistics and affine parameters as they are."""
+    if config.freeze_batch_norm == "auto":
+        return config.batch_size < MIN_BATCH_FOR_BATCH_NORM
+    return config.freeze_batch_norm == "always"
+
+
+def set_training_mode(model: nn.Module, frozen_batch_norm: bool) -> None:
+    """Put `model` into training mode, its batch norms into evaluation mode without gradients if they are frozen."""
+    model.train()
+    if frozen_batch_norm:
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval().requires_grad_(False)
+
+
+class MovingAverage:
+    """Exponential moving average of a model's weights, and a copy of its batch-norm statistics.
+
+    The decay grows with the number of updates, so that the average forgets the random start of a short run.
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move the average towards `model` after optimizer step `step`, counted from 1."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        averages, values = _floats(self.model), _floats(model)
+        torch._foreach_lerp_(averages, values, 1 - decay)
+
+
+def _floats(model: nn.Module) -> list[Tensor]:
+    """Return parameters and floating-point buffers in their order; the averages' counters do not matter."""
+    return [value for value in model.state_dict().values() if value.is_floating_point()]

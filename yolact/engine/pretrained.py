@@ -1,0 +1,87 @@
+"""ImageNet weights for a backbone: a file under weights/ if there is one, else torchvision's download."""
+
+import logging
+import urllib.error
+from pathlib import Path
+
+from torch import Tensor, nn
+from torchvision import models as torchvision_models
+
+from yolact.engine.checkpoint import load_checkpoint
+from yolact.errors import CheckpointError
+from yolact.models.darknet import DarkNetFeatures
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS_FOLDER = Path("weights")
+# The authors' initial weights, which are preferred: the published models started from them.
+AUTHORS_FILES = {
+    "resnet50": "resnet50-19c8e357.pth",
+    "resnet101": "resnet101_reducedfc.pth",
+    "darknet53": "darknet53.pth",
+}
+_DARKNET_NAMES = (("_preconv.", "stem."), ("layers.", "stages."))
+
+
+def load_backbone(backbone: nn.Module, name: str, source: str) -> str:
+    """Load ImageNet weights into `backbone` and return where they came from.
+
+    Args:
+        name: "resnet18", "resnet34", "resnet50", "resnet101" or "darknet53".
+        source: "imagenet", or the path of a file with a backbone's state dict.
+
+    Raises:
+        CheckpointError: no file and no network, or a file that does not fit this backbone.
+    """
+    path = _local_file(name) if source == "imagenet" else Path(source)
+    if path is None:
+        state, origin = _download(name), "torchvision's ImageNet weights"
+    else:
+        state, origin = load_checkpoint(path), str(path)
+    _load(backbone, state, origin)
+    return origin
+
+
+def _local_file(name: str) -> Path | None:
+    candidates = [AUTHORS_FILES[name]] if name in AUTHORS_FILES else []
+    if name != "darknet53":
+        candidates.append(_torchvision_weights(name).url.rsplit("/", 1)[-1])
+    return next((WEIGHTS_FOLDER / file for file in candidates if (WEIGHTS_FOLDER / file).is_file()), None)
+
+
+def _torchvision_weights(name: str) -> torchvision_models.WeightsEnum:
+    return torchvision_models.get_model_weights(name)["IMAGENET1K_V1"]  # the recipe the paper's backbones had
+
+
+def _download(name: str) -> dict[str, Tensor]:
+    if name == "darknet53":
+        raise CheckpointError(
+            f"train.backbone_weights is imagenet, but {WEIGHTS_FOLDER / AUTHORS_FILES[name]} is not there and "
+            "torchvision has no DarkNet-53: put the authors' file there, or set train.backbone_weights=none."
+        )
+    weights = _torchvision_weights(name)
+    logger.info("downloading %s to %s/", weights.url, WEIGHTS_FOLDER)
+    try:
+        return dict(weights.get_state_dict(model_dir=str(WEIGHTS_FOLDER), check_hash=True, weights_only=True))
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"The ImageNet weights of {name} are not under {WEIGHTS_FOLDER}/ and {weights.url} could not be fetched "
+            f"({error}): put that file there, or set train.backbone_weights=none to start from random weights."
+        ) from error
+
+
+def _load(backbone: nn.Module, state: dict[str, Tensor], origin: str) -> None:
+    """Load every tensor of the backbone strictly; the file's classifier is left out, deformable parts may be missing."""
+    if isinstance(backbone, DarkNetFeatures):
+        for theirs, ours in _DARKNET_NAMES:
+            state = {ours + k[len(theirs) :] if k.startswith(theirs) else k: v for k, v in state.items()}
+    own = backbone.state_dict()
+    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    optional = ("num_batches_tracked", "conv_offset_mask.weight", "conv_offset_mask.bias", "conv2.bias")
+    missing = [k for k in own if k not in fitting and not k.endswith(optional)]
+    if missing:
+        raise CheckpointError(
+            f"{origin} does not fit this backbone: {len(missing)} of its {len(own)} tensors are missing or of another "
+            f"shape, the first is '{missing[0]}'; check model.backbone.name."
+        )
+    backbone.load_state_dict(fitting, strict=False)

@@ -1,0 +1,292 @@
+"""Pictures for people: instances drawn on their picture, two pictures side by side, prototypes as a grid.
+
+Pictures are uint8 [H, W, 3] BGR arrays, as OpenCV reads and writes them.
+"""
+
+import colorsys
+import itertools
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import cv2
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import ImageFont
+from torch import Tensor
+
+from yolact.structures import Instances
+
+Colour = tuple[int, int, int]  # BGR
+
+DARK, LIGHT = (24, 24, 24), (255, 255, 255)
+READABLE_SIDE = 640  # pictures whose longer side is below this are enlarged for people
+MANY = 30  # objects from which a picture is crowded and labels become smaller and fewer
+
+
+def draw_instances(
+    image: np.ndarray,
+    instances: Instances,
+    *,
+    boxes: bool = True,
+    masks: bool = True,
+    labels: bool = True,
+    scores: bool = True,
+    alpha: float = 0.4,
+    scale: float = 1,
+) -> np.ndarray:
+    """Draw instances onto a copy of their picture, the best on top.
+
+    Colours stand for classes, or for single objects where there is one class only. The scores are those of the masks.
+    Labels are the class and score, or the score alone where there is one class. A label that would hide others is left
+    out, and in crowded pictures also one that is larger than its object.
+
+    Args:
+        image: uint8 [H, W, 3] BGR, of `instances.image_size`.
+        boxes, masks, labels, scores: what to draw; scores are part of the labels.
+        alpha: opacity of the masks, in [0, 1].
+        scale: enlargement of the result; `display_scale` gives one that makes small pictures readable.
+
+    Returns:
+        uint8 [H * scale, W * scale, 3] BGR.
+
+    Raises:
+        ValueError: the picture is not of the size that the instances belong to.
+    """
+    if image.shape[:2] != tuple(instances.image_size):
+        raise ValueError(
+            f"The instances belong to a picture of {instances.image_size} (height, width), got {image.shape[:2]}."
+        )
+    canvas = resize_picture(image, scale)
+    one_class = len(instances.class_names) == 1
+    numbers = range(len(instances)) if one_class else instances.labels.tolist()
+    colours = [colour(number) for number in numbers]
+    corners = instances.boxes.numpy() * scale
+    thickness = max(1, round(min(canvas.shape[:2]) / 350))
+    for i in reversed(range(len(instances))):
+        if masks:
+            _draw_mask(canvas, instances.masks[i].numpy(), colours[i], alpha, thickness, scale)
+        if boxes:
+            _draw_box(canvas, corners[i], colours[i], max(1, thickness // 2 if masks else thickness))
+    if labels:
+        texts = [_label(instances, i, name=not one_class, score=scores) for i in range(len(instances))]
+        if any(texts):
+            _draw_labels(canvas, texts, corners, colours)
+    return canvas
+
+
+def display_scale(height: int, width: int) -> int:
+    """Return the whole number by which a picture should be enlarged so that people can see and read it."""
+    return min(8, max(1, math.ceil(READABLE_SIDE / max(height, width))))
+
+
+@lru_cache(maxsize=4096)
+def colour(number: int) -> Colour:
+    """Return the stable colour of a class or object number; the golden ratio keeps neighbours far apart in hue."""
+    hue = (0.56 + number * 0.618034) % 1
+    saturation = (0.80, 0.55, 0.95)[number // 8 % 3]
+    value = (1.0, 0.85, 0.70)[number // 5 % 3]
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+    return round(255 * blue), round(255 * green), round(255 * red)
+
+
+def mask_outlines(mask: np.ndarray) -> list[np.ndarray]:
+    """Return the outer outline of each connected part of a bool [H, W] mask, also of single pixels.
+
+    Pixel centres have whole coordinates (COCO's polygons are higher by one half). An outline runs a quarter pixel outside the centres of the border pixels, so
+    that it encloses exactly the centres that belong to the part. Holes are not described.
+
+    Returns:
+        float32 [M, 2] (x, y) polygons, M at least 4.
+    """
+    window = _occupied(mask)
+    if window is None:
+        return []
+    rows, columns = window
+    # Twice the size: a single pixel becomes 2 x 2, whose outline has an area.
+    double = cv2.resize(mask[rows, columns].astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    contours, _ = cv2.findContours(double, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    corner = np.array([columns.start, rows.start], np.float32)
+    return [contour[:, 0].astype(np.float32) / 2 - 0.25 + corner for contour in contours]
+
+
+def side_by_side(left: np.ndarray, right: np.ndarray, titles: tuple[str, str], heading: str = "") -> np.ndarray:
+    """Join two pictures of one size on white, each under its title, with a heading above both."""
+    height, width = left.shape[:2]
+    size = max(14, round(0.028 * math.sqrt(height * width)))
+    gap, bar = size // 2, 2 * size
+    top = bar * (2 if heading else 1)
+    sheet = np.full((top + height, 2 * width + gap, 3), 255, np.uint8)
+    sheet[top:, :width] = left
+    sheet[top:, width + gap :] = cv2.resize(right, (width, height), interpolation=cv2.INTER_AREA)
+    if heading:
+        _write_line(sheet, heading, (gap, gap), size, sheet.shape[1] - gap)
+    for title, start in zip(titles, (0, width + gap), strict=True):
+        _write_line(sheet, title, (start + gap, top - bar + gap), size, start + width)
+    return sheet
+
+
+def prototypes_grid(prototypes: Tensor, picture: np.ndarray | None = None) -> np.ndarray:
+    """Draw prototypes [K, Hp, Wp] as a labelled grid, bright where they are strong (YOLACT, figure 5).
+
+    Each is scaled to its own maximum, which its label gives.
+
+    Args:
+        prototypes: not negative.
+        picture: uint8 BGR, shown first where given, square as the network sees it.
+    """
+    panels = len(prototypes) + (picture is not None)
+    columns = min(range(min(panels, 11), min(panels, 6) - 1, -1), key=lambda n: -panels % n)  # fewest empty places
+    rows = math.ceil(panels / columns)
+    figure = Figure(figsize=(1.5 * columns, 1.72 * rows), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = iter(figure.subplots(rows, columns, squeeze=False).flat)
+    if picture is not None:
+        axis = next(axes)
+        axis.imshow(picture[:, :, ::-1], aspect="auto")
+        axis.set_title("picture", fontsize=8)
+    for number, (axis, prototype) in enumerate(zip(axes, prototypes.float().cpu().numpy(), strict=False)):
+        peak = float(prototype.max())
+        axis.imshow(prototype, cmap="magma", vmin=0, vmax=peak or 1, aspect="auto")
+        axis.set_title(f"{number}: up to {peak:.1f}" if peak else f"{number}: zero", fontsize=8)
+    for axis in figure.axes:
+        axis.set_axis_off()
+    return figure_to_picture(figure)
+
+
+def figure_to_picture(figure: Figure) -> np.ndarray:
+    """Render a matplotlib figure to uint8 [H, W, 3] BGR."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[:, :, 2::-1])
+
+
+def resize_picture(picture: np.ndarray, scale: float) -> np.ndarray:
+    """Return a copy of a picture, `scale` times as large."""
+    if scale == 1:
+        return picture.copy()
+    method = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=method)
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return a bool [H, W] mask at another size (H, W), with smooth borders where it is enlarged."""
+    method = cv2.INTER_LINEAR if size[0] > mask.shape[0] else cv2.INTER_AREA
+    resized: np.ndarray = cv2.resize(mask.astype(np.uint8) * 255, size[::-1], interpolation=method) > 127
+    return resized
+
+
+def encode_png(picture: np.ndarray) -> bytes:
+    """Return a picture as the bytes of a PNG file."""
+    return cv2.imencode(".png", picture)[1].tobytes()
+
+
+def _occupied(mask: np.ndarray) -> tuple[slice, slice] | None:
+    """Return the rows and columns that hold all of a mask, or None for an empty one."""
+    columns = np.flatnonzero(mask.any(axis=0))
+    if len(columns) == 0:
+        return None
+    rows = np.flatnonzero(mask[:, columns[0] : columns[-1] + 1].any(axis=1))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _draw_mask(canvas: np.ndarray, mask: np.ndarray, paint: Colour, alpha: float, thickness: int, scale: float) -> None:
+    """Tint the mask and draw its outline crisply."""
+    if scale != 1:
+        mask = resize_mask(mask, (canvas.shape[0], canvas.shape[1]))
+    window = _occupied(mask)
+    if window is None:
+        return
+    inside = mask[window]
+    region = canvas[window]
+    region[inside] = (region[inside] * (1 - alpha) + np.array(paint) * alpha).round().astype(np.uint8)
+    contours, _ = cv2.findContours(
+        inside.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(window[1].start, window[0].start)
+    )
+    cv2.drawContours(canvas, contours, -1, paint, thickness, cv2.LINE_AA)
+
+
+def _draw_box(canvas: np.ndarray, corners: np.ndarray, paint: Colour, thickness: int) -> None:
+    """Draw a box [4] xyxy, wholly inside the canvas."""
+    height, width = canvas.shape[:2]
+    x1, y1 = corners[:2].round().astype(int)
+    x2, y2 = corners[2:].round().astype(int) - 1
+    first = (int(np.clip(x1, 0, width - 1)), int(np.clip(y1, 0, height - 1)))
+    second = (int(np.clip(x2, first[0], width - 1)), int(np.clip(y2, first[1], height - 1)))
+    cv2.rectangle(canvas, first, second, paint, thickness, cv2.LINE_AA)
+
+
+def _label(instances: Instances, index: int, name: bool, score: bool) -> str:
+    parts = []
+    if name:
+        parts.append(instances.class_names[int(instances.labels[index])])
+    if score:
+        parts.append(f"{float(instances.mask_scores[index]):.2f}")
+    return " ".join(parts)
+
+
+def _draw_labels(canvas: np.ndarray, texts: Sequence[str], corners: np.ndarray, colours: Sequence[Colour]) -> None:
+    """Write each label at a corner of its box where it hides no other, the first ones first."""
+    height, width = canvas.shape[:2]
+    size = max(12, round((0.024 if len(texts) < MANY else 0.018) * math.sqrt(height * width)))
+    taken = np.zeros((height, width), bool)
+    for text, (x1, y1, x2, y2), paint in zip(texts, corners.round().astype(int).tolist(), colours, strict=True):
+        tag = _tag(text, size, paint)[:height, :width]
+        rows, columns = tag.shape[:2]
+        if len(texts) >= MANY and (x2 - x1) * (y2 - y1) < rows * columns:
+            continue
+        for top, left in itertools.product((y1 - rows, y1, y2, y2 - rows), (x1, x2 - columns)):
+            top, left = min(max(top, 0), height - rows), min(max(left, 0), width - columns)
+            place = slice(top, top + rows), slice(left, left + columns)
+            if not taken[place].any():
+                canvas[place], taken[place] = tag, True
+                break
+
+
+def _tag(text: str, size: int, paint: Colour) -> np.ndarray:
+    """Return a label as a picture: text on its colour, dark or light, whichever can be read."""
+    blue, green, red = paint
+    light = 0.114 * blue + 0.587 * green + 0.299 * red < 140
+    cover = _text_cover(text, size)
+    margin = max(2, size // 5)
+    cover = np.pad(cover, ((margin // 2, margin // 2), (margin, margin)))[:, :, None]
+    ink = np.array(LIGHT if light else DARK, np.float32)
+    return (np.array(paint, np.float32) * (1 - cover) + ink * cover).round().astype(np.uint8)
+
+
+def _write_line(canvas: np.ndarray, text: str, origin: tuple[int, int], size: int, right: int) -> None:
+    """Write dark text whose top left corner is `origin` (x, y); it becomes smaller to end before column `right`."""
+    x, y = origin
+    cover = _text_cover(text, size)
+    while cover.shape[1] > right - x and size > 7:
+        size -= 1
+        cover = _text_cover(text, size)
+    region = canvas[y : y + cover.shape[0], x:right]
+    cover = cover[: region.shape[0], : region.shape[1], None]
+    region = region[:, : cover.shape[1]]
+    region[:] = (region * (1 - cover) + np.array(DARK) * cover).round()
+
+
+@lru_cache(maxsize=1024)
+def _text_cover(text: str, size: int) -> np.ndarray:
+    """Return how much of each pixel a line of text covers: float32 [line height, W] in [0, 1]."""
+    font = _font(size)
+    ascent, descent = font.getmetrics()
+    width = max(1, math.ceil(font.getlength(text)))
+    cover = np.zeros((ascent + descent, width), np.float32)
+    glyphs, (left, top) = font.getmask2(text, mode="L", anchor="ls")
+    columns, rows = glyphs.size
+    if columns and rows:
+        ink = np.array(glyphs, np.float32).reshape(rows, columns) / 255
+        y, x = max(0, ascent + top), max(0, left)
+        part = cover[y : y + rows, x : x + columns]
+        part[:] = ink[: part.shape[0], : part.shape[1]]
+    return cover
+
+
+@lru_cache(maxsize=32)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Return the sans-serif font that matplotlib brings; OpenCV's own strokes know ASCII only."""
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
