@@ -127,5 +127,6 @@ def _full_size_masks(probabilities: Tensor, image_size: tuple[int, int], crop_bo
         part = slice(start, start + chunk)
         masks[part] = mask_ops.resize(probabilities[part], image_size) > 0.5
         if crop_boxes is not None:
-            masks[part] &= mask_ops.box_window(crop_boxes[part], height, width, padding=0.5)
+            inside = mask_ops.box_window(crop_boxes[part] - 0.5, height, width, padding=0)  # by the pixels' centres
+            masks[part] &= inside
     return masks

@@ -41,7 +41,7 @@ def draw_instances(
 
     Colours stand for classes, or for single objects where there is one class only. The scores are those of the masks.
     Labels are the class and score, or the score alone where there is one class. A label that would hide others is left
-    out, and in crowded pictures also one that is larger than its object.
+    out, and in crowded pictures also one that is large beside its object.
 
     Args:
         image: uint8 [H, W, 3] BGR, of `instances.image_size`.
@@ -95,8 +95,9 @@ def colour(number: int) -> Colour:
 def mask_outlines(mask: np.ndarray) -> list[np.ndarray]:
     """Return the outer outline of each connected part of a bool [H, W] mask, also of single pixels.
 
-    Pixel centres have whole coordinates (COCO's polygons are higher by one half). An outline runs a quarter pixel outside the centres of the border pixels, so
-    that it encloses exactly the centres that belong to the part. Holes are not described.
+    Pixel centres have whole coordinates (COCO's polygons are higher by one half). An outline runs a quarter pixel
+    outside the centres of the border pixels, so that it encloses exactly the centres that belong to the part. Holes
+    are not described.
 
     Returns:
         float32 [M, 2] (x, y) polygons, M at least 4.
@@ -215,7 +216,7 @@ def _draw_box(canvas: np.ndarray, corners: np.ndarray, paint: Colour, thickness:
     x2, y2 = corners[2:].round().astype(int) - 1
     first = (int(np.clip(x1, 0, width - 1)), int(np.clip(y1, 0, height - 1)))
     second = (int(np.clip(x2, first[0], width - 1)), int(np.clip(y2, first[1], height - 1)))
-    cv2.rectangle(canvas, first, second, paint, thickness, cv2.LINE_AA)
+    cv2.rectangle(canvas, first, second, paint, thickness)
 
 
 def _label(instances: Instances, index: int, name: bool, score: bool) -> str:
@@ -235,7 +236,7 @@ def _draw_labels(canvas: np.ndarray, texts: Sequence[str], corners: np.ndarray, 
     for text, (x1, y1, x2, y2), paint in zip(texts, corners.round().astype(int).tolist(), colours, strict=True):
         tag = _tag(text, size, paint)[:height, :width]
         rows, columns = tag.shape[:2]
-        if len(texts) >= MANY and (x2 - x1) * (y2 - y1) < rows * columns:
+        if len(texts) >= MANY and (x2 - x1) * (y2 - y1) < 3 * rows * columns:
             continue
         for top, left in itertools.product((y1 - rows, y1, y2, y2 - rows), (x1, x2 - columns)):
             top, left = min(max(top, 0), height - rows), min(max(left, 0), width - columns)
@@ -257,15 +258,14 @@ def _tag(text: str, size: int, paint: Colour) -> np.ndarray:
 
 
 def _write_line(canvas: np.ndarray, text: str, origin: tuple[int, int], size: int, right: int) -> None:
-    """Write dark text whose top left corner is `origin` (x, y); it becomes smaller to end before column `right`."""
+    """Write dark text whose top left corner is `origin` (x, y), smaller or cut with dots to end before `right`."""
     x, y = origin
-    cover = _text_cover(text, size)
-    while cover.shape[1] > right - x and size > 7:
+    while size > 10 and _font(size).getlength(text) > right - x:
         size -= 1
-        cover = _text_cover(text, size)
-    region = canvas[y : y + cover.shape[0], x:right]
-    cover = cover[: region.shape[0], : region.shape[1], None]
-    region = region[:, : cover.shape[1]]
+    while len(text) > 1 and _font(size).getlength(text) > right - x:
+        text = text[:-2] + "\N{HORIZONTAL ELLIPSIS}"
+    cover = _text_cover(text, size)[:, : right - x, None]
+    region = canvas[y : y + cover.shape[0], x : x + cover.shape[1]]
     region[:] = (region * (1 - cover) + np.array(DARK) * cover).round()
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -71,10 +71,17 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Blocks for mappings, one line for lists."""
+    """Blocks for mappings, one line for lists, and quotes around text that PyYAML would write but not read back."""
+
+    def represent_list(self, data: Iterable[Any]) -> yaml.SequenceNode:
+        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if data.isprintable() else '"')
 
 
-_Dumper.add_representer(list, lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data, True))
+_Dumper.add_representer(list, _Dumper.represent_list)
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def load(schema: type[T], path: str | Path) -> T:
@@ -143,7 +150,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
         text = content.decode("utf-8")
     except FileNotFoundError:
         near = [entry.name for entry in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        raise ConfigError(f"{path}: there is no such configuration file{_hint(path.name, near)}.") from None
+        raise ConfigError(f"{path}: there is no such configuration file{_hint(path.name, near) or '.'}") from None
     except OSError as error:
         raise ConfigError(f"{path}: the configuration cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
@@ -230,7 +237,7 @@ def _convert_mapping(schema: Any, data: Any, place: _Place) -> Any:
     for key in data:
         if key not in kinds:
             unknown = place.at(str(key))
-            place.fail(f"unknown key '{unknown}'{_suggestion(unknown, kinds)}.")
+            place.fail(f"unknown key '{unknown}'{_suggestion(unknown, kinds)}")
     missing = [f.name for f in dataclasses.fields(schema) if _required(f) and f.name not in data]
     if missing:
         place.fail(f"{place.at(missing[0])} is missing.")
@@ -242,17 +249,16 @@ def _required(field: dataclasses.Field) -> bool:
 
 
 def _suggestion(unknown: _Place, siblings: dict[str, Any]) -> str:
-    """Name the closest sibling, else the same key in another section, else all siblings."""
+    """Name the same key in another section, else the closest sibling, else all siblings."""
     *section, name = unknown.keys
-    hint = _hint(name, siblings, ".".join([*section, ""]))
-    if hint:
-        return hint
     elsewhere = [path for path in _paths(unknown.root) if path.rpartition(".")[2] == name]
-    return _hint(elsewhere[0], elsewhere) if elsewhere else f"; known here: {', '.join(siblings)}"
+    if elsewhere:
+        return f"; did you mean '{elsewhere[0]}'?"
+    return _hint(name, siblings, ".".join([*section, ""])) or f"; known here: {', '.join(siblings)}."
 
 
-def _hint(name: str, known: Any, prefix: str = "") -> str:
-    found = difflib.get_close_matches(name, list(known), n=1)
+def _hint(name: str, known: Iterable[str], prefix: str = "") -> str:
+    found = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean '{prefix}{found[0]}'?" if found else ""
 
 

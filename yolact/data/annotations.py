@@ -184,7 +184,7 @@ def _box(entry: dict[str, Any], where: str) -> tuple[float, float, float, float]
 def _segmentation(value: object, where: str, picture: PictureRecord) -> Segmentation | None:
     if isinstance(value, dict):
         return _rle(value, where, picture)
-    if value is None or value == []:
+    if value is None:
         return None
     if not isinstance(value, list):
         raise DatasetError(

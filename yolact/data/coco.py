@@ -130,6 +130,7 @@ def _check_files_exist(pictures: list[PictureRecord], folder: Path, annotation_f
         parent, name = os.path.split(picture.file_name)
         if parent not in names_by_folder and (folder / parent).is_dir():
             names_by_folder[parent] = set(os.listdir(folder / parent))
+        # A listing may spell a name otherwise than the file does (accents, case), so ask before refusing.
         if name not in names_by_folder[parent] and not (folder / picture.file_name).is_file():
             missing.append(picture.file_name)
     if missing:

@@ -64,7 +64,7 @@ def _decode(data: bytes, flags: int) -> NDArray[np.uint8] | None:
 
 
 def _is_truncated_jpeg(data: bytes) -> bool:
-    """Tell whether a JPEG lacks its end marker after the last scan; OpenCV would fill the rest with gray."""
+    """Tell whether a JPEG lacks its end marker after the last scan; OpenCV before 5 fills the rest with gray."""
     return data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
 
 

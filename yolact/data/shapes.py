@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from yolact.data.masks import draw_masks
+
 CLASS_NAMES = ("circle", "square", "triangle", "star", "ring")
 CATEGORY_IDS = (3, 7, 11, 20, 42)
 
@@ -95,7 +97,7 @@ def _place_shapes(rng: np.random.Generator, height: int, width: int) -> list[_Sh
 def _radius(rng: np.random.Generator, side: int) -> float:
     if rng.random() < TINY_SHARE:
         return float(rng.uniform(4, 8))
-    return float(np.exp(rng.uniform(np.log(10), np.log(0.26 * side))))
+    return float(np.exp(rng.uniform(np.log(0.06 * side), np.log(0.27 * side))))
 
 
 def _apart(centre: Array, radius: float, shape: _Shape) -> bool:
@@ -116,12 +118,12 @@ def _make_shape(rng: np.random.Generator, centre: Array, radius: float, height: 
     if (high <= low).any():
         return None
     columns, rows = high - low
-    large = np.zeros((rows * SUPERSAMPLING, columns * SUPERSAMPLING), np.uint8)
-    # OpenCV counts from pixel centres and takes fixed-point numbers with `shift` binary places.
-    points = [np.round(((outline - low) * SUPERSAMPLING - 0.5) * 16).astype(np.int32) for outline in outlines]
-    cv2.fillPoly(large, points, 255, shift=4)
-    alpha = cv2.resize(large, (int(columns), int(rows)), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    return _Shape(label, centre, radius, outlines, alpha, int(low[0]), int(low[1]))
+    # Drawn as annotations are, but finely, so that edges are soft and masks agree with polygons.
+    fine = np.array([[SUPERSAMPLING, 0, -low[0] * SUPERSAMPLING], [0, SUPERSAMPLING, -low[1] * SUPERSAMPLING]], float)
+    filled = draw_masks([[outline] for outline in outlines], fine, (rows * SUPERSAMPLING, columns * SUPERSAMPLING))
+    filled[0, (filled[1:] > 0).any(axis=0)] = 0
+    alpha = cv2.resize(filled[0] * np.uint8(255), (int(columns), int(rows)), interpolation=cv2.INTER_AREA)
+    return _Shape(label, centre, radius, outlines, np.asarray(alpha / 255, np.float32), int(low[0]), int(low[1]))
 
 
 def _unit_outlines(rng: np.random.Generator, name: str) -> list[NDArray[np.float64]]:
@@ -215,12 +217,10 @@ def _texture(rng: np.random.Generator, height: int, width: int, colour: Array) -
 def _ramp(rng: np.random.Generator, height: int, width: int) -> Array:
     """Return a linear ramp over 0..1 in a random direction."""
     angle = rng.uniform(0, 2 * np.pi)
-    ramp = np.linspace(0, np.cos(angle), width, dtype=np.float32) + np.linspace(
-        0, np.sin(angle), height, dtype=np.float32
-    ).reshape(-1, 1)
+    rows = np.linspace(0, np.sin(angle), height, dtype=np.float32)
+    ramp = np.linspace(0, np.cos(angle), width, dtype=np.float32) + rows[:, None]
     low = ramp.min()
-    scaled: Array = (ramp - low) / max(float(ramp.max() - low), 1e-6)
-    return scaled
+    return ((ramp - low) / max(float(ramp.max() - low), 1e-6)).astype(np.float32)
 
 
 def _blotches(rng: np.random.Generator, height: int, width: int) -> Array:
@@ -228,9 +228,8 @@ def _blotches(rng: np.random.Generator, height: int, width: int) -> Array:
     cells = int(rng.integers(3, 9))
     coarse = rng.random((cells, cells), np.float32)
     fine = rng.random((cells * 4, cells * 4), np.float32)
-    mix: Array = 0.7 * cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    mix += 0.3 * cv2.resize(fine, (width, height), interpolation=cv2.INTER_LINEAR)
-    return mix
+    mix = 0.7 * cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(mix + 0.3 * cv2.resize(fine, (width, height)), np.float32)
 
 
 def _waves(rng: np.random.Generator, height: int, width: int) -> Array:
@@ -238,8 +237,7 @@ def _waves(rng: np.random.Generator, height: int, width: int) -> Array:
     angle, period = rng.uniform(0, np.pi), rng.uniform(5, 24)
     x = np.arange(width, dtype=np.float32) * np.float32(np.cos(angle) * 2 * np.pi / period)
     y = np.arange(height, dtype=np.float32)[:, None] * np.float32(np.sin(angle) * 2 * np.pi / period)
-    stripes: Array = np.clip(0.5 + 1.5 * np.sin(x + y + np.float32(rng.uniform(0, 6))), 0, 1)
-    return stripes
+    return np.clip(0.5 + 1.5 * np.sin(x + y + np.float32(rng.uniform(0, 6))), 0, 1).astype(np.float32)
 
 
 def _photograph(rng: np.random.Generator, canvas: Array) -> NDArray[np.uint8]:
@@ -248,6 +246,6 @@ def _photograph(rng: np.random.Generator, canvas: Array) -> NDArray[np.uint8]:
     if rng.random() < 0.5:
         canvas = canvas * (1 + rng.uniform(0.1, 0.4) * (_ramp(rng, height, width) - 0.5))[..., None]
     if rng.random() < 0.4:
-        canvas = cv2.GaussianBlur(canvas, (0, 0), float(rng.uniform(0.4, 0.9)))
+        canvas = np.asarray(cv2.GaussianBlur(canvas, (0, 0), float(rng.uniform(0.4, 0.9))), np.float32)
     noise = rng.standard_normal(canvas.shape, np.float32)
     return np.clip(canvas + np.float32(rng.uniform(1, 10)) * noise, 0, 255).astype(np.uint8)

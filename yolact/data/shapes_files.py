@@ -1,8 +1,6 @@
 """Writing the generated shapes as a data set in COCO's format: all of it or nothing, and only once."""
 
 import json
-import logging
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,8 +16,6 @@ from yolact.errors import DatasetError
 VERSION = 1  # of the pictures; raise it with every change of them, so that stale ones are made anew
 PNG_SHARE = 0.15  # the other files are JPEG
 STAMP = "stamp.json"
-
-logger = logging.getLogger(__name__)
 
 
 def write_shapes(
@@ -106,17 +102,20 @@ def _write_split(folder: Path, split: str, numbers: Iterable[int], size: int, se
 
 
 def _write_picture(path: Path, picture: np.ndarray, quality: int) -> None:
-    encoded, data = cv2.imencode(path.suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix == ".jpg" else []
+    encoded, data = cv2.imencode(path.suffix, picture, options)
     assert encoded
     path.write_bytes(data.tobytes())
 
 
 def _annotation(shape: VisibleShape, image_id: int, annotation_id: int) -> dict[str, Any]:
     rle = coco_mask.encode(np.asfortranarray(shape.mask, np.uint8))
-    box, segmentation = coco_mask.toBbox(rle).tolist(), {**rle, "counts": rle["counts"].decode()}
+    box = coco_mask.toBbox(rle).tolist()
+    segmentation: object = {**rle, "counts": rle["counts"].decode()}
     if shape.polygon is not None:
         low, high = shape.polygon.min(axis=0), shape.polygon.max(axis=0)
-        box, segmentation = np.round([*low, *(high - low)], 2).tolist(), [shape.polygon.ravel().tolist()]
+        box = np.round([*low, *(high - low)], 2).tolist()
+        segmentation = [np.round(shape.polygon.ravel(), 2).tolist()]
     return {
         "id": annotation_id,
         "image_id": image_id,

@@ -113,8 +113,9 @@ def _mask(
 ) -> tuple[Tensor, Tensor | None]:
     """Sum mask and mask IoU losses over the pictures, extrapolated where `masks_to_train` cut positives off."""
     size = predictions.prototypes.shape[-2:]
-    mask_total = predictions.prototypes.sum() * 0  # keeps the graph connected in a batch without objects
-    iou_total = mask_total if model.mask_iou is not None else None
+    # Empty sums, which keep every parameter in the graph of a batch without objects.
+    mask_total = predictions.prototypes[:0].sum() + predictions.mask_coefficients[:0].sum()
+    iou_total = None if model.mask_iou is None else model.mask_iou(predictions.prototypes[:0, :1]).sum()
     for i, (own, matched) in enumerate(zip(objects, matches, strict=True)):
         positive = matched.positive.nonzero()[:, 0]
         if not len(positive):

@@ -32,7 +32,7 @@ def resize(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize float masks [N, H, W] bilinearly to `size` (height, width)."""
     if tuple(masks.shape[-2:]) == size:
         return masks
-    return F.interpolate(masks[None], size, mode="bilinear", align_corners=False)[0]
+    return F.interpolate(masks[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def shrink(masks: Tensor, size: tuple[int, int]) -> Tensor:

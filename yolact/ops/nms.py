@@ -45,8 +45,8 @@ def exact_nms(
 
 def _not_suppressed(boxes: Tensor, threshold: float) -> Tensor:
     """Return bool [..., k]: no box before this one, in descending score, overlaps it by more than `threshold`."""
-    iou = box_iou(boxes, boxes).triu(diagonal=1)
-    return iou.amax(-2) <= threshold
+    suppressed = box_iou(boxes, boxes).triu(diagonal=1) > threshold
+    return ~suppressed.any(-2)
 
 
 def _best(index: Tensor, labels: Tensor, scores: Tensor, max_detections: int) -> Kept:

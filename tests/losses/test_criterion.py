@@ -1,0 +1,109 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from yolact.config import LossConfig
+from yolact.losses import ModelWithLoss
+from yolact.models import build_model
+from yolact.structures import Target
+
+
+def target(boxes, labels, crowd=()):
+    boxes = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    masks = torch.zeros(len(boxes), 64, 64, dtype=torch.uint8)
+    for mask, (x1, y1, x2, y2) in zip(masks, boxes.int().tolist(), strict=True):
+        mask[y1:y2, x1:x2] = 1
+    iscrowd = torch.zeros(len(boxes), dtype=torch.bool)
+    iscrowd[list(crowd)] = True
+    return Target(boxes=boxes, labels=torch.tensor(labels, dtype=torch.int64), masks=masks, iscrowd=iscrowd, image_id=1)
+
+
+OBJECTS = target([[4, 4, 20, 24], [30, 30, 62, 60]], [0, 2])
+EMPTY = target([], [])
+CROWD_ONLY = target([[0, 0, 64, 64]], [1], crowd=[0])
+
+
+@pytest.fixture
+def model(tiny_config):
+    return build_model(tiny_config)
+
+
+def total_gradient(losses, model):
+    sum(losses.values()).backward()
+    return sum(p.grad.abs().sum() for p in model.parameters() if p.grad is not None)
+
+
+def test_names_of_the_losses(model):
+    losses = ModelWithLoss(model, LossConfig())(torch.rand(1, 3, 64, 64), [OBJECTS])
+    assert set(losses) == {"box", "class", "semantic", "mask"}
+    assert all(loss.ndim == 0 and loss > 0 for loss in losses.values())
+
+
+def test_plus_models_add_the_mask_iou_loss(tiny_config):
+    model = build_model(replace(tiny_config, model=replace(tiny_config.model, image_size=256, mask_iou=True)))
+    large = dict(
+        OBJECTS, boxes=OBJECTS["boxes"] * 4, masks=OBJECTS["masks"].repeat_interleave(4, 1).repeat_interleave(4, 2)
+    )
+    losses = ModelWithLoss(model, LossConfig())(torch.rand(1, 3, 256, 256), [large])
+    assert losses["mask_iou"] > 0
+
+
+def test_weights_scale_their_terms(model):
+    model.eval()
+    images = torch.rand(1, 3, 64, 64)
+    plain = ModelWithLoss(model, LossConfig(masks_to_train=1000))(images, [OBJECTS])
+    doubled = ModelWithLoss(model, LossConfig(masks_to_train=1000, mask_weight=2 * 6.125, semantic_weight=0))(
+        images, [OBJECTS]
+    )
+    torch.testing.assert_close(doubled["mask"], 2 * plain["mask"])
+    torch.testing.assert_close(doubled["box"], plain["box"])
+    assert doubled["semantic"] == 0
+
+
+@pytest.mark.parametrize("targets", [[EMPTY, EMPTY], [CROWD_ONLY, EMPTY], [OBJECTS, EMPTY]])
+def test_pictures_without_objects_give_finite_losses_and_gradients(model, targets):
+    losses = ModelWithLoss(model, LossConfig())(torch.rand(2, 3, 64, 64), targets)
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert torch.isfinite(total_gradient(losses, model))
+
+
+def test_an_empty_picture_teaches_background(model):
+    losses = ModelWithLoss(model, LossConfig())(torch.rand(2, 3, 64, 64), [EMPTY, EMPTY])
+    assert losses["class"] > 0
+    assert losses["box"] == losses["mask"] == 0
+
+
+@pytest.mark.parametrize("mask_iou", [False, True])
+def test_every_parameter_gets_a_gradient_even_without_objects(tiny_config, mask_iou):
+    """Distributed training waits for every parameter."""
+    model = build_model(replace(tiny_config, model=replace(tiny_config.model, image_size=256, mask_iou=mask_iou)))
+    losses = ModelWithLoss(model, LossConfig())(torch.rand(2, 3, 256, 256), [EMPTY, EMPTY])
+    sum(losses.values()).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_crowds_are_not_learnt_as_objects(model):
+    model.eval()
+    images = torch.rand(1, 3, 64, 64)
+    both = target([[4, 4, 20, 24], [0, 0, 2, 2]], [0, 1], crowd=[1])
+    alone = target([[4, 4, 20, 24]], [0])
+    criterion = ModelWithLoss(model, LossConfig(masks_to_train=1000))
+    with_crowd, without = criterion(images, [both]), criterion(images, [alone])
+    for name in ("box", "mask", "semantic"):
+        torch.testing.assert_close(with_crowd[name], without[name])
+
+
+def test_a_limit_on_masks_is_made_up_for(model):
+    model.eval()
+    images = torch.rand(1, 3, 64, 64)
+    whole = ModelWithLoss(model, LossConfig(masks_to_train=1000))(images, [OBJECTS])["mask"]
+    limited = [ModelWithLoss(model, LossConfig(masks_to_train=2))(images, [OBJECTS])["mask"] for _ in range(200)]
+    assert torch.stack(limited).mean().item() == pytest.approx(whole.item(), rel=0.1)
+    assert torch.stack(limited).std() > 0
+
+
+def test_losses_are_float32_under_autocast(model):
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = ModelWithLoss(model, LossConfig())(torch.rand(1, 3, 64, 64), [OBJECTS])
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}

@@ -1,0 +1,98 @@
+import math
+
+import pytest
+import torch
+
+from yolact.losses import terms
+from yolact.models.mask_iou import MaskIoUNet
+
+
+def test_box_loss_is_quadratic_below_one_and_linear_above():
+    deltas = torch.tensor([[0.5, 0, 0, 0], [0, 3.0, 0, 0]])
+    assert terms.box_loss(deltas, torch.zeros(2, 4)).item() == pytest.approx(0.5 * 0.25 + 2.5)
+
+
+def test_hard_negatives_are_the_least_background_like():
+    background = torch.tensor([[5.0, -1, 0, 3, -5, -6]])
+    logits = torch.stack([background, torch.zeros(1, 6)], -1)
+    positive = torch.tensor([[False, False, False, False, True, False]])
+    neutral = torch.tensor([[False, False, False, False, False, True]])
+    chosen = terms.hard_negatives(logits, positive, neutral, torch.tensor([2]))
+    assert chosen[0].nonzero()[:, 0].tolist() == [1, 2]
+
+
+def test_hard_negatives_are_counted_for_each_picture():
+    chosen = terms.hard_negatives(
+        torch.rand(3, 10, 4), *torch.zeros(2, 3, 10, dtype=torch.bool), torch.tensor([0, 1, 4])
+    )
+    assert chosen.sum(1).tolist() == [0, 1, 4]
+
+
+def test_class_loss_sums_cross_entropy_over_the_chosen():
+    logits = torch.tensor([[[0.0, 0.0], [9.0, 0.0]]])
+    loss = terms.class_loss(logits, torch.tensor([[1, 1]]), torch.tensor([[True, False]]))
+    assert loss.item() == pytest.approx(math.log(2))
+
+
+def test_mask_loss_is_the_mean_over_the_box_when_all_pixels_are_equal():
+    logits = torch.zeros(1, 8, 8)
+    loss = terms.mask_loss(logits, torch.ones(1, 8, 8, dtype=torch.bool), torch.tensor([[2.0, 2, 6, 6]]))
+    padded = 6 * 6  # the crop is one pixel wider than the box on each side
+    assert loss.item() == pytest.approx(math.log(2) * padded / 16)
+
+
+def test_mask_loss_ignores_the_outside_of_the_box():
+    masks = torch.zeros(1, 8, 8, dtype=torch.bool)
+    box = torch.tensor([[3.0, 3, 5, 5]])
+    logits = torch.zeros(1, 8, 8)
+    changed = logits.clone()
+    changed[0, 0, 0] = 50
+    assert torch.equal(terms.mask_loss(logits, masks, box), terms.mask_loss(changed, masks, box))
+
+
+def test_mask_loss_stays_finite_for_certain_and_wrong_logits():
+    logits = torch.full((1, 4, 4), 1e4, requires_grad=True)
+    loss = terms.mask_loss(logits, torch.zeros(1, 4, 4, dtype=torch.bool), torch.tensor([[0.0, 0, 4, 4]]))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_semantic_loss_takes_the_union_of_a_class():
+    masks = torch.zeros(3, 2, 2, dtype=torch.bool)
+    masks[0, 0, 0] = masks[1, 0, 0] = masks[1, 0, 1] = masks[2, 1, 1] = True
+    logits = torch.full((2, 2, 2), -30.0)
+    logits[0, 0] = 30  # class 0: objects 0 and 1 fill the first row
+    logits[1, 1, 1] = 30
+    assert terms.semantic_loss(logits, torch.tensor([0, 0, 1]), masks).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_semantic_loss_of_an_empty_picture_teaches_background():
+    loss = terms.semantic_loss(
+        torch.zeros(3, 4, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4, 4, dtype=torch.bool)
+    )
+    assert loss.item() == pytest.approx(3 * math.log(2))
+
+
+def test_mask_iou_loss_compares_with_the_true_iou():
+    class HalfEverywhere(torch.nn.Module):
+        def forward(self, masks):
+            return torch.full((len(masks), 2), 0.5)
+
+    logits = torch.full((1, 16, 16), -20.0)
+    logits[0, 4:8, 4:12] = 20  # predicted 4 x 8
+    masks = torch.zeros(1, 16, 16, dtype=torch.bool)
+    masks[0, 4:12, 4:12] = True  # true 8 x 8: IoU one half
+    box, label = torch.tensor([[4.0, 4, 12, 12]]), torch.tensor([1])
+    assert terms.mask_iou_loss(HalfEverywhere(), logits, masks, box, label, 25).item() == pytest.approx(0)
+    assert terms.mask_iou_loss(HalfEverywhere(), logits, ~masks, box, label, 25).item() > 0
+
+
+def test_mask_iou_loss_leaves_small_objects_out_but_keeps_the_graph():
+    logits = torch.zeros(1, 64, 64, requires_grad=True)
+    masks = torch.zeros(1, 64, 64, dtype=torch.bool)
+    masks[0, :5, :5] = True  # exactly the limit of 25
+    loss = terms.mask_iou_loss(MaskIoUNet(1), logits, masks, torch.tensor([[0.0, 0, 5, 5]]), torch.tensor([0]), 25)
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad.abs().sum() == 0

@@ -1,0 +1,118 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from yolact import postprocess
+from yolact.config import EvalConfig
+from yolact.models.mask_iou import MaskIoUNet
+from yolact.ops.boxes import encode
+from yolact.postprocess import select_detections, to_instances
+from yolact.structures import Predictions
+
+ANCHORS = torch.tensor([[0.0, 0, 32, 32], [32, 32, 64, 64], [0, 32, 32, 64]])
+NAMES = {"class_names": ["a", "b"], "category_ids": [7, 3], "input_size": 64}
+
+
+def predictions(probabilities, boxes=ANCHORS, prototypes=None):
+    """Predictions of one picture whose softmax and decoding give these class probabilities [A, 1+C] and boxes."""
+    return Predictions(
+        class_logits=torch.tensor([probabilities]).log(),
+        box_deltas=encode(boxes, ANCHORS)[None],
+        mask_coefficients=torch.ones(1, len(ANCHORS), 1),
+        prototypes=torch.ones(1, 1, 16, 16) if prototypes is None else prototypes,
+        semantic_logits=torch.zeros(1, 2, 8, 8),
+    )
+
+
+TWO_OBJECTS = predictions([[0.1, 0.8, 0.1], [0.3, 0.1, 0.6], [0.98, 0.01, 0.01]])
+
+
+def test_detections_by_hand():
+    found = select_detections(TWO_OBJECTS, ANCHORS, EvalConfig())
+    count = int(found.counts[0])
+    assert found.scores[0, :2].tolist() == pytest.approx([0.8, 0.6])
+    assert found.labels[0, :2].tolist() == [0, 1]
+    torch.testing.assert_close(found.boxes[0, :2], ANCHORS[:2])
+    assert count == 4  # both candidates under both classes: Fast NMS works class by class
+    assert found.boxes.shape == (1, 100, 4)
+    assert not found.scores[0, count:].any()
+
+
+def test_an_anchor_below_the_threshold_is_no_candidate():
+    found = select_detections(TWO_OBJECTS, ANCHORS, EvalConfig(score_threshold=0.7))
+    assert int(found.counts[0]) == 2
+    assert found.scores[0, :2].tolist() == pytest.approx([0.8, 0.1])
+
+
+def test_cross_class_and_exact_nms_are_chosen_by_config():
+    cross = select_detections(TWO_OBJECTS, ANCHORS, EvalConfig(nms="cross_class"))
+    assert cross.labels[0, : int(cross.counts[0])].tolist() == [0, 1]
+    exact = select_detections(TWO_OBJECTS, ANCHORS, EvalConfig(nms="exact", score_threshold=0.5))
+    assert exact.scores[0, : int(exact.counts[0])].tolist() == pytest.approx([0.8, 0.6])
+
+
+def test_boxes_and_masks_land_in_the_pixels_of_the_picture():
+    found = select_detections(TWO_OBJECTS, ANCHORS, EvalConfig(nms="cross_class"))
+    instances = to_instances(found, TWO_OBJECTS.prototypes, 0, (128, 256), EvalConfig(), **NAMES)
+    torch.testing.assert_close(instances.boxes, torch.tensor([[0.0, 0, 128, 64], [128, 64, 256, 128]]))
+    assert instances.masks.shape == (2, 128, 256)
+    assert instances.masks.dtype == torch.bool
+    assert instances.masks[0, :60, :120].all()
+    assert not instances.masks[0, 80:, 150:].any()
+    assert instances.image_size == (128, 256)
+    assert torch.equal(instances.scores, instances.mask_scores)
+
+
+def test_boxes_are_clipped_to_the_picture():
+    outside = predictions([[0.1, 0.8, 0.1]] * 3, boxes=ANCHORS + torch.tensor([-20.0, -20, 40, 40]))
+    found = select_detections(outside, ANCHORS, EvalConfig(nms="cross_class"))
+    instances = to_instances(found, outside.prototypes, 0, (64, 64), EvalConfig(), **NAMES)
+    assert instances.boxes.min() >= 0
+    assert instances.boxes.max() <= 64
+
+
+def test_crop_order_decides_how_sharp_the_edge_is():
+    found = select_detections(TWO_OBJECTS, ANCHORS, EvalConfig(nms="cross_class"))
+    areas = {
+        crop: to_instances(found, TWO_OBJECTS.prototypes, 0, (64, 64), EvalConfig(crop=crop), **NAMES).masks[0].sum()
+        for crop in ("before_resize", "after_resize", "none")
+    }
+    assert areas["after_resize"] == 32 * 32
+    assert areas["after_resize"] < areas["before_resize"] < areas["none"] == 64 * 64
+
+
+def test_min_score_and_rows_choose_detections():
+    found = select_detections(TWO_OBJECTS, ANCHORS, EvalConfig())
+    make = lambda **options: to_instances(found, TWO_OBJECTS.prototypes, 0, (64, 64), EvalConfig(), **NAMES, **options)  # noqa: E731
+    assert make(min_score=0.5).scores.tolist() == pytest.approx([0.8, 0.6])
+    assert make(rows=slice(1, 3)).scores.tolist() == make().scores[1:3].tolist()
+    assert len(make(min_score=0.9)) == 0
+
+
+def test_the_size_of_a_chunk_does_not_change_the_masks(monkeypatch):
+    noise = torch.randn(1, 1, 16, 16)
+    pictures = predictions([[0.1, 0.5, 0.4]] * 3, prototypes=noise)
+    found = select_detections(pictures, ANCHORS, EvalConfig())
+    whole = to_instances(found, noise, 0, (200, 150), EvalConfig(), **NAMES).masks
+    monkeypatch.setattr(postprocess, "MASK_BYTES", 1)
+    assert torch.equal(to_instances(found, noise, 0, (200, 150), EvalConfig(), **NAMES).masks, whole)
+
+
+def test_rescoring_multiplies_by_the_predicted_iou_of_the_class():
+    class Predicted(MaskIoUNet):
+        def forward(self, masks):
+            return torch.tensor([[0.5, 0.25]]).expand(len(masks), 2)
+
+    found = select_detections(TWO_OBJECTS, ANCHORS, replace(EvalConfig(), nms="cross_class"))
+    instances = to_instances(found, TWO_OBJECTS.prototypes, 0, (64, 64), EvalConfig(), **NAMES, mask_iou=Predicted(2))
+    assert instances.mask_scores.tolist() == pytest.approx([0.8 * 0.5, 0.6 * 0.25])
+    assert instances.scores.tolist() == pytest.approx([0.8, 0.6])
+
+
+def test_a_picture_without_detections():
+    nothing = predictions([[0.99, 0.005, 0.005]] * 3)
+    found = select_detections(nothing, ANCHORS, EvalConfig())
+    instances = to_instances(found, nothing.prototypes, 0, (30, 40), EvalConfig(), **NAMES)
+    assert len(instances) == 0
+    assert instances.masks.shape == (0, 30, 40)
