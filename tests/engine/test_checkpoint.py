@@ -1,0 +1,227 @@
+"""Checkpoints come back as they were saved, or are refused in one sentence: never read wrong, never run."""
+
+import multiprocessing
+import os
+import pickle
+import resource
+import signal
+import time
+import zipfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from yolact.engine.checkpoint import FORMAT, load_checkpoint, model_weights, save_checkpoint
+from yolact.errors import CheckpointError
+
+RNG = np.random.default_rng(0)
+
+
+def state(step: int = 7, size: int = 500) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "step": step,
+        "model": {"weight": torch.full((size,), float(step)), "bias": torch.arange(3)},
+        "ema": None,
+        "optimizer": {
+            "state": {0: {"momentum_buffer": torch.ones(2)}},
+            "param_groups": [{"lr": 1e-3, "betas": (0.9, 1)}],
+        },
+        "rng": torch.get_rng_state(),
+        "config": {"name": "test", "model": {"scales": [[24.0], [48.0]], "num_classes": None}},
+        "class_names": ["cat"],
+        "category_ids": [17],
+        "metrics": {"segm": {"AP": 0.25}},
+    }
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "last.pth"
+    save_checkpoint(state(), path)
+    return path
+
+
+def equal(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    return a == b
+
+
+def test_round_trip(saved: Path) -> None:
+    assert equal(load_checkpoint(saved), state())
+    assert [entry.name for entry in saved.parent.iterdir()] == ["last.pth"]
+
+
+def test_model_weights_prefer_the_moving_average() -> None:
+    assert model_weights({"model": {"w": 1}, "ema": None}) == {"w": 1}
+    assert model_weights({"model": {"w": 1}, "ema": {"w": 2}}) == {"w": 2}
+
+
+def test_a_bare_state_dict_is_read(tmp_path: Path) -> None:
+    weights = {"backbone.weight": torch.arange(4.0)}
+    for name, as_zip in (("new.pth", True), ("old.pth", False)):
+        torch.save(weights, tmp_path / name, _use_new_zipfile_serialization=as_zip)
+        assert equal(load_checkpoint(tmp_path / name), weights)
+
+
+def test_no_flipped_bit_is_read_as_other_weights(saved: Path) -> None:
+    good, expected = saved.read_bytes(), load_checkpoint(saved)
+    refused = 0
+    for bit in RNG.choice(len(good) * 8, 300, replace=False):
+        bad = bytearray(good)
+        bad[bit // 8] ^= 1 << (bit % 8)
+        saved.write_bytes(bad)
+        try:
+            assert equal(load_checkpoint(saved), expected)  # the bit meant nothing, such as padding
+        except CheckpointError:
+            refused += 1
+    assert refused > 150
+
+
+def test_every_truncation_is_refused(saved: Path) -> None:
+    good = saved.read_bytes()
+    for length in [1, 14, len(good) - 1, *RNG.integers(0, len(good), 60)]:
+        saved.write_bytes(good[:length])
+        with pytest.raises(CheckpointError, match=r"last\.pth: .*(damaged|expected a checkpoint file)"):
+            load_checkpoint(saved)
+
+
+def test_every_truncation_of_a_legacy_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "old.pth"
+    torch.save({"w": torch.arange(9.0)}, path, _use_new_zipfile_serialization=False)
+    good = path.read_bytes()
+    for length in range(1, len(good), 5):
+        path.write_bytes(good[:length])
+        with pytest.raises(CheckpointError):
+            load_checkpoint(path)
+
+
+class Payload:
+    def __init__(self, sentinel: Path) -> None:
+        self.sentinel = sentinel
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.sentinel),)
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "pickle"])
+def test_code_in_a_file_never_runs(tmp_path: Path, kind: str) -> None:
+    path, sentinel = tmp_path / "evil.pth", tmp_path / "sentinel"
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps({"model": Payload(sentinel)}))
+    else:
+        torch.save({"model": Payload(sentinel)}, path, _use_new_zipfile_serialization=kind == "zip")
+    with pytest.raises(
+        CheckpointError, match="expected a checkpoint file" if kind == "pickle" else r"object posix\.mkdir"
+    ):
+        load_checkpoint(path)
+    assert not sentinel.exists()
+
+
+def test_other_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    for content, message in [(b"", "an empty one"), (b"<!DOCTYPE html>", "another file"), (b"PK\x03\x04", "damaged")]:
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=message) as caught:
+            load_checkpoint(path)
+        assert "\n" not in str(caught.value)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "not weights")
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(path)
+    with pytest.raises(CheckpointError, match="folder; name a checkpoint in it"):
+        load_checkpoint(tmp_path)
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / "missing.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([torch.zeros(1)], "got list"),
+        ({}, "expected weights"),
+        ({"state_dict": {"w": torch.zeros(1)}}, "expected weights"),
+        ({**state(), "format": "yolact-9"}, "expected a checkpoint of format yolact-1, got yolact-9"),
+        ({"format": FORMAT, "model": {}}, "lacks config, class_names, category_ids"),
+    ],
+)
+def test_other_contents_are_refused(tmp_path: Path, content: Any, message: str) -> None:
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(tmp_path / "other.pth")
+
+
+@pytest.mark.parametrize("value", [np.float64(0.5), Path("runs"), defaultdict(int), {1, 2}])
+def test_only_what_can_be_read_back_is_saved(saved: Path, value: Any) -> None:
+    with pytest.raises(TypeError, match=r"state\['metrics'\]\[0\] must be plain data"):
+        save_checkpoint({**state(step=8), "metrics": [value]}, saved)
+    assert load_checkpoint(saved)["step"] == 7
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_full_disk_leaves_the_old_file(saved: Path) -> None:
+    (saved.parent / "last.pth.tmp").symlink_to("/dev/full")
+    with pytest.raises(CheckpointError, match="could not be written: No space left on device"):
+        save_checkpoint(state(step=8, size=100_000), saved)
+    assert load_checkpoint(saved)["step"] == 7
+    assert [entry.name for entry in saved.parent.iterdir()] == ["last.pth"]
+
+
+def test_a_limit_on_file_size_leaves_the_old_file(saved: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match="could not be written: File too large"):
+            save_checkpoint(state(step=8, size=100_000), saved)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert load_checkpoint(saved)["step"] == 7
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write into read-only folders")
+def test_a_read_only_folder_is_named(saved: Path) -> None:
+    saved.parent.chmod(0o500)
+    try:
+        with pytest.raises(CheckpointError, match="could not be written: Permission denied"):
+            save_checkpoint(state(step=8), saved)
+    finally:
+        saved.parent.chmod(0o700)
+    assert load_checkpoint(saved)["step"] == 7
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"absent/last\.pth: .*No such file or directory"):
+        save_checkpoint(state(), tmp_path / "absent" / "last.pth")
+
+
+def save_for_ever(path: Path) -> None:
+    torch.set_num_threads(1)  # a forked process lacks its parent's threads, and would wait for them
+    step = 8
+    while True:
+        save_checkpoint(state(step, size=200_000), path)
+        step += 1
+
+
+def test_a_kill_leaves_a_whole_file(saved: Path) -> None:
+    for pause in RNG.uniform(0, 0.1, 10):
+        save_checkpoint(state(step=7), saved)
+        before = saved.stat().st_mtime_ns
+        writer = multiprocessing.get_context("fork").Process(target=save_for_ever, args=(saved,))
+        writer.start()
+        while saved.stat().st_mtime_ns == before and writer.is_alive():
+            time.sleep(0.001)
+        time.sleep(pause)
+        os.kill(writer.pid or 0, signal.SIGKILL)
+        writer.join()
+        found = load_checkpoint(saved)
+        assert found["step"] > 7
+        assert (found["model"]["weight"] == found["step"]).all()
+    save_checkpoint(state(), saved)
+    assert [entry.name for entry in saved.parent.iterdir()] == ["last.pth"]
