@@ -1,0 +1,93 @@
+"""A tiny data set whose every number is known."""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+HEIGHT, WIDTH = 40, 60
+
+
+def content() -> dict[str, Any]:
+    """Three pictures of 40 x 60: two objects (polygon, crowd RLE), one object (polygon), none. Ids have gaps."""
+    full = [0, 5 * HEIGHT, HEIGHT * (WIDTH - 5)]  # columns 0 to 4
+    return {
+        "images": [
+            {"id": 9, "file_name": "a.png", "height": HEIGHT, "width": WIDTH},
+            {"id": 4, "file_name": "below/b.png", "height": HEIGHT, "width": WIDTH},
+            {"id": 5, "file_name": "c.png", "height": HEIGHT, "width": WIDTH},
+        ],
+        "annotations": [
+            {
+                "id": 1,
+                "image_id": 9,
+                "category_id": 42,
+                "bbox": [10, 5, 20, 15],
+                "area": 300,
+                "iscrowd": 0,
+                "segmentation": [[10, 5, 30, 5, 30, 20, 10, 20]],
+            },
+            {
+                "id": 2,
+                "image_id": 9,
+                "category_id": 7,
+                "bbox": [0, 0, 5, 40],
+                "area": 200,
+                "iscrowd": 1,
+                "segmentation": {"size": [HEIGHT, WIDTH], "counts": full},
+            },
+            {
+                "id": 8,
+                "image_id": 4,
+                "category_id": 7,
+                "bbox": [40, 20, 10, 10],
+                "area": 100,
+                "iscrowd": 0,
+                "segmentation": [[40, 20, 50, 20, 50, 30, 40, 30]],
+            },
+        ],
+        "categories": [{"id": 42, "name": "cat"}, {"id": 7, "name": "dog"}, {"id": 20, "name": "cow"}],
+    }
+
+
+@pytest.fixture
+def write_set(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
+    """Return a function that writes the data set, with `change(content)` applied, and gives (JSON, folder)."""
+
+    def write(change: Callable[[dict[str, Any]], object] | None = None) -> tuple[Path, Path]:
+        data, folder = content(), tmp_path / "pictures"
+        rng = np.random.default_rng(0)
+        for record in data["images"]:
+            path = folder / record["file_name"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            small = rng.integers(0, 256, (8, 12, 3), dtype=np.uint8)
+            assert cv2.imwrite(str(path), cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
+        if change is not None:
+            change(data)
+        annotation_file = tmp_path / "instances.json"
+        annotation_file.write_text(json.dumps(data))
+        return annotation_file, folder
+
+    return write
+
+
+@pytest.fixture
+def load_script() -> Callable[[str], ModuleType]:
+    """Return a function that imports a program of scripts/ by its name."""
+
+    def load(name: str) -> ModuleType:
+        path = Path(__file__).resolve().parents[2] / "scripts" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load

@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+
+from yolact.data.masks import IDENTITY, Rle, crop_rle, decode_counts, draw_masks, pixel_index_map
+
+
+def random_mask(seed: int) -> np.ndarray:
+    """Blocks of random size, so that runs are long and short and some masks are empty or full."""
+    rng = np.random.default_rng(seed)
+    height, width, block = rng.integers(1, 90, 3)
+    coarse = rng.random((height // block + 1, width // block + 1)) < rng.choice([0, 0.1, 0.5, 1])
+    return np.kron(coarse, np.ones((block, block)))[:height, :width].astype(np.uint8)
+
+
+def rle_of(mask: np.ndarray) -> Rle:
+    counts = coco_mask.encode(np.asfortranarray(mask))["counts"]
+    return Rle(*mask.shape, decode_counts(counts).astype(np.uint32))
+
+
+def rectangle(x0: float, y0: float, x1: float, y1: float) -> list[np.ndarray]:
+    return [np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32)]
+
+
+def scale_and_shift(scale: float, x: float, y: float) -> np.ndarray:
+    return np.array([[scale, 0, x], [0, scale, y]], np.float64)
+
+
+def test_counts_by_hand() -> None:
+    mask = np.array([[0, 1], [1, 1]], np.uint8)  # column by column: one zero, three ones
+    assert decode_counts([1, 3]).tolist() == [1, 3]
+    assert decode_counts(coco_mask.encode(np.asfortranarray(mask))["counts"]).tolist() == [1, 3]
+    assert decode_counts("").tolist() == []
+
+
+@pytest.mark.parametrize("counts", ["\x01", "o", "é", "o" * 12 + "0", [1.5], [[1]], [None]])
+def test_counts_that_are_none(counts: object) -> None:
+    with pytest.raises(ValueError, match="counts"):
+        decode_counts(counts)  # type: ignore[arg-type]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6))
+def test_rle_decodes_as_pycocotools_encodes(seed: int) -> None:
+    mask = random_mask(seed)
+    rle = rle_of(mask)
+    assert rle.runs.sum() == mask.size
+    crop, left, top = crop_rle(rle)
+    restored = np.zeros_like(mask)
+    restored[top : top + crop.shape[0], left : left + crop.shape[1]] = crop // 255
+    np.testing.assert_array_equal(restored, mask)
+    np.testing.assert_array_equal(draw_masks([rle], IDENTITY, mask.shape), [mask])
+
+
+def test_crop_is_the_rectangle_of_the_object() -> None:
+    mask = np.zeros((9, 12), np.uint8)
+    mask[2:5, 3:10] = 1
+    crop, left, top = crop_rle(rle_of(mask))
+    assert (crop.shape, left, top) == ((3, 7), 3, 2)
+    assert (crop == 255).all()
+
+
+def test_polygon_by_hand() -> None:
+    [mask] = draw_masks([rectangle(2, 1, 5, 3)], IDENTITY, (4, 7))
+    np.testing.assert_array_equal(
+        mask, [[0, 0, 0, 0, 0, 0, 0], [0, 0, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0]]
+    )
+
+
+def test_polygons_of_one_object_unite() -> None:
+    [mask] = draw_masks([rectangle(0, 0, 2, 2) + rectangle(4, 0, 6, 2)], IDENTITY, (3, 7))
+    np.testing.assert_array_equal(mask[0], [1, 1, 0, 0, 1, 1, 0])
+
+
+@pytest.mark.parametrize("kind", ["polygon", "rle"])
+def test_twice_the_size_and_moved(kind: str) -> None:
+    source = np.zeros((10, 10), np.uint8)
+    source[2:4, 1:6] = 1
+    segmentation = rectangle(1, 2, 6, 4) if kind == "polygon" else rle_of(source)
+    [mask] = draw_masks([segmentation], scale_and_shift(2, 3, -1), (20, 20))
+    expected = np.zeros((20, 20), np.uint8)
+    expected[3:7, 5:15] = 1
+    np.testing.assert_array_equal(mask, expected)
+
+
+@pytest.mark.parametrize("kind", ["polygon", "rle"])
+def test_what_lies_outside_is_cut_off(kind: str) -> None:
+    source = np.zeros((30, 30), np.uint8)
+    source[5:25, 5:25] = 1
+    segmentation = rectangle(5, 5, 25, 25) if kind == "polygon" else rle_of(source)
+    [partly, outside] = (
+        draw_masks([segmentation], scale_and_shift(1, *offset), (10, 12))[0] for offset in ((-20, -10), (-40, 0))
+    )
+    expected = np.zeros((10, 12), np.uint8)
+    expected[:, :5] = 1
+    np.testing.assert_array_equal(partly, expected)
+    assert not outside.any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6))
+def test_polygons_across_the_border_are_those_of_a_larger_canvas(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(-40, 90, (int(rng.integers(3, 9)), 2)).round(2).astype(np.float32)
+    [mask] = draw_masks([[points]], IDENTITY, (50, 50))
+    [larger] = draw_masks([[points]], scale_and_shift(1, 60, 60), (170, 170))
+    # pycocotools rounds vertices to fifths of a pixel, below zero in the other direction.
+    assert (mask != larger[60:110, 60:110]).sum() <= 80
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6))
+def test_rle_and_polygon_of_a_rectangle_agree_under_any_map(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x0, y0 = rng.integers(0, 30, 2)
+    x1, y1 = x0 + rng.integers(5, 30), y0 + rng.integers(5, 30)
+    source = np.zeros((60, 60), np.uint8)
+    source[y0:y1, x0:x1] = 1
+    scale_x, scale_y = rng.uniform(0.5, 3, 2) * rng.choice([-1, 1], 2)
+    matrix = np.array([[scale_x, 0, rng.uniform(0, 80)], [0, scale_y, rng.uniform(0, 80)]])
+    if rng.random() < 0.5:
+        matrix = matrix[::-1].copy()
+    a, b = draw_masks([rle_of(source), rectangle(x0, y0, x1, y1)], matrix, (80, 80))
+    # Both edges lie within a pixel of the true one.
+    assert np.abs(a.any(axis=0).sum(dtype=int) - b.any(axis=0).sum(dtype=int)) <= 2
+    assert np.abs(a.any(axis=1).sum(dtype=int) - b.any(axis=1).sum(dtype=int)) <= 2
+    assert (a != b).sum() <= 2 * (80 + 80)
+
+
+def test_a_turn_by_45_degrees() -> None:
+    source = np.ones((20, 20), np.uint8)
+    half = np.sqrt(0.5)
+    matrix = np.array([[half, -half, 15], [half, half, 1]])
+    a, b = draw_masks([rle_of(source), rectangle(0, 0, 20, 20)], matrix, (30, 30))
+    assert int(a.sum()) == pytest.approx(400, abs=12)
+    assert (a != b).sum() <= 40
+
+
+def test_pixel_centres_map_to_pixel_centres() -> None:
+    # Twice as large: the centre of pixel 0, 0.5, comes to 1.0, which is index 0.5.
+    np.testing.assert_allclose(pixel_index_map(scale_and_shift(2, 0, 0)), [[2, 0, 0.5], [0, 2, 0.5]])
+    np.testing.assert_allclose(pixel_index_map(IDENTITY), IDENTITY)
+
+
+def test_no_objects() -> None:
+    assert draw_masks([], IDENTITY, (5, 6)).shape == (0, 5, 6)
