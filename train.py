@@ -108,8 +108,8 @@ def load_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
             zip(val.categories.ids, val.categories.names, strict=True)
         ))  # fmt: skip
         raise DatasetError(
-            f"{data.train_annotations} and {data.val_annotations} must declare the same categories, but only one of them "
-            f"has {differing[:3]}: make their 'categories' lists equal."
+            f"{data.train_annotations} and {data.val_annotations} must declare the same categories, but only one of "
+            f"them has {differing[:3]}: make their 'categories' lists equal."
         )
     return train, val
 

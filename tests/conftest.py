@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-
 from pycocotools import mask as mask_tools
 
 from yolact.config import AnchorConfig, BackboneConfig, Config, DataConfig, EvalConfig, ModelConfig, config_to_dict
@@ -37,7 +36,7 @@ CLASSES = {"disc": 3, "square": 7}  # the ids have gaps and do not begin with 1
 def sample_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with six small pictures of discs and squares (`pictures/`) and their annotations (`annotations.json`).
 
-    Picture 15 holds no objects, and picture 16 a crowd region.
+    The last one holds no objects, the one before a crowd region; their ids begin with 10.
     """
     folder = tmp_path_factory.mktemp("sample_data")
     (folder / "pictures").mkdir()

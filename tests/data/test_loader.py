@@ -25,7 +25,7 @@ MEAN = (123.68, 116.78, 103.94)
 
 
 def training_set(write_set: WriteSet, **options: str) -> TrainingSet:
-    return TrainingSet(CocoDataset(*write_set()), 64, AugmentConfig(), MEAN, seed=5, **options)
+    return TrainingSet(CocoDataset(*write_set()), 64, AugmentConfig(), seed=5, **options)
 
 
 def take(samples: TrainingSet, batches: int, *, start: int = 0, workers: int = 0, batch_size: int = 2) -> list[Batch]:
@@ -111,7 +111,7 @@ def test_batch_size_does_not_change_the_samples(write_set: WriteSet) -> None:
 def test_no_augmentation(write_set: WriteSet) -> None:
     dataset = CocoDataset(*write_set())
     plain = AugmentConfig(photometric=False, expand_probability=0, crop=False, mirror_probability=0)
-    image, target, _ = TrainingSet(dataset, 64, plain, MEAN, seed=0)[0, 1]
+    image, target, _ = TrainingSet(dataset, 64, plain, seed=0)[0, 1]
     np.testing.assert_allclose(image.int(), prepare_picture(dataset.load_picture(1), 64).int(), atol=1)
     np.testing.assert_allclose(target["boxes"], [[40 * 64 / 60, 20 * 64 / 40, 50 * 64 / 60, 30 * 64 / 40]], rtol=1e-6)
 

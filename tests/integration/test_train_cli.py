@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import train
 import yaml
 
+import train
 from yolact.data.shapes_files import write_shapes
 from yolact.engine.checkpoint import load_checkpoint
 from yolact.errors import UserError

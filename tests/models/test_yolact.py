@@ -86,5 +86,5 @@ def test_images_of_another_size_are_refused(tiny_config):
 
 
 def test_an_unknown_number_of_classes_is_refused():
-    with pytest.raises(ConfigError, match="model.num_classes"):
+    with pytest.raises(ConfigError, match=r"model\.num_classes"):
         build_model(Config(model=ModelConfig(num_classes=None)))

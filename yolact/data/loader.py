@@ -37,6 +37,10 @@ class Batch(NamedTuple):
     skipped: list[str]  # errors of pictures that could not be read and were replaced by the next ones
 
 
+# RGB of what the picture does not cover: ImageNet's mean, for DarkNet too, as the authors have it.
+FILL = (124, 117, 104)
+
+
 class TrainingSet(Dataset[tuple[Tensor, Target, list[str]]]):
     """Augmented samples of a data set, by (position in the run, index of the picture)."""
 
@@ -45,7 +49,6 @@ class TrainingSet(Dataset[tuple[Tensor, Target, list[str]]]):
         dataset: CocoDataset,
         image_size: int,
         augment: AugmentConfig,
-        pixel_mean: tuple[float, float, float],
         seed: int,
         unreadable: str = "raise",
     ) -> None:
@@ -55,12 +58,10 @@ class TrainingSet(Dataset[tuple[Tensor, Target, list[str]]]):
             dataset: the pictures and their objects.
             image_size: side S of the network input in pixels.
             augment: the augmentation.
-            pixel_mean: RGB on the 0..255 scale; fills what the picture does not cover.
             seed: of the run, not negative.
             unreadable: "raise" a DatasetError for a picture that cannot be read, or "skip" to the next one.
         """
         self.dataset, self.image_size, self.augment, self.seed = dataset, image_size, augment, seed
-        self.fill = (round(pixel_mean[0]), round(pixel_mean[1]), round(pixel_mean[2]))
         self.unreadable = unreadable
 
     def __len__(self) -> int:
@@ -79,7 +80,7 @@ class TrainingSet(Dataset[tuple[Tensor, Target, list[str]]]):
         iscrowd = np.array([record.iscrowd for record in objects], np.bool_)
         geometry = sample_geometry(rng, picture.shape[:2], boxes_of(objects), iscrowd, self.augment, self.image_size)
         photometric = sample_photometric(rng) if self.augment.photometric else Photometric()
-        image = warp_picture(picture, geometry, photometric, self.fill, self.image_size)
+        image = warp_picture(picture, geometry, photometric, FILL, self.image_size)
         return image, build_target(objects, geometry, self.image_size, self.dataset.images[index].id), skipped
 
     def _read(self, index: int) -> tuple[np.ndarray, int, list[str]]:

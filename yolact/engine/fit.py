@@ -203,7 +203,6 @@ def _batches(run: Run) -> Iterator[Batch]:
         run.train_data,
         run.config.model.image_size,
         data.augment,
-        run.config.model.pixel_mean,
         settings.seed,
         data.unreadable,
     )

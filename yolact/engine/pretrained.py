@@ -71,7 +71,7 @@ def _download(name: str) -> dict[str, Tensor]:
 
 
 def _load(backbone: nn.Module, state: dict[str, Tensor], origin: str) -> None:
-    """Load every tensor of the backbone strictly; the file's classifier is left out, deformable parts may be missing."""
+    """Load every tensor of the backbone; the file's classifier is left out, and deformable parts may be missing."""
     if isinstance(backbone, DarkNetFeatures):
         for theirs, ours in _DARKNET_NAMES:
             state = {ours + k[len(theirs) :] if k.startswith(theirs) else k: v for k, v in state.items()}

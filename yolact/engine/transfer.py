@@ -23,8 +23,8 @@ def transfer_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: st
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if len(fitting) < len(own) / 2:
         raise CheckpointError(
-            f"Only {len(fitting)} of the model's {len(own)} tensors are in '{origin}' with the same shape: give weights "
-            "of the same backbone (model.backbone.name) and widths."
+            f"Only {len(fitting)} of the model's {len(own)} tensors are in '{origin}' with the same shape: give "
+            "weights of the same backbone (model.backbone.name) and widths."
         )
     model.load_state_dict(fitting, strict=False)
     remade = [name for name in own if name not in fitting]

@@ -1,6 +1,7 @@
 """The seam between network and losses: one module, so that distributed training sees every parameter."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +9,12 @@ from torch import Tensor, nn
 from yolact.config import LossConfig
 from yolact.losses import terms
 from yolact.losses.matching import Matches, match
-from yolact.models import Yolact
 from yolact.ops import masks as mask_ops
 from yolact.ops.boxes import encode
 from yolact.structures import Predictions, Target
+
+if TYPE_CHECKING:
+    from yolact.models import Yolact
 
 # Hardest anchors that teach "background" on a picture without any object; the authors skip such pictures.
 NEGATIVES_OF_EMPTY = 30
@@ -20,7 +23,7 @@ NEGATIVES_OF_EMPTY = 30
 class ModelWithLoss(nn.Module):
     """The network and its weighted losses."""
 
-    def __init__(self, model: Yolact, config: LossConfig):
+    def __init__(self, model: "Yolact", config: LossConfig):
         super().__init__()
         self.model, self.config = model, config
 
@@ -38,9 +41,9 @@ class ModelWithLoss(nn.Module):
 
 
 def compute_losses(
-    predictions: Predictions, targets: Sequence[Target], model: Yolact, config: LossConfig
+    predictions: Predictions, targets: Sequence[Target], model: "Yolact", config: LossConfig
 ) -> dict[str, Tensor]:
-    """Match anchors to objects and sum the weighted terms; all but "semantic" are divided by the number of positives."""
+    """Match anchors to objects and weight the terms; all but "semantic" are divided by the number of positives."""
     objects = [_without_crowds(target) for target in targets]
     side = model.image_size
     matches = [
@@ -109,7 +112,7 @@ def _semantic(predictions: Predictions, objects: Sequence[Target]) -> Tensor:
 
 
 def _mask(
-    predictions: Predictions, objects: Sequence[Target], matches: Sequence[Matches], model: Yolact, config: LossConfig
+    predictions: Predictions, objects: Sequence[Target], matches: Sequence[Matches], model: "Yolact", config: LossConfig
 ) -> tuple[Tensor, Tensor | None]:
     """Sum mask and mask IoU losses over the pictures, extrapolated where `masks_to_train` cut positives off."""
     size = predictions.prototypes.shape[-2:]

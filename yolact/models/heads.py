@@ -19,7 +19,7 @@ class PredictionHead(nn.Module):
         self.mask_coefficients = nn.Conv2d(channels, num_anchors * num_prototypes, 3, padding=1)
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Map levels of [B, C, H, W] to [B, A, 1+C], [B, A, 4] and [B, A, K], anchors in the order of `make_anchors`."""
+        """Map levels [B, C, H, W] to [B, A, 1+C], [B, A, 4] and [B, A, K], anchors in the order of `make_anchors`."""
         outputs = []
         for level in levels:
             x = F.relu(self.shared(level))

@@ -1,0 +1,40 @@
+"""The package's description; dependencies are those of requirements.txt, tool settings those of pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+setup(
+    name="yolact",
+    version="0.1.0",
+    description="YOLACT: real-time instance segmentation, to train, evaluate and use",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The YOLACT project authors",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["yolact", "yolact.*"]),
+    package_data={"yolact": ["py.typed"]},
+    install_requires=(ROOT / "requirements.txt").read_text(encoding="utf-8").split(),
+    extras_require={
+        "log": ["tensorboard"],
+        "dev": ["pytest", "hypothesis", "ruff", "mypy", "types-PyYAML"],
+    },
+    keywords="instance segmentation, real-time, computer vision, PyTorch, COCO",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
+)

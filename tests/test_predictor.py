@@ -1,0 +1,198 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from yolact.compat import dbolya
+from yolact.config import Config, config_to_dict
+from yolact.data import CocoDataset
+from yolact.engine.checkpoint import load_checkpoint, save_checkpoint
+from yolact.errors import CheckpointError, ConfigError, DatasetError, UserError
+from yolact.evaluation.run import evaluate
+from yolact.models import build_model
+from yolact.predictor import Predictor, load, load_model
+from yolact.structures import Instances
+
+
+@pytest.fixture(scope="module")
+def predictor(sample_checkpoint: Path) -> Predictor:
+    return load(sample_checkpoint)
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+
+
+def assert_equal(left: Instances, right: Instances) -> None:
+    for name in ("boxes", "scores", "labels", "masks", "mask_scores"):
+        torch.testing.assert_close(getattr(left, name), getattr(right, name), atol=1e-4, rtol=1e-4)
+
+
+def test_results_are_in_the_pixels_of_the_picture(predictor: Predictor, picture: np.ndarray) -> None:
+    found = predictor(picture, score_threshold=0.1)
+    assert len(found) > 5
+    assert found.masks.shape == (len(found), 50, 70)
+    assert found.masks.dtype == torch.bool
+    assert found.image_size == (50, 70)
+    assert (found.boxes >= 0).all()
+    assert (found.boxes <= torch.tensor([70, 50, 70, 50])).all()
+    assert (found.scores[:-1] >= found.scores[1:]).all()
+    assert found.class_names == ["disc", "square"]
+    assert found.category_ids == [3, 7]
+    assert found.image is picture
+    assert found.plot().shape == picture.shape
+    found.boxes[:, 0] += 1  # results may be changed in place
+
+
+def test_a_path_is_its_picture(predictor: Predictor, picture: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "ein Bild.png"
+    cv2.imwrite(str(path), picture)
+    expected = predictor(picture, 0.1)
+    for source in (path, str(path)):
+        found = predictor(source, 0.1)
+        assert_equal(found, expected)
+        assert (found.image == picture).all()
+
+
+def test_a_list_gives_each_picture_its_own_result_whatever_its_company(
+    predictor: Predictor, picture: np.ndarray, sample_data: Path
+) -> None:
+    sources = [picture, *sorted((sample_data / "pictures").iterdir()), picture[:31, :40], picture]
+    together = predictor(sources, 0.1)
+    assert len(sources) == 9  # more than a batch
+    assert [found.image_size for found in together][-2:] == [(31, 40), (50, 70)]
+    for source, found in zip(sources, together, strict=True):
+        assert_equal(found, predictor(source, 0.1))
+    assert predictor([]) == []
+
+
+def test_the_score_threshold_takes_the_best_of_the_same_objects(predictor: Predictor, picture: np.ndarray) -> None:
+    low = predictor(picture, score_threshold=0.05)
+    middle = float(low.scores[len(low) // 2])
+    high = predictor(picture, score_threshold=middle)
+    assert 0 < len(high) < len(low)
+    assert_equal(high, low[low.scores > middle])
+    assert len(predictor(picture, score_threshold=1)) == 0
+
+
+def test_scores_below_the_threshold_of_evaluation_can_be_asked_for(
+    sample_checkpoint: Path, picture: np.ndarray
+) -> None:
+    predictor = load(sample_checkpoint)
+    torch.nn.init.zeros_(predictor.model.head.class_logits.weight)
+    bias = predictor.model.head.class_logits.bias
+    bias.data = torch.tensor([3.9, 0.0, 0.0]).repeat(len(bias) // 3)  # each class gets the probability 0.02
+    assert len(predictor(picture, score_threshold=0.05)) == 0
+    assert len(predictor(picture, score_threshold=0.01)) > 0
+
+
+def test_the_predictor_finds_what_the_evaluation_counts(
+    predictor: Predictor, sample_data: Path, sample_config: Config
+) -> None:
+    dataset = CocoDataset(sample_data / "annotations.json", sample_data / "pictures", max_images=1)
+    records = evaluate(predictor.model, dataset, sample_config.eval, torch.device("cpu"), progress=False).bbox
+    found = predictor(sample_data / "pictures" / dataset.images[0].file_name, sample_config.eval.score_threshold)
+    assert [record["score"] for record in records] == pytest.approx(found.scores.tolist(), abs=1e-5)
+    assert records[0]["bbox"] == pytest.approx(found.to_coco(1)[0]["bbox"], abs=2e-3)
+
+
+def test_prototypes(predictor: Predictor, picture: np.ndarray) -> None:
+    prototypes = predictor.prototypes(picture)
+    assert prototypes.shape == (8, 16, 16)
+    assert prototypes.min() >= 0
+    assert prototypes.max() > 0
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda picture: picture[:, :, 0], ValueError, r"\[H, W, 3\].*\[50, 70\].*GRAY2BGR"),
+        (lambda picture: np.dstack([picture, picture[:, :, 0]]), ValueError, r"\[50, 70, 4\]"),
+        (lambda picture: picture.astype(np.float32) / 255, ValueError, "uint8.*float32"),
+        (lambda picture: picture[:0], ValueError, r"at least one pixel.*\[0, 70, 3\]"),
+        (lambda picture: picture[None], ValueError, r"\[1, 50, 70, 3\]"),
+        (torch.from_numpy, TypeError, "Tensor"),
+        (lambda _: None, TypeError, "NoneType"),
+        (lambda picture: [picture, 3], TypeError, "int"),
+    ],
+)
+def test_what_is_no_picture_is_refused_in_words(
+    predictor: Predictor, picture: np.ndarray, make: Callable, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        predictor(make(picture))
+
+
+def test_unreadable_files_are_named(predictor: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("no picture")
+    for name in ("text.jpg", "absent.jpg"):
+        with pytest.raises(DatasetError, match=name):
+            predictor(tmp_path / name)
+
+
+def test_thresholds_beyond_one_are_refused(predictor: Predictor, picture: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"\[0, 1\].*30"):
+        predictor(picture, score_threshold=30)
+
+
+def test_load_takes_evaluation_settings(sample_checkpoint: Path, picture: np.ndarray) -> None:
+    changed = load(sample_checkpoint, nms="cross_class", max_detections=3)
+    assert changed.settings.nms == "cross_class"
+    assert len(changed(picture, 0.05)) == 3
+    with pytest.raises(ConfigError, match="nms_treshold"):
+        load(sample_checkpoint, nms_treshold=0.5)
+
+
+def test_averaged_weights_are_preferred(sample_checkpoint: Path, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(sample_checkpoint)
+    checkpoint["ema"] = {key: torch.zeros_like(value) for key, value in checkpoint["model"].items()}
+    save_checkpoint(checkpoint, tmp_path / "ema.pth")
+    model = load_model(tmp_path / "ema.pth").model
+    assert not model.training
+    assert all(not value.any() for value in model.state_dict().values())
+
+
+def test_a_configuration_that_does_not_fit_the_weights_is_one_sentence(
+    sample_checkpoint: Path, sample_config: Config
+) -> None:
+    with pytest.raises(CheckpointError, match=r"do not fit.*'sample'.*protonet"):
+        load_model(sample_checkpoint, overrides=["model.num_prototypes=5"])
+    other_classes = replace(sample_config, model=replace(sample_config.model, num_classes=7))
+    with pytest.raises(CheckpointError, match=r"2 classes.*num_classes=7"):
+        load_model(sample_checkpoint, config=other_classes)
+    unsaid = replace(sample_config, model=replace(sample_config.model, num_classes=None))
+    assert load_model(sample_checkpoint, config=unsaid).config.model.num_classes == 2
+
+
+def test_an_absent_device_is_one_sentence(sample_checkpoint: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(UserError, match=r"'cuda'.*use cpu"):
+        load_model(sample_checkpoint, device="cuda")
+    with pytest.raises(UserError, match="'gpu' is not known"):
+        load_model(sample_checkpoint, device="gpu")
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "first", "last_id", "known"), [(80, "person", 90, True), (3, "class 1", 3, False)]
+)
+def test_published_weights_bring_their_classes(
+    tmp_path: Path, num_classes: int, first: str, last_id: int, known: bool
+) -> None:
+    model_config = replace(dbolya.PUBLISHED["yolact_resnet50"], num_classes=num_classes)
+    model = build_model(Config(model=model_config))
+    path = tmp_path / "yolact_resnet50_54_800000.pth"
+    torch.save(dbolya.export(model.state_dict()), path)
+    loaded = load_model(path)
+    assert loaded.class_names[0] == first
+    assert len(loaded.class_names) == num_classes
+    assert loaded.category_ids[-1] == last_id
+    assert loaded.names_known == known
+    assert config_to_dict(loaded.config)["model"]["image_size"] == 550
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, loaded.model.state_dict()[key])

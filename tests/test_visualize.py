@@ -1,0 +1,184 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from yolact.structures import Instances
+from yolact.visualize import (
+    colour,
+    display_scale,
+    draw_instances,
+    encode_png,
+    mask_outlines,
+    prototypes_grid,
+    resize_mask,
+    side_by_side,
+)
+
+
+def make_instances(size: tuple[int, int], boxes: list[list[int]], class_names: list[str] | None = None) -> Instances:
+    """Return instances whose masks fill their boxes; labels count up through the classes."""
+    names = class_names or ["cat", "dog"]
+    masks = torch.zeros(len(boxes), *size, dtype=torch.bool)
+    for mask, (x1, y1, x2, y2) in zip(masks, boxes, strict=True):
+        mask[y1:y2, x1:x2] = True
+    scores = torch.linspace(0.9, 0.5, len(boxes))
+    labels = torch.arange(len(boxes)) % len(names)
+    corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    return Instances(corners, scores, labels, masks, scores, size, names, list(range(len(names))))
+
+
+def test_colours_are_stable_and_differ() -> None:
+    assert colour(3) == colour(3)
+    first = np.array([colour(number) for number in range(20)], float)
+    distances = np.linalg.norm(first[:, None] - first[None], axis=2) + 999 * np.eye(20)
+    assert distances.min() > 25
+    assert (first.max(axis=1) > 150).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "scale"), [((160, 160), 4), ((256, 320), 2), ((300, 260), 3), ((480, 640), 1), ((10, 10), 8)]
+)
+def test_small_pictures_are_enlarged(size: tuple[int, int], scale: int) -> None:
+    assert display_scale(*size) == scale
+
+
+def test_the_picture_outside_objects_stays_and_inside_is_tinted() -> None:
+    image = np.full((100, 120, 3), 90, np.uint8)
+    drawn = draw_instances(image, make_instances((100, 120), [[30, 40, 60, 70]]), labels=False)
+    assert (image == 90).all()
+    assert drawn.shape == image.shape
+    outside = np.ones((100, 120), bool)
+    outside[38:72, 28:62] = False
+    assert (drawn[outside] == 90).all()
+    expected = 0.6 * 90 + 0.4 * np.array(colour(0))
+    np.testing.assert_allclose(drawn[50, 45], expected, atol=1)
+
+
+def test_outlines_and_boxes_have_the_full_colour() -> None:
+    image = np.zeros((100, 120, 3), np.uint8)
+    instances = make_instances((100, 120), [[30, 40, 60, 70]])
+    for options in ({"masks": False}, {"boxes": False}):
+        drawn = draw_instances(image, instances, labels=False, **options)
+        np.testing.assert_allclose(drawn[40, 45], colour(0), atol=30)  # outlines are smoothed
+    assert draw_instances(image, instances, masks=False, labels=False)[55, 45].max() == 0
+
+
+def test_objects_of_the_only_class_differ_in_colour() -> None:
+    boxes = [[5, 5, 30, 30], [50, 50, 80, 80]]
+    image = np.zeros((100, 100, 3), np.uint8)
+    one = draw_instances(image, make_instances((100, 100), boxes, ["cell"]), labels=False)
+    assert one[15, 15].tolist() != one[60, 60].tolist()
+    labels = draw_instances(image, make_instances((100, 100), boxes, ["cell"]), scores=False)
+    assert (labels == one).all()  # the name of the only class tells nothing
+
+
+def test_the_scale_enlarges_the_result() -> None:
+    image = np.zeros((40, 50, 3), np.uint8)
+    drawn = draw_instances(image, make_instances((40, 50), [[10, 10, 30, 30]]), scale=3, labels=False)
+    assert drawn.shape == (120, 150, 3)
+    assert drawn[60, 60].any()
+    assert not drawn[20, 20].any()
+
+
+@pytest.mark.parametrize("box", [[0, 0, 4, 4], [56, 36, 60, 40], [0, 0, 60, 40], [20, 39, 60, 40]])
+def test_labels_stay_inside_the_picture(box: list[int]) -> None:
+    image = np.zeros((40, 60, 3), np.uint8)
+    instances = make_instances((40, 60), [box], ["a name that is far too long for this picture", "b"])
+    bare = draw_instances(image, instances, labels=False)
+    drawn = draw_instances(image, instances)
+    assert drawn.shape == image.shape
+    _, columns = np.nonzero((drawn != bare).any(axis=2))
+    assert columns.max() - columns.min() > 40
+
+
+def test_labels_do_not_hide_each_other() -> None:
+    image = np.zeros((200, 300, 3), np.uint8)
+    instances = make_instances((200, 300), [[100, 80, 160, 140]] * 2, ["cat", "dog"])
+    alone = [draw_instances(image, instances[i], masks=False, boxes=False) for i in (0, 1)]
+    both = draw_instances(image, instances, masks=False, boxes=False)
+    assert (both > 0).any(axis=2).sum() == sum((one > 0).any(axis=2).sum() for one in alone)
+
+
+def test_nothing_found_and_five_hundred_found_can_be_drawn() -> None:
+    image = np.full((100, 100, 3), 7, np.uint8)
+    assert (draw_instances(image, make_instances((100, 100), [])) == 7).all()
+    boxes = [[x, y, x + 3, y + 3] for x in range(0, 100, 4) for y in range(0, 80, 4)]
+    assert len(boxes) == 500
+    assert (draw_instances(image, make_instances((100, 100), boxes)) != 7).any()
+
+
+def test_a_picture_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(40, 60\).*\(60, 40\)"):
+        draw_instances(np.zeros((60, 40, 3), np.uint8), make_instances((40, 60), []))
+
+
+def test_outline_of_a_rectangle() -> None:
+    mask = np.zeros((6, 8), bool)
+    mask[2:4, 3:7] = True  # pixel centres x 3..6, y 2..3
+    (outline,) = mask_outlines(mask)
+    assert sorted(map(tuple, outline.tolist())) == [(2.75, 1.75), (2.75, 3.25), (6.25, 1.75), (6.25, 3.25)]
+    assert outline.dtype == np.float32
+
+
+def test_outlines_keep_single_pixels_and_an_empty_mask_has_none() -> None:
+    mask = np.zeros((5, 5), bool)
+    assert mask_outlines(mask) == []
+    mask[4, 0] = mask[0, 3] = True
+    assert sorted(len(outline) for outline in mask_outlines(mask)) == [4, 4]
+
+
+def without_holes(mask: np.ndarray) -> np.ndarray:
+    background = np.pad(~mask, 1, constant_values=True).astype(np.uint8)
+    _, parts = cv2.connectedComponents(background, connectivity=4)
+    return (parts != parts[0, 0])[1:-1, 1:-1]
+
+
+@settings(deadline=None)
+@given(arrays.arrays(bool, st.tuples(st.integers(1, 8), st.integers(1, 8))))
+def test_outlines_enclose_exactly_the_pixels_of_the_mask(mask: np.ndarray) -> None:
+    inside = np.zeros(mask.shape, bool)
+    for outline in mask_outlines(mask):
+        contour = outline.reshape(-1, 1, 2)
+        for row, column in np.ndindex(mask.shape):
+            inside[row, column] |= cv2.pointPolygonTest(contour, (column, row), False) >= 0
+    assert (inside == without_holes(mask)).all()
+
+
+def test_resized_masks_cover_the_same_share() -> None:
+    mask = np.zeros((40, 40), bool)
+    mask[10:30, 4:36] = True
+    for size in ((120, 120), (20, 20), (40, 40)):
+        assert resize_mask(mask, size).mean() == pytest.approx(mask.mean(), abs=0.01)
+
+
+def test_side_by_side_keeps_both_pictures() -> None:
+    left, right = np.full((50, 80, 3), 10, np.uint8), np.full((50, 80, 3), 200, np.uint8)
+    sheet = side_by_side(left, right, ("Ground truth", "A result whose title is too long for its picture"), "file.png")
+    assert sheet.shape[1] >= 160
+    assert (sheet[-50:, :80] == 10).all()
+    assert (sheet[-50:, -80:] == 200).all()
+    header = sheet[:-50]
+    assert (header < 128).any()
+    assert (header[:, -1] == 255).all()  # the long title ends before the border
+
+
+@pytest.mark.parametrize(("count", "with_picture"), [(1, False), (8, True), (32, True)])
+def test_prototypes_become_one_picture(count: int, with_picture: bool) -> None:
+    prototypes = torch.rand(count, 16, 16)
+    prototypes[0] = 0
+    picture = np.full((30, 40, 3), (250, 0, 0), np.uint8) if with_picture else None
+    grid = prototypes_grid(prototypes, picture)
+    assert grid.dtype == np.uint8
+    assert grid.shape[2] == 3
+    blue = (np.abs(grid.astype(int) - (250, 0, 0)).max(axis=2) < 5).mean()
+    assert (blue > 0.01) == with_picture
+
+
+def test_png_bytes_decode_to_the_picture() -> None:
+    picture = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+    decoded = cv2.imdecode(np.frombuffer(encode_png(picture), np.uint8), cv2.IMREAD_COLOR)
+    assert (decoded == picture).all()
