@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from yolact.config import loading
+from yolact.config.checks import check
 from yolact.config.schema import (
     AnchorConfig,
     AugmentConfig,
@@ -45,17 +46,17 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: one sentence that names the file or override, the key, and what was expected.
     """
-    return override_config(loading.load(Config, path), overrides)
+    return override_config(check(loading.load(Config, path), str(path)), overrides)
 
 
 def override_config(config: Config, overrides: Sequence[str]) -> Config:
     """Return `config` with each `key.path=value` applied in order."""
-    return loading.override(config, overrides)
+    return check(loading.override(config, overrides), "with " + " ".join(overrides)) if overrides else config
 
 
 def config_from_dict(data: dict[str, Any], where: str) -> Config:
     """Make a `Config` from plain data, for example a checkpoint's; `where` names its origin in messages."""
-    return loading.build(Config, data, where)
+    return check(loading.build(Config, data, where), where)
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:

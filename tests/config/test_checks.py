@@ -1,0 +1,80 @@
+"""Values that cannot work are refused with the key, the rule and the value; every number has a rule."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from yolact.config import Config, config_from_dict, load_config, override_config
+from yolact.config.checks import RULES
+from yolact.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.batch_size=0", "train.batch_size must be at least 1, got 0."),
+        ("train.lr=0", "train.lr must be more than 0, got 0.0."),
+        ("train.lr=-1e-3", "train.lr must be more than 0, got -0.001."),
+        ("train.momentum=1", "train.momentum must be at least 0 and below 1, got 1.0."),
+        ("train.epochs=0", "train.epochs must be more than 0, got 0.0."),
+        ("eval.nms_threshold=50", "eval.nms_threshold must be between 0 and 1, got 50.0."),
+        ("model.image_size=31", "model.image_size must be at least 32, got 31."),
+        ("model.pixel_std=[58, 0, 57]", "model.pixel_std must be more than 0, got [58.0, 0.0, 57.0]."),
+        ("model.anchors.scales=[[8], [16]]", "model.anchors.scales must be 5 lists of equally many side lengths"),
+        (
+            "model.anchors.scales=[[8, 9], [16], [32], [64], [99]]",
+            "model.anchors.scales must be 5 lists of equally many",
+        ),
+        ("model.anchors.scales=[[], [], [], [], []]", "model.anchors.scales and model.anchors.aspect_ratios must not"),
+        ("model.anchors.scales=[[8], [16], [32], [64], [-1]]", "model.anchors.scales must be more than 0"),
+        ("model.anchors.aspect_ratios=[]", "model.anchors.scales and model.anchors.aspect_ratios must not be empty"),
+        ("model.backbone.deformable_blocks=[0, 4]", "model.backbone.deformable_blocks must be 4 numbers"),
+        ("loss.negative_iou=0.6", "loss.negative_iou must be at most loss.positive_iou, got 0.6 and 0.5."),
+        ("train.lr_steps=[5, 3]", "train.lr_steps must grow from one to the next, got [5, 3]."),
+        ("train.lr_steps=[5, 5]", "train.lr_steps must grow"),
+        ("name=../elsewhere", "name must be usable as the name of a folder, got '../elsewhere'."),
+        ("name=..", "name must be usable"),
+        ("name=''", "name must be usable"),
+    ],
+)
+def test_a_value_that_cannot_work_is_named(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        override_config(Config(), [override])
+    assert f"with {override}: {message}" in str(caught.value)
+
+
+def test_edges_of_the_rules_work() -> None:
+    overrides = ["train.batch_size=1", "train.momentum=0", "eval.score_threshold=0", "eval.nms_threshold=1"]
+    overrides += ["loss.negative_iou=0.5", "train.lr_steps=[]", "model.num_classes=null", "train.eval_every=null"]
+    assert override_config(Config(), overrides).train.lr_steps == ()
+
+
+def test_overrides_are_judged_together() -> None:
+    config = override_config(Config(), ["loss.negative_iou=0.6", "loss.positive_iou=0.7"])
+    assert (config.loss.negative_iou, config.loss.positive_iou) == (0.6, 0.7)
+
+
+def test_files_and_checkpoints_are_judged(tmp_path: Any) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("train: {accumulate: 0}")
+    with pytest.raises(ConfigError, match=r"bad\.yaml: train\.accumulate must be at least 1, got 0"):
+        load_config(path)
+    with pytest.raises(ConfigError, match=r"last\.pth: train\.accumulate must be at least 1, got 0"):
+        config_from_dict({"train": {"accumulate": 0}}, "last.pth")
+
+
+def number_keys(config: Any, prefix: str = "") -> list[str]:
+    """Return the key of each number, or list of numbers, of a configuration class."""
+    keys = []
+    for field in dataclasses.fields(config):
+        value, key = getattr(config, field.name), prefix + field.name
+        if dataclasses.is_dataclass(value):
+            keys += number_keys(value, key + ".")
+        elif "float" in str(field.type) or "int" in str(field.type):
+            keys.append(key)
+    return keys
+
+
+def test_every_number_has_exactly_one_rule() -> None:
+    assert sorted(key for _, _, keys in RULES for key in keys.split()) == sorted(number_keys(Config()))

@@ -1,0 +1,108 @@
+"""Values that have the right type but that no run can work with, found before anything is built."""
+
+from pathlib import PurePath
+from typing import Any
+
+from yolact.config.schema import Config
+from yolact.errors import ConfigError
+
+NUM_LEVELS = 5  # P3..P7
+
+# Each rule in words, its test, and the keys it holds for: for each number of a list, and not for null.
+RULES = (
+    (
+        "at least 1",
+        lambda value: value >= 1,
+        """model.num_classes model.fpn_channels model.protonet_channels model.num_prototypes
+        model.backbone.deformable_interval data.max_train_images data.augment.expand_max_ratio
+        loss.masks_to_train train.max_steps train.batch_size train.accumulate train.reference_batch_size
+        train.max_nonfinite train.log_every train.save_every train.eval_every
+        eval.batch_size eval.nms_top_k eval.max_detections eval.max_images""",
+    ),
+    (
+        "at least 0",
+        lambda value: value >= 0,
+        """model.pixel_mean model.backbone.deformable_blocks data.num_workers
+        loss.box_weight loss.class_weight loss.mask_weight loss.semantic_weight loss.mask_iou_weight
+        loss.negatives_per_positive loss.mask_iou_min_area
+        train.weight_decay train.lr_steps train.warmup_steps train.warmup_lr train.seed eval.num_workers""",
+    ),
+    (
+        "more than 0",
+        lambda value: value > 0,
+        """model.pixel_std model.anchors.scales model.anchors.aspect_ratios
+        train.epochs train.lr train.lr_gamma train.clip_norm""",
+    ),
+    (
+        "between 0 and 1",
+        lambda value: 0 <= value <= 1,
+        """data.augment.expand_probability data.augment.mirror_probability data.augment.flip_probability
+        data.augment.rotate90_probability loss.positive_iou loss.negative_iou loss.crowd_overlap
+        eval.score_threshold eval.nms_threshold""",
+    ),
+    ("at least 0 and below 1", lambda value: 0 <= value < 1, "train.momentum train.ema_decay"),
+    ("at least 32", lambda value: value >= 32, "model.image_size"),
+)
+
+
+def check(config: Config, source: str) -> Config:
+    """Return `config` if its values can work, alone and together; `source` names its origin in messages.
+
+    Raises:
+        ConfigError: one does not; the sentence names the key, what it must be and what it is.
+    """
+    for words, holds, keys in RULES:
+        for key in keys.split():
+            value = _get(config, key)
+            if not all(holds(number) for number in _numbers(value)):
+                raise ConfigError(f"{source}: {key} must be {words}, got {_shown(value)}.")
+    for true, sentence in _joint_rules(config):
+        if not true:
+            raise ConfigError(f"{source}: {sentence}.")
+    return config
+
+
+def _joint_rules(config: Config) -> list[tuple[bool, str]]:
+    """Return what must hold between values, each with the sentence that says so."""
+    anchors, blocks, loss = config.model.anchors, config.model.backbone.deformable_blocks, config.loss
+    steps = config.train.lr_steps
+    return [
+        (
+            len(anchors.scales) == NUM_LEVELS and len({len(scales) for scales in anchors.scales}) == 1,
+            f"model.anchors.scales must be {NUM_LEVELS} lists of equally many side lengths, one for each level, "
+            f"got {_shown(anchors.scales)}",
+        ),
+        (
+            all(anchors.scales) and bool(anchors.aspect_ratios),
+            "model.anchors.scales and model.anchors.aspect_ratios must not be empty lists",
+        ),
+        (
+            len(blocks) == 4,
+            f"model.backbone.deformable_blocks must be 4 numbers, one for each stage, got {len(blocks)}",
+        ),
+        (
+            loss.negative_iou <= loss.positive_iou,
+            f"loss.negative_iou must be at most loss.positive_iou, got {loss.negative_iou} and {loss.positive_iou}",
+        ),
+        (list(steps) == sorted(set(steps)), f"train.lr_steps must grow from one to the next, got {_shown(steps)}"),
+        (
+            PurePath(config.name).name == config.name and config.name not in ("", ".."),
+            f"name must be usable as the name of a folder, got '{config.name}'",
+        ),
+    ]
+
+
+def _get(config: Any, key: str) -> Any:
+    for name in key.split("."):
+        config = getattr(config, name)
+    return config
+
+
+def _numbers(value: Any) -> list[float]:
+    if value is None:
+        return []
+    return [number for item in value for number in _numbers(item)] if isinstance(value, tuple) else [value]
+
+
+def _shown(value: Any) -> str:
+    return "[" + ", ".join(map(_shown, value)) + "]" if isinstance(value, tuple) else str(value)
