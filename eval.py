@@ -11,9 +11,9 @@ from typing import Any
 
 from yolact.config import Config, load_config
 from yolact.data.coco import CocoDataset
-from yolact.device import pick_device
+from yolact.device import DTYPES, pick_device
 from yolact.errors import CheckpointError, exit_on_user_error
-from yolact.evaluation.run import DTYPES, Evaluation, evaluate
+from yolact.evaluation.run import Evaluation, evaluate
 from yolact.evaluation.speed import PAPER_DEFINITION
 from yolact.gallery import write_gallery
 from yolact.output import output_folder, write_json

@@ -34,7 +34,13 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", metavar="FILE", help="a YAML file of configs/; not needed with --resume")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="such as train.batch_size=4"
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="such as train.batch_size=4",
     )
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--weights", metavar="FILE", help="fine-tune from a checkpoint, as far as it fits")

@@ -1,6 +1,6 @@
 """Generate the shapes data set of the quickstart.
 
-python scripts/make_shapes.py --output data/shapes --train 1000 --val 150
+python scripts/make_shapes.py --output data/shapes --train 2000 --val 150
 """
 
 import argparse
@@ -15,7 +15,7 @@ from yolact.errors import exit_on_user_error
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Generate pictures of five kinds of shapes, with COCO annotations.")
     parser.add_argument("--output", default="data/shapes", help="folder to make (default: %(default)s)")
-    parser.add_argument("--train", type=int, default=1000, help="pictures to train on (default: %(default)s)")
+    parser.add_argument("--train", type=int, default=2000, help="pictures to train on (default: %(default)s)")
     parser.add_argument("--val", type=int, default=150, help="pictures to validate on (default: %(default)s)")
     parser.add_argument("--size", type=int, default=256, help="longest side in pixels (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same pictures (default: %(default)s)")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from yolact.compat import dbolya
 from yolact.config import config_from_dict, config_to_dict, dump_config, load_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +32,13 @@ PUBLISHED = {
 
 
 def test_the_expected_files_are_there() -> None:
-    assert {path.stem for path in MODELS} == {*PUBLISHED, "yolact_resnet50_voc2012", "shapes", "nuclei", "custom"}
+    own = {"yolact_resnet50_voc2012", "shapes", "nuclei", "custom"}
+    assert {path.stem for path in MODELS} == {*dbolya.PUBLISHED, *own}
+
+
+@pytest.mark.parametrize("name", dbolya.PUBLISHED)
+def test_the_network_is_the_one_that_published_weights_are_recognised_as(name: str) -> None:
+    assert load_config(ROOT / f"configs/{name}.yaml").model == dbolya.PUBLISHED[name]
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)

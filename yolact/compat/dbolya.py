@@ -80,7 +80,7 @@ _SQUARE = AnchorConfig(square=True)
 _IM400 = AnchorConfig(scales=((17,), (34,), (69,), (139,), (279,)), square=True)
 _IM700 = AnchorConfig(scales=((30,), (61,), (122,), (244,), (488,)), square=True)
 _PASCAL = AnchorConfig(scales=((32,), (64,), (128,), (256,), (512,)))
-_OCTAVES = AnchorConfig(scales=tuple(tuple(24 * 2.0 ** (i + j / 3) for j in range(3)) for i in range(5)))
+_OCTAVES = AnchorConfig(scales=tuple(tuple(round(24 * 2.0 ** (i + j / 3), 4) for j in range(3)) for i in range(5)))
 _RESNET50 = BackboneConfig(name="resnet50")
 
 PUBLISHED = {

@@ -18,9 +18,10 @@ CATEGORY_IDS = (3, 7, 11, 20, 42)
 
 SMALLEST_AREA = 30  # visible pixels; what shows less of itself is left out of the picture
 SMALLEST_SHARE = 0.25  # visible part of the whole shape
-TINY_SHARE = 0.1  # of the objects
+TINY_SHARE = 0.06  # of the objects
 EMPTY_SHARE = 0.02  # of the pictures
 GRAY_SHARE = 0.04
+LARGEST_TILT = np.pi / 12  # like most things, shapes stand more or less upright
 SUPERSAMPLING = 4
 
 Array = NDArray[np.float32]
@@ -97,7 +98,7 @@ def _place_shapes(rng: np.random.Generator, height: int, width: int) -> list[_Sh
 def _radius(rng: np.random.Generator, side: int) -> float:
     if rng.random() < TINY_SHARE:
         return float(rng.uniform(4, 8))
-    return float(np.exp(rng.uniform(np.log(0.06 * side), np.log(0.27 * side))))
+    return float(np.exp(rng.uniform(np.log(0.1 * side), np.log(0.28 * side))))
 
 
 def _apart(centre: Array, radius: float, shape: _Shape) -> bool:
@@ -107,7 +108,7 @@ def _apart(centre: Array, radius: float, shape: _Shape) -> bool:
 
 def _make_shape(rng: np.random.Generator, centre: Array, radius: float, height: int, width: int) -> _Shape | None:
     label = int(rng.integers(len(CLASS_NAMES)))
-    angle, stretch = rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 1)
+    angle, stretch = rng.uniform(-LARGEST_TILT, LARGEST_TILT), rng.uniform(0.8, 1)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     outlines = [
         ((outline * (radius, radius * stretch)) @ turn.T + centre).astype(np.float32)
@@ -130,15 +131,16 @@ def _unit_outlines(rng: np.random.Generator, name: str) -> list[NDArray[np.float
     """Return the outline of a shape in the unit circle, and that of its hole if it has one."""
 
     def points(count: int, radius: NDArray[np.float64] | float = 1.0) -> NDArray[np.float64]:
-        angles = np.arange(count) * (2 * np.pi / count)
+        first = -np.pi / 2 if count != 4 else -np.pi / 4  # a tip at the top, or a flat side
+        angles = first + np.arange(count) * (2 * np.pi / count)
         return np.stack((np.cos(angles), np.sin(angles)), axis=1) * np.reshape(radius, (-1, 1))
 
     if name == "circle":
         return [points(40)]
     if name == "ring":
-        return [points(40), points(40, rng.uniform(0.45, 0.65))]
+        return [points(40), points(40, rng.uniform(0.4, 0.55))]
     if name == "star":
-        return [points(10, np.tile([1.0, rng.uniform(0.4, 0.5)], 5))]
+        return [points(10, np.tile([1.0, rng.uniform(0.48, 0.6)], 5))]
     return [points(4 if name == "square" else 3)]
 
 
@@ -166,7 +168,7 @@ def _visible(shapes: list[_Shape], height: int, width: int) -> tuple[list[Visibl
 def _paint(rng: np.random.Generator, canvas: Array, shape: _Shape, colour_below: Array) -> None:
     """Fill a shape with a texture that differs from the background, lit from a side, sometimes with a rim."""
     colour = rng.uniform(10, 245, 3).astype(np.float32)
-    while np.linalg.norm(colour - colour_below) < 80:
+    while np.linalg.norm(colour - colour_below) < 100:
         colour = rng.uniform(10, 245, 3).astype(np.float32)
     rows, columns = shape.alpha.shape
     fill = _texture(rng, rows, columns, colour)

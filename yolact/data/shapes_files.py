@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 from yolact.data.shapes import CATEGORY_IDS, CLASS_NAMES, VisibleShape, draw_shapes
 from yolact.errors import DatasetError
 
-VERSION = 1  # of the pictures; raise it with every change of them, so that stale ones are made anew
+VERSION = 2  # of the pictures; raise it with every change of them, so that stale ones are made anew
 PNG_SHARE = 0.15  # the other files are JPEG
 STAMP = "stamp.json"
 

@@ -16,14 +16,12 @@ from yolact.config import EvalConfig
 from yolact.data.coco import CocoDataset
 from yolact.data.loader import EvaluationSet, evaluation_loader
 from yolact.data.transforms import to_unit
+from yolact.device import DTYPES, Precision
 from yolact.evaluation.coco import Figures, Record, compute_figures, result_records
 from yolact.evaluation.speed import StageTimer
 from yolact.models.yolact import Yolact
 from yolact.postprocess import select_detections, to_instances
 from yolact.structures import Detections, Predictions
-
-Precision = Literal["fp32", "bf16", "fp16"]
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Full-size boolean masks that are held at once, in pixels: memory stays bounded whatever the size of the pictures.
 MASK_PIXELS = 2**26
