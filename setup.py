@@ -21,7 +21,7 @@ setup(
     install_requires=(ROOT / "requirements.txt").read_text(encoding="utf-8").split(),
     extras_require={
         "log": ["tensorboard"],
-        "dev": ["pytest", "hypothesis", "ruff", "mypy", "types-PyYAML"],
+        "dev": ["pytest", "hypothesis", "ruff", "mypy", "types-PyYAML", "tensorboard"],
     },
     keywords="instance segmentation, real-time, computer vision, PyTorch, COCO",
     classifiers=[

@@ -82,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if checkpoint is not None:
         require_same_classes(checkpoint, train_data)
         run.restore(checkpoint)
-        logger.info("resumed %s at step %d", path, run.step)
+        changes = f" with {' '.join(arguments.overrides)}" if arguments.overrides else ""
+        logger.info("resumed %s at step %d%s", path, run.step, changes)
     signal_number = fit(run)
     if signal_number is None:
         logger.info("done: best mask AP %.4f; %s", run.best or 0.0, folder / "best.pth")

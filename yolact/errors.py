@@ -22,9 +22,14 @@ class CheckpointError(UserError):
 
 
 def exit_on_user_error(main: Callable[[], int | None]) -> NoReturn:
-    """Run a command line and exit with what it returns; a `UserError` becomes one line on stderr and exit code 2."""
+    """Run a command line and exit with what it returns.
+
+    A `UserError` becomes one line on stderr and exit code 2, Ctrl-C exit code 130; neither shows a traceback.
+    """
     try:
         sys.exit(main())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from yolact.engine.log import MetricsFile
 
 
@@ -22,3 +24,12 @@ def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path):
     with MetricsFile(tmp_path, step=5) as log:
         log.write({"step": 6})
     assert steps(tmp_path) == [1, 6]
+
+
+def test_figures_also_go_to_tensorboard(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with MetricsFile(tmp_path, step=0, tensorboard=True) as log:
+        log.write({"step": 5, "lr": 0.5, "losses": {"box": 2.0}})
+    events = accumulator.EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("losses/box")] == [(5, 2.0)]

@@ -3,8 +3,9 @@
 import json
 
 import pytest
-import train
 import yaml
+
+import train
 
 OWN = {
     "name": "overfit",

@@ -10,58 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 import train
-from yolact.data.shapes_files import write_shapes
 from yolact.engine.checkpoint import load_checkpoint
 from yolact.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = {
-    "name": "tiny",
-    "model": {
-        "image_size": 64,
-        "backbone": {"name": "resnet18"},
-        "anchors": {"scales": [[8], [16], [32], [48], [64]]},
-        "fpn_channels": 16,
-        "protonet_channels": 16,
-        "num_prototypes": 8,
-    },
-    "train": {
-        "max_steps": 12,
-        "batch_size": 2,
-        "reference_batch_size": None,
-        "optimizer": "adamw",
-        "schedule": "cosine",
-        "warmup_steps": 2,
-        "clip_norm": 10.0,
-        "ema_decay": 0.9,
-        "freeze_batch_norm": "never",
-        "backbone_weights": "none",
-        "log_every": 1,
-        "save_every": 100,
-        "eval_every": None,
-    },
-    "eval": {"num_workers": 0, "score_threshold": 0.3},
-}
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    """Path of a tiny configuration on eight generated pictures."""
-    folder = tmp_path_factory.mktemp("train")
-    write_shapes(folder / "shapes", 8, 3, 96, 0)
-    data = {
-        "train_images": str(folder / "shapes/train"),
-        "train_annotations": str(folder / "shapes/instances_train.json"),
-        "val_images": str(folder / "shapes/val"),
-        "val_annotations": str(folder / "shapes/instances_val.json"),
-        "num_workers": 0,
-    }
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump({**TINY, "data": data}))
-    return path
 
 
 def run(config, runs, name, *more):
@@ -72,13 +26,6 @@ def run(config, runs, name, *more):
 def training_lines(folder):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [line for line in lines if "losses" in line]
-
-
-@pytest.fixture(scope="module")
-def finished(config, tmp_path_factory):
-    code, folder = run(config, tmp_path_factory.mktemp("runs"), "whole")
-    assert code == 0
-    return folder
 
 
 def test_a_run_leaves_what_it_promises(finished):
