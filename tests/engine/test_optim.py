@@ -39,9 +39,9 @@ def test_epochs_become_steps_and_the_lr_steps_keep_their_place():
 
 def test_learning_rate_of_the_paper():
     plan = make_plan(PAPER, 117_266)
-    rates = {step: learning_rate(step, PAPER, plan) for step in (0, 250, 500, 501, 279_999, 280_000, 750_000)}
+    rates = {step: learning_rate(step, PAPER, plan) for step in (0, 250, 498, 500, 501, 279_999, 280_000, 750_000)}
     assert rates == pytest.approx(
-        {0: 1e-4, 250: 5.5e-4, 500: 1e-3, 501: 1e-3, 279_999: 1e-3, 280_000: 1e-4, 750_000: 1e-7}
+        {0: 1e-4, 250: 5.5e-4, 498: 9.964e-4, 500: 1e-3, 501: 1e-3, 279_999: 1e-3, 280_000: 1e-4, 750_000: 1e-7}
     )
 
 

@@ -103,7 +103,13 @@ def test_a_limit_on_masks_is_made_up_for(model):
     assert torch.stack(limited).std() > 0
 
 
-def test_losses_are_float32_under_autocast(model):
+def test_autocast_ends_where_the_losses_begin(model, monkeypatch):
+    with torch.no_grad():
+        predictions = model(torch.rand(1, 3, 64, 64))
+    monkeypatch.setattr(model, "forward", lambda images: predictions)
+    criterion = ModelWithLoss(model, LossConfig(masks_to_train=1000))
+    plain = criterion(torch.rand(1, 3, 64, 64), [OBJECTS])
     with torch.autocast("cpu", torch.bfloat16):
-        losses = ModelWithLoss(model, LossConfig())(torch.rand(1, 3, 64, 64), [OBJECTS])
-    assert {loss.dtype for loss in losses.values()} == {torch.float32}
+        mixed = criterion(torch.rand(1, 3, 64, 64), [OBJECTS])
+    assert plain == mixed
+    assert {loss.dtype for loss in mixed.values()} == {torch.float32}

@@ -21,6 +21,13 @@ def test_hard_negatives_are_the_least_background_like():
     assert chosen[0].nonzero()[:, 0].tolist() == [1, 2]
 
 
+def test_positives_and_neutrals_are_never_negatives_however_many_are_wanted():
+    positive = torch.tensor([[True, False, False]])
+    neutral = torch.tensor([[False, True, False]])
+    chosen = terms.hard_negatives(torch.rand(1, 3, 2), positive, neutral, torch.tensor([3]))
+    assert chosen.tolist() == [[False, False, True]]
+
+
 def test_hard_negatives_are_counted_for_each_picture():
     chosen = terms.hard_negatives(
         torch.rand(3, 10, 4), *torch.zeros(2, 3, 10, dtype=torch.bool), torch.tensor([0, 1, 4])

@@ -17,7 +17,7 @@ CLASS_NAMES = ("circle", "square", "triangle", "star", "ring")
 CATEGORY_IDS = (3, 7, 11, 20, 42)
 
 SMALLEST_AREA = 30  # visible pixels; what shows less of itself is left out of the picture
-SMALLEST_SHARE = 0.25  # visible part of the whole shape
+SMALLEST_SHARE = 0.4  # visible part of the whole shape
 TINY_SHARE = 0.06  # of the objects
 EMPTY_SHARE = 0.02  # of the pictures
 GRAY_SHARE = 0.04
