@@ -1,8 +1,13 @@
+import functools
+import hashlib
+import http.server
+import io
+import threading
 import urllib.error
 
 import pytest
 import torch
-from torchvision.models import resnet18
+from torchvision.models import Weights, WeightsEnum, resnet18
 
 from yolact.engine import pretrained
 from yolact.engine.pretrained import load_backbone
@@ -64,6 +69,51 @@ def test_offline_without_a_file_is_one_sentence(tmp_path, monkeypatch):
     ) as caught:
         load_backbone(ResNetFeatures("resnet18"), "resnet18", "imagenet")
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A web server on loopback and the folder that it serves."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_address[1]}", folder
+        running.shutdown()
+
+
+def downloaded(server, content, monkeypatch, tmp_path):
+    """Let ResNet-18's weights come from the server, under the hash of the right content."""
+    address, folder = server
+    right = saved_bytes(resnet18().state_dict())
+    name = f"resnet18-{hashlib.sha256(right).hexdigest()[:8]}.pth"
+    (folder / name).write_bytes(content or right)
+
+    class Served(WeightsEnum):
+        IMAGENET1K_V1 = Weights(url=f"{address}/{name}", transforms=None, meta={})
+
+    monkeypatch.setattr(pretrained, "_torchvision_weights", lambda _: Served.IMAGENET1K_V1)
+    monkeypatch.setattr(pretrained, "WEIGHTS_FOLDER", tmp_path / "weights")
+    load_backbone(ResNetFeatures("resnet18"), "resnet18", "imagenet")
+    return tmp_path / "weights" / name
+
+
+def saved_bytes(state):
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def test_a_download_is_kept_for_the_next_time(server, monkeypatch, tmp_path):
+    assert downloaded(server, None, monkeypatch, tmp_path).is_file()
+
+
+def test_a_download_with_the_wrong_bytes_is_refused(server, monkeypatch, tmp_path):
+    wrong = saved_bytes(resnet18().state_dict())  # other random weights
+    with pytest.raises(CheckpointError, match="invalid hash value"):
+        downloaded(server, wrong, monkeypatch, tmp_path)
+    assert not list((tmp_path / "weights").iterdir())
 
 
 def test_darknet_without_a_file_says_where_to_put_it(tmp_path, monkeypatch):
