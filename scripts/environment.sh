@@ -5,10 +5,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# PyTorch's threads spin while they wait for each other. On cores that are busy with something else too, such as the
-# processes that load pictures, that can take 30 times as long as sleeping.
-export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
-
 fail() {
     echo "error: $*" >&2
     exit 1
