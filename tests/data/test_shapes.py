@@ -33,18 +33,20 @@ def test_masks_are_visible_parts_that_do_not_overlap() -> None:
 
 
 def test_polygons_describe_their_masks() -> None:
-    polygons = 0
+    shares = []  # of the outline's length, by which the mask differs
     for seed in range(60):
         _, objects = draw_shapes(np.random.default_rng(seed), 160)
         for shape in objects:
             assert CLASS_NAMES[shape.label] != "ring" or shape.polygon is None
             if shape.polygon is not None:
-                polygons += 1
                 rle = coco_mask.merge(coco_mask.frPyObjects([shape.polygon.ravel()], *shape.mask.shape))
                 difference = int((coco_mask.decode(rle) != shape.mask).sum())
                 perimeter = float(np.hypot(*(shape.polygon - np.roll(shape.polygon, 1, axis=0)).T).sum())
-                assert difference <= 0.15 * perimeter
-    assert polygons >= 50
+                shares.append(difference / perimeter)
+    # An upright square may have one side along the middle of a row of pixels: that side may fall either way.
+    assert max(shares) <= 0.25
+    assert np.mean(shares) <= 0.05
+    assert len(shares) >= 50
 
 
 def test_what_the_set_is_made_of() -> None:

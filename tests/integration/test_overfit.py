@@ -1,4 +1,4 @@
-"""Learning at all, on real photographs: a small network learns eight pictures by heart. Some minutes; run by `-m long`."""
+"""Learning at all, on real photographs: a small network learns eight pictures by heart. Run by `-m long`."""
 
 import json
 
