@@ -45,7 +45,7 @@ def test_polygons_describe_their_masks() -> None:
                 shares.append(difference / perimeter)
     # An upright square may have one side along the middle of a row of pixels: that side may fall either way.
     assert max(shares) <= 0.25
-    assert np.mean(shares) <= 0.05
+    assert np.mean(shares) <= 0.1  # a mask that lies one pixel off differs by about 0.6
     assert len(shares) >= 50
 
 
