@@ -1,7 +1,7 @@
 """Checkpoints that an interruption cannot break and that are never read wrong: one way to write, one to read.
 
 A checkpoint of ours is a dict of plain data: "format", "step", "model" and "ema" (state dicts, the latter or None),
-"optimizer", "scaler", "rng", "position", "config", "class_names", "category_ids", "metrics" and "best". A file of
+"optimizer", "scaler", "position", "config", "class_names", "category_ids", "metrics" and "best". A file of
 tensors alone is somebody's weights, such as the authors' published ones.
 """
 

@@ -61,7 +61,10 @@ class Run:
         return self.model.model if self.average is None else self.average.model  # type: ignore[return-value]
 
     def save(self, name: str) -> None:
-        """Write the checkpoint `name` into the run folder."""
+        """Write the checkpoint `name` into the run folder.
+
+        No state of random numbers is needed: those of a step follow from the seed and the step.
+        """
         categories = self.train_data.categories
         state = {
             "format": FORMAT,
@@ -71,7 +74,6 @@ class Run:
             "ema": None if self.average is None else self.average.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "rng": None,  # the random numbers of a step follow from the seed and the step
             "config": config_to_dict(self.config),
             "class_names": list(categories.names),
             "category_ids": list(categories.ids),
