@@ -21,7 +21,6 @@ from yolact.data.transforms import prepare_picture
 from yolact.errors import DatasetError
 
 WriteSet = Callable[..., tuple[Path, Path]]
-MEAN = (123.68, 116.78, 103.94)
 
 
 def training_set(write_set: WriteSet, **options: str) -> TrainingSet:

@@ -109,8 +109,7 @@ def fit(run: Run) -> int | None:
         UserError: too many non-finite losses in a row, a picture that cannot be read, or a full disk.
     """
     settings = run.config.train
-    frozen = batch_norm_is_frozen(settings)
-    set_training_mode(run.model, frozen)
+    set_training_mode(run.model, batch_norm_is_frozen(settings))
     with MetricsFile(run.folder, run.step, settings.tensorboard) as log, _stop_signals() as stop, _bar(run) as bar:
         batches = _batches(run)
         while run.step < run.plan.max_steps and not stop:
@@ -118,12 +117,11 @@ def fit(run: Run) -> int | None:
             _record(run, losses, log, bar)
             if _due(settings.eval_every, run) or run.step == run.plan.max_steps:
                 _evaluate(run, log)
-                set_training_mode(run.model, frozen)
             elif _due(settings.save_every, run):
                 run.save("last.pth")
         if stop:
             run.save("last.pth")
-    write_curves(run.folder)
+            write_curves(run.folder)
     return stop[0] if stop else None
 
 
