@@ -1,5 +1,6 @@
 """A tiny data set whose every number is known."""
 
+import functools
 import importlib.util
 import json
 from collections.abc import Callable
@@ -56,12 +57,12 @@ def content() -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def write_set(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
-    """Return a function that writes the data set, with `change(content)` applied, and gives (JSON, folder)."""
+@pytest.fixture(scope="session")
+def write_set_to() -> Callable[..., tuple[Path, Path]]:
+    """Return a function that writes the data set into a folder, with `change(content)` applied: (JSON, pictures)."""
 
-    def write(change: Callable[[dict[str, Any]], object] | None = None) -> tuple[Path, Path]:
-        data, folder = content(), tmp_path / "pictures"
+    def write(parent: Path, change: Callable[[dict[str, Any]], object] | None = None) -> tuple[Path, Path]:
+        data, folder = content(), parent / "pictures"
         rng = np.random.default_rng(0)
         for record in data["images"]:
             path = folder / record["file_name"]
@@ -70,11 +71,17 @@ def write_set(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
             assert cv2.imwrite(str(path), cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
         if change is not None:
             change(data)
-        annotation_file = tmp_path / "instances.json"
+        annotation_file = parent / "instances.json"
         annotation_file.write_text(json.dumps(data))
         return annotation_file, folder
 
     return write
+
+
+@pytest.fixture
+def write_set(tmp_path: Path, write_set_to: Callable[..., tuple[Path, Path]]) -> Callable[..., tuple[Path, Path]]:
+    """Return a function that writes the data set, with `change(content)` applied, and gives (JSON, folder)."""
+    return functools.partial(write_set_to, tmp_path)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from yolact.data.pictures import read_picture
+from yolact.data.pictures import read_picture, read_reduced
 from yolact.errors import DatasetError
 
 BLUE, GREEN, RED, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -156,3 +156,42 @@ def test_a_table_before_the_frame_is_not_taken_for_its_header(tmp_path: Path) ->
     (tmp_path / "a.jpg").write_bytes(data[:2] + b"\xff\xc4\x00\x20" + b"\xff" * 30 + data[2:])
     with pytest.raises(DatasetError, match="Cannot decode"):
         read_picture(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("reduction", [2, 4, 8])
+@pytest.mark.parametrize("size", [(64, 96), (61, 99)])
+def test_a_jpeg_is_decoded_smaller(tmp_path: Path, size: tuple[int, int], reduction: int) -> None:
+    write_jpeg(tmp_path / "a.jpg", quarters(*size))
+    picture, found = read_reduced(tmp_path / "a.jpg", size, reduction)
+    assert found == reduction
+    assert picture.shape == (-(-size[0] // reduction), -(-size[1] // reduction), 3)
+    whole = read_picture(tmp_path / "a.jpg", size)
+    inner = tuple(side - side % reduction for side in size)
+    means = whole[: inner[0], : inner[1]].reshape(inner[0] // reduction, reduction, inner[1] // reduction, reduction, 3)
+    difference = np.abs(picture[: len(means), : means.shape[2]] - means.mean(axis=(1, 3)))
+    assert np.median(difference) < 3
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_turned_jpeg_is_decoded_smaller_as_the_annotations_mean_it(tmp_path: Path, orientation: int) -> None:
+    write_jpeg(tmp_path / "a.jpg", as_stored(quarters(), orientation), orientation)
+    picture, found = read_reduced(tmp_path / "a.jpg", (32, 48), 2)
+    assert found == 2
+    assert_close(picture, quarters(16, 24))
+
+
+def test_what_cannot_be_decoded_smaller_is_decoded_whole(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), quarters())
+    write_jpeg(tmp_path / "a.jpg", as_stored(quarters(), 6), 6)
+    for name, size in (("a.png", (32, 48)), ("a.jpg", (48, 32))):  # the latter as stored, not as EXIF turns it
+        picture, found = read_reduced(tmp_path / name, size, 2)
+        assert (found, picture.shape[:2]) == (1, size)
+
+
+def test_damage_and_a_wrong_size_are_found_at_any_reduction(tmp_path: Path) -> None:
+    data = write_jpeg(tmp_path / "a.jpg", quarters(64, 96))
+    with pytest.raises(DatasetError, match="but the annotation file says 98 x 64"):
+        read_reduced(tmp_path / "a.jpg", (64, 98), 4)
+    (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DatasetError, match="damaged, cut off"):
+        read_reduced(tmp_path / "a.jpg", (64, 96), 4)

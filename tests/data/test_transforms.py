@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -11,16 +12,15 @@ from pycocotools import mask as coco_mask
 from yolact.config.schema import AugmentConfig
 from yolact.data.annotations import ObjectRecord
 from yolact.data.masks import IDENTITY, Rle, decode_counts
+from yolact.data.photometric import Photometric
 from yolact.data.transforms import (
     Geometry,
-    Photometric,
-    apply_photometric,
     boxes_of,
     build_target,
+    largest_reduction,
     map_boxes,
     prepare_picture,
     sample_geometry,
-    sample_photometric,
     to_unit,
     view_matrix,
     warp_picture,
@@ -28,6 +28,7 @@ from yolact.data.transforms import (
 
 FILL = (124, 117, 104)
 ALL = AugmentConfig(flip_probability=0.5, rotate90_probability=0.5)
+JITTERED = AugmentConfig(scale_jitter=(0.1, 2.0), flip_probability=0.5, rotate90_probability=0.5)
 NOTHING = AugmentConfig(photometric=False, expand_probability=0, crop=False, mirror_probability=0)
 SIZE = 96
 
@@ -101,16 +102,51 @@ def test_without_augmentation_the_picture_is_resized() -> None:
     np.testing.assert_allclose(image.int(), prepare_picture(picture, SIZE).int(), atol=1)
 
 
+@pytest.mark.parametrize("augment", [ALL, replace(JITTERED, scale_jitter=(0.4, 2.0))], ids=["expand, crop", "jitter"])
 @pytest.mark.parametrize("seed", range(40))
-def test_one_warp_equals_the_sequence_of_steps(seed: int) -> None:
+def test_one_warp_equals_the_sequence_of_steps(seed: int, augment: AugmentConfig) -> None:
     picture = smooth_picture(64, 120)
     record = box_record(30, 20, 80, 50)
-    geometry = draw(seed, 64, 120, [record], ALL)
+    geometry = draw(seed, 64, 120, [record], augment)
     image = warp_picture(picture, geometry, Photometric(), FILL, SIZE).numpy().astype(int)
     difference = np.abs(image - single_steps(picture, geometry))
     # Along the frame the steps blend picture and canvas over a pixel, and the one warp does not.
     zoom = np.abs(geometry.matrix[:, :2]).max()
     assert difference[:, inside_frame(geometry, max(1.0, zoom))].max() <= 2
+
+
+@pytest.mark.parametrize("flips", [(1, 1), (-1, 1), (1, -1), (-1, -1)])
+def test_a_rectangle_of_whole_pixels_is_cut_out_and_resized(flips: tuple[int, int]) -> None:
+    picture = smooth_picture(64, 120)
+    matrix = view_matrix((10, 4, 90, 60), SIZE)
+    for axis, flip in enumerate(flips):
+        if flip < 0:
+            matrix[axis] *= -1
+            matrix[axis, 2] += SIZE
+    geometry = Geometry(matrix, (0, 0, SIZE, SIZE), np.ones(0, bool))
+    expected = cv2.resize(picture[4:60, 10:90], (SIZE, SIZE))[:: flips[1], :: flips[0]]
+    image = warp_picture(picture, geometry, Photometric(), FILL, SIZE)
+    np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), expected[..., ::-1])
+
+
+@pytest.mark.parametrize(("view", "reduction"), [((0, 0, 192, 191), 1), ((0, 0, 192, 193), 2), ((-99, 0, 800, 768), 8)])
+def test_a_picture_is_never_decoded_smaller_than_it_is_shown(view: tuple[int, int, int, int], reduction: int) -> None:
+    geometry = Geometry(view_matrix(view, SIZE), (0, 0, SIZE, SIZE), np.ones(0, bool))
+    assert largest_reduction(geometry) == reduction
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_picture_decoded_smaller_lands_on_the_same_place(seed: int) -> None:
+    picture = cv2.resize(smooth_picture(60, 80), (640, 480), interpolation=cv2.INTER_CUBIC)
+    small = cv2.resize(picture, (80, 60), interpolation=cv2.INTER_AREA)
+    geometry = draw(seed, 480, 640, [], ALL)
+    off = geometry.matrix.copy()
+    off[:, 2] += off[:, :2] @ (4, 0)  # half a small pixel to the right
+    whole, reduced, shifted = (
+        warp_picture(p, geometry._replace(matrix=matrix), Photometric(), FILL, SIZE, reduction).float()
+        for p, matrix, reduction in ((picture, geometry.matrix, 1), (small, geometry.matrix, 8), (small, off, 8))
+    )
+    assert (whole - reduced).abs().mean() < 0.3 * (whole - shifted).abs().mean()
 
 
 @pytest.mark.parametrize(
@@ -127,8 +163,8 @@ def test_mirror_flip_and_turn_by_hand(augment: dict[str, float], expected: list[
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.integers(0, 10**6), st.booleans())
-def test_picture_box_and_mask_stay_aligned(seed: int, as_rle: bool) -> None:
+@given(st.integers(0, 10**6), st.booleans(), st.sampled_from([ALL, JITTERED]))
+def test_picture_box_and_mask_stay_aligned(seed: int, as_rle: bool, augment: AugmentConfig) -> None:
     """A green rectangle on black: the mask lies on the green, and the box is that of the green."""
     rng = np.random.default_rng(seed)
     height, width = (int(side) for side in rng.integers(40, 160, 2))
@@ -140,9 +176,13 @@ def test_picture_box_and_mask_stay_aligned(seed: int, as_rle: bool) -> None:
     if as_rle:
         counts = coco_mask.encode(np.asfortranarray(picture[..., 1] // 255))["counts"]
         record = record._replace(segmentation=Rle(height, width, decode_counts(counts).astype(np.uint32)))
-    geometry = draw(seed, height, width, [record], ALL)
+    geometry = draw(seed, height, width, [record], augment)
     image = warp_picture(picture, geometry, Photometric(), FILL, SIZE)
     target = build_target([record], geometry, SIZE, image_id=3)
+    if not geometry.kept[0]:  # too little of it is left
+        assert augment is JITTERED
+        assert len(target["masks"]) == 0
+        return
     [mask] = target["masks"].numpy()
     [box] = target["boxes"].numpy()
     green = (image[1] >= 128).numpy() & (image[0] < 64).numpy()  # the fill is gray
@@ -187,6 +227,25 @@ def test_target_without_objects() -> None:
     assert target["labels"].shape == (0,)
     assert target["masks"].shape == (0, SIZE, SIZE)
     assert target["iscrowd"].shape == (0,)
+
+
+def test_the_draws_of_a_seed_stay_the_same() -> None:
+    """What a run sees must not change when an augmentation that is off is added: the run would resume as another."""
+    records = [box_record(50, 60, 250, 300), box_record(300, 200, 420, 260), box_record(0, 0, 9, 9, iscrowd=True)]
+    found = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        crowds = np.array([record.iscrowd for record in records])
+        geometry = sample_geometry(rng, (480, 640), boxes_of(records), crowds, AugmentConfig(), SIZE)
+        view = [round(edge) for edge in view_of(geometry)]
+        found.append((*view, geometry.matrix[0, 0] < 0, geometry.kept.tolist(), int(rng.integers(1000))))
+    assert found == [
+        (95, 84, 559, 474, False, [True, True, False], 554),
+        (119, 7, 376, 470, False, [True, True, False], 85),
+        (-423, 81, 499, 711, False, [True, True, False], 934),
+        (-364, -198, 730, 623, True, [True, True, True], 691),
+        (18, 138, 615, 442, False, [True, True, False], 573),
+    ]
 
 
 def test_expand_and_mirror_as_often_and_as_far_as_asked() -> None:
@@ -246,12 +305,44 @@ def test_crop_of_a_picture_without_objects_or_with_crowds_alone() -> None:
         assert whole == pytest.approx(1 / 6, abs=0.06)
 
 
+def test_jitter_by_hand() -> None:
+    """A picture of 24 x 48 in an input of 96 pixels: at half the scale it takes 48 x 48 of them, anywhere."""
+    still = {"mirror_probability": 0.0, "scale_jitter": (0.5, 0.5)}
+    frames = np.array([draw(seed, 24, 48, [], AugmentConfig(**still)).frame for seed in range(300)])
+    np.testing.assert_allclose(frames[:, 2:] - frames[:, :2], 48)
+    np.testing.assert_allclose(frames.min(axis=0), [0, 0, 48, 48])
+    np.testing.assert_allclose(frames.max(axis=0), [48, 48, 96, 96])
+    twice = AugmentConfig(mirror_probability=0, scale_jitter=(2, 2))
+    views = np.array([view_of(draw(seed, 24, 48, [], twice)) for seed in range(300)])
+    np.testing.assert_allclose(views[:, 2:] - views[:, :2], np.tile([24, 12], (300, 1)))
+    np.testing.assert_allclose(views.min(axis=0), [0, 0, 24, 12], atol=1e-9)
+    np.testing.assert_allclose(views.max(axis=0), [24, 12, 48, 24])
+
+
+def test_jitter_takes_the_place_of_expand_and_crop() -> None:
+    one = AugmentConfig(expand_probability=1, mirror_probability=0, scale_jitter=(1, 1))
+    np.testing.assert_allclose([draw(seed, 60, 80, [], one).matrix[0] for seed in range(9)], [[1.2, 0, 0]] * 9)
+
+
+def test_jitter_keeps_what_shows_a_pixel() -> None:
+    """At a tenth of the scale 25 pixels of this picture's width and 10 of its height make one of the input."""
+    records = [box_record(10, 10, 40, 25), box_record(10, 10, 30, 90), box_record(10, 10, 200, 15)]
+    tenth = AugmentConfig(scale_jitter=(0.1, 0.1))
+    for seed in range(20):
+        assert draw(seed, 96, 240, records, tenth).kept.tolist() == [True, False, False]
+    halves = [box_record(0, 0, 100, 100), box_record(-50, 0, 0.2, 100)]  # all of the picture, and hardly any of it
+    for scale in (0.5, 2):
+        kept = [draw(seed, 100, 100, halves, AugmentConfig(scale_jitter=(scale, scale))).kept for seed in range(50)]
+        assert np.array(kept).tolist() == [[True, False]] * 50  # also where a crop does not hold the centre
+
+
+@pytest.mark.parametrize("augment", [ALL, replace(JITTERED, scale_jitter=(0.1, 9))], ids=["expand, crop", "jitter"])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 300), (300, 7)])
-def test_pictures_of_odd_shape_come_through(height: int, width: int) -> None:
+def test_pictures_of_odd_shape_come_through(height: int, width: int, augment: AugmentConfig) -> None:
     picture = np.full((height, width, 3), 200, np.uint8)
     record = box_record(0, 0, width, height)
     for seed in range(20):
-        geometry = draw(seed, height, width, [record], ALL)
+        geometry = draw(seed, height, width, [record], augment)
         assert warp_picture(picture, geometry, Photometric(), FILL, SIZE).shape == (3, SIZE, SIZE)
         assert len(build_target([record], geometry, SIZE, 0)["labels"]) <= 1
 
@@ -270,45 +361,6 @@ def test_the_picture_covers_the_pixels_whose_centre_it_covers(edge: float, first
     geometry = Geometry(np.array([[1, 0, edge], [0, 1, 0]]), (edge, 0, SIZE, SIZE), np.ones(0, bool))
     image = warp_picture(np.full((SIZE, SIZE, 3), 200, np.uint8), geometry, Photometric(), FILL, SIZE)
     assert image[0, 0].tolist() == [FILL[0]] * first + [200] * (SIZE - first)
-
-
-def pixel(change: Photometric, *bgr: int) -> list[int]:
-    return apply_photometric(np.array([[bgr]], np.uint8), change)[0, 0].tolist()
-
-
-def test_photometric_by_hand() -> None:
-    assert pixel(Photometric(), 1, 2, 3) == [1, 2, 3]
-    assert pixel(Photometric(brightness=30), 0, 100, 250) == [30, 130, 255]
-    assert pixel(Photometric(contrast=0.5), 0, 100, 250) == [0, 50, 125]
-    assert pixel(Photometric(brightness=10, contrast=0.5), 0, 100, 250) == [5, 55, 130]
-    assert pixel(Photometric(contrast=1.5, contrast_first=False), 0, 100, 250) == [0, 150, 255]
-    assert pixel(Photometric(saturation=1.5, hue=18), 90, 90, 90) == [90, 90, 90]
-    # Saturation moves the channels away from the largest: 200 - 1.5 * (200 - c).
-    np.testing.assert_allclose(pixel(Photometric(saturation=1.5), 100, 150, 200), [50, 125, 200], atol=3)
-    assert pixel(Photometric(saturation=1.5), 0, 0, 200) == [0, 0, 200]
-    np.testing.assert_allclose(pixel(Photometric(hue=120), 0, 0, 200), [0, 200, 0], atol=3)  # red to green
-    np.testing.assert_allclose(pixel(Photometric(hue=-120), 0, 0, 200), [200, 0, 0], atol=6)  # red to blue
-    # Contrast before saturation clips white, contrast after it does not change the order of channels.
-    np.testing.assert_allclose(
-        pixel(Photometric(contrast=0.5, contrast_first=False, saturation=0.5), 100, 150, 200), [75, 87, 100], atol=3
-    )
-
-
-def test_photometric_draws() -> None:
-    draws = [sample_photometric(np.random.default_rng(seed)) for seed in range(3000)]
-    for name, neutral, low, high in (
-        ("brightness", 0, -32, 32),
-        ("contrast", 1, 0.5, 1.5),
-        ("saturation", 1, 0.5, 1.5),
-        ("hue", 0, -18, 18),
-    ):
-        values = np.array([getattr(change, name) for change in draws])
-        drawn = values[values != neutral]
-        assert len(drawn) / 3000 == pytest.approx(0.5, abs=0.03)
-        assert drawn.min() == pytest.approx(low, abs=(high - low) / 50)
-        assert drawn.max() == pytest.approx(high, abs=(high - low) / 50)
-        assert drawn.mean() == pytest.approx((low + high) / 2, abs=(high - low) / 25)
-    assert np.mean([change.contrast_first for change in draws]) == pytest.approx(0.5, abs=0.03)
 
 
 def test_prepared_pictures_are_rgb_and_stretched() -> None:

@@ -89,7 +89,7 @@ def test_script_writes_files_that_load(voc: Path, script: ModuleType, capsys: py
 
 
 def test_files_that_are_missing_or_wrong(voc: Path, script: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"train\.txt; give the folder of VOC 2012"):
+    with pytest.raises(DatasetError, match="holds neither VOC 2012"):
         script.main([str(tmp_path)])
     write_indices(voc / "SegmentationClass" / "one.png", CLASSES[:5])
     with pytest.raises(DatasetError, match="expected the same"):
@@ -104,8 +104,17 @@ def test_files_that_are_missing_or_wrong(voc: Path, script: ModuleType, tmp_path
     (voc / "JPEGImages" / "one.jpg").unlink()
     with pytest.raises(DatasetError, match=r"one\.jpg is missing"):
         script.main([str(voc)])
-    (voc / "ImageSets" / "Segmentation" / "val.txt").write_text("")
-    with pytest.raises(DatasetError, match="lists no pictures"):
+    val = voc / "ImageSets" / "Segmentation" / "val.txt"
+    for text, message in (
+        ("", "lists no pictures"),
+        ("../one", r"lists '\.\./one', which is no"),
+        ("one one", "2 times"),
+    ):
+        val.write_text(text)
+        with pytest.raises(DatasetError, match=message):
+            script.main([str(voc)])
+    val.unlink()
+    with pytest.raises(DatasetError, match=r"val\.txt \(No such file or directory\); unpack VOC 2012 again"):
         script.main([str(voc)])
     assert not list(voc.glob("*.json"))
 
@@ -115,7 +124,7 @@ def test_the_sample_pixel_for_pixel(shared: Path, script: ModuleType, tmp_path: 
     image = pytest.importorskip("PIL.Image")
     folder = shared / "voc_sample"
     script.main([str(folder), "--output", str(tmp_path)])
-    num_objects = 0
+    num_objects = num_void = 0
     for split in ("train", "val"):
         dataset = CocoDataset(tmp_path / f"instances_{split}.json", folder / "JPEGImages")
         listed = (folder / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
@@ -132,9 +141,12 @@ def test_the_sample_pixel_for_pixel(shared: Path, script: ModuleType, tmp_path: 
                 restored_numbers[mask > 0] = number
                 restored_classes[mask > 0] = dataset.categories.ids[record.label]
                 num_objects += 1
-            np.testing.assert_array_equal(restored_numbers, np.where(numbers == VOID, 0, numbers))
+            void = (numbers == VOID) | (classes == VOID)
+            num_void += void.sum()
+            assert not restored_numbers[void].any()
+            np.testing.assert_array_equal(restored_numbers, np.where(void, 0, numbers))
             np.testing.assert_array_equal(restored_classes, np.where(classes == VOID, 0, classes))
-    assert num_objects == 12
+    assert (num_objects, num_void) == (12, 9460 + 909)
     assert set(json.loads((tmp_path / "instances_train.json").read_text())["categories"][14].items()) >= {
         ("id", 15),
         ("name", "person"),

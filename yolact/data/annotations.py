@@ -7,6 +7,7 @@ fall short return uninitialised memory. So every number is checked here, once, a
 import json
 from collections import Counter
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from reprlib import repr as brief
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,9 @@ from yolact.data.categories import Categories
 from yolact.data.masks import Rle, Segmentation, decode_counts
 from yolact.data.pictures import MAX_PIXELS
 from yolact.errors import DatasetError
+from yolact.pages.wording import printable
+
+LARGEST_WHOLE = 2**63 - 1  # other readers of the format, such as hotcoco, fail on more
 
 
 class PictureRecord(NamedTuple):
@@ -43,6 +47,15 @@ def read_annotation_file(path: Path) -> dict[str, list[dict[str, Any]]]:
     Raises:
         DatasetError: the file is missing, is not JSON, or lacks one of the lists.
     """
+    content = read_outline(path)
+    for key, entries in content.items():
+        if not all(isinstance(entry, dict) for entry in entries):
+            raise _not_objects(key, path)
+    return content
+
+
+def read_outline(path: Path) -> dict[str, list[Any]]:
+    """Return the three lists as `read_annotation_file` does, whatever their entries are."""
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
@@ -57,13 +70,16 @@ def read_annotation_file(path: Path) -> dict[str, list[dict[str, Any]]]:
     for key in ("images", "annotations", "categories"):
         if key not in content:
             raise DatasetError(
-                f"The annotation file {path} has no '{key}' (it has: {', '.join(map(str, content)) or 'nothing'}); "
+                f"The annotation file {path} has no '{key}' (it has: {printable(', '.join(content)) or 'nothing'}); "
                 "export it as COCO object detection."
             )
-        entries = content[key]
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise DatasetError(f"'{key}' of the annotation file {path} must be a list of objects; export it again.")
+        if not isinstance(content[key], list):
+            raise _not_objects(key, path)
     return {key: content[key] for key in ("images", "annotations", "categories")}
+
+
+def _not_objects(key: str, path: Path) -> DatasetError:
+    return DatasetError(f"'{key}' of the annotation file {path} must be a list of objects; export it again.")
 
 
 def parse_categories(entries: list[dict[str, Any]], path: Path) -> Categories:
@@ -77,11 +93,13 @@ def parse_categories(entries: list[dict[str, Any]], path: Path) -> Categories:
     names: dict[int, str] = {}
     for place, entry in enumerate(entries):
         where = f"categories[{place}] of {path}"
-        category_id, name = _whole(entry, "id", where), _text(entry, "name", where)
+        category_id, name = parse_whole(entry, "id", where), parse_text(entry, "name", where)
         if category_id in names:
             raise DatasetError(f"{where} repeats the id {category_id}; give each category its own.")
         if name in names.values():
-            raise DatasetError(f"{where} repeats the name '{name}'; give each category its own, or merge the two.")
+            raise DatasetError(
+                f"{where} repeats the name '{printable(name)}'; give each category its own, or merge the two."
+            )
         names[category_id] = name
     ids = sorted(names)
     return Categories(names=[names[category_id] for category_id in ids], ids=ids)
@@ -98,29 +116,39 @@ def parse_pictures(entries: list[dict[str, Any]], path: Path) -> list[PictureRec
     pictures, seen = [], set()
     for place, entry in enumerate(entries):
         where = f"images[{place}] of {path}"
-        picture = PictureRecord(
-            id=_whole(entry, "id", where),
-            file_name=_text(entry, "file_name", where),
-            height=_whole(entry, "height", where),
-            width=_whole(entry, "width", where),
-        )
+        picture = parse_picture(entry, where)
         if picture.id in seen:
             raise DatasetError(f"{where} repeats the id {picture.id}; give each picture its own.")
         seen.add(picture.id)
-        _check_picture(picture, where)
         pictures.append(picture)
     return pictures
 
 
-def _check_picture(picture: PictureRecord, where: str) -> None:
-    name, size = picture.file_name, f"{picture.width} x {picture.height}"
+def parse_picture(entry: dict[str, Any], where: str) -> PictureRecord:
+    """Return one picture; `where` names the entry in errors.
+
+    Raises:
+        DatasetError: a field is missing or wrong, or the name leaves the folder.
+    """
+    picture = PictureRecord(
+        id=parse_whole(entry, "id", where),
+        file_name=parse_text(entry, "file_name", where),
+        height=parse_whole(entry, "height", where),
+        width=parse_whole(entry, "width", where),
+    )
+    name, shown, size = picture.file_name, printable(picture.file_name), f"{picture.width} x {picture.height}"
     parts = {*PurePosixPath(name).parts, *PureWindowsPath(name).parts}
     if ".." in parts or name.startswith(("/", "\\")) or PureWindowsPath(name).drive:
-        raise DatasetError(f"The file_name '{name}' in {where} leaves the picture folder; use a path below it.")
+        raise DatasetError(
+            f"The file_name '{shown}' in {where} leaves the picture folder; use a path below it.",
+            "name-leaves-folder",
+        )
     if picture.height < 1 or picture.width < 1 or picture.height * picture.width > MAX_PIXELS:
         raise DatasetError(
-            f"{where} ('{name}') is {size} pixels (width x height), expected 1 to {MAX_PIXELS:,} in all; correct it."
+            f"{where} ('{shown}') is {size} pixels (width x height), expected 1 to {MAX_PIXELS:,} in all; correct it.",
+            "invalid-picture-size",
         )
+    return picture
 
 
 def parse_object(
@@ -131,57 +159,84 @@ def parse_object(
     Raises:
         DatasetError: the category is undeclared, or the box or segmentation is not what COCO's format allows.
     """
-    where = f"{where} (picture '{picture.file_name}')"
-    label = _label(entry, where, categories)
+    where = f"{where} (picture '{printable(picture.file_name)}')"
+    label, iscrowd = parse_label(entry, where, categories), parse_iscrowd(entry, where)
+    box, area = parse_box(entry, where), parse_area(entry, where)
+    # Also where it is not needed, because evaluation hands it to pycocotools.
+    segmentation = parse_segmentation(entry, where, picture)
+    reason = box_drop_reason(box, picture)
+    if segmentation is None or reason:
+        dropped[reason or "no segmentation"] += 1
+        return None
+    if area is None:
+        area = (box[2] - box[0]) * (box[3] - box[1])
+    return ObjectRecord(label, box, iscrowd, segmentation, area, id=parse_whole(entry, "id", where))
+
+
+def box_drop_reason(box: tuple[float, float, float, float], picture: PictureRecord) -> str | None:
+    """Return why an object with this box, xyxy, gives nothing to train on; None if it may give something."""
+    if box[2] <= box[0] or box[3] <= box[1]:
+        return "box without area"
+    if box[0] >= picture.width or box[1] >= picture.height or box[2] <= 0 or box[3] <= 0:
+        return "box outside the picture"
+    return None
+
+
+def parse_iscrowd(entry: dict[str, Any], where: str) -> bool:
+    """Return whether the annotation is a crowd region; DatasetError for anything but 0 and 1."""
     iscrowd = entry.get("iscrowd", 0)
     if iscrowd not in (0, 1):
-        raise DatasetError(f"'iscrowd' of {where} must be 0 or 1, not {iscrowd!r}; correct the annotation.")
-    x, y, width, height = _box(entry, where)
-    area = entry.get("area", width * height)
-    if not _is_number(area):
-        raise DatasetError(f"'area' of {where} must be a number, not {area!r}; correct the annotation.")
-    if width <= 0 or height <= 0:
-        dropped["box without area"] += 1
-        return None
-    if x >= picture.width or y >= picture.height or x + width <= 0 or y + height <= 0:
-        dropped["box outside the picture"] += 1
-        return None
-    segmentation = _segmentation(entry.get("segmentation"), where, picture)
-    if segmentation is None:
-        dropped["no segmentation"] += 1
-        return None
-    return ObjectRecord(
-        label=label,
-        bbox=(x, y, x + width, y + height),
-        iscrowd=bool(iscrowd),
-        segmentation=segmentation,
-        area=float(area),
-        id=_whole(entry, "id", where),
-    )
+        raise DatasetError(
+            f"'iscrowd' of {where} must be 0 or 1, not {brief(iscrowd)}; correct the annotation.", "invalid-field"
+        )
+    return bool(iscrowd)
 
 
-def _label(entry: dict[str, Any], where: str, categories: Categories) -> int:
-    category_id = _whole(entry, "category_id", where)
+def parse_area(entry: dict[str, Any], where: str) -> float | None:
+    """Return the area that the file gives, if any; DatasetError if that is no area."""
+    area = entry.get("area", 0.0)
+    if not _is_number(area) or area < 0:
+        raise DatasetError(
+            f"'area' of {where} must be a number that is not negative, not {brief(area)}; correct the annotation.",
+            "invalid-field",
+        )
+    return float(area) if "area" in entry else None
+
+
+def parse_label(entry: dict[str, Any], where: str, categories: Categories) -> int:
+    """Return the label of the annotation's category; DatasetError if it is not declared."""
+    category_id = parse_whole(entry, "category_id", where)
     try:
         return categories.label(category_id)
     except KeyError:
         declared = ", ".join(map(str, categories.ids[:10])) + (", ..." if len(categories) > 10 else "")
         raise DatasetError(
             f"{where} has category_id {category_id}, which 'categories' does not declare (it has {declared}); declare "
-            "it or correct the annotation."
+            "it or correct the annotation.",
+            "undeclared-category",
         ) from None
 
 
-def _box(entry: dict[str, Any], where: str) -> tuple[float, float, float, float]:
+def parse_box(entry: dict[str, Any], where: str) -> tuple[float, float, float, float]:
+    """Return the box as xyxy in pixels of the picture; DatasetError if it is not four finite numbers."""
     box = entry.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
         raise DatasetError(
-            f"'bbox' of {where} must be [x, y, width, height] in finite numbers, not {box!r}; correct the annotation."
+            f"'bbox' of {where} must be [x, y, width, height] in finite numbers, not {brief(box)}; correct the "
+            "annotation.",
+            "invalid-box",
         )
-    return float(box[0]), float(box[1]), float(box[2]), float(box[3])
+    x, y, width, height = map(float, box)
+    return x, y, x + width, y + height
 
 
-def _segmentation(value: object, where: str, picture: PictureRecord) -> Segmentation | None:
+def parse_segmentation(entry: dict[str, Any], where: str, picture: PictureRecord) -> Segmentation | None:
+    """Return the mask, or None where the annotation has none or an empty one.
+
+    Raises:
+        DatasetError: it is neither polygons nor run lengths, or they cannot belong to the picture.
+    """
+    value = entry.get("segmentation")
     if isinstance(value, dict):
         return _rle(value, where, picture)
     if value is None:
@@ -189,70 +244,81 @@ def _segmentation(value: object, where: str, picture: PictureRecord) -> Segmenta
     if not isinstance(value, list):
         raise DatasetError(
             f"'segmentation' of {where} must be a list of polygons or an RLE object, not a {type(value).__name__}; "
-            "correct the annotation."
+            "correct the annotation.",
+            "invalid-segmentation",
         )
     polygons = [_polygon(polygon, where, picture) for polygon in value if polygon != []]
     return polygons or None
 
 
 def _polygon(value: object, where: str, picture: PictureRecord) -> np.ndarray:
-    def refuse(why: str) -> DatasetError:
-        return DatasetError(f"A polygon of {where} {why}; correct the annotation.")
+    def refuse(why: str, kind: str) -> DatasetError:
+        return DatasetError(f"A polygon of {where} {why}; correct the annotation.", kind)
 
     try:
         points = np.asarray(value)
     except (ValueError, OverflowError):
         points = np.empty(0, object)
     if points.ndim != 1 or points.dtype.kind not in "if":
-        raise refuse("must be a flat list [x1, y1, x2, y2, ...] of numbers")
+        raise refuse("must be a flat list [x1, y1, x2, y2, ...] of numbers", "invalid-polygon")
     if len(points) < 6 or len(points) % 2:
-        raise refuse(f"has {len(points)} coordinates, expected an even number of at least 6")
-    points = points.reshape(-1, 2).astype(np.float32)
+        kind = "short-polygon" if len(points) < 6 else "invalid-polygon"
+        raise refuse(f"has {len(points)} coordinates, expected an even number of at least 6", kind)
+    points = points.reshape(-1, 2)
     # A comparison with NaN is false, so this refuses NaN too. Half a picture of overhang is generous.
-    size = np.array([picture.width, picture.height], np.float32)
+    size = np.array([picture.width, picture.height])
     if not ((points >= -0.5 * size - 10) & (points <= 1.5 * size + 10)).all():
-        raise refuse(f"has a coordinate far outside its {picture.width} x {picture.height} picture, or one that is NaN")
-    return points
+        kind = "polygon-far-outside" if np.isfinite(points).all() else "invalid-polygon"
+        size_text = f"{picture.width} x {picture.height}"
+        raise refuse(f"has a coordinate far outside its {size_text} picture, or one that is NaN", kind)
+    return points.astype(np.float32)
 
 
 def _rle(value: dict[str, Any], where: str, picture: PictureRecord) -> Rle | None:
     size, counts = value.get("size"), value.get("counts")
     if size != [picture.height, picture.width]:
         raise DatasetError(
-            f"The RLE of {where} has size {size!r}, expected [height, width] = [{picture.height}, {picture.width}] of "
-            "its picture; correct the annotation."
+            f"The RLE of {where} has size {brief(size)}, expected [height, width] = [{picture.height}, "
+            f"{picture.width}] of its picture; correct the annotation.",
+            "rle-size-mismatch",
         )
     try:
         runs = decode_counts(counts if isinstance(counts, str | list) else [None])  # type: ignore[list-item]
     except (ValueError, OverflowError):
         raise DatasetError(
             f"'counts' of the RLE of {where} is neither a list of whole numbers nor COCO's compressed text; correct "
-            "the annotation."
+            "the annotation.",
+            "invalid-rle",
         ) from None
     total = picture.height * picture.width
     if runs.size == 0 or runs.min() < 0 or runs.max() > total or runs.sum() != total:
         raise DatasetError(
             f"The runs of the RLE of {where} add up to {int(runs.sum())}, expected height x width = {total} in numbers "
-            "that are not negative; correct the annotation."
+            "that are not negative; correct the annotation.",
+            "invalid-rle",
         )
     if not runs[1::2].any():
         return None
     return Rle(picture.height, picture.width, runs.astype(np.uint32))
 
 
-def _whole(entry: dict[str, Any], key: str, where: str) -> int:
+def parse_whole(entry: dict[str, Any], key: str, where: str) -> int:
+    """Return a whole number of an entry; DatasetError if it is missing or something else."""
     value = entry.get(key)
-    if not isinstance(value, int) or isinstance(value, bool):
-        found = repr(value) if key in entry else "missing"
-        raise DatasetError(f"'{key}' of {where} must be a whole number, but it is {found}; correct it.")
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > LARGEST_WHOLE:
+        found = brief(value) if key in entry else "missing"
+        raise DatasetError(
+            f"'{key}' of {where} must be a whole number of 64 bits, but it is {found}; correct it.", "invalid-field"
+        )
     return value
 
 
-def _text(entry: dict[str, Any], key: str, where: str) -> str:
+def parse_text(entry: dict[str, Any], key: str, where: str) -> str:
+    """Return a text of an entry that is not empty; DatasetError if it is missing or something else."""
     value = entry.get(key)
     if not isinstance(value, str) or not value:
-        found = repr(value) if key in entry else "missing"
-        raise DatasetError(f"'{key}' of {where} must be text, but it is {found}; correct it.")
+        found = brief(value) if key in entry else "missing"
+        raise DatasetError(f"'{key}' of {where} must be text, but it is {found}; correct it.", "invalid-field")
     return value
 
 

@@ -2,10 +2,9 @@
 
 import logging
 import os
-import pickle
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,10 @@ from yolact.data.annotations import (
     read_annotation_file,
 )
 from yolact.data.categories import Categories
-from yolact.data.pictures import read_picture
+from yolact.data.packing import PackedObjects
+from yolact.data.pictures import read_reduced
 from yolact.errors import DatasetError
+from yolact.pages.wording import printable
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class CocoDataset:
     Attributes:
         categories: the classes, taken from the file.
         images: the pictures, in the order of the file.
+        class_counts: int64 [C], the objects of each label, crowd regions left out.
         dropped: how many annotations give nothing to train on, by reason. They are left out; evaluation still sees
             them, because it reads the file itself.
     """
@@ -55,7 +57,9 @@ class CocoDataset:
         _check_files_exist(self.images, self.image_folder, self.annotation_file)
         self.dropped: Counter[str] = Counter()
         objects = self._parse_annotations(content["annotations"], pictures)
-        self._packed, self._ends = _pack(objects)
+        labels = [item.label for items in objects for item in items if not item.iscrowd]
+        self.class_counts = np.bincount(np.array(labels, np.int64), minlength=len(self.categories))
+        self._objects = PackedObjects(objects)
         self._log_dropped()
 
     def __len__(self) -> int:
@@ -63,10 +67,7 @@ class CocoDataset:
 
     def objects(self, index: int) -> list[ObjectRecord]:
         """Return the objects of picture `index`, crowd regions included."""
-        index = range(len(self))[index]
-        start = int(self._ends[index - 1]) if index else 0
-        records: list[ObjectRecord] = pickle.loads(self._packed[start : int(self._ends[index])].data)
-        return records
+        return self._objects[range(len(self))[index]]
 
     def load_picture(self, index: int) -> NDArray[np.uint8]:
         """Return picture `index`, uint8 [H, W, 3] BGR, of the size that the annotation file gives.
@@ -74,8 +75,12 @@ class CocoDataset:
         Raises:
             DatasetError: it is broken or has another size.
         """
+        return self.load_reduced(index, 1)[0]
+
+    def load_reduced(self, index: int, reduction: int) -> tuple[NDArray[np.uint8], int]:
+        """Return picture `index` and how many times smaller it was decoded: 1 or `reduction`; see `read_reduced`."""
         record = self.images[index]
-        return read_picture(self.image_folder / record.file_name, (record.height, record.width))
+        return read_reduced(self.image_folder / record.file_name, (record.height, record.width), reduction)
 
     def _parse_annotations(
         self, entries: list[dict[str, Any]], pictures: list[PictureRecord]
@@ -85,7 +90,7 @@ class CocoDataset:
         seen: set[int] = set()
         for position, entry in enumerate(entries):
             annotation_id, image_id = entry.get("id"), entry.get("image_id")
-            where = f"annotations[{position}] (id {annotation_id!r}) of {self.annotation_file}"
+            where = f"annotations[{position}] (id {brief(annotation_id)}) of {self.annotation_file}"
             if type(annotation_id) is not int:
                 raise DatasetError(f"'id' of {where} must be a whole number; give each annotation its own.")
             if annotation_id in seen:
@@ -94,8 +99,8 @@ class CocoDataset:
             place = places.get(image_id) if type(image_id) is int else None
             if place is None:
                 raise DatasetError(
-                    f"{where} belongs to picture id {image_id!r}, which 'images' does not list; add the picture or "
-                    "remove the annotation."
+                    f"{where} belongs to picture id {brief(image_id)}, which 'images' does not list; add the "
+                    "picture or remove the annotation."
                 )
             if place < len(objects):
                 record = parse_object(entry, where, self.images[place], self.categories, self.dropped)
@@ -111,31 +116,31 @@ class CocoDataset:
             )
 
 
-def _pack(objects: Iterable[list[ObjectRecord]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Serialise the objects into one array, with the end of each picture's part.
-
-    A million Python objects in forked workers would be copied page by page as their reference counts change.
-    """
-    parts = [pickle.dumps(records, protocol=pickle.HIGHEST_PROTOCOL) for records in objects]
-    return np.frombuffer(b"".join(parts), np.uint8), np.cumsum([len(part) for part in parts], dtype=np.int64)
-
-
 def _check_files_exist(pictures: list[PictureRecord], folder: Path, annotation_file: Path) -> None:
     """Raise a DatasetError for the first picture whose file is absent; one listing per folder, not one call each."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise DatasetError(f"The picture folder {folder} (of {annotation_file}) does not exist; check the path.")
     names_by_folder: dict[str, set[str]] = defaultdict(set)
     missing: list[str] = []
     for picture in pictures:
         parent, name = os.path.split(picture.file_name)
-        if parent not in names_by_folder and (folder / parent).is_dir():
-            names_by_folder[parent] = set(os.listdir(folder / parent))
+        # os.path takes names that are too long for a file, or hold a zero, for absent ones; Path raises.
+        if parent not in names_by_folder and os.path.isdir(folder / parent):
+            names_by_folder[parent] = _listing(folder / parent)
         # A listing may spell a name otherwise than the file does (accents, case), so ask before refusing.
-        if name not in names_by_folder[parent] and not (folder / picture.file_name).is_file():
+        if name not in names_by_folder[parent] and not os.path.isfile(folder / picture.file_name):
             missing.append(picture.file_name)
     if missing:
         others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
         raise DatasetError(
-            f"'{missing[0]}'{others} named by {annotation_file} cannot be found in {folder}; correct the folder or "
-            "the names."
+            f"'{printable(missing[0])}'{others} named by {annotation_file} cannot be found in {folder}; correct the "
+            "folder or the names."
         )
+
+
+def _listing(folder: Path) -> set[str]:
+    """Return the names in a folder; none if it may not be listed."""
+    try:
+        return set(os.listdir(folder))
+    except OSError:
+        return set()

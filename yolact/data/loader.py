@@ -4,11 +4,9 @@ A training sample's random numbers come from the seed and its position in the ru
 worker processes nor an interruption changes what the network sees.
 """
 
-import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,15 +14,18 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from yolact.config.schema import AugmentConfig
 from yolact.data.coco import CocoDataset
+from yolact.data.copy_paste import paste_objects
+from yolact.data.photometric import Photometric, sample_photometric
 from yolact.data.transforms import (
-    Photometric,
     boxes_of,
     build_target,
+    largest_reduction,
     prepare_picture,
     sample_geometry,
-    sample_photometric,
     warp_picture,
 )
+from yolact.data.workers import WORKER_TIMEOUT, Loader
+from yolact.distributed import ALONE, Processes
 from yolact.errors import DatasetError
 from yolact.structures import Target
 
@@ -37,12 +38,22 @@ class Batch(NamedTuple):
     skipped: list[str]  # errors of pictures that could not be read and were replaced by the next ones
 
 
+class Place(NamedTuple):
+    """Which training sample to make."""
+
+    position: int  # in the run
+    picture: int  # its index in the data set
+    image_size: int | None = None  # side of the network input in pixels; None is the training set's
+
+
 # RGB of what the picture does not cover: ImageNet's mean, for DarkNet too, as the authors have it.
 FILL = (124, 117, 104)
+# Third numbers beside the seed and a position, so that what is drawn for another purpose is not the same again.
+COPY_PASTE, PASTED_PICTURE, INPUT_SIZE = 1, 2, 3
 
 
 class TrainingSet(Dataset[tuple[Tensor, Target, list[str]]]):
-    """Augmented samples of a data set, by (position in the run, index of the picture)."""
+    """Augmented samples of a data set, by `Place`."""
 
     def __init__(
         self,
@@ -67,50 +78,82 @@ class TrainingSet(Dataset[tuple[Tensor, Target, list[str]]]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, Target, list[str]]:
+    def name_of(self, place: Place | tuple[int, int]) -> str:
+        """Return the file name of the picture that a sample begins with."""
+        return f"'{self.dataset.images[place[1]].file_name}'"
+
+    def __getitem__(self, place: Place | tuple[int, int]) -> tuple[Tensor, Target, list[str]]:
         """Return the image, uint8 [3, S, S] RGB, its target, and the errors of pictures that were skipped.
 
         Raises:
             DatasetError: the picture cannot be read and must not be skipped, or none can be read.
         """
-        position, index = place
-        rng = np.random.default_rng([self.seed, position])
-        picture, index, skipped = self._read(index)
-        objects = self.dataset.objects(index)
-        iscrowd = np.array([record.iscrowd for record in objects], np.bool_)
-        geometry = sample_geometry(rng, picture.shape[:2], boxes_of(objects), iscrowd, self.augment, self.image_size)
-        photometric = sample_photometric(rng) if self.augment.photometric else Photometric()
-        image = warp_picture(picture, geometry, photometric, FILL, self.image_size)
-        return image, build_target(objects, geometry, self.image_size, self.dataset.images[index].id), skipped
-
-    def _read(self, index: int) -> tuple[np.ndarray, int, list[str]]:
-        """Return the picture `index`, or the first readable one after it, with its index and the errors before it."""
+        position, index, size = Place(*place)
+        size = size or self.image_size
         skipped: list[str] = []
-        for offset in range(len(self.dataset)):
-            candidate = (index + offset) % len(self.dataset)
+        sample = self._first_readable(index, [self.seed, position], size, skipped)
+        rng = np.random.default_rng([self.seed, position, COPY_PASTE])
+        if rng.random() < self.augment.copy_paste_probability:
+            other = int(rng.integers(len(self)))
+            source = self._first_readable(other, [self.seed, position, PASTED_PICTURE], size, skipped)
+            sample = paste_objects(rng, sample, source)
+        return *sample, skipped
+
+    def _first_readable(self, index: int, seeds: Sequence[int], size: int, skipped: list[str]) -> tuple[Tensor, Target]:
+        """Make a sample of picture `index`, or of the next one that can be read where unreadable ones are skipped."""
+        for offset in range(len(self)):
             try:
-                return self.dataset.load_picture(candidate), candidate, skipped
+                return self._sample(np.random.default_rng(seeds), (index + offset) % len(self), size)
             except DatasetError as error:
                 if self.unreadable == "raise":
                     raise
                 skipped.append(str(error))
-        raise DatasetError(f"None of the {len(self.dataset)} pictures can be read; the first error: {skipped[0]}")
+        raise DatasetError(f"None of the {len(self)} pictures can be read; the first error: {skipped[0]}")
+
+    def _sample(self, rng: np.random.Generator, index: int, size: int) -> tuple[Tensor, Target]:
+        record, objects = self.dataset.images[index], self.dataset.objects(index)
+        iscrowd = np.array([item.iscrowd for item in objects], np.bool_)
+        picture_size = (record.height, record.width)
+        geometry = sample_geometry(rng, picture_size, boxes_of(objects), iscrowd, self.augment, size)
+        photometric = sample_photometric(rng) if self.augment.photometric else Photometric()
+        picture, reduction = self.dataset.load_reduced(index, largest_reduction(geometry))
+        image = warp_picture(picture, geometry, photometric, FILL, size, reduction)
+        return image, build_target(objects, geometry, size, record.id)
 
 
-class RunSampler(Sampler[tuple[int, int]]):
-    """The endless sequence of (position, index) of a run: one random permutation of the pictures after another."""
+class RunSampler(Sampler[Place]):
+    """The endless sequence of a run's places: one random permutation of the pictures after another.
 
-    def __init__(self, num_pictures: int, seed: int, start: int = 0) -> None:
+    Where there are several sizes of the input, every batch has one of them, drawn from the seed and its number. Where
+    several processes share out the batches, each gets its own places of every batch, which are the same in any case.
+    """
+
+    def __init__(
+        self,
+        num_pictures: int,
+        seed: int,
+        start: int = 0,
+        batch_size: int = 1,
+        image_sizes: Sequence[int] = (),
+        processes: Processes = ALONE,
+    ) -> None:
         self.num_pictures, self.seed, self.start = num_pictures, seed, start
+        self.batch_size, self.image_sizes, self.processes = batch_size, image_sizes, processes
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[Place]:
         position = self.start
         while True:
             epoch, place = divmod(position, self.num_pictures)
             order = np.random.default_rng([self.seed, epoch]).permutation(self.num_pictures)
             for index in order[place:]:
-                yield position, int(index)
+                if self.processes.own((position - self.start) % self.batch_size, self.batch_size):
+                    yield Place(position, int(index), self._size(position // self.batch_size))
                 position += 1
+
+    def _size(self, batch: int) -> int | None:
+        if not self.image_sizes:
+            return None
+        return int(np.random.default_rng([self.seed, batch, INPUT_SIZE]).choice(self.image_sizes))
 
 
 class EvaluationSet(Dataset[tuple[Tensor, tuple[int, int], int]]):
@@ -122,6 +165,10 @@ class EvaluationSet(Dataset[tuple[Tensor, tuple[int, int], int]]):
     def __len__(self) -> int:
         return len(self.dataset)
 
+    def name_of(self, index: int) -> str:
+        """Return the file name of picture `index`."""
+        return f"'{self.dataset.images[index].file_name}'"
+
     def __getitem__(self, index: int) -> tuple[Tensor, tuple[int, int], int]:
         """Return the image, uint8 [3, S, S] RGB, the picture's own (H, W) and its id."""
         record = self.dataset.images[index]
@@ -129,90 +176,53 @@ class EvaluationSet(Dataset[tuple[Tensor, tuple[int, int], int]]):
         return image, (record.height, record.width), record.id
 
 
-class _ErrorsAsSamples(Dataset[Any]):
-    """Return a DatasetError in place of a sample: DataLoader would bury a raised one under a worker's traceback."""
-
-    def __init__(self, dataset: Dataset[Any]) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
-
-    def __getitem__(self, place: Any) -> Any:
-        try:
-            return self.dataset[place]
-        except DatasetError as error:
-            return error
-
-
-class _Loader(DataLoader[Any]):
-    """A DataLoader that raises the DatasetError that a worker handed over, with its message as it was."""
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        for batch in super().__iter__():
-            if isinstance(batch, DatasetError):
-                raise batch
-            yield batch
-
-
 def training_loader(
-    training_set: TrainingSet, batch_size: int, seed: int, start_position: int = 0, num_workers: int = 0
+    training_set: TrainingSet,
+    batch_size: int,
+    seed: int,
+    start_position: int = 0,
+    num_workers: int = 0,
+    image_sizes: Sequence[int] = (),
+    timeout: float = WORKER_TIMEOUT,
+    processes: Processes = ALONE,
 ) -> DataLoader[Batch]:
-    """Yield batches for ever, beginning with the sample at `start_position` of the run.
+    """Yield batches for ever, beginning with the sample at `start_position` of the run, the first of a batch.
 
-    Iterating raises DatasetError for a picture that cannot be read, unless the set skips those.
+    Every batch has one of `image_sizes` at random, where there are any, instead of the training set's. Of several
+    `processes`, each gets its part of every batch of `batch_size`, which they can share out evenly.
+
+    Iterating raises DatasetError for a picture that cannot be read, unless the set skips those, and LoaderError for a
+    process that dies or gives no batch for `timeout` seconds.
     """
-    return _make_loader(
+    return Loader(
         training_set,
         _collate_training,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        sampler=RunSampler(len(training_set), seed, start_position),
+        num_workers,
+        timeout,
+        batch_size=processes.share(batch_size),
+        sampler=RunSampler(len(training_set), seed, start_position, batch_size, image_sizes, processes),
     )
 
 
 def evaluation_loader(
-    dataset: EvaluationSet, batch_size: int = 1, num_workers: int = 0
+    dataset: EvaluationSet, batch_size: int = 1, num_workers: int = 0, processes: Processes = ALONE
 ) -> DataLoader[tuple[Tensor, list[tuple[int, int]], list[int]]]:
     """Yield (images uint8 [B, 3, S, S], sizes (H, W), ids) over every picture once, in order.
 
-    The last batch may be smaller. Iterating raises DatasetError for a picture that cannot be read.
+    The last batch may be smaller. Several `processes` take turns at the batches, which are the same in any case.
+
+    Iterating raises DatasetError for a picture that cannot be read, and LoaderError for a process that dies or hangs.
     """
-    return _make_loader(dataset, _collate_evaluation, batch_size=batch_size, num_workers=num_workers)
+    starts = range(0, len(dataset), batch_size)[processes.rank :: processes.count]
+    batches = [range(start, min(start + batch_size, len(dataset))) for start in starts]
+    return Loader(dataset, _collate_evaluation, num_workers, batch_sampler=batches)
 
 
-def _make_loader(dataset: Dataset[Any], collate: Any, **options: Any) -> DataLoader[Any]:
-    return _Loader(
-        _ErrorsAsSamples(dataset),
-        collate_fn=collate,
-        worker_init_fn=_start_worker,
-        pin_memory=torch.cuda.is_available(),
-        **options,
-    )
-
-
-def _collate_training(samples: list[Any]) -> Batch | DatasetError:
-    error = _first_error(samples)
-    if error is not None:
-        return error
+def _collate_training(samples: list[Any]) -> Batch:
     images, targets, skipped = zip(*samples, strict=True)
     return Batch(torch.stack(images), list(targets), [reason for reasons in skipped for reason in reasons])
 
 
-def _collate_evaluation(samples: list[Any]) -> tuple[Tensor, list[tuple[int, int]], list[int]] | DatasetError:
-    error = _first_error(samples)
-    if error is not None:
-        return error
+def _collate_evaluation(samples: list[Any]) -> tuple[Tensor, list[tuple[int, int]], list[int]]:
     images, sizes, ids = zip(*samples, strict=True)
     return torch.stack(images), list(sizes), list(ids)
-
-
-def _first_error(samples: list[Any]) -> DatasetError | None:
-    return next((sample for sample in samples if isinstance(sample, DatasetError)), None)
-
-
-def _start_worker(_: int) -> None:
-    """Keep a worker to one thread, and leave Ctrl-C to the main process, which saves before it stops."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)

@@ -4,6 +4,7 @@ VOC gives two indexed pictures for each photograph: SegmentationObject numbers t
 the class of each pixel. Both use 255 for void, a band along the outlines that belongs to nobody.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
 from yolact.data.class_lists import VOC_CATEGORY_IDS, VOC_CLASSES
+from yolact.data.convert.objects import coco_content, encode_mask, pixel_object
 from yolact.errors import DatasetError
 
 VOID = 255
@@ -31,18 +32,29 @@ def read_split(folder: Path, split: str) -> list[str]:
     """Return the picture names that ImageSets/Segmentation/<split>.txt lists.
 
     Raises:
-        DatasetError: the folder is not VOC's, or the list is missing or empty.
+        DatasetError: the list is missing, empty or wrong.
     """
-    path = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
+    return read_names(folder / "ImageSets" / "Segmentation" / f"{split}.txt", "unpack VOC 2012 again")
+
+
+def read_names(path: Path, advice: str) -> list[str]:
+    """Return the picture names that a text file lists, without folders and endings; `advice` ends error messages.
+
+    Raises:
+        DatasetError: the file is missing or empty, repeats a name, or has one that could leave the folder.
+    """
     try:
-        names = path.read_text().split()
-    except (OSError, ValueError):
-        raise DatasetError(
-            f"Cannot read {path}; give the folder of VOC 2012 that holds ImageSets, JPEGImages, SegmentationClass and "
-            "SegmentationObject."
-        ) from None
+        names = path.read_text(encoding="utf-8").split()
+    except OSError as error:
+        raise DatasetError(f"Cannot read the list of pictures {path} ({error.strerror}); {advice}.") from None
+    except ValueError:
+        raise DatasetError(f"The list of pictures {path} is not text; {advice}.") from None
     if not names:
-        raise DatasetError(f"{path} lists no pictures; unpack VOC 2012 again.")
+        raise DatasetError(f"{path} lists no pictures; {advice}.")
+    for name, count in Counter(names).items():
+        if count > 1 or not re.fullmatch(r"\w+", name, re.ASCII):
+            fault = f"{count} times" if count > 1 else "which is no name such as 2008_000002"
+            raise DatasetError(f"{path} lists {name!a}, {fault}; {advice}.")
     return names
 
 
@@ -112,29 +124,13 @@ def convert_split(folder: Path, names: Iterable[str]) -> tuple[dict[str, Any], C
     Raises:
         DatasetError: a file is missing or damaged.
     """
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    rows = []
     counts: Counter[str] = Counter()
-    for image_id, name in enumerate(names, start=1):
-        (height, width), objects = read_objects(folder, name)
+    for name in names:
+        size, objects = read_objects(folder, name)
         if not (folder / "JPEGImages" / f"{name}.jpg").is_file():
             raise DatasetError(f"{folder / 'JPEGImages' / name}.jpg is missing; unpack VOC 2012 again.")
-        images.append({"id": image_id, "file_name": f"{name}.jpg", "height": height, "width": width})
-        for item in objects:
-            annotations.append(_annotation(item, image_id, len(annotations) + 1))
-            counts[VOC_CLASSES[item.category_id - 1]] += 1
-    categories = [{"id": key, "name": name} for key, name in zip(VOC_CATEGORY_IDS, VOC_CLASSES, strict=True)]
-    return {"images": images, "annotations": annotations, "categories": categories}, counts
-
-
-def _annotation(item: VocObject, image_id: int, annotation_id: int) -> dict[str, Any]:
-    rle = coco_mask.encode(np.asfortranarray(item.mask, np.uint8))
-    return {
-        "id": annotation_id,
-        "image_id": image_id,
-        "category_id": item.category_id,
-        "iscrowd": 0,
-        "bbox": coco_mask.toBbox(rle).tolist(),
-        "area": int(item.mask.sum()),
-        "segmentation": {"size": list(item.mask.shape), "counts": rle["counts"].decode()},
-    }
+        found = [pixel_object(VOC_CLASSES[item.category_id - 1], encode_mask(item.mask)) for item in objects]
+        rows.append((f"{name}.jpg", size, [item for item in found if item is not None]))
+        counts.update(item.class_name for item in rows[-1][2])
+    return coco_content(rows, dict(zip(VOC_CATEGORY_IDS, VOC_CLASSES, strict=True))), counts

@@ -1,0 +1,116 @@
+"""The augmentation draws from the authors' distribution: their steps, one by one, against our composed map.
+
+What is off by default draws from the distribution that its paper gives.
+"""
+
+import numpy as np
+import pytest
+
+from yolact.config.schema import AugmentConfig
+from yolact.data.transforms import sample_geometry
+
+SIZE, DRAWS = 550, 12_000
+HEIGHT, WIDTH = 480, 640
+BOXES = np.array([[50, 60, 250, 300], [300, 200, 420, 260], [500, 20, 630, 470], [100, 350, 130, 400]], float)
+CROWD = np.array([False, False, False, True])
+# Two samples of this size from one distribution are closer than this in 999 of 1000 cases (Kolmogorov and Smirnov).
+LARGEST_DISTANCE = 1.95 * (2 / DRAWS) ** 0.5
+
+
+def draw_step_by_step(rng):
+    """Expand, crop and mirror as the authors' code does; return what `describe` returns."""
+    width, height, boxes = WIDTH, HEIGHT, BOXES.copy()
+    left = top = 0
+    if rng.random() < 0.5:
+        ratio = rng.uniform(1, 4)
+        left, top = int(rng.uniform(0, width * ratio - width)), int(rng.uniform(0, height * ratio - height))
+        width, height = int(width * ratio), int(height * ratio)
+        boxes += (left, top, left, top)
+    x0, y0, x1, y1, kept = one_crop(rng, width, height, boxes)
+    mirrored = rng.random() < 0.5
+    view = (x0 - left, y0 - top, x1 - left, y1 - top)
+    return describe(view, mirrored, kept)
+
+
+def one_crop(rng, width, height, boxes):
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    while True:
+        if rng.integers(6) == 0:
+            return 0, 0, width, height, len(boxes)
+        for _ in range(50):
+            w, h = rng.uniform(0.3 * width, width), rng.uniform(0.3 * height, height)
+            if not 0.5 <= h / w <= 2:
+                continue
+            x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
+            x0, y0, x1, y1 = int(x), int(y), int(x + w), int(y + h)
+            inside = ((centres > (x0, y0)) & (centres < (x1, y1))).all(axis=1)
+            if (inside & ~CROWD).any():
+                return x0, y0, x1, y1, int(inside.sum())
+
+
+def draw_composed(rng, augment=AugmentConfig()):  # noqa: B008
+    geometry = sample_geometry(rng, (HEIGHT, WIDTH), BOXES, CROWD, augment, SIZE)
+    linear, offset = geometry.matrix[:, :2], geometry.matrix[:, 2]
+    corners = (np.array([[0, 0], [SIZE, SIZE]]) - offset) / linear.diagonal()
+    view = (*corners.min(axis=0), *corners.max(axis=0))
+    return describe(view, linear[0, 0] < 0, int(geometry.kept.sum()))
+
+
+def describe(view, mirrored, kept):
+    x0, y0, x1, y1 = view
+    scale_x, scale_y = SIZE / (x1 - x0), SIZE / (y1 - y0)
+    return {
+        "scale": round((scale_x * scale_y) ** 0.5, 9),
+        "aspect": round(scale_x / scale_y, 9),
+        "shift x": round((x0 + x1) / 2, 6),
+        "shift y": round((y0 + y1) / 2, 6),
+        "mirrored": float(mirrored),
+        "kept objects": kept,
+    }
+
+
+def distance(first, second):
+    """Return the largest difference between two empirical distribution functions."""
+    points = np.union1d(first, second)
+    shares = [np.searchsorted(np.sort(sample), points, side="right") / len(sample) for sample in (first, second)]
+    return np.abs(shares[0] - shares[1]).max()
+
+
+@pytest.fixture(scope="module")
+def samples():
+    found = []
+    for number, draw in enumerate((draw_step_by_step, draw_composed)):
+        rng = np.random.default_rng([7, number])
+        draws = [draw(rng) for _ in range(DRAWS)]
+        found.append({name: np.array([one[name] for one in draws]) for name in draws[0]})
+    return found
+
+
+@pytest.mark.parametrize("name", ["scale", "aspect", "shift x", "shift y", "mirrored", "kept objects"])
+def test_the_distribution_is_the_authors(samples, name):
+    step_by_step, composed = (sample[name] for sample in samples)
+    assert distance(step_by_step, composed) < LARGEST_DISTANCE
+
+
+def test_the_shares_that_follow_from_the_rules(samples):
+    _, composed = samples
+    assert composed["mirrored"].mean() == pytest.approx(0.5, abs=0.015)
+    assert (composed["kept objects"] == len(BOXES)).mean() > 1 / 6  # every whole picture, and some crops
+    assert (composed["kept objects"] >= 1).all()
+
+
+def test_jitter_is_uniform_in_scale_and_place_and_keeps_the_aspect():
+    rng = np.random.default_rng(3)
+    draws = [draw_composed(rng, AugmentConfig(scale_jitter=(0.1, 2.0))) for _ in range(4000)]
+    found = {name: np.array([one[name] for one in draws]) for name in draws[0]}
+    scale = found["scale"] * (WIDTH * HEIGHT) ** 0.5 / SIZE  # of the picture stretched to the input
+    uniform = rng.uniform(0.1, 2.0, 4000)
+    critical = 1.95 * (2 / 4000) ** 0.5
+    assert distance(scale, uniform) < critical
+    assert (scale.min(), scale.max()) == (pytest.approx(0.1, abs=0.005), pytest.approx(2, abs=0.005))
+    np.testing.assert_allclose(found["aspect"], HEIGHT / WIDTH, rtol=0.01)
+    room = np.abs(1 - 1 / scale)  # between the view and the picture, whichever is larger, in shares of the latter
+    for name, side in (("shift x", WIDTH), ("shift y", HEIGHT)):
+        share = ((found[name] / side - 0.5) / room)[room > 0.05] + 0.5
+        assert distance(share, rng.random(4000)) < 1.95 * (1 / 4000 + 1 / len(share)) ** 0.5
+    assert found["mirrored"].mean() == pytest.approx(0.5, abs=0.03)
