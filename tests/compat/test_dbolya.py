@@ -1,9 +1,13 @@
+import logging
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from compare import STATE_DICTS
 
 from yolact.compat import dbolya
-from yolact.config import Config
+from yolact.config import AnchorConfig, BackboneConfig, Config, ModelConfig
 from yolact.errors import CheckpointError, ConfigError
 from yolact.models import build_model
 
@@ -35,23 +39,114 @@ def test_only_the_file_name_tells_the_three_sizes_apart():
         dbolya.recognise(shapes_of("yolact_base"), "weights.pth")
 
 
-def test_another_number_of_classes_is_read_from_the_tensors():
-    weights = shapes_of("yolact_resnet50")
-    weights["prediction_layers.0.conf_layer.bias"] = torch.empty(3 * (1 + 4), device="meta")
-    assert dbolya.recognise(weights, "mine.pth").model.num_classes == 4
+@pytest.mark.parametrize("name", ["yolact_base_mine_12_5000.pth", "weights/yolact_im700_54_800000 (1).pth"])
+def test_whatever_follows_the_name_of_the_model_does_not_matter(name):
+    assert dbolya.recognise(shapes_of("yolact_base"), name).name in Path(name).name
 
 
-def test_legacy_duplicates_are_dropped():
+CLASS_LAYERS = {
+    "prediction_layers.0.conf_layer.weight": (3 * (1 + 4), 256, 3, 3),
+    "prediction_layers.0.conf_layer.bias": (3 * (1 + 4),),
+    "semantic_seg_conv.weight": (4, 256, 1, 1),
+    "semantic_seg_conv.bias": (4,),
+}
+
+
+def test_another_number_of_classes_is_read_from_the_tensors_and_doubted(caplog):
     weights = shapes_of("yolact_resnet50")
-    legacy = {"backbone.layer1.0.conv1.weight": torch.zeros(1), "fpn.downsample_layers.2.weight": torch.zeros(1)}
-    assert list(dbolya.convert({**weights, **legacy})) == list(dbolya.convert(weights))
+    weights |= {key: torch.empty(shape, device="meta") for key, shape in CLASS_LAYERS.items()}
+    config = dbolya.recognise(weights, "mine.pth")
+    assert (config.name, config.model.num_classes) == ("yolact_resnet50", 4)
+    assert "mine.pth: taken for yolact_resnet50 with 4 classes" in caplog.text
+    caplog.clear()
+    dbolya.recognise(shapes_of("yolact_resnet50"), "weights.pth")
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("key", [*CLASS_LAYERS, "prediction_layers.0.bbox_layer.bias"])
+@pytest.mark.parametrize("name", ["yolact_plus_resnet50", "yolact_resnet50_pascal"])
+def test_one_wrong_or_missing_tensor_does_not_hide_the_number_of_classes(key, name):
+    weights, classes = shapes_of(name), dbolya.PUBLISHED[name].num_classes
+    for wrong in (torch.empty(6), torch.empty(0), torch.tensor(1.0)):
+        assert dbolya.num_classes({**weights, key: wrong}, "weights.pth") == classes
+    del weights[key]
+    assert dbolya.recognise(weights, "weights.pth").name == name
+
+
+def test_a_missing_tensor_does_not_hide_the_backbone():
+    weights = shapes_of("yolact_base")
+    del weights["backbone.layers.2.22.conv1.weight"]
+    assert dbolya.recognise(weights, "yolact_im400_54_800000.pth").name == "yolact_im400"
+
+
+def test_legacy_duplicates_are_dropped_and_counted(caplog):
+    weights = shapes_of("yolact_resnet50")
+    names = ["backbone.layer1.0.conv1.weight", "backbone.layer1.0.bn1.bias", "fpn.downsample_layers.2.weight"]
+    with caplog.at_level(logging.INFO):
+        converted = dbolya.convert({**dict.fromkeys(names, torch.zeros(1)), **weights})
+    assert list(converted) == list(dbolya.convert(weights))
+    assert "left out 3 tensors" in caplog.text
+    assert "backbone.layer1 (2), fpn.downsample_layers.2 (1)" in caplog.text
+
+
+def test_the_pyramid_levels_in_use_are_no_legacy():
+    assert dbolya.clean(shapes_of("yolact_resnet50")).legacy == []
+
+
+def test_the_prefix_of_data_parallel_is_taken_off_and_counted(caplog):
+    weights = shapes_of("yolact_darknet53")
+    parallel = {f"module.{key}": value for key, value in weights.items()}
+    with caplog.at_level(logging.INFO):
+        assert list(dbolya.convert(parallel)) == list(dbolya.convert(weights))
+    assert "'module.' of DataParallel off 348 names" in caplog.text
+    assert dbolya.recognise(parallel, "weights.pth").name == "yolact_darknet53"
+
+
+def test_a_prefix_of_some_names_only_is_not_understood():
+    weights = shapes_of("yolact_resnet50")
+    weights["module.proto_net.0.bias"] = weights.pop("proto_net.0.bias")
+    with pytest.raises(CheckpointError, match=r"'module\.proto_net\.0\.bias'"):
+        dbolya.convert(weights)
 
 
 def test_an_unknown_tensor_is_named():
-    with pytest.raises(CheckpointError, match=r"'fc\.weight'"):
+    with pytest.raises(CheckpointError, match=r"^The weights hold a tensor 'fc\.weight'"):
         dbolya.convert({"fc.weight": torch.zeros(1)})
+    with pytest.raises(CheckpointError, match=r"^The weights of 'a/b\.pth' hold a tensor 'fc\.weight'"):
+        dbolya.convert({"fc.weight": torch.zeros(1)}, "a/b.pth")
 
 
 def test_a_backbone_is_not_mistaken_for_a_model():
     with pytest.raises(CheckpointError, match=r"train\.backbone_weights"):
         dbolya.recognise({"conv1.weight": torch.zeros(1)}, "resnet50-19c8e357.pth")
+
+
+@pytest.mark.parametrize("name", list(dbolya.PUBLISHED))
+def test_a_published_model_is_nearest_to_itself(name):
+    assert dbolya.nearest_published(dbolya.PUBLISHED[name]) == (name, {})
+
+
+@pytest.mark.parametrize(
+    ("model", "nearest", "differing"),
+    [
+        (replace(dbolya.PUBLISHED["yolact_im700"], num_classes=3), "yolact_im700", {"model.num_classes": 3}),
+        (
+            replace(dbolya.PUBLISHED["yolact_resnet50_pascal"], anchors=AnchorConfig(), fpn_channels=128),
+            "yolact_resnet50_pascal",
+            {"model.anchors.scales": [[24], [48], [96], [192], [384]], "model.fpn_channels": 128},
+        ),
+        (
+            replace(dbolya.PUBLISHED["yolact_plus_resnet50"], mask_iou=False),
+            "yolact_plus_resnet50",
+            {"model.mask_iou": False},
+        ),
+    ],
+)
+def test_what_differs_from_every_published_model(model, nearest, differing):
+    assert dbolya.nearest_published(model) == (nearest, differing)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet34"])
+def test_the_authors_code_has_no_basic_blocks(backbone):
+    with pytest.raises(ConfigError, match=f"backbone is {backbone}, made of basic blocks"):
+        dbolya.nearest_published(ModelConfig(num_classes=2, backbone=BackboneConfig(name=backbone)))

@@ -3,15 +3,20 @@
 Their files are bare state dicts. Only the names differ from ours, so both directions are a change of prefix.
 """
 
+import logging
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from yolact.config import AnchorConfig, BackboneConfig, Config, ModelConfig
+from yolact.config import AnchorConfig, BackboneConfig, Config, ModelConfig, config_to_dict
 from yolact.errors import CheckpointError, ConfigError
+
+logger = logging.getLogger(__name__)
 
 # (theirs, ours). Their FPN lists run from C5 to C3, ours from C3 to C5; their Sequentials also count the ReLUs.
 _COMMON = [
@@ -39,18 +44,49 @@ _DARKNET = [
     *[(f"backbone.layers.{i}.", f"backbone.stages.{i}.") for i in range(5)],
 ]
 # Left in some published files by older versions of their code: the backbone twice, and unused pyramid levels.
-_LEGACY = re.compile(r"backbone\.layer\d|fpn\.downsample_layers\.([2-9]|\d\d)")
+_LEGACY = re.compile(r"backbone\.layer\d+|fpn\.downsample_layers\.([2-9]|\d\d)")
+_PARALLEL = "module."  # what DataParallel puts before every name
 
 
-def convert(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+class TheirWeights(NamedTuple):
+    """A state dict of the authors' code without what does not belong to the network."""
+
+    tensors: dict[str, Tensor]  # by the authors' names
+    legacy: list[str]  # names of the tensors that were left out
+    parallel: bool  # whether DataParallel's prefix was taken off
+
+
+def clean(state_dict: Mapping[str, Tensor]) -> TheirWeights:
+    """Take DataParallel's prefix off and leave out what older versions of the authors' code left in their files."""
+    parallel = bool(state_dict) and all(key.startswith(_PARALLEL) for key in state_dict)
+    bare = {key.removeprefix(_PARALLEL): value for key, value in state_dict.items()} if parallel else dict(state_dict)
+    legacy = [key for key in bare if _LEGACY.match(key)]
+    return TheirWeights({key: value for key, value in bare.items() if not _LEGACY.match(key)}, legacy, parallel)
+
+
+def legacy_groups(names: list[str]) -> dict[str, int]:
+    """Count the names of legacy tensors by the layer that they belong to, such as `backbone.layer1`."""
+    matches = (_LEGACY.match(name) for name in names)
+    return dict(Counter(match[0] for match in matches if match))
+
+
+def convert(state_dict: Mapping[str, Tensor], file_name: str | None = None) -> dict[str, Tensor]:
     """Rename the tensors of a published state dict to ours, without the legacy duplicates.
+
+    Args:
+        file_name: where they come from, for messages.
 
     Raises:
         CheckpointError: a tensor's name is not one of the authors'.
     """
-    pairs = _COMMON + (_DARKNET if _is_darknet(state_dict, "backbone._preconv.") else _RESNET)
-    kept = {key: value for key, value in state_dict.items() if not _LEGACY.match(key)}
-    return _rename(kept, dict(pairs))
+    theirs = clean(state_dict)
+    if theirs.parallel:
+        logger.info("took the prefix '%s' of DataParallel off %d names", _PARALLEL, len(state_dict))
+    if theirs.legacy:
+        groups = ", ".join(f"{layer} ({count})" for layer, count in legacy_groups(theirs.legacy).items())
+        logger.info("left out %d tensors of older versions of the authors' code: %s", len(theirs.legacy), groups)
+    pairs = _COMMON + (_DARKNET if _is_darknet(theirs.tensors, "backbone._preconv.") else _RESNET)
+    return _rename(theirs.tensors, dict(pairs), file_name)
 
 
 def export(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -63,14 +99,17 @@ def _is_darknet(state_dict: Mapping[str, Tensor], prefix: str) -> bool:
     return any(key.startswith(prefix) for key in state_dict)
 
 
-def _rename(state_dict: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> dict[str, Tensor]:
+def _rename(
+    state_dict: Mapping[str, Tensor], prefixes: Mapping[str, str], file_name: str | None = None
+) -> dict[str, Tensor]:
     renamed = {}
     for key, value in state_dict.items():
         prefix = next((prefix for prefix in prefixes if key.startswith(prefix)), None)
         if prefix is None:
+            origin = f" of '{file_name}'" if file_name else ""
             raise CheckpointError(
-                f"The weights hold a tensor '{key}', which is no part of a YOLACT network as the authors name it; "
-                "give a checkpoint of this project or one that their code saved."
+                f"The weights{origin} hold a tensor '{key}', which is no part of a YOLACT network as the authors name "
+                "it; give a checkpoint of this project or one that their code saved."
             )
         renamed[prefixes[prefix] + key[len(prefix) :]] = value
     return renamed
@@ -120,33 +159,100 @@ def recognise(state_dict: Mapping[str, Tensor], file_name: str) -> Config:
         CheckpointError: these are not the weights of a YOLACT of the authors.
         ConfigError: the file name would have to tell and does not.
     """
-    shape = {key: tuple(value.shape) for key, value in state_dict.items()}
-    classes, boxes = "prediction_layers.0.conf_layer.bias", "prediction_layers.0.bbox_layer.bias"
-    if classes not in shape or boxes not in shape:
+    classes = num_classes(state_dict, file_name)
+    names = candidates(state_dict, file_name)
+    name = names[0] if len(names) == 1 else _from_file_name(file_name, names)
+    published = PUBLISHED[name]
+    if classes != published.num_classes:
+        logger.warning(
+            "%s: taken for %s with %d classes; weights do not hold the picture size and the anchors, so give the "
+            "configuration if they were trained with others than that model's", file_name, name, classes
+        )  # fmt: skip
+    return Config(name=name, model=replace(published, num_classes=classes))
+
+
+def candidates(state_dict: Mapping[str, Tensor], file_name: str) -> list[str]:
+    """Return the published configurations whose tensors a state dict of the authors could be.
+
+    Raises:
+        CheckpointError: these are not the weights of a YOLACT of the authors.
+    """
+    classes, tensors = num_classes(state_dict, file_name), clean(state_dict).tensors
+    if _is_darknet(tensors, "backbone._preconv."):
+        return ["yolact_darknet53"]
+    # The third stage has 6 blocks in ResNet-50 and 23 in ResNet-101.
+    deep = any(re.match(r"backbone\.layers\.2\.([6-9]|\d\d)\.", name) for name in tensors)
+    if any("conv_offset_mask" in name for name in tensors):
+        return ["yolact_plus_base" if deep else "yolact_plus_resnet50"]
+    if deep:
+        return ["yolact_base", "yolact_im400", "yolact_im700"]
+    return ["yolact_resnet50_pascal" if classes == 20 else "yolact_resnet50"]
+
+
+def num_classes(state_dict: Mapping[str, Tensor], file_name: str) -> int:
+    """Return C, the number of classes without background, of a state dict of the authors.
+
+    What most of the layers that depend on it say, so that a single wrong tensor can be named when the weights are
+    loaded.
+
+    Raises:
+        CheckpointError: there is no such layer.
+    """
+    tensors = clean(state_dict).tensors
+    sizes = {key: len(value) for key, value in tensors.items() if value.ndim}
+    votes = [sizes[key] for key in ("semantic_seg_conv.weight", "semantic_seg_conv.bias") if key in sizes]
+    anchors = sizes.get("prediction_layers.0.bbox_layer.bias", 0) // 4
+    votes += [size // anchors - 1 for key, size in sizes.items() if anchors and ".0.conf_layer." in key]
+    votes = [vote for vote in votes if vote > 0]
+    if not votes:
         raise CheckpointError(
             f"'{file_name}' is neither a checkpoint of this project nor YOLACT weights as the authors saved them: "
-            f"it has no tensor '{classes}'. An ImageNet backbone belongs into train.backbone_weights."
+            "it has no tensor 'prediction_layers.0.conf_layer.bias'. An ImageNet backbone belongs into "
+            "train.backbone_weights."
         )
-    num_classes = shape[classes][0] // (shape[boxes][0] // 4) - 1
-    if _is_darknet(state_dict, "backbone._preconv."):
-        name = "yolact_darknet53"
-    else:
-        deep = "backbone.layers.2.22.conv1.weight" in shape
-        plus = any("conv_offset_mask" in key for key in shape)
-        if plus:
-            name = "yolact_plus_base" if deep else "yolact_plus_resnet50"
-        elif deep:
-            name = _from_file_name(file_name)
-        else:
-            name = "yolact_resnet50_pascal" if num_classes == 20 else "yolact_resnet50"
-    return Config(name=name, model=replace(PUBLISHED[name], num_classes=num_classes))
+    return Counter(votes).most_common(1)[0][0]
 
 
-def _from_file_name(file_name: str) -> str:
-    for name in ("yolact_base", "yolact_im400", "yolact_im700"):
+def _from_file_name(file_name: str, names: list[str]) -> str:
+    for name in names:
         if Path(file_name).name.startswith(name):
             return name
     raise ConfigError(
-        f"'{file_name}' holds ResNet-101 weights that fit yolact_base, yolact_im400 and yolact_im700 alike: "
-        "say which by --config configs/<name>.yaml, or keep the published file name."
+        f"'{file_name}' holds ResNet-101 weights that fit {', '.join(names[:-1])} and {names[-1]} alike: say which by "
+        '--config configs/<name>.yaml, in a notebook yolact.load(..., config="configs/<name>.yaml"), or keep the '
+        "published file name."
     )
+
+
+def nearest_published(model: ModelConfig) -> tuple[str, dict[str, Any]]:
+    """Return the published configuration nearest to `model`, and the keys in which `model` differs, with its values.
+
+    Raises:
+        ConfigError: the authors' code has no such backbone.
+    """
+    if model.backbone.name in ("resnet18", "resnet34"):
+        raise ConfigError(
+            f"The authors' code cannot hold this model: its backbone is {model.backbone.name}, made of basic blocks, "
+            "and theirs are ResNets of bottleneck blocks (resnet50, resnet101) and DarkNet-53."
+        )
+    own = _flat(model)
+    differing = {}
+    for name, published in PUBLISHED.items():
+        theirs = _flat(published)
+        differing[name] = {key: value for key, value in own.items() if value != theirs[key]}
+    same_backbone = [name for name in PUBLISHED if PUBLISHED[name].backbone.name == model.backbone.name]
+    nearest = min(same_backbone, key=lambda name: len(differing[name]))
+    return nearest, differing[nearest]
+
+
+def _flat(model: ModelConfig) -> dict[str, Any]:
+    """Return the fields of a model by their dotted names in a configuration, as plain data."""
+    return dict(_leaves("model", config_to_dict(Config(model=model))["model"]))
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        yield name, value
+        return
+    for key, item in value.items():
+        yield from _leaves(f"{name}.{key}", item)

@@ -1,0 +1,220 @@
+"""Files as the authors published them load as they are, and what is wrong with a file is said in one sentence.
+
+The weights are stand-ins of the right names and shapes (tests/parity/rules.py).
+"""
+
+import importlib
+import importlib.util
+import os
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from compare import STATE_DICTS, published_state_dict
+
+import train
+import yolact
+from yolact.compat import dbolya
+from yolact.config import AnchorConfig, BackboneConfig, Config, ModelConfig, dump_config
+from yolact.errors import CheckpointError, ConfigError, exit_on_user_error
+from yolact.models import build_model
+
+ROOT = Path(__file__).resolve().parents[2]
+ALIKE = ("yolact_base", "yolact_im400", "yolact_im700")
+# The three that are alike follow one another, so that their weights are drawn once.
+NAMES = [*ALIKE, *(name for name in STATE_DICTS if name not in ALIKE)]
+
+
+@pytest.fixture(scope="module")
+def published():
+    """Return the stand-in for a configuration's weights; the last one is kept."""
+    kept = {}
+
+    def weights(name):
+        key = "alike" if name in ALIKE else name
+        if key not in kept:
+            kept.clear()
+            kept[key] = published_state_dict(name)
+        return kept[key]
+
+    return weights
+
+
+def save(weights, path, as_zip=False):
+    """Save as the authors' code did in 2019, in PyTorch's form from before 1.6."""
+    torch.save(weights, path, _use_new_zipfile_serialization=as_zip)
+    return path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_published_file_loads_under_its_own_and_under_another_name(published, name, tmp_path):
+    weights = published(name)
+    path = save(weights, tmp_path / f"{name}_54_800000.pth")
+    predictor = yolact.load(path)
+    assert predictor.config == Config(name=name, model=dbolya.PUBLISHED[name])
+    assert len(predictor.class_names) == (20 if name.endswith("pascal") else 80)
+    for back in (dbolya.export(predictor.model.state_dict()), dbolya.export(dbolya.convert(weights))):
+        assert back.keys() == weights.keys()
+        assert all(torch.equal(back[key], weights[key]) for key in weights)
+
+    path = path.rename(tmp_path / "weights.pth")
+    config = None
+    if name in ALIKE:
+        with pytest.raises(ConfigError, match="yolact_base, yolact_im400 and yolact_im700 alike: say which by") as told:
+            yolact.load(path)
+        assert "--config configs/<name>.yaml" in str(told.value)
+        assert 'yolact.load(..., config="configs/<name>.yaml")' in str(told.value)
+        config = ROOT / f"configs/{name}.yaml"
+    again = yolact.load(path, config=config)
+    assert again.config.name == name
+    assert again.model.anchors.equal(predictor.model.anchors)
+    os.remove(path)
+
+
+SMALL = Config(
+    name="small",
+    model=ModelConfig(
+        num_classes=2,
+        image_size=64,
+        backbone=BackboneConfig(name="resnet50"),
+        anchors=AnchorConfig(scales=((8,), (16,), (24,), (32,), (48,))),
+        fpn_channels=16,
+        protonet_channels=16,
+        num_prototypes=4,
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def small_weights():
+    """A small model of ResNet-50 by the authors' names."""
+    torch.manual_seed(0)
+    return dbolya.export(build_model(SMALL).state_dict())
+
+
+def legacy(weights):
+    """What older versions of the authors' code left in their files: stages twice, and unused pyramid levels."""
+    stages = [f"backbone.layers.{i}." for i in range(4)]
+    twice = {
+        key.replace(stage, f"backbone.layer{i + 1}."): value
+        for i, stage in enumerate(stages)
+        for key, value in weights.items()
+        if key.startswith(stage)
+    }
+    levels = {f"fpn.downsample_layers.{i}.{part}": torch.zeros(3) for i in (2, 3) for part in ("weight", "bias")}
+    assert len(twice) > 300
+    return {**twice, **weights, **levels}
+
+
+def without_counters(weights):
+    return {key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        legacy,
+        without_counters,
+        lambda weights: {f"module.{key}": value for key, value in weights.items()},
+        lambda weights: {f"module.{key}": value for key, value in legacy(weights).items()},
+    ],
+    ids=["legacy", "without counters", "DataParallel", "both"],
+)
+def test_what_means_the_same_loads_the_same(small_weights, change, tmp_path):
+    model = yolact.load(save(change(small_weights), tmp_path / "a.pth"), config=SMALL).model
+    back = dbolya.export(model.state_dict())
+    assert all(torch.equal(back[key], value) for key, value in small_weights.items())
+
+
+def test_fine_tuning_takes_such_files_too(small_weights, tmp_path):
+    path = save({f"module.{key}": value for key, value in legacy(small_weights).items()}, tmp_path / "a.pth")
+    assert train.read_weights(str(path)).keys() == dbolya.convert(small_weights).keys()
+
+
+class Payload:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+LATERAL, SEMANTIC, CLASSES = "fpn.lat_layers.0.weight", "semantic_seg_conv.bias", "prediction_layers.0.conf_layer.bias"
+DAMAGE = {
+    "a tensor is missing": (lambda w, _: w.pop(LATERAL), f"1 tensor differs: '{LATERAL}' is missing"),
+    "the number of classes is missing": (lambda w, _: w.pop(SEMANTIC), f"1 tensor differs: '{SEMANTIC}' is missing"),
+    "the logits are missing": (lambda w, _: w.pop(CLASSES), f"1 tensor differs: '{CLASSES}' is missing"),
+    "a wrong shape": (
+        lambda w, _: w.update({LATERAL: torch.zeros(16, 2047, 1, 1)}),
+        f"'{LATERAL}' is [16, 2047, 1, 1] instead of [16, 2048, 1, 1]",
+    ),
+    "a wrong number of classes": (lambda w, _: w.update({SEMANTIC: torch.zeros(3)}), f"'{SEMANTIC}' is [3] instead"),
+    "an unknown tensor": (lambda w, _: w.update({"fc.weight": torch.zeros(1)}), "'fc.weight', which is no part of"),
+    "another layer of ours": (lambda w, _: w.update({"proto_net.8.x": torch.zeros(1)}), "'proto_net.8.x' has no place"),
+    "code": (lambda w, folder: w.update({"code": Payload(folder / "ran")}), "the Python object posix.mkdir"),
+    "wrapped": (
+        lambda w, _: [w.update(state_dict=dict(w), epoch=3), [w.pop(key) for key in list(w)[:-2]]],
+        "got a dict of 'state_dict', 'epoch'; save what stands under 'state_dict' as a file of its own",
+    ),
+    "nothing": (lambda w, _: w.clear(), "got an empty dict"),
+    "numbers for names": (lambda w, _: [w.clear(), w.update({0: torch.zeros(1)})], "got a dict of '0'"),
+    "a backbone": (
+        lambda w, _: [w.clear(), w.update({"conv1.weight": torch.zeros(1)})], "An ImageNet backbone belongs into",
+    ),
+}  # fmt: skip
+
+
+def command(name):
+    if name == "eval":
+        return importlib.import_module("eval").main
+    specification = importlib.util.spec_from_file_location("predict_script", ROOT / "scripts/predict.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.main
+
+
+@pytest.mark.parametrize(("name", "as_zip"), [*((name, False) for name in DAMAGE), ("code", True)])
+def test_a_damaged_file_is_refused_in_one_sentence(small_weights, name, as_zip, tmp_path, capsys):
+    damage, sentence = DAMAGE[name]
+    weights = dict(small_weights)
+    damage(weights, tmp_path)
+    path = save(weights, tmp_path / "weights.pth", as_zip)
+    with pytest.raises(CheckpointError) as refusal:
+        yolact.load(path, config=SMALL)
+    message = str(refusal.value)
+    assert sentence in message
+    assert "weights.pth" in message
+    assert "\n" not in message
+
+    (tmp_path / "small.yaml").write_text(dump_config(SMALL))
+    cv2.imwrite(str(tmp_path / "picture.png"), np.zeros((40, 40, 3), np.uint8))
+    options = ["--weights", str(path), "--config", str(tmp_path / "small.yaml"), "--output", str(tmp_path / "out")]
+    for program, arguments in (("eval", options), ("predict", [str(tmp_path / "picture.png"), *options])):
+        run = partial(command(program), [*arguments, "--device", "cpu"])
+        with pytest.raises(SystemExit) as stopped:
+            exit_on_user_error(run)
+        assert stopped.value.code == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert [line for line in lines if line.startswith("error: ")] == [f"error: {message}"]
+        assert "Traceback" not in lines
+    assert {entry.name for entry in tmp_path.iterdir()} == {"weights.pth", "small.yaml", "picture.png"}
+
+
+def test_the_configuration_may_be_given_as_file_or_object(small_weights, tmp_path):
+    path = save(small_weights, tmp_path / "weights.pth")
+    (tmp_path / "small.yaml").write_text(dump_config(SMALL))
+    for config in (SMALL, tmp_path / "small.yaml", str(tmp_path / "small.yaml")):
+        predictor = yolact.load(path, config=config, max_detections=7)
+        assert predictor.config.name == "small"
+        assert predictor.settings.max_detections == 7
+    with pytest.raises(ConfigError, match=r"none\.yaml"):
+        yolact.load(path, config="none.yaml")
+
+
+def test_a_configuration_with_other_classes_says_what_to_write(small_weights, tmp_path):
+    path = save(small_weights, tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match=r"2 classes.*num_classes=80; set that key to 2 .--set"):
+        yolact.load(path, config=ROOT / "configs/yolact_resnet50.yaml")

@@ -1,0 +1,111 @@
+import functools
+import hashlib
+import http.server
+import importlib.util
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from compare import published_state_dict
+
+import eval as evaluation
+from yolact.data.class_lists import COCO_CATEGORY_IDS, COCO_CLASSES
+from yolact.errors import UserError
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "verify_published.py"
+NAME, FILE = "yolact_resnet50", "yolact_resnet50_54_800000.pth"
+
+
+@pytest.fixture(scope="module")
+def command():
+    specification = importlib.util.spec_from_file_location("verify_published", SCRIPT)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def coco(sample_data, tmp_path_factory):
+    """Folder laid out as COCO's, with COCO's 80 categories and two of the sample's pictures."""
+    folder = tmp_path_factory.mktemp("coco")
+    shutil.copytree(sample_data / "pictures", folder / "val2017")
+    content = json.loads((sample_data / "annotations.json").read_text())
+    content["images"] = content["images"][:2]
+    ids = {image["id"] for image in content["images"]}
+    content["annotations"] = [item for item in content["annotations"] if item["image_id"] in ids]
+    content["categories"] = [
+        {"id": number, "name": name} for number, name in zip(COCO_CATEGORY_IDS, COCO_CLASSES, strict=True)
+    ]
+    (folder / "annotations").mkdir()
+    (folder / "annotations/instances_val2017.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """Address of a server that holds one model as Hugging Face does."""
+    folder = tmp_path_factory.mktemp("hub")
+    weights = folder / f"dbolya/yolact-resnet50/resolve/main/{FILE}"
+    weights.parent.mkdir(parents=True)
+    torch.save(published_state_dict(NAME), weights)
+    size, digest = weights.stat().st_size, hashlib.sha256(weights.read_bytes()).hexdigest()
+    tree = folder / "api/models/dbolya/yolact-resnet50/tree/main"
+    tree.parent.mkdir(parents=True)
+    entry = {"type": "file", "path": FILE, "size": size, "oid": "0", "lfs": {"oid": digest, "size": size}}
+    tree.write_text(json.dumps([entry]))
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_it_fetches_evaluates_and_compares(command, coco, hub, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HF_ENDPOINT", hub)
+    arguments = ["--coco", str(coco), "--weights", str(tmp_path), "--output", str(tmp_path / "out")]
+    assert command.main([*arguments, "--models", NAME, "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    metrics = json.loads((tmp_path / f"out/{NAME}.json").read_text())
+    mask, box = (100 * metrics[kind]["AP"] for kind in ("segm", "bbox"))
+    row = next(line for line in printed.splitlines() if line.startswith(NAME))
+    assert row.split()[1:7] == [
+        f"{mask:.2f}", "28.00", f"{mask - 28.0:+.2f}", f"{box:.2f}", "30.69", f"{box - 30.69:+.2f}",
+    ]  # fmt: skip
+    assert "val2017 (OpenVINO model zoo)" in row
+    assert "Only 2 pictures were evaluated, not the 5000" in printed
+    evaluation.main([
+        "--weights", str(tmp_path / FILE), "--output", str(tmp_path / "eval"), "--device", "cpu", "--set",
+        f"data.val_images={coco / 'val2017'}", f"data.val_annotations={coco / 'annotations/instances_val2017.json'}",
+    ])  # fmt: skip
+    assert json.loads((tmp_path / "eval/metrics.json").read_text())["segm"] == metrics["segm"]
+
+
+def test_only_coco_will_do(command, coco, hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", hub)
+    shutil.copytree(coco, tmp_path / "coco")
+    path = tmp_path / "coco/annotations/instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["categories"].pop()
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="declares 79 categories that are not COCO's 80"):
+        command.main(["--coco", str(tmp_path / "coco"), "--output", str(tmp_path / "out"), "--models", NAME])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("mask_ap", "box_ap", "agrees"),
+    [(29.92, 32.3, True), (29.42, 32.8, True), (29.41, 32.3, False), (29.92, 32.81, False)],
+)
+def test_what_counts_as_the_published_figure(command, mask_ap, box_ap, agrees):
+    assert command.Row("yolact_base", mask_ap, box_ap, None).agrees == agrees
+
+
+def test_without_a_figure_on_val2017_the_papers_is_compared(command):
+    row = command.Row("yolact_im700", 31.0, 33.0, 12.0)
+    assert row.published_mask_ap == 31.2
+    assert row.agrees
+    assert "31.20  -0.20" in command.table([row], "cpu", "float32")
+    assert "test-dev (the papers)" in command.table([row], "cpu", "float32")
