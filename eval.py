@@ -1,61 +1,80 @@
-"""Evaluate a model: COCO's figures for masks and boxes, speed, result files and a gallery.
+"""Evaluate a model: COCO's figures for masks and boxes, speed, result files, a gallery and a page.
 
 python eval.py --weights runs/shapes/quickstart/best.pth
 python eval.py --weights weights/yolact_base_54_800000.pth --set data.val_images=... --device cuda
+torchrun --nproc-per-node 4 eval.py --weights ...      # four GPUs share out the pictures; the figures are the same
 """
 
 import argparse
+import hashlib
 import logging
+import shlex
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from yolact.config import Config, load_config
+from yolact.config import Config, dump_config, load_config
+from yolact.data.categories import Categories
 from yolact.data.coco import CocoDataset
-from yolact.device import DTYPES, pick_device
-from yolact.errors import CheckpointError, exit_on_user_error
+from yolact.device import DTYPES
+from yolact.distributed import Processes, joined_processes, own_device
+from yolact.errors import exit_on_user_error
+from yolact.evaluation.analysis import Analysis, analyse
+from yolact.evaluation.classes import check_classes
 from yolact.evaluation.run import Evaluation, evaluate
 from yolact.evaluation.speed import PAPER_DEFINITION
 from yolact.gallery import write_gallery
-from yolact.output import output_folder, write_json
-from yolact.predictor import LoadedModel, load_model
+from yolact.output import output_folder, write_bytes, write_json
+from yolact.pages.wording import printable
+from yolact.predictor import load_model
+from yolact.results.page import EvaluationReport, render
+from yolact.results.wording import ERRORS_EXPLAINED, EXPLAINED, explained, figure
 
-EXPLAINED = {
-    "AP": "mean over IoU 0.50, 0.55, ... 0.95",
-    "AP50": "IoU 0.50",
-    "AP75": "IoU 0.75",
-    "APs": "small objects, below 32 x 32 pixels",
-    "APm": "medium objects",
-    "APl": "large objects, from 96 x 96 pixels",
-    "AR1": "recall with 1 detection of a picture",
-    "AR10": "recall with 10 detections",
-    "AR100": "recall with {most} detections",
-    "ARs": "recall of small objects",
-    "ARm": "recall of medium objects",
-    "ARl": "recall of large objects",
-}
 MOST_CLASSES = 100  # beyond which a table of classes helps nobody on a terminal
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run an evaluation from command line arguments."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = parse_arguments(argv)
-    device = pick_device(arguments.device)
+    with joined_processes() as processes:
+        logging.basicConfig(level=logging.INFO if processes.first else logging.WARNING, format="%(message)s")
+        evaluate_together(arguments, processes, command(argv))
+
+
+def evaluate_together(arguments: argparse.Namespace, processes: Processes, command_line: str) -> None:
+    """Evaluate as one of the processes that share out the pictures; the first one writes the results."""
+    device = own_device(arguments.device)
     config = load_config(arguments.config) if arguments.config else None
     loaded = load_model(arguments.weights, device, config, arguments.set)
     settings, data = loaded.config.eval, loaded.config.data
     dataset = CocoDataset(data.val_annotations, data.val_images, max_images=settings.max_images)
-    check_classes(loaded, dataset, arguments.weights)
-    with output_folder(arguments.output or arguments.weights.parent / "eval") as output:
-        print(describe(loaded.config, dataset))
-        channels_last = loaded.config.train.channels_last
-        evaluation = evaluate(loaded.model, dataset, settings, device, arguments.precision, channels_last)
+    own = Categories(loaded.class_names, loaded.category_ids)
+    check_classes(own, loaded.names_known, dataset, arguments.weights)
+    processes.require_equal({"number of pictures": len(dataset), "configuration": dump_config(loaded.config)})
+    with ExitStack() as stack:
+        with processes.together():
+            if processes.first:
+                output = stack.enter_context(output_folder(arguments.output or arguments.weights.parent / "eval"))
+                print(describe(loaded.config, dataset))
+        evaluation = evaluate(loaded.model, dataset, settings, device, arguments.precision, processes=processes)
+        if not processes.first:
+            return
         write_json(evaluation.segm, output / "detections_segm.json")
         write_json(evaluation.bbox, output / "detections_bbox.json")
-        write_json(evaluation.metrics, output / "metrics.json", indent=2)
+        analysis = analyse(dataset, evaluation)
+        errors = {kind: found.as_json() for kind, found in analysis.errors.items()}
+        digest = hashlib.sha256(dataset.annotation_file.read_bytes()).hexdigest()
+        metrics = {**evaluation.metrics, "annotations_sha256": digest, "errors": errors}
+        write_json(metrics, output / "metrics.json", indent=2)
+        write_bytes(dump_config(loaded.config).encode(), output / "config.yaml")
         pictures = write_gallery(output / "gallery", dataset, evaluation)
-    print(report(evaluation))
-    print(f"\nWritten to {output}: metrics.json, detections_segm.json, detections_bbox.json")
+        page = EvaluationReport(
+            evaluation, analysis, dataset.categories, pictures, loaded.config, str(arguments.weights), command_line
+        )
+        write_bytes(render(page).encode(), output / "report.html")
+    print(report(evaluation, analysis))
+    print(f"\nWritten to {output}: report.html, metrics.json, config.yaml, detections_segm.json, detections_bbox.json")
     if pictures:
         print(f"Best and worst pictures, ground truth beside result: {output / 'gallery'}")
 
@@ -74,40 +93,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def check_classes(loaded: LoadedModel, dataset: CocoDataset, weights: Path) -> None:
-    """Require that the checkpoint's classes are the annotation file's, name by name and id by id.
-
-    Raises:
-        CheckpointError: they are not; the message says in what they differ.
-    """
-    names, ids = dataset.categories.names, dataset.categories.ids
-    if (loaded.class_names, loaded.category_ids) == (names, ids):
-        return
-    if not loaded.names_known and loaded.category_ids == ids:
-        return
-    mine, theirs = dict(zip(loaded.class_names, loaded.category_ids, strict=True)), dict(zip(names, ids, strict=True))
-    if mine.keys() == theirs.keys():
-        name = next(name for name in mine if mine[name] != theirs[name])
-        difference = (
-            f"the names are the same but the category ids differ: '{name}' is {mine[name]} in the checkpoint "
-            f"and {theirs[name]} in the file"
-        )
-    else:
-        difference = (
-            f"the checkpoint has {len(mine)} classes{_only(mine, theirs)}, the file has {len(theirs)}"
-            f"{_only(theirs, mine)}"
-        )
-    raise CheckpointError(
-        f"The classes of '{weights}' are not those of '{dataset.annotation_file}': {difference}; evaluate on the data "
-        "it was trained for (--set data.val_annotations=... data.val_images=...), or fine-tune it on these classes."
-    )
-
-
-def _only(here: dict[str, int], there: dict[str, int]) -> str:
-    """Return in brackets the names that only one side has."""
-    extra = [name for name in here if name not in there]
-    shown = ", ".join(f"'{name}'" for name in extra[:3]) + (", ..." if len(extra) > 3 else "")
-    return f" (only there: {shown})" if extra else ""
+def command(argv: list[str] | None) -> str:
+    """Return the command line as it can be given again."""
+    return shlex.join(["python", "eval.py", *(sys.argv[1:] if argv is None else argv)])
 
 
 def describe(config: Config, dataset: CocoDataset) -> str:
@@ -120,32 +108,36 @@ def describe(config: Config, dataset: CocoDataset) -> str:
     )
 
 
-def report(evaluation: Evaluation) -> str:
+def report(evaluation: Evaluation, analysis: Analysis) -> str:
     """Return the tables for the terminal."""
     metrics = evaluation.metrics
-    most = max(100, metrics["max_detections"])
+    most = metrics["max_detections"]
     lines = ["", f"{'':7}{'masks':>7}{'boxes':>8}"]
-    for key, explanation in EXPLAINED.items():
+    for key in EXPLAINED:
         masks, boxes = metrics["segm"][key], metrics["bbox"][key]
-        lines.append(f"{key:7}{_figure(masks):>7}{_figure(boxes):>8}   {explanation.format(most=most)}")
-    lines += ["", *_class_table(metrics["per_class"]), "", *_speed(metrics)]
+        lines.append(f"{key:7}{figure(masks):>7}{figure(boxes):>8}   {explained(key, most)}")
+    lines += ["", *_class_table(metrics["per_class"]), "", *_errors(analysis), "", *_speed(metrics)]
     return "\n".join(lines)
 
 
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _errors(analysis: Analysis) -> list[str]:
+    """Return what each kind of error costs masks and boxes, the worst first."""
+    masks, boxes = analysis.errors["segm"].gains, analysis.errors["bbox"].gains
+    kinds = sorted(ERRORS_EXPLAINED, key=lambda kind: -(masks[kind] or 0))
+    costs = ", ".join(f"{kind} {figure(masks[kind])} {figure(boxes[kind])}" for kind in kinds)
+    return [f"AP50 that errors cost (masks, boxes): {costs}"]
 
 
 def _class_table(per_class: dict[str, dict[str, float | None]]) -> list[str]:
     """Return AP per class, the worst first; classes without ground truth are only counted."""
-    masks, boxes = per_class["segm"], per_class["bbox"]
+    masks, boxes = ({printable(name): value for name, value in per_class[kind].items()} for kind in ("segm", "bbox"))
     if len(masks) < 2:
         return []
     if len(masks) > MOST_CLASSES:
         return [f"AP of each of the {len(masks)} classes: see metrics.json."]
     known = sorted((value, name) for name, value in masks.items() if value is not None)
     width = max([5, *(len(name) for _, name in known)])
-    cells = [f"{name:{width}}{_figure(value):>7}{_figure(boxes[name]):>8}" for value, name in known]
+    cells = [f"{name:{width}}{figure(value):>7}{figure(boxes[name]):>8}" for value, name in known]
     columns = 2 if len(cells) > 20 else 1
     rows = -(-len(cells) // columns)
     header = f"{'class':{width}}{'masks':>7}{'boxes':>8}"
@@ -162,6 +154,8 @@ def _speed(metrics: dict[str, Any]) -> list[str]:
         lines.append(f"{metrics['fps']:.1f} FPS on {metrics['device']}, {metrics['dtype']}: {PAPER_DEFINITION}")
         if metrics["batch_size"] != 1:
             lines.append(f"(measured at batch {metrics['batch_size']}; the paper's figures are at batch 1)")
+    if metrics["processes"] > 1:
+        lines.append(f"(the first of {metrics['processes']} processes, on its share of the pictures)")
     return lines
 
 

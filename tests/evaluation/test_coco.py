@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from pycocotools import mask as mask_tools
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from yolact.errors import UserError
 from yolact.evaluation.coco import (
     SUMMARY_KEYS,
     coco_records,
@@ -19,6 +21,7 @@ from yolact.evaluation.coco import (
     encode_mask,
     result_records,
 )
+from yolact.regions import regions_of
 from yolact.structures import Instances
 
 
@@ -74,7 +77,7 @@ def example_instances() -> Instances:
         boxes=torch.tensor([[3.0, 2.0, 7.0, 5.0], [0.5, 0.25, 20.0, 10.0]]),
         scores=torch.tensor([0.75, 0.5]),
         labels=torch.tensor([1, 0]),
-        masks=masks,
+        regions=regions_of(masks),
         mask_scores=torch.tensor([0.25, 0.125]),
         image_size=(10, 20),
         class_names=["cat", "dog"],
@@ -220,3 +223,29 @@ def test_figures_equal_those_of_pycocotools_on_photographs(shared: Path, tmp_pat
     figures = compute_figures(annotation_file, found, kind)
     assert list(figures.summary.values()) == list(oracle.stats)
     assert figures.summary["AP"] > 0.1
+
+
+@pytest.mark.parametrize("kind", ["segm", "bbox"])
+@pytest.mark.parametrize("seed", range(6))
+def test_hotcoco_gives_the_same_figures(tmp_path: Path, kind: str, seed: int) -> None:
+    pytest.importorskip("hotcoco", reason="an optional extra: pip install hotcoco")
+    rng = np.random.default_rng(seed)
+    boxes = [(int(image), int(rng.choice([2, 5])), *rng.integers(0, 60, 2).tolist(), int(rng.integers(3, 40)))
+             for image in rng.integers(1, 3, 30)]  # fmt: skip
+    path = write(tmp_path, [truth(number, *box) for number, box in enumerate(boxes, start=1)], num_images=2)
+    found = [
+        detection(image, category, x + int(rng.integers(-3, 4)), y, side, float(rng.random()))
+        for image, category, x, y, side in boxes * 6
+    ]
+    for records in (found, []):
+        ours, fast = (
+            compute_figures(path, records, kind, 200, [1, 2], engine) for engine in ("pycocotools", "hotcoco")
+        )
+        assert fast == ours
+    assert compute_figures(path, found, kind).summary["AP"] > 0.1
+
+
+def test_hotcoco_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hotcoco", None)
+    with pytest.raises(UserError, match="hotcoco, which is not installed: run `pip install hotcoco`"):
+        compute_figures(write(tmp_path, [truth(1, 1, 2, 0, 0, 40)]), [], "segm", engine="hotcoco")

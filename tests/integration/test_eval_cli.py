@@ -1,8 +1,10 @@
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -11,7 +13,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from yolact.config import Config, dump_config
+from yolact.config import Config, dump_config, load_config
 from yolact.engine.checkpoint import load_checkpoint, save_checkpoint
 from yolact.errors import CheckpointError, ConfigError, DatasetError, UserError
 
@@ -78,8 +80,36 @@ def test_photographs_with_eighty_classes_are_scored_as_pycocotools_does(
 
 def test_everything_promised_is_written(results: Path) -> None:
     names = {path.name for path in results.iterdir()}
-    assert names == {"metrics.json", "detections_segm.json", "detections_bbox.json", "gallery"}
+    files = {"metrics.json", "detections_segm.json", "detections_bbox.json", "config.yaml", "report.html"}
+    assert names == {*files, "gallery"}
     assert {path.name for path in (results / "gallery").iterdir()} >= {"best_1.png", "worst_1.png"}
+
+
+def test_the_page_shows_the_figures_of_the_file_and_asks_nothing_of_other_hosts(
+    results: Path, parse_page: type, sample_checkpoint: Path
+) -> None:
+    page = (results / "report.html").read_text(encoding="utf-8")
+    checker = parse_page(page)
+    metrics = json.loads((results / "metrics.json").read_text())
+    for kind in ("segm", "bbox"):
+        assert {f"{value:.3f}" for value in metrics[kind].values() if value is not None} <= set(checker.texts)
+        errors = metrics["errors"][kind]
+        assert errors["AP50"] == pytest.approx(metrics[kind]["AP50"], abs=1e-9)
+        assert errors["count"]["missed"] > 0
+        assert f"{errors['dAP']['missed']:.3f}" in checker.texts
+    assert checker.sources
+    assert all(source.startswith("data:image/jpeg;base64,") for source in checker.sources)
+    assert not re.search(r"https?:", re.sub(r'src="data:[^"]*"', "", page))
+    assert f"python eval.py --weights {sample_checkpoint} --device cpu --output {results}" in checker.texts
+
+
+def test_the_configuration_is_written_as_it_was_used(
+    command: ModuleType, sample_checkpoint: Path, sample_config: Config, tmp_path: Path
+) -> None:
+    arguments = ["--weights", str(sample_checkpoint), "--device", "cpu", "--output", str(tmp_path / "out")]
+    command.main([*arguments, "--set", "eval.max_images=1", "eval.nms=cross_class"])
+    settings = replace(sample_config.eval, max_images=1, nms="cross_class")
+    assert load_config(tmp_path / "out/config.yaml") == replace(sample_config, eval=settings)
 
 
 def test_the_tables_show_figures_speed_and_classes(
@@ -87,7 +117,7 @@ def test_the_tables_show_figures_speed_and_classes(
 ) -> None:
     command.main(["--weights", str(sample_checkpoint), "--device", "cpu", "--output", str(tmp_path)])
     shown = capsys.readouterr().out
-    for text in ("AP50", "ARl", "masks", "boxes", "disc", "square", "FPS on cpu", "float32", "YOLACT paper", "network"):
+    for text in ("AP50", "ARl", "masks", "boxes", "disc", "square", "FPS on cpu", "float32", "YOLACT paper", "missed"):
         assert text in shown
     assert str(tmp_path) in shown
 

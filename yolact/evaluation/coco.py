@@ -2,12 +2,10 @@
 
 import contextlib
 import io
-import json
 import logging
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,12 +14,15 @@ from pycocotools import mask as rle_tools
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from yolact.errors import UserError
+from yolact.evaluation.curves import Curves, curves_of
+from yolact.evaluation.truth import IouType, Record, read_truth
+from yolact.regions import MaskRegion
 from yolact.structures import Instances
 
 logger = logging.getLogger(__name__)
 
-IouType = Literal["segm", "bbox"]
-Record = dict[str, Any]
+Engine = Literal["pycocotools", "hotcoco"]
 
 SUMMARY_KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
@@ -32,32 +33,38 @@ class Figures:
 
     `summary` has the keys of `SUMMARY_KEYS`. AR100 and ARs, ARm, ARl allow `max_detections` detections of a picture
     (so does AP), which is more than 100 only where the caller asked for more; the key's name stays.
-    `per_class` maps a class name to its AP.
+    `per_class` maps a class name to its AP; `curves` has what these figures are the means of.
     """
 
     summary: dict[str, float | None]
     per_class: dict[str, float | None]
+    curves: Curves = field(compare=False)  # arrays do not compare to one truth value
 
 
 def encode_mask(mask: np.ndarray) -> dict[str, Any]:
-    """Return the compressed RLE of a bool [H, W] mask: {"size": [H, W], "counts": str}, as pycocotools encodes it.
+    """Return the compressed RLE of a bool [H, W] mask: {"size": [H, W], "counts": str}, as pycocotools encodes it."""
+    return encode_region(MaskRegion.of(mask), (mask.shape[0], mask.shape[1]))
 
-    Only the columns that hold the object are scanned, which makes it several times as fast as `mask.encode`.
+
+def encode_region(region: MaskRegion, image_size: tuple[int, int]) -> dict[str, Any]:
+    """Return the compressed RLE of a mask of a picture of `image_size` (H, W), as pycocotools encodes the whole mask.
+
+    Only the columns that hold the object are scanned, which makes it many times as fast as `mask.encode`.
     """
-    height, width = mask.shape
-    columns = np.flatnonzero(mask.any(axis=0))
-    if len(columns) == 0:
+    height, width = image_size
+    if region.height == 0:
         counts = [height * width]
     else:
-        first, last = int(columns[0]), int(columns[-1]) + 1
-        runs = mask[:, first:last].ravel(order="F")
+        columns = np.zeros((region.width, height), bool)
+        columns[:, region.window[0]] = region.mask.T
+        runs = columns.reshape(-1)
         borders = np.flatnonzero(runs[1:] != runs[:-1]) + 1
         borders = np.concatenate([[0], borders, [len(runs)]])
         lengths = np.diff(borders).tolist()
         # RLE starts with a run of zeros and alternates.
         counts = lengths if not runs[0] else [0, *lengths]
-        counts[0] += first * height
-        if after := (width - last) * height:
+        counts[0] += region.left * height
+        if after := (width - region.left - region.width) * height:
             if len(counts) % 2:
                 counts[-1] += after
             else:
@@ -84,9 +91,9 @@ def coco_records(instances: Instances, image_id: int) -> list[Record]:
             "category_id": instances.category_ids[label],
             "bbox": _xywh(box),
             "score": score,
-            "segmentation": encode_mask(mask.numpy()),
+            "segmentation": encode_region(region, instances.image_size),
         }
-        for box, score, label, mask in zip(boxes, scores, labels, instances.masks, strict=True)
+        for box, score, label, region in zip(boxes, scores, labels, instances.regions, strict=True)
     ]
 
 
@@ -112,6 +119,7 @@ def compute_figures(
     iou_type: IouType,
     max_detections: int = 100,
     image_ids: Iterable[int] | None = None,
+    engine: Engine = "pycocotools",
 ) -> Figures:
     """Score result records against every picture of an annotation file, as `COCOeval` does.
 
@@ -121,10 +129,21 @@ def compute_figures(
         iou_type: "segm" compares masks, "bbox" boxes.
         max_detections: of one picture and class; below 100 it has no effect, as COCO's figures allow 100.
         image_ids: evaluate these pictures only; by default all pictures of the file, also those without objects.
+        engine: pycocotools is the reference; hotcoco, an optional extra, gives the same figures many times as fast.
+
+    Raises:
+        UserError: hotcoco is asked for and not installed.
     """
-    truth = _ground_truth(Path(annotation_file), iou_type)
+    index, evaluator_class = _tools(engine)
+    data, without_mask = read_truth(annotation_file, iou_type)
+    if without_mask:
+        logger.warning(
+            "%s: %d annotations without a mask do not enter the mask figures.", annotation_file, without_mask
+        )
+    truth = index(data)
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluator = COCOeval(truth, _results(truth, records, iou_type), iou_type)
+        results = _results(truth, records, iou_type) if records else index({**truth.dataset, "annotations": []})
+        evaluator = evaluator_class(truth, results, iou_type)
         evaluator.params.maxDets = [1, 10, max(100, max_detections)]
         if image_ids is not None:
             evaluator.params.imgIds = sorted(set(image_ids))
@@ -136,7 +155,7 @@ def compute_figures(
         names[category_id]: _mean(precision[:, :, index, 0, -1])
         for index, category_id in enumerate(evaluator.params.catIds)
     }
-    return Figures(_summary(precision, evaluator.eval["recall"]), per_class)
+    return Figures(_summary(precision, evaluator.eval["recall"]), per_class, curves_of(precision))
 
 
 def _summary(precision: np.ndarray, recall: np.ndarray) -> dict[str, float | None]:
@@ -163,60 +182,22 @@ def _xywh(box: Sequence[float]) -> list[float]:
     return [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)]
 
 
-def _ground_truth(annotation_file: Path, iou_type: IouType) -> COCO:
-    """Read an annotation file for COCOeval, which wants fields that training can do without."""
-    data = json.loads(annotation_file.read_text(encoding="utf-8"))
-    sizes = {image["id"]: (image["height"], image["width"]) for image in data["images"]}
-    dropped: Counter[str] = Counter()
-    annotations = []
-    for annotation in data["annotations"]:
-        if iou_type == "segm" and not _has_mask(annotation):
-            dropped["without a mask"] += 1
-            continue
-        annotations.append(_completed(annotation, sizes[annotation["image_id"]]))
-    # COCOeval marks "unmatched" by 0, so that an object with the id 0 would never count as found.
-    if any(annotation["id"] == 0 for annotation in annotations):
-        for index, annotation in enumerate(annotations, start=1):
-            annotation["id"] = index
-    for reason, count in dropped.items():
-        logger.warning("%s: %d annotations %s do not enter the mask figures.", annotation_file, count, reason)
-    return _index({**data, "annotations": annotations})
+def _tools(engine: Engine) -> tuple[Callable[[dict[str, Any]], Any], Any]:
+    """Return an engine's way to index a data set, and its COCOeval."""
+    if engine == "pycocotools":
+        return _index, COCOeval
+    try:
+        import hotcoco
+    except ImportError:
+        raise UserError(
+            "eval.engine is hotcoco, which is not installed: run `pip install hotcoco`, or leave the key at "
+            "pycocotools, which gives the same figures."
+        ) from None
+    return hotcoco.COCO, hotcoco.COCOeval
 
 
-def _has_mask(annotation: Record) -> bool:
-    """Tell whether pycocotools can make a mask of this annotation; polygons need three points."""
-    segmentation = annotation.get("segmentation")
-    if isinstance(segmentation, list):
-        return any(len(polygon) >= 6 for polygon in segmentation)
-    return bool(segmentation)
-
-
-def _completed(annotation: Record, size: tuple[int, int]) -> Record:
-    """Return a copy with id, iscrowd, area and polygons in the form that pycocotools needs."""
-    completed = {"iscrowd": 0, **annotation}
-    segmentation = completed.get("segmentation")
-    if isinstance(segmentation, list):
-        completed["segmentation"] = [polygon for polygon in segmentation if len(polygon) >= 6]
-    if "area" not in completed:
-        completed["area"] = _area(completed, size)
-    return completed
-
-
-def _area(annotation: Record, size: tuple[int, int]) -> float:
-    """Return the mask's area in pixels, or the box's where there is no mask."""
-    if not _has_mask(annotation):
-        return float(annotation["bbox"][2] * annotation["bbox"][3])
-    segmentation = annotation["segmentation"]
-    if isinstance(segmentation, dict) and isinstance(segmentation["counts"], str | bytes):
-        return float(rle_tools.area(segmentation))
-    rles = rle_tools.frPyObjects(segmentation, *size)
-    return float(rle_tools.area(rle_tools.merge(rles) if isinstance(rles, list) else rles))
-
-
-def _results(truth: COCO, records: Sequence[Record], iou_type: IouType) -> COCO:
+def _results(truth: Any, records: Sequence[Record], iou_type: IouType) -> Any:
     """Wrap records as pycocotools does; it adds keys to them and cannot read an empty list."""
-    if not records:
-        return _index({**truth.dataset, "annotations": []})
     copies = [copy(record) for record in records]
     if iou_type == "segm":
         for record in copies:

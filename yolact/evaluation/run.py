@@ -1,9 +1,10 @@
 """The evaluation loop: every picture through the network, records in COCO's form, figures and speed."""
 
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -17,14 +18,17 @@ from yolact.data.coco import CocoDataset
 from yolact.data.loader import EvaluationSet, evaluation_loader
 from yolact.data.transforms import to_unit
 from yolact.device import DTYPES, Precision
+from yolact.distributed import ALONE, Processes
 from yolact.evaluation.coco import Figures, Record, compute_figures, result_records
-from yolact.evaluation.speed import StageTimer
+from yolact.evaluation.curves import Curves
+from yolact.evaluation.speed import StageTimer, frames_per_second
+from yolact.models.inference import for_inference
 from yolact.models.yolact import Yolact
 from yolact.postprocess import select_detections, to_instances
 from yolact.structures import Detections, Predictions
 
-# Full-size boolean masks that are held at once, in pixels: memory stays bounded whatever the size of the pictures.
-MASK_PIXELS = 2**26
+NmsKind = Literal["fast", "exact", "cross_class"]
+NMS_KINDS: tuple[NmsKind, ...] = ("fast", "exact", "cross_class")
 
 EvaluationBatch = tuple[Tensor, list[tuple[int, int]], list[int]]  # uint8 [B, 3, S, S] RGB, sizes (H, W), picture ids
 
@@ -35,15 +39,17 @@ class Evaluation:
 
     Attributes:
         metrics: what metrics.json holds: "segm" and "bbox" (the 12 figures each, see `Figures`), "per_class" (AP by
-            class name for each of the two), "fps", "milliseconds" (median of each stage per picture), "images",
-            "batch_size", "max_detections", "device", "dtype", "versions".
+            class name for each of the two), "fps", "milliseconds" (median of each stage per picture), "annotations"
+            (name of the file), "images", "batch_size", "nms", "max_detections", "device", "dtype", "versions".
         segm: mask records, as in detections_segm.json.
         bbox: box records, as in detections_bbox.json.
+        curves: of both, what the figures are the means of.
     """
 
     metrics: dict[str, Any]
     segm: list[Record]
     bbox: list[Record]
+    curves: dict[str, Curves] = field(default_factory=dict)
 
 
 def evaluate(
@@ -52,38 +58,99 @@ def evaluate(
     settings: EvalConfig,
     device: torch.device,
     precision: Precision = "fp32",
-    channels_last: bool = False,
     progress: bool = True,
+    processes: Processes = ALONE,
+    guard: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Evaluation:
     """Detect on every picture of `dataset` and score the result with pycocotools.
 
     Args:
-        model: on `device`, in float32; its train or eval mode is restored afterwards.
-        precision: of the network's forward, by autocast. All that follows is float32.
-        channels_last: give the network its images in this memory format.
+        model: on `device`, in float32; a copy of it is evaluated, see `for_inference`.
+        precision: of the network. All that follows it is float32.
         progress: show a progress bar on stderr.
+        processes: that share out the pictures. All get the metrics, but only the first one records and curves.
+        guard: entered around what takes long; what it raises ends the evaluation in all processes.
+
+    Raises:
+        GaveUpError: another process did not finish its share.
     """
-    timer = StageTimer(device)
-    run = _Run(model, dataset, settings, timer, precision, channels_last)
-    with _inference(model):
-        segm, bbox = run.all_pictures(progress)
-    figures = {
-        "segm": _figures(dataset, segm, "segm", settings.max_detections),
-        "bbox": _figures(dataset, bbox, "bbox", settings.max_detections),
+    (evaluation,) = _evaluate(model, dataset, [settings], device, precision, progress, processes, guard)
+    return evaluation
+
+
+def compare_nms(
+    model: Yolact,
+    dataset: CocoDataset,
+    settings: EvalConfig,
+    device: torch.device,
+    precision: Precision = "fp32",
+    progress: bool = True,
+) -> dict[NmsKind, Evaluation]:
+    """Evaluate with each kind of NMS; the arguments are those of `evaluate`, and `settings.nms` has no effect.
+
+    The network runs once per picture and every kind works on the same predictions. They take turns at being first, so
+    that their times can be compared; "load" and "network" are the same measurement in all of them.
+    """
+    variants = [replace(settings, nms=kind) for kind in NMS_KINDS]
+    evaluations = _evaluate(model, dataset, variants, device, precision, progress)
+    return dict(zip(NMS_KINDS, evaluations, strict=True))
+
+
+def _evaluate(
+    model: Yolact,
+    dataset: CocoDataset,
+    variants: Sequence[EvalConfig],
+    device: torch.device,
+    precision: Precision,
+    progress: bool,
+    processes: Processes = ALONE,
+    guard: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> list[Evaluation]:
+    """Evaluate each of `variants`, which differ in what follows the network only, in one pass over the pictures."""
+    with processes.together(), guard(), torch.inference_mode():
+        network = for_inference(model, DTYPES[precision])
+        run = _Run(network, dataset, [_Variant(one, StageTimer(device)) for one in variants])
+        run.all_pictures(progress, processes)
+    if processes.count > 1:
+        run.collect(processes)
+    facts = {
+        "annotations": dataset.annotation_file.name,
+        "images": len(dataset.images),
+        "device": device_name(device),
+        "dtype": str(DTYPES[precision]).removeprefix("torch."),
+        "processes": processes.count,
+        "versions": versions(),
     }
+    evaluations: list[Evaluation] = []
+
+    def score() -> list[dict[str, Any]]:
+        with guard():
+            evaluations.extend(_evaluation(dataset, variant, run.timer, facts) for variant in run.variants)
+        return [evaluation.metrics for evaluation in evaluations]
+
+    metrics = processes.from_first(score)
+    return evaluations or [Evaluation(one, [], []) for one in metrics]
+
+
+def _evaluation(dataset: CocoDataset, variant: "_Variant", shared: StageTimer, facts: dict[str, Any]) -> Evaluation:
+    """Score one variant's records; `shared` has timed what comes before it."""
+    figures = {
+        "segm": _figures(dataset, variant.segm, "segm", variant.settings),
+        "bbox": _figures(dataset, variant.bbox, "bbox", variant.settings),
+    }
+    milliseconds = {**shared.milliseconds(), **variant.timer.milliseconds()}
     metrics = {
         **{kind: figure.summary for kind, figure in figures.items()},
         "per_class": {kind: figure.per_class for kind, figure in figures.items()},
-        "fps": timer.fps(),
-        "milliseconds": timer.milliseconds(),
-        "images": len(dataset.images),
-        "batch_size": settings.batch_size,
-        "max_detections": settings.max_detections,
-        "device": device_name(device),
-        "dtype": str(DTYPES[precision]).removeprefix("torch."),
-        "versions": versions(),
+        "fps": frames_per_second(milliseconds),
+        "milliseconds": milliseconds,
+        "batch_size": variant.settings.batch_size,
+        "nms": variant.settings.nms,
+        "max_detections": variant.settings.max_detections,
+        **facts,
     }
-    return Evaluation(metrics, segm, bbox)
+    curves = {kind: figure.curves for kind, figure in figures.items()}
+    return Evaluation(metrics, variant.segm, variant.bbox, curves)
 
 
 def device_name(device: torch.device) -> str:
@@ -92,7 +159,8 @@ def device_name(device: torch.device) -> str:
         return f"cuda ({torch.cuda.get_device_name(device)})"
     if device.type != "cpu":
         return device.type
-    return f"cpu ({_processor()}, {torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"cpu ({_processor()}, {threads} thread{'' if threads == 1 else 's'})"
 
 
 def versions() -> dict[str, str]:
@@ -101,104 +169,105 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "torch": str(torch.__version__), **found}
 
 
-def predict(
-    model: nn.Module, images: Tensor, precision: Precision = "fp32", channels_last: bool = False
-) -> Predictions:
-    """Run the network on uint8 [B, 3, S, S] RGB images; the predictions are float32 whatever the precision."""
-    unit = to_unit(images)
-    if channels_last:
-        unit = unit.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(images.device.type, dtype=DTYPES[precision], enabled=precision != "fp32"):
-        predictions: Predictions = model(unit)
+def predict(network: nn.Module, images: Tensor) -> Predictions:
+    """Run a network made by `for_inference` on uint8 [B, 3, S, S] RGB images; the predictions are float32."""
+    predictions: Predictions = network(to_unit(images).contiguous(memory_format=torch.channels_last))
     return Predictions(*(field.float() for field in predictions))
 
 
 @dataclass(frozen=True)
+class _Variant:
+    """One way from predictions to records, with the time that it takes."""
+
+    settings: EvalConfig
+    timer: StageTimer
+    segm: list[Record] = field(default_factory=list)
+    bbox: list[Record] = field(default_factory=list)
+
+
 class _Run:
     """One pass over a data set. Only records outlive a picture."""
 
-    model: Yolact
-    dataset: CocoDataset
-    settings: EvalConfig
-    timer: StageTimer
-    precision: Precision
-    channels_last: bool
+    def __init__(self, model: Yolact, dataset: CocoDataset, variants: list[_Variant]) -> None:
+        self.model, self.dataset, self.variants = model, dataset, variants
+        self.timer = StageTimer(variants[0].timer.device)  # of what the variants share
 
-    def all_pictures(self, progress: bool) -> tuple[list[Record], list[Record]]:
-        """Return the mask and the box records of every picture."""
-        segm: list[Record] = []
-        bbox: list[Record] = []
+    def all_pictures(self, progress: bool, processes: Processes) -> None:
+        """Fill the records of every variant with those of this process's pictures."""
         pictures = EvaluationSet(self.dataset, self.model.image_size)
-        batches = iter(evaluation_loader(pictures, self.settings.batch_size, self.settings.num_workers))
-        total = len(self.dataset.images)
-        with tqdm(total=total, desc="evaluate", unit="picture", disable=not progress, dynamic_ncols=True) as bar:
+        settings = self.variants[0].settings
+        batches = iter(evaluation_loader(pictures, settings.batch_size, settings.num_workers, processes))
+        total, turns = -(-len(self.dataset.images) // processes.count), deque(self.variants)
+        hidden = not (progress and processes.first)
+        with tqdm(total=total, desc="evaluate", unit="picture", disable=hidden, dynamic_ncols=True) as bar:
             while batch := self._next(batches):
                 images, image_sizes, image_ids = batch
-                detections, prototypes = self._detect(images)
-                for index, (image_size, image_id) in enumerate(zip(image_sizes, image_ids, strict=True)):
-                    masks, boxes = self._one_picture(detections, prototypes, index, image_size, image_id)
-                    segm += masks
-                    bbox += boxes
+                with self.timer.stage("network"):
+                    predictions = predict(self.model, images)
                 self.timer.end_batch(len(images))
+                for variant in turns:
+                    self._one_batch(variant, predictions, image_sizes, image_ids)
+                turns.rotate()
                 bar.update(len(images))
-        return segm, bbox
+
+    def collect(self, processes: Processes) -> None:
+        """Give the first process the records of all, in the order that they have where one process makes them all."""
+        order = {picture.id: place for place, picture in enumerate(self.dataset.images)}
+        for variant in self.variants:
+            for records in (variant.segm, variant.bbox):
+                parts = processes.collect(records)
+                records[:] = [record for part in parts for record in part]
+                records.sort(key=lambda record: order[record["image_id"]])
 
     def _next(self, batches: Iterator[EvaluationBatch]) -> EvaluationBatch | None:
         with self.timer.stage("load"):
             batch = next(batches, None)
             return batch and (batch[0].to(self.timer.device), *batch[1:])
 
-    def _detect(self, images: Tensor) -> tuple[Detections, Tensor]:
-        with self.timer.stage("network"):
-            predictions = predict(self.model, images, self.precision, self.channels_last)
-        with self.timer.stage("detect"):
-            detections = select_detections(predictions, self.model.anchors, self.settings)
-        return detections, predictions.prototypes
+    def _one_batch(
+        self, variant: _Variant, predictions: Predictions, image_sizes: list[tuple[int, int]], image_ids: list[int]
+    ) -> None:
+        """Add the records of a batch to those of `variant`."""
+        with variant.timer.stage("detect"):
+            detections = select_detections(predictions, self.model.anchors, variant.settings)
+        for index, (image_size, image_id) in enumerate(zip(image_sizes, image_ids, strict=True)):
+            self._one_picture(variant, detections, predictions.prototypes, index, image_size, image_id)
+        variant.timer.end_batch(len(image_ids))
 
     def _one_picture(
-        self, detections: Detections, prototypes: Tensor, index: int, image_size: tuple[int, int], image_id: int
-    ) -> tuple[list[Record], list[Record]]:
-        """Return one picture's records, making at most `MASK_PIXELS` pixels of masks at a time."""
-        segm: list[Record] = []
-        bbox: list[Record] = []
-        step = max(1, MASK_PIXELS // (image_size[0] * image_size[1]))
-        for start in range(0, int(detections.counts[index]), step):
-            with self.timer.stage("masks"):
-                instances = to_instances(
-                    detections,
-                    prototypes,
-                    index,
-                    image_size,
-                    self.settings,
-                    input_size=self.model.image_size,
-                    class_names=self.dataset.categories.names,
-                    category_ids=self.dataset.categories.ids,
-                    mask_iou=self.model.mask_iou,
-                    rows=slice(start, start + step),
-                )
-            with self.timer.stage("encode"):
-                masks, boxes = result_records(instances, image_id)
-            segm += masks
-            bbox += boxes
-        return segm, bbox
+        self,
+        variant: _Variant,
+        detections: Detections,
+        prototypes: Tensor,
+        index: int,
+        image_size: tuple[int, int],
+        image_id: int,
+    ) -> None:
+        """Add one picture's records."""
+        with variant.timer.stage("masks"):
+            instances = to_instances(
+                detections,
+                prototypes,
+                index,
+                image_size,
+                variant.settings,
+                input_size=self.model.image_size,
+                class_names=self.dataset.categories.names,
+                category_ids=self.dataset.categories.ids,
+                mask_iou=self.model.mask_iou,
+            )
+        with variant.timer.stage("encode"):
+            masks, boxes = result_records(instances, image_id)
+        variant.segm.extend(masks)
+        variant.bbox.extend(boxes)
 
 
-def _figures(dataset: CocoDataset, records: list[Record], kind: Literal["segm", "bbox"], limit: int) -> Figures:
+def _figures(
+    dataset: CocoDataset, records: list[Record], kind: Literal["segm", "bbox"], settings: EvalConfig
+) -> Figures:
     image_ids = [picture.id for picture in dataset.images]
-    return compute_figures(dataset.annotation_file, records, kind, limit, image_ids)
-
-
-@contextmanager
-def _inference(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; each module gets its own mode back, as frozen batch norms differ."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
+    limit, engine = settings.max_detections, settings.engine
+    return compute_figures(dataset.annotation_file, records, kind, limit, image_ids, engine)
 
 
 def _processor() -> str:

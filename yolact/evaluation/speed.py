@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -62,8 +62,8 @@ class StageTimer:
         names = dict.fromkeys(name for batch in counted for name in batch)
         return {name: statistics.median(batch.get(name, 0.0) for batch in counted) for name in names}
 
-    def fps(self) -> float | None:
-        """Return pictures per second over `PAPER_STAGES`; None before the first batch."""
-        milliseconds = self.milliseconds()
-        total = sum(milliseconds.get(name, 0.0) for name in PAPER_STAGES)
-        return 1000 / total if total > 0 else None
+
+def frames_per_second(milliseconds: Mapping[str, float]) -> float | None:
+    """Return pictures per second over `PAPER_STAGES` of the milliseconds by stage; None where none of them ran."""
+    total = sum(milliseconds.get(name, 0.0) for name in PAPER_STAGES)
+    return 1000 / total if total > 0 else None

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from yolact.evaluation.confusion import SIZE_BORDERS, Pair, add_picture, most_confused, no_pictures
+
+CAT, DOG = 2, 5
+HERE, THERE, AWAY = (0, 0, 10, 10), (40, 40, 10, 10), (80, 80, 10, 10)
+
+
+def shown(scene, min_score=0.3):
+    total = no_pictures(2)
+    for picture in scene.overlaps():
+        add_picture(total, picture, picture.match(), min_score)
+    return total
+
+
+def test_rows_are_objects_and_columns_detections(scene) -> None:
+    scene.object(CAT, HERE)
+    scene.object(CAT, THERE)
+    scene.object(DOG, (70, 0, 10, 10))
+    scene.detection(CAT, HERE, 0.9)
+    scene.detection(DOG, THERE, 0.8)
+    scene.detection(DOG, AWAY, 0.7)
+    assert shown(scene).confusion.tolist() == [[1, 1, 0], [0, 0, 1], [0, 1, 0]]
+
+
+def test_what_scores_too_little_is_not_shown(scene) -> None:
+    scene.object(CAT, HERE)
+    scene.detection(CAT, HERE, 0.3)
+    assert shown(scene).confusion.tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert shown(scene, min_score=0.31).confusion.tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 0]]
+
+
+def test_the_right_class_comes_before_the_better_score(scene) -> None:
+    scene.object(CAT, HERE)
+    scene.detection(DOG, HERE, 0.9)
+    scene.detection(CAT, HERE, 0.5)
+    assert shown(scene).confusion.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
+
+
+def test_a_second_detection_finds_no_free_object_and_crowds_do_not_count(scene) -> None:
+    scene.object(CAT, HERE)
+    scene.object(DOG, (30, 30, 60, 60), crowd=True)
+    scene.detection(CAT, HERE, 0.9)
+    scene.detection(CAT, HERE, 0.8)
+    scene.detection(DOG, THERE, 0.9)
+    assert shown(scene).confusion.tolist() == [[1, 0, 0], [0, 0, 0], [1, 0, 0]]
+
+
+def test_pictures_add_up(make_scene) -> None:
+    scene = make_scene(3)
+    for image_id in (1, 2):
+        scene.object(CAT, HERE, image_id)
+        scene.object(CAT, THERE, image_id)
+        scene.detection(DOG, HERE, 0.9, image_id)
+    scene.detection(CAT, HERE, 0.9, 3)
+    assert shown(scene).confusion.tolist() == [[0, 2, 2], [0, 0, 0], [1, 0, 0]]
+
+
+def test_sizes_are_square_roots_of_areas(scene) -> None:
+    scene.object(CAT, (0, 0, 8, 8))
+    scene.object(CAT, (20, 0, 7, 9))
+    scene.object(CAT, (0, 20, 32, 32))
+    scene.object(DOG, (50, 50, 40, 40))
+    scene.detection(CAT, (0, 20, 32, 32), 0.9)
+    scene.detection(CAT, (50, 50, 40, 40), 0.9)
+    total = shown(scene)
+    assert SIZE_BORDERS[:4] == (8, 16, 32, 64)
+    assert total.objects.tolist() == [1, 1, 0, 2, 0, 0, 0, 0]
+    assert total.found.tolist() == [0, 0, 0, 1, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_pairs_come_most_frequent_first_and_of_equal_ones_the_larger_share(count) -> None:
+    confusion = np.array([[5, 2, 1, 4], [0, 9, 1, 0], [3, 0, 0, 0], [9, 9, 9, 0]])
+    pairs = [Pair("c", "a", 3, 1.0), Pair("a", "b", 2, 2 / 12), Pair("b", "c", 1, 0.1), Pair("a", "c", 1, 1 / 12)]
+    assert most_confused(confusion, ["a", "b", "c"], count) == pairs[:count]

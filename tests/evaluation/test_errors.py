@@ -1,0 +1,214 @@
+"""One picture for each kind of error, with what it costs computed by hand, and properties of random scenes."""
+
+import json
+
+import numpy as np
+import pytest
+
+from yolact.evaluation.coco import compute_figures
+from yolact.evaluation.errors import KINDS, total_errors
+
+CAT, DOG = 2, 5
+HERE, THERE, AWAY = (0, 0, 10, 10), (40, 40, 10, 10), (80, 80, 10, 10)
+HERE_HALF = (0, 0, 10, 5)  # IoU 0.5 with HERE
+THERE_LITTLE = (40, 40, 10, 4)  # IoU 0.4 with THERE
+# A class of two objects of which one is found, without errors before it: precision is 1 at 51 of 101 recalls.
+ONE_OF_TWO = 51 / 101
+
+
+def expect(errors, ap50, gains, counts) -> None:
+    """Require these figures, and zeros for the kinds that are not named."""
+    assert errors.ap50 == pytest.approx(ap50)
+    named = {kind: errors.gains[kind] for kind in KINDS}
+    assert named == pytest.approx(dict.fromkeys(KINDS, 0.0) | gains)
+    assert errors.counts == dict.fromkeys(KINDS, 0) | counts
+
+
+def test_a_good_place_and_a_wrong_class(scene) -> None:
+    scene.object(CAT, HERE)
+    scene.object(CAT, THERE)
+    scene.detection(CAT, HERE, 0.9)
+    scene.detection(DOG, THERE, 0.8)
+    expect(scene.errors(), ONE_OF_TWO, {"class": 1 - ONE_OF_TWO}, {"class": 1})
+
+
+def test_a_right_class_and_a_bad_place(scene) -> None:
+    scene.object(CAT, HERE)
+    scene.object(CAT, THERE)
+    scene.detection(CAT, THERE_LITTLE, 0.9)
+    scene.detection(CAT, HERE, 0.8)
+    # Wrong, right: a precision of 1/2 up to a recall of 1/2.
+    expect(scene.errors(), ONE_OF_TWO / 2, {"localisation": 1 - ONE_OF_TWO / 2}, {"localisation": 1})
+
+
+def test_both_wrong(scene) -> None:
+    scene.object(CAT, HERE)
+    scene.object(DOG, THERE)
+    scene.detection(CAT, THERE_LITTLE, 0.9)
+    scene.detection(CAT, HERE, 0.8)
+    scene.detection(DOG, THERE, 0.7)
+    # The cat has a precision of 1/2 at every recall, the dog of 1.
+    expect(scene.errors(), 0.75, {"both": 0.25}, {"both": 1})
+
+
+def test_found_twice(scene) -> None:
+    scene.object(CAT, HERE)
+    scene.object(CAT, THERE)
+    scene.detection(CAT, HERE, 0.9)
+    scene.detection(CAT, HERE, 0.8)
+    scene.detection(CAT, THERE, 0.7)
+    # Right, wrong, right: 1 up to a recall of 1/2, then 2/3.
+    ap50 = (51 + 50 * 2 / 3) / 101
+    expect(scene.errors(), ap50, {"duplicate": 1 - ap50}, {"duplicate": 1})
+
+
+def test_on_background(scene) -> None:
+    scene.object(CAT, HERE)
+    scene.detection(CAT, AWAY, 0.9)
+    scene.detection(CAT, HERE, 0.8)
+    expect(scene.errors(), 0.5, {"background": 0.5}, {"background": 1})
+
+
+def test_what_is_on_background_is_gone_when_mended_and_finds_nothing(scene) -> None:
+    scene.object(CAT, HERE)
+    scene.object(CAT, THERE)
+    scene.detection(CAT, AWAY, 0.9)
+    scene.detection(CAT, HERE, 0.8)
+    # Wrong, right: a precision of 1/2 up to a recall of 1/2; without the wrong one 1; without the missed object 1/2.
+    gains = {"background": ONE_OF_TWO / 2, "missed": (1 - ONE_OF_TWO) / 2}
+    expect(scene.errors(), ONE_OF_TWO / 2, gains, {"background": 1, "missed": 1})
+
+
+def test_missed(scene) -> None:
+    scene.object(CAT, HERE)
+    scene.object(CAT, THERE)
+    scene.detection(CAT, HERE, 0.9)
+    expect(scene.errors(), ONE_OF_TWO, {"missed": 1 - ONE_OF_TWO}, {"missed": 1})
+
+
+def test_false_positives_and_objects_not_found(scene) -> None:
+    scene.object(CAT, HERE)
+    scene.object(CAT, THERE)
+    scene.detection(CAT, THERE_LITTLE, 0.9)
+    scene.detection(CAT, HERE, 0.8)
+    gains = scene.errors().gains
+    # With the wrong one last, precision is 1 up to a recall of 1/2; with one object, 1/2 up to a recall of 1.
+    assert gains["false_positive"] == pytest.approx(ONE_OF_TWO / 2)
+    assert gains["false_negative"] == pytest.approx((1 - ONE_OF_TWO) / 2)
+
+
+@pytest.mark.parametrize(
+    ("height", "kind"), [(5, None), (4, "localisation"), (1, "localisation"), (20, None), (100, "localisation")]
+)
+def test_the_borders_belong_to_the_better_side(scene, height, kind) -> None:
+    scene.object(CAT, HERE)
+    scene.detection(CAT, (0, 0, 10, height), 0.9)
+    assert scene.errors().counts == dict.fromkeys(KINDS, 0) | ({kind: 1} if kind else {})
+
+
+def test_below_a_tenth_is_background(scene) -> None:
+    scene.object(CAT, HERE)
+    scene.detection(CAT, (0, 0, 9, 1), 0.9)
+    assert scene.errors().counts == dict.fromkeys(KINDS, 0) | {"background": 1, "missed": 1}
+
+
+def test_a_bad_place_counts_before_a_wrong_class(scene) -> None:
+    scene.object(CAT, (0, 0, 10, 4))
+    scene.object(DOG, HERE)
+    scene.detection(CAT, HERE, 0.9)
+    expect(scene.errors(), 0.0, {"localisation": 0.5, "missed": 0.0}, {"localisation": 1, "missed": 1})
+
+
+def test_the_best_of_those_that_mean_one_object_gets_it(scene) -> None:
+    scene.object(CAT, HERE)
+    scene.object(CAT, THERE)
+    scene.detection(CAT, HERE, 0.9)
+    scene.detection(CAT, THERE_LITTLE, 0.8)
+    scene.detection(CAT, THERE_LITTLE, 0.7)
+    scene.detection(DOG, THERE, 0.6)
+    errors = scene.errors()
+    # The badly placed one at 0.8 would find it; the other one and the one of the wrong class would be gone.
+    expect(errors, ONE_OF_TWO, {"localisation": 1 - ONE_OF_TWO}, {"localisation": 2, "class": 1})
+
+
+def test_mended_detections_do_not_find_what_is_found(scene) -> None:
+    scene.object(CAT, HERE)
+    scene.detection(DOG, HERE, 0.9)
+    scene.detection(CAT, (0, 0, 10, 4), 0.8)
+    scene.detection(CAT, HERE, 0.7)
+    # Both are gone when mended, and the dog's does the cats no harm.
+    expect(scene.errors(), 0.5, {"localisation": 0.5}, {"localisation": 1, "class": 1})
+
+
+def test_what_lies_in_a_crowd_is_no_error_and_a_crowd_is_not_missed(scene) -> None:
+    scene.object(CAT, (20, 20, 80, 80), crowd=True)
+    scene.object(CAT, HERE)
+    scene.detection(CAT, THERE, 0.9)
+    scene.detection(CAT, HERE, 0.8)
+    expect(scene.errors(), 1.0, {}, {})
+    scene.detection(DOG, THERE, 0.9)  # is of another class than the crowd
+    assert scene.errors().counts["background"] == 1
+
+
+def test_classes_without_objects_have_no_part_in_the_mean(scene) -> None:
+    scene.object(CAT, HERE)
+    scene.detection(CAT, HERE, 0.9)
+    scene.detection(DOG, AWAY, 0.9)
+    expect(scene.errors(), 1.0, {}, {"background": 1})
+
+
+def test_nothing_to_find_and_nothing_found(scene, make_scene) -> None:
+    nothing = total_errors([], 2)
+    assert (nothing.ap50, set(nothing.gains.values()), sum(nothing.counts.values())) == (None, {None}, 0)
+    scene.detection(CAT, HERE, 0.9)
+    only_false = scene.errors()
+    assert (only_false.ap50, set(only_false.gains.values()), only_false.counts["background"]) == (None, {None}, 1)
+    blind = make_scene(1)
+    blind.object(CAT, HERE)
+    expect(blind.errors(), 0.0, {"missed": 1.0}, {"missed": 1})
+    json.dumps([nothing.as_json(), only_false.as_json(), blind.errors().as_json()], allow_nan=False)
+
+
+def fill(scene, rng) -> None:
+    """Fill a scene with objects, crowds, and detections that are moved, of wrong classes, doubled or anywhere."""
+    for image_id in range(1, scene.num_images + 1):
+        for _ in range(rng.integers(0, 6)):
+            width, height = (int(side) for side in rng.integers(8, 30, 2))
+            x, y = (int(place) for place in rng.integers(0, 70, 2))
+            category_id = int(rng.choice((CAT, DOG)))
+            scene.object(category_id, (x, y, width, height), image_id, crowd=bool(rng.random() < 0.1))
+            for _ in range(rng.integers(0, 4)):
+                moved = (np.array((x, y)) + rng.integers(-7, 8, 2)).clip(0, 70).tolist()
+                other = CAT if rng.random() < 0.3 else category_id
+                scene.detection(other, (*moved, width, height), float(rng.integers(1, 20)) / 20, image_id)
+        if rng.random() < 0.5:
+            scene.detection(DOG, (5, 5, 20, 20), float(rng.random()), image_id)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_properties_of_random_scenes(make_scene, seed) -> None:
+    scene = make_scene(12)
+    fill(scene, np.random.default_rng(seed))
+    errors = scene.errors("segm")
+    assert errors == scene.errors("bbox")  # rectangles
+    assert errors.ap50 == pytest.approx(compute_figures(scene.path, scene.detections, "bbox").summary["AP50"], abs=1e-9)
+    assert all(0 <= gain <= 1 - errors.ap50 + 1e-9 for gain in errors.gains.values())
+    pictures = scene.overlaps()
+    matches = [one.match() for one in pictures]
+    right = sum((match >= 0).sum() for match in matches)
+    ignored = sum((one.in_crowd & (match < 0)).sum() for one, match in zip(pictures, matches, strict=True))
+    *wrong, missed = (errors.counts[kind] for kind in KINDS)
+    assert right + ignored + sum(wrong) == len(scene.detections)
+    assert missed <= sum(len(one.truth_labels) for one in pictures) - right
+    for kind in KINDS:
+        assert errors.counts[kind] > 0 or errors.gains[kind] == 0
+
+
+def test_the_order_of_the_records_does_not_matter(make_scene) -> None:
+    scene = make_scene(6)
+    fill(scene, np.random.default_rng(3))
+    for place, record in enumerate(scene.detections):
+        record["score"] = 0.1 + place / 1000  # no two alike
+    before = scene.errors()
+    scene.detections.reverse()
+    assert scene.errors() == before

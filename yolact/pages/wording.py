@@ -1,0 +1,19 @@
+"""How numbers and foreign texts are written for people."""
+
+MAX_TEXT = 300  # characters of a name or note
+
+
+def printable(text: str, most: int = MAX_TEXT) -> str:
+    """Return foreign text that a terminal and a file can take: no control characters, and at most `most` others."""
+    cleaned = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[:most])
+    return cleaned + ("\N{HORIZONTAL ELLIPSIS}" if len(text) > most else "")
+
+
+def counted(count: int, one: str, several: str | None = None) -> str:
+    """Return "1 picture" or "2,000 pictures"."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
+def percent(share: float) -> str:
+    """Return a share as percent with one digit."""
+    return f"{100 * share:.1f} %"

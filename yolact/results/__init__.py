@@ -1,0 +1,1 @@
+"""What people read of evaluations: the page of one, and several side by side."""
