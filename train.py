@@ -1,11 +1,15 @@
 """Train YOLACT: `python train.py --config configs/shapes.yaml`.
 
-A run writes to runs/<config name>/<time or --name>/: config.yaml, log.txt, metrics.jsonl, last.pth, best.pth and plots.
+A run writes to runs/<config name>/<time or --name>/: config.yaml, log.txt, metrics.jsonl, last.pth, last.prev.pth (the
+one before), best.pth and plots. Ctrl-C, SIGTERM and SIGUSR1 save and stop it; `python train.py --resume` goes on.
+
+`torchrun --nproc-per-node 4 train.py ...` shares every batch out to four GPUs (docs/scaling.md).
 """
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,16 +20,29 @@ import torch
 from yolact.compat import dbolya
 from yolact.config import Config, config_from_dict, dump_config, load_config, override_config
 from yolact.data.coco import CocoDataset
-from yolact.device import pick_device, resolve_precision
+from yolact.device import compute_deterministically, resolve_precision
+from yolact.distributed import Processes, joined_processes, own_device
 from yolact.engine.checkpoint import load_checkpoint, model_weights
-from yolact.engine.fit import Run, fit
-from yolact.engine.log import set_up_logging
-from yolact.engine.optim import MovingAverage, batch_norm_is_frozen, make_optimizer, make_plan, set_training_mode
+from yolact.engine.fit import fit
+from yolact.engine.folder import Found, find_checkpoint, locked, prepare_folder, sweep, warn_of_little_space
+from yolact.engine.log import set_up_logging, set_up_warnings
+from yolact.engine.optim import (
+    MovingAverage,
+    batch_norm_is_frozen,
+    make_optimizer,
+    make_plan,
+    normalised_together,
+    set_training_mode,
+)
 from yolact.engine.pretrained import load_backbone
+from yolact.engine.run import BEST, Run
+from yolact.engine.sharing import check_resumed, check_sharing, synchronise_batch_norm
 from yolact.engine.transfer import transfer_weights
-from yolact.errors import CheckpointError, ConfigError, DatasetError, UserError, exit_on_user_error
+from yolact.errors import CheckpointError, ConfigError, DatasetError, exit_on_user_error
+from yolact.inspection.quick import anchor_line, data_line
 from yolact.losses import ModelWithLoss
 from yolact.models import Yolact, build_model
+from yolact.output import write_bytes
 
 logger = logging.getLogger("yolact.train")
 
@@ -44,14 +61,20 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--weights", metavar="FILE", help="fine-tune from a checkpoint, as far as it fits")
-    start.add_argument("--resume", metavar="DIR_OR_FILE", help="go on exactly where a run stopped")
+    start.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="DIR_OR_FILE",
+        help="go on exactly where a run stopped; without a value, the run under --runs that was saved last",
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ...; default: cuda where there is one")
     parser.add_argument("--name", help="of the run folder; default: the time")
     parser.add_argument("--runs", default="runs", metavar="DIR", help="where run folders are made (default: runs)")
     arguments = parser.parse_args(argv)
-    if not arguments.config and not arguments.resume:
-        parser.error("--config FILE is needed, or --resume DIR_OR_FILE")
-    if arguments.config and arguments.resume:
+    if not arguments.config and arguments.resume is None:
+        parser.error("--config FILE is needed, or --resume [DIR_OR_FILE]")
+    if arguments.config and arguments.resume is not None:
         parser.error("--resume takes the configuration from the checkpoint: leave --config out, change keys by --set")
     return arguments
 
@@ -59,50 +82,101 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0, or 128 + the signal's number where one stopped the training."""
     arguments = parse_arguments(argv)
-    device = pick_device(arguments.device)
-    checkpoint = None
-    if arguments.resume:
-        path = checkpoint_file(arguments.resume)
-        checkpoint = load_checkpoint(path)
-        config, folder = resumed_config(checkpoint, path, arguments.overrides), path.parent
+    with joined_processes() as processes:
+        return train(arguments, processes)
+
+
+def train(arguments: argparse.Namespace, processes: Processes) -> int:
+    """Train as one of the processes that share the work out; returns as `main` does."""
+    device = own_device(arguments.device)
+    found = None
+    if arguments.resume is not None:
+        found = find_together(arguments.resume, Path(arguments.runs), processes)
+        config = override_config(config_from_dict(found.checkpoint["config"], str(found.path)), arguments.overrides)
+        folder = found.path.parent
     else:
         config = load_config(arguments.config, arguments.overrides)
-        folder = Path(arguments.runs) / config.name / (arguments.name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+        name = arguments.name or processes.from_first(lambda: datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+        folder = Path(arguments.runs) / config.name / name
+    check_sharing(config, processes, device.type)
+    if config.train.deterministic:
+        compute_deterministically()
     train_data, val_data = load_data(config)
     config = with_classes(config, train_data)
+    versions = {"version of PyTorch": torch.__version__, "configuration": dump_config(config)}
+    processes.require_equal({"number of training pictures": len(train_data), **versions})
     weights = read_weights(arguments.weights) if arguments.weights else None
     torch.manual_seed(config.train.seed)
     model = build_model(config)
-    prepare_folder(folder, resuming=checkpoint is not None)
-    set_up_logging(folder)
-    if checkpoint is None:
-        initialise(model, config, weights, arguments.weights)
-    (folder / "config.yaml").write_text(dump_config(config))
-    run = build_run(config, model, folder, device, train_data, val_data)
-    if checkpoint is not None:
-        require_same_classes(checkpoint, train_data)
-        run.restore(checkpoint)
-        changes = f" with {' '.join(arguments.overrides)}" if arguments.overrides else ""
-        logger.info("resumed %s at step %d%s", path, run.step, changes)
-    signal_number = fit(run)
+    with opened(folder, config, processes, resuming=found is not None):
+        with processes.together():
+            if found is None and processes.first:
+                initialise(model, config, processes, weights, arguments.weights)
+        run = build_run(config, model, folder, device, train_data, val_data, processes)
+        if found is None:
+            logger.info(anchor_line(config, train_data))
+        else:
+            resume(run, found, arguments.overrides)
+        warn_of_little_space(folder, run.checkpoint_bytes)
+        signal_number = fit(run)
     if signal_number is None:
-        logger.info("done: best mask AP %.4f; %s", run.best or 0.0, folder / "best.pth")
+        logger.info("done: best mask AP %.4f; %s", run.best or 0.0, folder / BEST)
         return 0
     logger.info("stopped at step %d; go on with: python train.py --resume %s", run.step, folder)
     return 128 + signal_number
 
 
-def checkpoint_file(given: str) -> Path:
-    path = Path(given)
-    return path / "last.pth" if path.is_dir() else path
+def find_together(given: str, runs: Path, processes: Processes) -> Found:
+    """Read the checkpoint that the first process finds, in every process."""
+    own: list[Found] = []
+
+    def find() -> str:
+        own.append(find_checkpoint(given, runs))
+        return str(own[0].path)
+
+    path = processes.from_first(find)
+    return own[0] if own else find_checkpoint(path, runs)
 
 
-def resumed_config(checkpoint: dict[str, Any], path: Path, overrides: Sequence[str]) -> Config:
-    if "optimizer" not in checkpoint:
-        raise CheckpointError(
-            f"'{path}' holds weights only, nothing to resume: start from it with --config FILE --weights {path}."
-        )
-    return override_config(config_from_dict(checkpoint["config"], str(path)), overrides)
+@contextmanager
+def opened(folder: Path, config: Config, processes: Processes, resuming: bool) -> Iterator[None]:
+    """Prepare the run folder and keep others out of it, in the first process, which alone writes."""
+    with ExitStack() as stack:
+        with processes.together():
+            if processes.first:
+                prepare_folder(folder, resuming)
+                stack.enter_context(locked(folder))
+                start_folder(folder, config)
+            else:
+                set_up_warnings(processes.rank)
+        yield
+
+
+def start_folder(folder: Path, config: Config) -> None:
+    """Begin the log, clean up after a kill, and write down the configuration."""
+    set_up_logging(folder)
+    leftovers = sweep(folder)
+    if leftovers:
+        logger.info("removed what a killed run had not finished writing: %s", ", ".join(leftovers))
+    write_bytes(dump_config(config).encode(), folder / "config.yaml", option="--runs")
+
+
+def resume(run: Run, found: Found, overrides: Sequence[str]) -> None:
+    """Go on from a checkpoint, and say which."""
+    for warning in found.warnings:
+        logger.warning("WARNING: %s", warning)
+    require_same_classes(found.checkpoint, run.train_data)
+    check_resumed(found.checkpoint, run.config, run.processes)
+    run.restore(found.checkpoint, found.path)
+    changes = f" with {' '.join(overrides)}" if overrides else ""
+    instead = " instead; the steps since then are done again" if found.warnings else ""
+    logger.info("resumed %s at step %d%s%s", found.path, run.step, changes, instead)
+    before = found.checkpoint.get("num_pictures", len(run.train_data))
+    if before != len(run.train_data):
+        logger.warning(
+            "WARNING: there are %d pictures to train on, and there were %d: they come in another order now",
+            len(run.train_data), before,
+        )  # fmt: skip
 
 
 def load_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
@@ -144,20 +218,27 @@ def require_same_classes(checkpoint: dict[str, Any], train_data: CocoDataset) ->
 def read_weights(path: str) -> dict[str, torch.Tensor]:
     """Read the weights to fine-tune from: a checkpoint of ours, or one that the authors' code saved."""
     checkpoint = load_checkpoint(path)
-    return model_weights(checkpoint) if "format" in checkpoint else dbolya.convert(checkpoint)
+    return model_weights(checkpoint) if "format" in checkpoint else dbolya.convert(checkpoint, path)
 
 
-def initialise(model: Yolact, config: Config, weights: dict[str, torch.Tensor] | None, origin: str | None) -> None:
+def initialise(
+    model: Yolact,
+    config: Config,
+    processes: Processes,
+    weights: dict[str, torch.Tensor] | None,
+    origin: str | None,
+) -> None:
     """Decide what a new run starts from: given weights, a pretrained backbone, or nothing."""
     if weights is not None:
         transfer_weights(model, weights, str(origin))
     elif config.train.backbone_weights == "none":
         logger.info("starting from random weights")
-        if batch_norm_is_frozen(config.train):
+        if batch_norm_is_frozen(config.train, processes):
             logger.warning(
-                "batch norm is frozen at its random start, because a batch has %d pictures: "
-                "set train.freeze_batch_norm=never, or give the backbone pretrained weights", config.train.batch_size
-            )  # fmt: skip
+                "batch norm is frozen at its random start, because it would see %d pictures at once: "
+                "set train.freeze_batch_norm=never, or give the backbone pretrained weights",
+                normalised_together(config.train, processes),
+            )
     else:
         backbone = config.model.backbone.name
         logger.info("backbone: %s", load_backbone(model.backbone, backbone, config.train.backbone_weights))
@@ -170,49 +251,44 @@ def build_run(
     device: torch.device,
     train_data: CocoDataset,
     val_data: CocoDataset,
+    processes: Processes,
 ) -> Run:
     settings = config.train
-    frozen = batch_norm_is_frozen(settings)
+    frozen = batch_norm_is_frozen(settings, processes)
     precision = resolve_precision(settings.precision, device)
     plan = make_plan(settings, len(train_data))
     model.to(device)
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
+    processes.copy_from_first(model)
+    synchronise_batch_norm(model, config, processes)
+    if settings.compile:
+        model.compile()
     set_training_mode(model, frozen)
-    logger.info(
-        "data: %d pictures to train, %d to validate, %d classes", len(train_data), len(val_data), model.num_classes
-    )
+    logger.info(data_line(train_data, val_data))
     logger.info("plan: %s", plan.describe(settings))
     logger.info(
         "device %s, %s; batch norm %s (train.freeze_batch_norm=%s, %d pictures a batch)",
         device, precision, "frozen" if frozen else "trained", settings.freeze_batch_norm, settings.batch_size,
     )  # fmt: skip
+    if processes.count > 1:
+        share, together = processes.share(settings.batch_size), normalised_together(settings, processes)
+        seen = "" if frozen else f"; batch norm sees {together} at once"
+        logger.info("%d processes, each with %d pictures of a batch%s", processes.count, share, seen)
     return Run(
         config=config,
         plan=plan,
         folder=folder,
         device=device,
         precision=precision,
-        model=ModelWithLoss(model, config.loss),
+        model=ModelWithLoss(model, config.loss, processes),
         optimizer=make_optimizer(model, settings),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
         average=MovingAverage(model, settings.ema_decay) if settings.ema_decay else None,
         train_data=train_data,
         val_data=val_data,
+        processes=processes,
     )
-
-
-def prepare_folder(folder: Path, resuming: bool) -> None:
-    """Make the run folder; a new run does not write into an old one."""
-    if not resuming and (folder / "metrics.jsonl").exists():
-        raise UserError(f"{folder} already holds a run: go on with --resume {folder}, or give another --name.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "log.txt").open("a").close()
-    except OSError as error:
-        raise UserError(
-            f"The run folder {folder} cannot be written ({error.strerror}): choose another place with --runs."
-        ) from error
 
 
 if __name__ == "__main__":

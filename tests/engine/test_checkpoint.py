@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from yolact.engine.checkpoint import FORMAT, load_checkpoint, model_weights, save_checkpoint
+from yolact.engine.checkpoint import FORMAT, load_checkpoint, model_weights, previous_of, save_checkpoint
 from yolact.errors import CheckpointError
 
 RNG = np.random.default_rng(0)
@@ -225,3 +225,61 @@ def test_a_kill_leaves_a_whole_file(saved: Path) -> None:
         assert (found["model"]["weight"] == found["step"]).all()
     save_checkpoint(state(), saved)
     assert [entry.name for entry in saved.parent.iterdir()] == ["last.pth"]
+
+
+def test_the_checkpoint_before_is_kept(saved: Path) -> None:
+    for step in (8, 9):
+        save_checkpoint(state(step), saved, previous=saved)
+    assert sorted(file.name for file in saved.parent.iterdir()) == ["last.prev.pth", "last.pth"]
+    assert (load_checkpoint(saved)["step"], load_checkpoint(previous_of(saved))["step"]) == (9, 8)
+
+
+def test_another_file_than_the_last_one_is_kept_after_a_fallback(saved: Path) -> None:
+    """Going on from last.prev.pth, because last.pth is damaged, must not push the good file out."""
+    save_checkpoint(state(8), saved, previous=saved)
+    saved.write_bytes(b"damaged")
+    save_checkpoint(state(9), saved, previous=previous_of(saved))
+    assert (load_checkpoint(saved)["step"], load_checkpoint(previous_of(saved))["step"]) == (9, 7)
+    save_checkpoint(state(3), saved.with_name("best.pth"))
+    save_checkpoint(state(10), saved, previous=saved.with_name("best.pth"))
+    assert (load_checkpoint(saved)["step"], load_checkpoint(previous_of(saved))["step"]) == (10, 3)
+
+
+def test_a_previous_that_is_gone_is_no_trouble(saved: Path) -> None:
+    save_checkpoint(state(8), saved, previous=saved.with_name("removed.pth"))
+    assert [file.name for file in saved.parent.iterdir()] == ["last.pth"]
+
+
+def test_a_kill_between_the_two_renamings_does_no_harm(saved: Path) -> None:
+    """Both names are then of one file, and renaming one of its names to the other does nothing."""
+    os.link(saved, previous_of(saved))
+    save_checkpoint(state(8), saved, previous=saved)
+    assert sorted(file.name for file in saved.parent.iterdir()) == ["last.prev.pth", "last.pth"]
+    assert (load_checkpoint(saved)["step"], load_checkpoint(previous_of(saved))["step"]) == (8, 7)
+
+
+def test_a_file_system_without_links(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    save_checkpoint(state(8), saved, previous=saved)
+    assert (load_checkpoint(saved)["step"], load_checkpoint(previous_of(saved))["step"]) == (8, 7)
+
+
+def test_a_full_disk_says_how_much_is_needed(saved: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match=r"\(it needs 4 MB, and the disk has \d+ MB free\); make room"):
+            save_checkpoint(state(step=8, size=1_000_000), saved, previous=saved)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [file.name for file in saved.parent.iterdir()] == ["last.pth"]
+
+
+def test_a_damaged_file_names_the_one_before_it(saved: Path) -> None:
+    save_checkpoint(state(8), saved, previous=saved)
+    saved.write_bytes(saved.read_bytes()[:-50])
+    with pytest.raises(CheckpointError, match=r"copy or download it again, or use .*last\.prev\.pth\."):
+        load_checkpoint(saved)

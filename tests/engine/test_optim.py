@@ -5,13 +5,16 @@ import torch
 from torch import nn
 
 from yolact.config import TrainConfig
+from yolact.distributed import Processes
 from yolact.engine.optim import (
+    BatchNormStatistics,
     MovingAverage,
     batch_norm_is_frozen,
     learning_rate,
     make_optimizer,
     make_plan,
     set_training_mode,
+    step_if,
 )
 
 PAPER = TrainConfig()
@@ -60,6 +63,12 @@ def test_rule_of_frozen_batch_norm(batch, rule, frozen):
     assert batch_norm_is_frozen(replace(PAPER, batch_size=batch, freeze_batch_norm=rule)) is frozen
 
 
+@pytest.mark.parametrize(("count", "synchronised", "frozen"), [(1, False, False), (2, False, True), (2, True, False)])
+def test_batch_norm_counts_the_pictures_that_it_sees_at_once(count, synchronised, frozen):
+    config = replace(PAPER, batch_size=8, sync_batch_norm=synchronised)
+    assert batch_norm_is_frozen(config, Processes(count=count)) is frozen
+
+
 def test_frozen_batch_norm_keeps_statistics_and_is_not_optimised():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     set_training_mode(model, frozen_batch_norm=True)
@@ -88,3 +97,45 @@ def test_moving_average_by_hand():
     average.update(model, step=1000)
     assert average.model.weight.item() == pytest.approx(1 - 2 / 11 * 0.5)
     assert not average.model.weight.requires_grad
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_the_device_decides_whether_a_step_is_done(name):
+    """By hand for SGD: a step of lr 0.1 on the gradient 2 from 1, then one with momentum 0.9."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(model.weight)
+    optimizer = make_optimizer(model, replace(PAPER, optimizer=name, lr=0.1, weight_decay=0.0))
+    weights = []
+    for finite in (False, True, False, True):
+        model.weight.grad = torch.full((1, 1), 2.0 if finite else float("nan"))
+        step_if(torch.tensor(finite), optimizer)
+        weights.append(model.weight.item())
+    assert weights[0] == 1
+    assert weights[1] == weights[2]
+    assert weights[3] < weights[1] < 1
+    if name == "sgd":
+        assert weights == pytest.approx([1, 0.8, 0.8, 0.8 - 0.1 * (2 + 0.9 * 2)])
+    assert not hasattr(optimizer, "found_inf")
+
+
+def test_moving_average_stays_where_a_step_was_left_out():
+    model = nn.Linear(1, 1, bias=False)
+    average = MovingAverage(model, decay=0.5)
+    before = average.model.weight.clone()
+    nn.init.ones_(model.weight)
+    average.update(model, step=1, finite=torch.tensor(False))
+    assert torch.equal(average.model.weight, before)
+    average.update(model, step=1, finite=torch.tensor(True))
+    assert average.model.weight.item() == pytest.approx(before.item() * 2 / 11 + 9 / 11)
+
+
+def test_statistics_of_trained_batch_norms_are_taken_back():
+    model = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm2d(3), nn.BatchNorm2d(1, track_running_stats=False))
+    model[1].eval()  # frozen
+    statistics = BatchNormStatistics(model)
+    assert statistics.lengths == [2, 2]
+    for finite, expected in ((False, 0.0), (True, 5.0)):
+        statistics.keep()
+        model[0].running_mean.fill_(5.0 if finite else float("nan"))
+        statistics.restore_unless(torch.tensor(finite))
+        assert model[0].running_mean.tolist() == [expected] * 2

@@ -47,6 +47,19 @@ def test_the_number_of_workers_changes_nothing(config, finished, tmp_path):
     assert training_lines(folder) == training_lines(finished)
 
 
+def test_what_is_off_by_default_trains_and_resumes_exactly(config, tmp_path):
+    augment = ["data.augment.scale_jitter=[0.5,2]", "data.augment.copy_paste_probability=0.5", "train.schedule=steps"]
+    sizes = "train.image_sizes=[48,96]"
+    _, whole = run(config, tmp_path, "whole", "--set", *augment, sizes, "train.max_steps=6")
+    _, cut = run(config, tmp_path, "cut", "--set", *augment, sizes, "train.max_steps=3")
+    _, one_size = run(config, tmp_path, "one size", "--set", *augment, "train.max_steps=1")
+    assert training_lines(one_size)[0] != training_lines(whole)[0]
+    again = ["--resume", str(cut), "--device", "cpu", "--set", "train.max_steps=6", "data.num_workers=2"]
+    assert train.main(again) == 0
+    assert training_lines(cut) == training_lines(whole)
+    assert len(training_lines(whole)) == 6
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_interrupted_by_ctrl_c_goes_on_exactly(config, finished, tmp_path, workers):
     command = [sys.executable, "train.py", "--config", config, "--runs", tmp_path, "--name", "cut", "--device", "cpu"]

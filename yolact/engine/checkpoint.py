@@ -1,12 +1,15 @@
 """Checkpoints that an interruption cannot break and that are never read wrong: one way to write, one to read.
 
 A checkpoint of ours is a dict of plain data: "format", "step", "model" and "ema" (state dicts, the latter or None),
-"optimizer", "scaler", "position", "config", "class_names", "category_ids", "metrics" and "best". A file of
-tensors alone is somebody's weights, such as the authors' published ones.
+"optimizer", "scaler", "position", "config", "class_names", "category_ids", "metrics", "best" and what else a run goes
+on with (`Run.state`); one converted from weights alone has no more than it knows, and "names_known". A file of tensors
+alone is somebody's weights, such as the authors' published ones.
 """
 
+import errno
 import os
 import re
+import shutil
 import zipfile
 from collections import OrderedDict
 from contextlib import suppress
@@ -21,37 +24,81 @@ from yolact.errors import CheckpointError
 FORMAT = "yolact-1"
 KEYS = ("model", "config", "class_names", "category_ids")  # what even the smallest use of a checkpoint needs
 PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device)
+TEMPORARY = ".tmp"  # added to the name of a file that is being written
 ZIP_START = b"PK\x03\x04"
 LEGACY_START = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # the magic number of PyTorch before 1.6
 
 
-def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
+def previous_of(path: Path) -> Path:
+    """Return where the checkpoint before `path` is kept: last.prev.pth for last.pth."""
+    return path.with_name(f"{path.stem}.prev{path.suffix}")
+
+
+def save_checkpoint(
+    state: dict[str, Any], path: str | Path, *, previous: Path | None = None, old_form: bool = False
+) -> None:
     """Write `state` to `path` so that at every moment either the old or the new file stands there, whole.
 
     Args:
         state: tensors and plain data only, which is all that `load_checkpoint` reads.
         path: in an existing folder. A kill can leave `path` + ".tmp" behind, which the next save takes over.
+        previous: a whole checkpoint in the same folder, often the one at `path`, to be kept as `previous_of(path)`.
+        old_form: write what PyTorch before 1.6 can read too; such files have no checksums.
 
     Raises:
         CheckpointError: the disk is full, the folder is read-only, and the like; the old file is untouched.
     """
     path = Path(path)
     _require_plain(state, "state")
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(path.name + TEMPORARY)
     try:
         with temporary.open("wb") as file:
-            torch.save(state, file)
+            torch.save(state, file, _use_new_zipfile_serialization=not old_form)
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None and previous.exists():
+            _keep(previous, previous_of(path))
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         with suppress(OSError):
             temporary.unlink()
         raise CheckpointError(
-            f"{path}: the checkpoint could not be written: {_write_failure(error)}; make room or choose another "
-            "folder (an older file of this name is untouched)."
+            f"{path}: the checkpoint could not be written: {_write_failure(error)}{_space(error, state, path)}; make "
+            "room or choose another folder (an older file of this name is untouched)."
         ) from error
+
+
+def _keep(path: Path, previous: Path) -> None:
+    """Give the file at `path` a second name, so that at every moment a whole file stands under each."""
+    if path == previous:
+        return
+    temporary = previous.with_name(previous.name + TEMPORARY)
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(path, temporary)
+    except OSError:  # a file system without such links
+        shutil.copyfile(path, temporary)
+    os.replace(temporary, previous)
+    temporary.unlink(missing_ok=True)  # where both names were of one file already, replacing does nothing
+
+
+def num_bytes(state: Any) -> int:
+    """Return about how many bytes the tensors in a state take on a disk."""
+    if isinstance(state, Tensor):
+        return state.numel() * state.element_size()
+    if isinstance(state, dict):
+        return sum(map(num_bytes, state.values()))
+    return sum(map(num_bytes, state)) if isinstance(state, list | tuple) else 0
+
+
+def _space(error: Exception, state: dict[str, Any], path: Path) -> str:
+    """Say how much room is needed where there was too little."""
+    cause = error if isinstance(error, OSError) else error.__context__
+    if not isinstance(cause, OSError) or cause.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ""
+    free = shutil.disk_usage(path.parent).free
+    return f" (it needs {num_bytes(state) / 1e6:.0f} MB, and the disk has {free / 1e6:.0f} MB free)"
 
 
 def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
@@ -119,7 +166,10 @@ def _verify_checksums(file: BinaryIO, path: Path) -> None:
 
 def _damaged(path: Path, reason: str) -> CheckpointError:
     reason = reason.splitlines()[0].rstrip(". ")
-    return CheckpointError(f"{path}: the checkpoint is damaged or incomplete ({reason}); copy or download it again.")
+    previous = f", or use {previous_of(path)}" if previous_of(path).exists() else ""
+    return CheckpointError(
+        f"{path}: the checkpoint is damaged or incomplete ({reason}); copy or download it again{previous}."
+    )
 
 
 def _require_known_form(state: Any, path: Path) -> None:
@@ -133,8 +183,18 @@ def _require_known_form(state: Any, path: Path) -> None:
         absent = [key for key in KEYS if key not in state]
         if absent:
             raise CheckpointError(f"{path}: the checkpoint lacks {', '.join(absent)}.")
-    elif not (state and all(isinstance(value, Tensor) for value in state.values())):
-        raise CheckpointError(f"{path}: expected weights, that is names with tensors, got other contents.")
+    elif not (state and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items())):
+        raise CheckpointError(f"{path}: expected weights, that is names with tensors, got {_contents(state)}.")
+
+
+def _contents(state: dict[Any, Any]) -> str:
+    """Say what a dict that is not weights holds, and where weights are in it."""
+    if not state:
+        return "an empty dict"
+    shown = ", ".join(f"'{key}'" for key in list(state)[:4]) + (", ..." if len(state) > 4 else "")
+    nested = [key for key, value in state.items() if isinstance(value, dict) and value]
+    found = [key for key in nested if all(isinstance(value, Tensor) for value in state[key].values())]
+    return f"a dict of {shown}" + (f"; save what stands under '{found[0]}' as a file of its own" if found else "")
 
 
 def _require_plain(value: Any, place: str) -> None:

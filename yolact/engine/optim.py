@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from yolact.config import TrainConfig
+from yolact.distributed import ALONE, Processes
 
 # Below this many pictures a batch norm sees too few to estimate statistics from; the authors' rule.
 MIN_BATCH_FOR_BATCH_NORM = 6
@@ -70,19 +71,39 @@ def learning_rate(step: int, config: TrainConfig, plan: Plan) -> float:
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Build the optimizer over the parameters that are not frozen."""
+    """Build the optimizer over the parameters that are not frozen; it must be one that `step_if` can use."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if config.optimizer == "adamw":
         return torch.optim.AdamW(parameters, config.lr, weight_decay=config.weight_decay, fused=True)
-    return torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         parameters, config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
     )
+    if config.momentum:
+        # torch would allocate these in the first step and, if that is left out, never set them to anything.
+        for parameter in parameters:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
-def batch_norm_is_frozen(config: TrainConfig) -> bool:
+def step_if(finite: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Step where `finite`, a boolean scalar on the parameters' device; else change neither weights nor state.
+
+    The device decides by itself, so that the host does not wait for it; fused optimizers take the answer this way.
+    """
+    optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+    optimizer.step()
+    del optimizer.found_inf  # type: ignore[attr-defined]
+
+
+def normalised_together(config: TrainConfig, processes: Processes = ALONE) -> int:
+    """Return how many pictures a batch norm sees at once: a process's, or with `sync_batch_norm` those of all."""
+    return config.batch_size if config.sync_batch_norm else processes.share(config.batch_size)
+
+
+def batch_norm_is_frozen(config: TrainConfig, processes: Processes = ALONE) -> bool:
     """Tell whether batch norm keeps its statistics and affine parameters as they are."""
     if config.freeze_batch_norm == "auto":
-        return config.batch_size < MIN_BATCH_FOR_BATCH_NORM
+        return normalised_together(config, processes) < MIN_BATCH_FOR_BATCH_NORM
     return config.freeze_batch_norm == "always"
 
 
@@ -106,11 +127,40 @@ class MovingAverage:
         self.decay = decay
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Move the average towards `model` after optimizer step `step`, counted from 1."""
+    def update(self, model: nn.Module, step: int, finite: Tensor | bool = True) -> None:
+        """Move the average towards `model` after optimizer step `step`, counted from 1, where that was `finite`."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        averages, values = _floats(self.model), _floats(model)
-        torch._foreach_lerp_(averages, values, 1 - decay)
+        averages = _floats(self.model)
+        differences = torch._foreach_sub(_floats(model), averages)
+        torch._foreach_mul_(differences, (1 - decay) * finite)
+        torch._foreach_add_(averages, differences)
+
+
+class BatchNormStatistics:
+    """The running statistics of a model's trained batch norms, for taking back what a broken batch did to them.
+
+    They take part in no step, so one NaN would stay in them for good and show in evaluations only.
+    """
+
+    def __init__(self, model: nn.Module):
+        norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.training]
+        self.values = [value for norm in norms for value in (norm.running_mean, norm.running_var) if value is not None]
+        self.lengths = [len(value) for value in self.values]
+        self.kept: Tensor | None = None
+
+    @torch.no_grad()
+    def keep(self) -> None:
+        """Remember the values as they are."""
+        if self.values:
+            self.kept = torch.cat(self.values)
+
+    @torch.no_grad()
+    def restore_unless(self, finite: Tensor) -> None:
+        """Go back to what was kept where not `finite`, a boolean scalar on the device; the host does not wait."""
+        if self.kept is not None:
+            chosen = torch.where(finite, torch.cat(self.values), self.kept)
+            torch._foreach_copy_(self.values, chosen.split(self.lengths))
+            self.kept = None
 
 
 def _floats(model: nn.Module) -> list[Tensor]:

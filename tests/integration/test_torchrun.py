@@ -1,0 +1,242 @@
+"""Several processes on this machine: one training, one evaluation, and what becomes of them when one dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import eval as evaluation
+import train
+from yolact.engine.checkpoint import load_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+TORCHRUN = Path(sys.executable).with_name("torchrun")
+# Batches that one, two and four processes share out, with a sampling of masks that matters and accumulation.
+SETTINGS = [
+    "train.batch_size=4", "train.accumulate=2", "train.freeze_batch_norm=always", "train.optimizer=sgd",
+    "train.lr=1e-3", "train.max_steps=4", "train.save_every=2", "train.eval_every=2", "loss.masks_to_train=3",
+    "train.image_sizes=[48,64]", "eval.score_threshold=0.05",
+]  # fmt: skip
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes through /proc")
+
+
+def start(program, count, *arguments):
+    """Start `program` in `count` processes and return torchrun's own."""
+    command = [TORCHRUN, "--nproc-per-node", str(count), ROOT / program, "--device", "cpu", *arguments]
+    return subprocess.Popen(
+        list(map(str, command)), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def together(program, count, *arguments):
+    """Run `program` in `count` processes to its end and return what it says."""
+    process = start(program, count, *arguments)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return said
+
+
+def training(config, runs, name, *more):
+    return ["--config", config, "--runs", runs, "--name", name, "--set", *SETTINGS, *more]
+
+
+@pytest.fixture(scope="module")
+def alone(config, tmp_path_factory):
+    """Folder of a run of one process."""
+    runs = tmp_path_factory.mktemp("alone")
+    assert train.main(["--device", "cpu", *map(str, training(config, runs, "one"))]) == 0
+    return runs / "tiny/one"
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def require_equal(folder, other):
+    """Compare losses and weights of two runs to 1e-5, relative to what is largest in a tensor."""
+    assert [line["step"] for line in lines(folder)] == [line["step"] for line in lines(other)]
+    for line, twin in zip(lines(folder), lines(other), strict=True):
+        if "losses" in line:
+            assert line["losses"] == pytest.approx(twin["losses"], rel=1e-5)
+    ours, theirs = load_checkpoint(folder / "last.pth"), load_checkpoint(other / "last.pth")
+    assert (ours["step"], ours["position"]) == (theirs["step"], theirs["position"])
+    for weights in ("model", "ema"):
+        for name, value in theirs[weights].items():
+            # Biases begin with zero, and sums that cancel out leave them small: these are compared to 1e-7.
+            torch.testing.assert_close(ours[weights][name], value, rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_two_processes_train_as_one(config, alone, tmp_path):
+    said = together("train.py", 2, *training(config, tmp_path, "two", "train.max_steps=2"))
+    assert said.count("plan: 2 steps of 8 pictures") == 1
+    assert "2 processes, each with 2 pictures of a batch" in said
+    two = tmp_path / "tiny/two"
+    assert {path.name for path in two.iterdir()} >= {"config.yaml", "log.txt", "last.pth", "best.pth", "losses.png"}
+    assert load_checkpoint(two / "last.pth")["processes"] == 2
+    # One process goes on with what two began.
+    assert train.main(["--resume", str(two), "--device", "cpu", "--set", "train.max_steps=4"]) == 0
+    require_equal(two, alone)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_train_as_one(config, alone, tmp_path, count):
+    together("train.py", count, *training(config, tmp_path, "shared"))
+    require_equal(tmp_path / "tiny/shared", alone)
+
+
+@pytest.mark.long
+def test_two_processes_go_on_with_what_one_began(config, alone, tmp_path):
+    first = ["--device", "cpu", *map(str, training(config, tmp_path, "begun", "train.max_steps=2"))]
+    assert train.main(first) == 0
+    together("train.py", 2, "--resume", tmp_path / "tiny/begun", "--set", "train.max_steps=4")
+    require_equal(tmp_path / "tiny/begun", alone)
+
+
+@pytest.mark.long
+def test_every_number_of_processes_evaluates_alike(alone, tmp_path):
+    weights = ["--weights", str(alone / "best.pth")]
+    evaluation.main([*weights, "--device", "cpu", "--output", str(tmp_path / "1")])
+    for count in (2, 3):
+        together("eval.py", count, *weights, "--output", tmp_path / str(count))
+    results = [json.loads((tmp_path / str(count) / "metrics.json").read_text()) for count in (1, 2, 3)]
+    for count, metrics in enumerate(results, 1):
+        assert metrics.pop("processes") == count
+        for key in ("milliseconds", "fps", "device"):
+            del metrics[key]
+    assert results[0] == results[1] == results[2]
+    for name in ("detections_segm.json", "detections_bbox.json", "config.yaml"):
+        contents = [(tmp_path / str(count) / name).read_bytes() for count in (1, 2, 3)]
+        assert len(contents[0]) > 100
+        assert contents[0] == contents[1] == contents[2]
+
+
+def children(pid):
+    """Return the processes that torchrun started, by their rank."""
+    found = {}
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        ranks = [entry.partition(b"=")[2] for entry in environment if entry.startswith(b"RANK=")]
+        found[int(ranks[0])] = int(child)
+    return found
+
+
+def wait_for_steps(folder, process, count=3):
+    """Return as soon as `count` steps have been logged and a checkpoint saved."""
+    end = time.monotonic() + 120
+    metrics = folder / "metrics.jsonl"
+    while time.monotonic() < end:
+        assert process.poll() is None, process.stdout.read()
+        if (folder / "last.pth").exists() and metrics.exists() and metrics.read_text().count('"losses"') >= count:
+            return
+        time.sleep(0.01)
+    pytest.fail("no steps within two minutes")
+
+
+def ended(pids):
+    """Tell whether all these processes are gone, or wait to be collected only."""
+    states = [Path(f"/proc/{pid}/stat") for pid in pids]
+    return all(not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z" for state in states)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_ends_all_and_resume_goes_on(config, tmp_path, victim):
+    arguments = ["train.max_steps=40", "train.save_every=1", "train.eval_every=null", "data.num_workers=1"]
+    together("train.py", 2, *training(config, tmp_path, "whole", *arguments))
+    process = start("train.py", 2, *training(config, tmp_path, "killed", *arguments))
+    killed, whole = tmp_path / "tiny/killed", tmp_path / "tiny/whole"
+    wait_for_steps(killed, process)
+    ranks = children(process.pid)
+    os.kill(ranks[victim], signal.SIGKILL)
+    since = time.monotonic()
+    said, _ = process.communicate(timeout=60)
+    seconds = time.monotonic() - since
+    print(f"process {victim} killed: all ended {seconds:.1f} seconds later")
+    assert seconds < 30
+    assert process.returncode == 1
+    assert ended(ranks.values())
+    assert said.count("error: Another process of this program ended or cannot be reached") == 1
+    stopped = load_checkpoint(killed / "last.pth")["step"]
+    assert 1 <= stopped < 40
+    said = together("train.py", 2, "--resume", killed)
+    assert f"at step {stopped}" in said
+    assert lines(killed) == lines(whole)
+    ours, theirs = (load_checkpoint(folder / "last.pth")["model"] for folder in (killed, whole))
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_stops_all_at_the_same_step(config, tmp_path, stop):
+    arguments = ["train.max_steps=500", "train.save_every=1", "train.eval_every=null", "data.num_workers=1"]
+    process = start("train.py", 2, *training(config, tmp_path, "stopped", *arguments))
+    folder = tmp_path / "tiny/stopped"
+    wait_for_steps(folder, process)
+    ranks = children(process.pid)
+    # torchrun passes on those that end it; SIGUSR1 is sent to one process, and the other one stops with it.
+    (process.send_signal if stop != signal.SIGUSR1 else lambda number: os.kill(ranks[1], number))(stop)
+    since = time.monotonic()
+    said, _ = process.communicate(timeout=60)
+    assert time.monotonic() - since < 30
+    assert ended(ranks.values())
+    step = load_checkpoint(folder / "last.pth")["step"]
+    assert f"stopped at step {step}" in said
+    assert lines(folder)[-1]["step"] == step
+    assert "error:" not in said
+
+
+@pytest.mark.long
+def test_a_process_that_hangs_does_not_keep_the_others(config, tmp_path):
+    process = start("train.py", 2, *training(config, tmp_path, "hung", "train.max_steps=500", "train.save_every=1"))
+    wait_for_steps(tmp_path / "tiny/hung", process)
+    ranks = children(process.pid)
+    os.kill(ranks[1], signal.SIGSTOP)
+    time.sleep(2)
+    process.send_signal(signal.SIGTERM)
+    since = time.monotonic()
+    said, _ = process.communicate(timeout=60)
+    print(f"ended {time.monotonic() - since:.1f} seconds after SIGTERM")
+    assert time.monotonic() - since < 40
+    assert "left without saving" in said
+    assert ended(ranks.values())
+    load_checkpoint(tmp_path / "tiny/hung/last.pth")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["train.batch_size=3"], "error: train.batch_size of configuration 'tiny' is 3, which 2 processes cannot"),
+        (["train.freeze_batch_norm=never", "train.sync_batch_norm=true"], "error: train.sync_batch_norm"),
+        (["data.train_annotations=none.json"], "none.json"),
+    ],
+)
+def test_a_mistake_is_told_once(config, tmp_path, more, sentence):
+    process = start("train.py", 2, *training(config, tmp_path / "runs", "wrong", *more))
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert said.count(sentence) == 1, said
+    assert said.count("error:") == 1, said
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.long
+def test_a_picture_that_cannot_be_read_ends_all_with_a_checkpoint(config, tmp_path):
+    content = json.loads((config.parent / "shapes/instances_train.json").read_text())
+    content["images"][3]["file_name"] = "absent.png"
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    own = [f"data.train_annotations={tmp_path}/train.json", "train.save_every=100", "train.eval_every=null"]
+    process = start("train.py", 2, *training(config, tmp_path, "absent", *own, "train.accumulate=1"))
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert said.count("error: ") == 1, said
+    assert "absent.png" in said

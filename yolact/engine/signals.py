@@ -1,0 +1,74 @@
+"""Stopping on request: a signal asks for a checkpoint and an end; a second one ends the program at once."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from yolact.data.workers import STOP_SIGNALS
+
+
+class Interrupted(BaseException):
+    """A signal arrived where nothing is lost by leaving; not an Exception, so that nobody takes it for a failure."""
+
+
+class Stop:
+    """Whether a signal has asked the training to end; true from then on.
+
+    Attributes:
+        number: of the signal, or None.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._may_interrupt = False
+
+    def __bool__(self) -> bool:
+        return self.number is not None
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Leave the block with `Interrupted` as soon as a signal arrives, or at once if one has arrived before."""
+        self._may_interrupt = True
+        try:
+            if self:
+                raise Interrupted
+            yield
+        finally:
+            self._may_interrupt = False
+
+    def note(self, number: int, _: object) -> None:
+        """Handle a signal."""
+        if self.number is not None:
+            _leave_at_once(number)
+        self.number = number
+        _say(f"{signal.Signals(number).name}: stopping after this step; a second signal stops at once, without saving")
+        if self._may_interrupt:
+            raise Interrupted
+
+
+@contextmanager
+def stop_signals() -> Iterator[Stop]:
+    """Collect the signals that ask a program to end instead of dying of them."""
+    stop = Stop()
+    previous = {number: signal.signal(number, stop.note) for number in STOP_SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _leave_at_once(number: int) -> None:
+    """End this process and the loader's, with the exit code of a process that died of the signal."""
+    _say(f"{signal.Signals(number).name} again: left at once, without saving")
+    for child in multiprocessing.active_children():
+        child.kill()
+    os._exit(128 + number)
+
+
+def _say(text: str) -> None:
+    """Write to stderr directly: a handler may have come in the middle of a `print`, which cannot be entered twice."""
+    with suppress(OSError):
+        os.write(2, f"\n{text}\n".encode())
