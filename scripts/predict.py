@@ -1,27 +1,32 @@
-"""Find objects in pictures: annotated copies and one JSON file.
+"""Find objects in pictures, videos and camera streams: annotated copies and one JSON file.
 
 python scripts/predict.py street.jpg --weights weights/yolact_base_54_800000.pth --output found
 python scripts/predict.py pictures/ 'more/**/*.png' --weights runs/shapes/quickstart/best.pth --output found
+python scripts/predict.py street.mp4 --weights weights/yolact_base_54_800000.pth --output found --track
+python scripts/predict.py 0 --weights ...         # a camera by its number; rtsp://... or http://... for streams
 """
 
 import argparse
-import difflib
 import glob
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
-import torch
+import numpy as np
 from tqdm import tqdm
 
+from yolact.config import load_config
 from yolact.data.pictures import read_picture
-from yolact.device import pick_device
+from yolact.device import DTYPES, pick_device
 from yolact.errors import DatasetError, UserError, exit_on_user_error
-from yolact.output import output_folder, write_bytes, write_json
+from yolact.output import output_folder, write_bytes
+from yolact.prediction_files import Results, Tracker
 from yolact.predictor import Predictor, load_model
-from yolact.structures import Instances
+from yolact.structures import Instances, find_labels
+from yolact.video import Video, VideoWriter, WriteBehind, is_video, read_ahead
 from yolact.visualize import display_scale, draw_instances, encode_png, prototypes_grid
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
@@ -42,41 +47,49 @@ class Failure(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Predict from command line arguments.
-
-    A picture that cannot be read is left out and named. That is an error (after the others are done) where the user
-    named the file, and a warning where it merely lay in a folder.
-    """
+    """Predict from command line arguments."""
     arguments = parse_arguments(argv)
     device = pick_device(arguments.device)
-    sources = find_pictures(arguments.source)
-    predictor = Predictor(load_model(arguments.weights, device, overrides=arguments.set))
-    labels = select_labels(arguments.classes, predictor.class_names)
+    video = Video(arguments.source[0]) if is_video(arguments.source[0]) else None
+    sources = [] if video else find_pictures(arguments.source)
+    config = load_config(arguments.config) if arguments.config else None
+    predictor = Predictor(load_model(arguments.weights, device, config, arguments.set), arguments.precision)
+    classes = None if arguments.classes is None else [name.strip() for name in arguments.classes.split(",")]
+    if classes is not None:
+        find_labels(classes, predictor.class_names)  # a wrong name is an error before anything is written
+    options = {"table": arguments.csv, "masks": arguments.masks, "boxes_only": arguments.boxes_only}
     with output_folder(arguments.output) as output:
-        targets = target_paths(sources, output)
-        records, failures = predict_all(predictor, sources, targets, labels, arguments)
-        if len(failures) == len(sources):
-            raise DatasetError(failures[0].reason)
-        write_json(records, output / "predictions.json")
-    print(summary(records, len(sources) - len(failures), arguments.score_threshold))
-    print(f"Written to {output}: annotated pictures and predictions.json")
-    report_failures(failures, len(sources))
+        if video is not None:
+            predict_video(predictor, video, classes, output, arguments, options)
+        else:
+            predict_pictures(predictor, sources, classes, output, arguments, options)
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description="Find objects in pictures.")
-    parser.add_argument("source", nargs="+", help="a picture, a folder, or a pattern such as 'pictures/**/*.png'")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", nargs="+", help="pictures, folders, patterns such as 'a/**/*.png'; or one video")
     parser.add_argument("--weights", type=Path, required=True, help="a checkpoint, ours or published by the authors")
+    parser.add_argument("--config", type=Path, help="default: the configuration in the checkpoint")
     parser.add_argument("--output", type=Path, required=True, help="folder for the results")
     parser.add_argument("--score-threshold", type=_share, default=0.3, metavar="X", help="in [0, 1], default 0.3")
     parser.add_argument("--classes", metavar="A,B", help="only these classes, by name")
+    parser.add_argument("--boxes-only", action="store_true", help="draw and write no masks")
+    parser.add_argument("--csv", action="store_true", help="also write predictions.csv")
+    parser.add_argument("--masks", action="store_true", help="also write each mask as a PNG of the picture's size")
+    parser.add_argument("--track", action="store_true", help="videos: number objects through the frames (supervision)")
+    parser.add_argument("--max-frames", type=_count, metavar="N", help="videos: stop after so many frames")
+    parser.add_argument("--prototypes", action="store_true", help="pictures: also draw the prototypes")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; default: cuda where there is some")
+    parser.add_argument("--precision", choices=tuple(DTYPES), default="fp32", help="of the network (default: fp32)")
     parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="e.g. eval.nms=cross_class"
-    )
-    parser.add_argument("--prototypes", action="store_true", help="also draw the prototypes of each picture")
-    return parser.parse_args(argv)
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="e.g. eval.nms=cross_class, eval.crop=none",
+    )  # fmt: skip
+    arguments = parser.parse_args(argv)
+    if len(arguments.source) > 1 and any(map(is_video, arguments.source)):
+        parser.error("give one video at a time, or pictures")
+    return arguments
 
 
 def find_pictures(arguments: list[str]) -> list[Source]:
@@ -105,26 +118,6 @@ def find_pictures(arguments: list[str]) -> list[Source]:
     return list(sources.values())
 
 
-def select_labels(names: str | None, class_names: list[str]) -> set[int] | None:
-    """Return the labels of comma-separated class names; None stands for all.
-
-    Raises:
-        UserError: the model does not know a name.
-    """
-    if names is None:
-        return None
-    labels = set()
-    for name in (part.strip() for part in names.split(",") if part.strip()):
-        if name not in class_names:
-            near = difflib.get_close_matches(name, class_names, 1) or class_names[:1]
-            raise UserError(
-                f"--classes names '{name}', which is none of the {len(class_names)} classes of this model; "
-                f"did you mean '{near[0]}'?"
-            )
-        labels.add(class_names.index(name))
-    return labels
-
-
 def target_paths(sources: list[Source], output: Path) -> list[Path]:
     """Return where each annotated picture goes; pictures of one name from several folders get numbers.
 
@@ -146,48 +139,109 @@ def target_paths(sources: list[Source], output: Path) -> list[Path]:
     return targets
 
 
-def predict_all(
+def predict_pictures(
     predictor: Predictor,
     sources: list[Source],
-    targets: list[Path],
-    labels: set[int] | None,
+    classes: list[str] | None,
+    output: Path,
     arguments: argparse.Namespace,
-) -> tuple[list[dict[str, Any]], list[Failure]]:
-    """Predict picture by picture, draw, and return the records and the pictures that could not be read."""
-    records: list[dict[str, Any]] = []
+    options: dict[str, bool],
+) -> None:
+    """Predict picture by picture, while the next one is read and the last one is written.
+
+    A picture that cannot be read is left out and named. That is an error (after the others are done) where the user
+    named the file, and a warning where it merely lay in a folder.
+    """
+    targets = target_paths(sources, output)
     failures: list[Failure] = []
-    pictures = zip(sources, targets, strict=True)
-    for image_id, (source, target) in enumerate(tqdm(pictures, "predict", len(sources), unit="picture"), start=1):
+    bar = tqdm(total=len(sources), desc="predict", unit="picture", dynamic_ncols=True)
+    with Results(output, **options) as results, WriteBehind(_write) as behind, bar:
+        for place, (source, picture) in enumerate(read_ahead(_read_each(sources))):
+            bar.update()
+            if isinstance(picture, str):
+                failures.append(Failure(source, picture))
+                continue
+            found = _predict(predictor, picture, classes, arguments)
+            target = targets[place]
+            behind.put((target, _encode(_draw(picture, found, arguments, display_scale(*found.image_size)), target)))
+            if arguments.prototypes:
+                grid = prototypes_grid(predictor.prototypes(picture), picture)
+                behind.put((target.with_name(f"{target.stem}_prototypes.png"), encode_png(grid)))
+            results.add(found, place + 1, str(source.path), target.stem, None, None)
+    if len(failures) == len(sources):
+        (output / "predictions.json").unlink()
+        (output / "predictions.csv").unlink(missing_ok=True)
+        raise DatasetError(failures[0].reason)
+    print(summary(results, f"{len(sources) - len(failures)} pictures", arguments.score_threshold))
+    print(f"Written to {output}: annotated pictures and predictions.json")
+    report_failures(failures, len(sources))
+
+
+def _read_each(sources: list[Source]) -> Iterator[tuple[Source, np.ndarray | str]]:
+    """Yield each source with its picture, or with the reason why it cannot be read."""
+    for source in sources:
         try:
-            picture = read_picture(source.path)
+            yield source, read_picture(source.path)
         except DatasetError as error:
-            failures.append(Failure(source, str(error)))
-            continue
-        found = predictor(picture, arguments.score_threshold)
-        if labels is not None:
-            found = found[torch.tensor([int(label) in labels for label in found.labels], dtype=torch.bool)]
-        drawn = draw_instances(picture, found, scale=display_scale(*found.image_size))
-        write_bytes(_encode(drawn, target.suffix), target)
-        if arguments.prototypes:
-            grid = prototypes_grid(predictor.prototypes(picture), picture)
-            write_bytes(encode_png(grid), target.with_name(f"{target.stem}_prototypes.png"))
-        records += named_records(found, image_id, source.path)
-    return records, failures
+            yield source, str(error)
 
 
-def named_records(found: Instances, image_id: int, path: Path) -> list[dict[str, Any]]:
-    """Return COCO result records that also name the file and the class."""
-    names = (found.class_names[label] for label in found.labels.tolist())
-    return [
-        {"file_name": str(path), "category_name": name, **record}
-        for name, record in zip(names, found.to_coco(image_id), strict=True)
-    ]
+def predict_video(
+    predictor: Predictor,
+    video: Video,
+    classes: list[str] | None,
+    output: Path,
+    arguments: argparse.Namespace,
+    options: dict[str, bool],
+) -> None:
+    """Predict frame by frame until the end or Ctrl-C, which leaves whole files of the frames so far."""
+    tracker = Tracker(video.fps) if arguments.track else None
+    live = video.num_frames is None
+    name = f"camera_{video.source}" if video.source.isdecimal() else Path(video.source).stem or "stream"
+    target = output / f"{name}.mp4"
+    if not live and target.resolve() == Path(video.source).resolve():
+        raise UserError(f"The result '{target}' would overwrite that video; give another --output.")
+    total = min(filter(None, (video.num_frames, arguments.max_frames)), default=None)
+    bar = tqdm(total=total, desc="predict", unit="frame", dynamic_ncols=True)
+    count = 0
+    with Results(output, **options) as results, VideoWriter(target, video.fps, video.size) as writer, bar:
+        try:
+            with WriteBehind(writer.write) as behind:
+                for count, frame in enumerate(read_ahead(video), start=1):
+                    found = _predict(predictor, frame, classes, arguments)
+                    tracks = tracker.update(found) if tracker else None
+                    behind.put(_draw(frame, found, arguments, 1, tracks))
+                    results.add(found, count, video.source, f"{name}_{count:06}", count - 1, tracks)
+                    bar.update()
+                    if count == arguments.max_frames:
+                        break
+        except KeyboardInterrupt:
+            bar.write("stopped by Ctrl-C; the frames so far are written")
+    print(summary(results, f"{count} frames", arguments.score_threshold))
+    print(f"Written to {output}: {target.name} ({video.fps:g} frames per second) and predictions.json")
 
 
-def summary(records: list[dict[str, Any]], num_pictures: int, score_threshold: float) -> str:
+def _predict(
+    predictor: Predictor, picture: np.ndarray, classes: list[str] | None, arguments: argparse.Namespace
+) -> Instances:
+    return predictor(picture, arguments.score_threshold).filter(classes)
+
+
+def _draw(
+    picture: np.ndarray, found: Instances, arguments: argparse.Namespace, scale: int, tracks: list[int] | None = None
+) -> np.ndarray:
+    return draw_instances(picture, found, masks=not arguments.boxes_only, scale=scale, tracks=tracks)
+
+
+def _write(item: tuple[Path, bytes]) -> None:
+    path, data = item
+    write_bytes(data, path)
+
+
+def summary(results: Results, what: str, score_threshold: float) -> str:
     """Count the objects of each class, the most frequent first."""
-    counts = Counter(record["category_name"] for record in records)
-    lines = [f"{len(records)} objects in {num_pictures} pictures (score above {score_threshold:g})"]
+    counts = results.counts
+    lines = [f"{counts.total()} objects in {what} (score above {score_threshold:g})"]
     width = max(map(len, counts), default=0)
     lines += [f"  {name:{width}}  {count}" for name, count in counts.most_common()]
     return "\n".join(lines)
@@ -213,10 +267,10 @@ def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
-def _encode(picture: Any, suffix: str) -> bytes:
-    if suffix == ".png":
+def _encode(picture: np.ndarray, target: Path) -> bytes:
+    if target.suffix == ".png":
         return encode_png(picture)
-    encoded: bytes = cv2.imencode(suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+    encoded: bytes = cv2.imencode(target.suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
     return encoded
 
 
@@ -227,7 +281,14 @@ def _share(text: str) -> float:
     return value
 
 
-_share.__name__ = "number in [0, 1]"  # argparse puts it into its message
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+_share.__name__, _count.__name__ = "number in [0, 1]", "number from 1 on"  # argparse puts them into its messages
 
 if __name__ == "__main__":
     exit_on_user_error(main)

@@ -1,6 +1,10 @@
+import csv
+import functools
+import http.server
 import importlib.util
 import json
 import shutil
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +14,8 @@ import pytest
 from pycocotools import mask as mask_tools
 
 from yolact.errors import CheckpointError, DatasetError, UserError, exit_on_user_error
+from yolact.predictor import Predictor
+from yolact.video import Video, VideoWriter
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "predict.py"
 
@@ -146,3 +152,89 @@ def test_a_threshold_beyond_one_is_a_usage_error(command: ModuleType, pictures: 
     with pytest.raises(SystemExit) as exit_info:
         command.main([str(pictures), *arguments, "--score-threshold", "30"])
     assert exit_info.value.code == 2
+
+
+@pytest.fixture
+def video(tmp_path: Path, pictures: Path) -> Path:
+    """Two seconds of a crop that moves over a picture."""
+    picture = cv2.resize(cv2.imread(str(pictures / "a.png")), (160, 120))
+    with VideoWriter(tmp_path / "moving.mp4", 10, (96, 96)) as writer:
+        for number in range(20):
+            writer.write(np.ascontiguousarray(picture[:96, 3 * number : 3 * number + 96]))
+    return tmp_path / "moving.mp4"
+
+
+def test_a_video_gives_a_video_of_its_rate_and_length(
+    command: ModuleType, video: Path, arguments: list[str], tmp_path: Path
+) -> None:
+    command.main([str(video), *arguments, "--csv", "--masks", "--max-frames", "12"])
+    assert names(tmp_path / "out") == ["masks", "moving.mp4", "predictions.csv", "predictions.json"]
+    drawn = Video(str(tmp_path / "out/moving.mp4"))
+    assert (drawn.fps, drawn.size, len(list(drawn))) == (10, (96, 96), 12)
+    records = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert {record["frame"] for record in records} <= set(range(12))
+    assert all(record["image_id"] == record["frame"] + 1 for record in records)
+    rows = list(csv.DictReader((tmp_path / "out/predictions.csv").open()))
+    assert len(rows) == len(records) == len(names(tmp_path / "out/masks"))
+    for row, record in zip(rows, records, strict=True):
+        assert (row["class"], int(row["frame"])) == (record["category_name"], record["frame"])
+        assert float(row["width"]) == pytest.approx(record["bbox"][2], abs=0.01)
+        place = tmp_path / "out/masks" / f"moving_{record['image_id']:06}_{int(row['number']):03}_{row['class']}.png"
+        mask = cv2.imread(str(place), cv2.IMREAD_UNCHANGED) > 0
+        np.testing.assert_array_equal(mask, mask_tools.decode(record["segmentation"]).astype(bool))
+        assert int(row["area"]) == mask.sum()
+
+
+def test_ctrl_c_leaves_a_video_of_the_frames_so_far(
+    command: ModuleType, video: Path, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Predictor.__call__
+
+    def interrupted(self: Predictor, *given: object) -> object:
+        interrupted.calls += 1
+        if interrupted.calls == 6:
+            raise KeyboardInterrupt
+        return whole(self, *given)
+
+    interrupted.calls = 0
+    monkeypatch.setattr(Predictor, "__call__", interrupted)
+    command.main([str(video), *arguments])
+    assert len(list(Video(str(tmp_path / "out/moving.mp4")))) == 5
+    assert isinstance(json.loads((tmp_path / "out/predictions.json").read_text()), list)
+
+
+def test_tracks_number_objects_through_the_frames(
+    command: ModuleType, video: Path, arguments: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("trackers", reason="an optional extra: pip install trackers supervision")
+    command.main([str(video), *arguments, "--track"])
+    records = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert records
+    assert all(isinstance(record["track_id"], int) for record in records)
+
+
+def test_boxes_only(command: ModuleType, pictures: Path, arguments: list[str], tmp_path: Path) -> None:
+    command.main([str(pictures / "a.png"), *arguments, "--boxes-only"])
+    records = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert records
+    assert all("segmentation" not in record for record in records)
+
+
+def test_a_stream_over_http(command: ModuleType, video: Path, arguments: list[str], tmp_path: Path) -> None:
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(video.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/moving.mp4"
+        command.main([address, *arguments, "--max-frames", "3"])
+        server.shutdown()
+    assert len(list(Video(str(tmp_path / "out/moving.mp4")))) == 3
+
+
+def test_mistakes_with_videos(command: ModuleType, video: Path, arguments: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="would overwrite that video"):
+        command.main([str(video), *arguments, "--output", str(tmp_path)])
+    with pytest.raises(UserError, match="There is no video"):
+        command.main([str(tmp_path / "none.mp4"), *arguments])
+    with pytest.raises(SystemExit):
+        command.main([str(video), "a.jpg", *arguments])
+    assert not (tmp_path / "out").exists()
