@@ -1,0 +1,105 @@
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from yolact.benchmark.memory import measure_memory
+from yolact.config import dump_config
+from yolact.errors import UserError
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "benchmark.py"
+# Another implementation that is this one.
+OTHER = """
+from yolact.ops.nms import fast_nms
+
+def nms():
+    def stage(boxes, scores):
+        index, labels, kept = fast_nms(boxes, scores, 0.5, 200, 100)
+        return boxes[index] + {shift}, labels, kept
+    return stage
+"""
+
+
+@pytest.fixture(scope="module")
+def command():
+    specification = importlib.util.spec_from_file_location("benchmark", SCRIPT)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def config(sample_config, tmp_path):
+    (tmp_path / "sample.yaml").write_text(dump_config(sample_config))
+    return str(tmp_path / "sample.yaml")
+
+
+@pytest.mark.parametrize("stage", ["data", "network", "detection", "nms", "loss", "steps"])
+def test_each_stage_reports_times(command, config, tmp_path, capsys, stage):
+    command.main([stage, "--config", config, "--repeats", "2", "--output", str(tmp_path / "out")])
+    written = json.loads((tmp_path / "out/benchmark.json").read_text())
+    stages = written[stage]["stages"]
+    assert stages
+    assert all(figures["median_ms"] > 0 for figures in stages.values())
+    assert "median ms" in capsys.readouterr().out
+    assert "torch" in written["versions"]
+
+
+def hoard(megabytes):
+    kept = []
+    return lambda _: kept.append(b"x" * megabytes * 2**20)
+
+
+def test_memory_is_that_of_the_work():
+    little, much = (measure_memory(hoard, megabytes, repeats=3) for megabytes in (1, 50))
+    if much.grown is None:
+        pytest.skip("this system does not tell how much memory a process takes")
+    assert 140 <= (much.grown - little.grown) / 2**20 <= 160
+    assert much.peak > much.grown
+
+
+def test_memory_of_every_stage(command, config, capsys):
+    command.main(["memory", "--config", config])
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("sample ", "training step fp32", "detect and masks 1920 x 1080"))
+
+
+def test_another_implementation_is_measured_beside(command, config, tmp_path, capsys):
+    (tmp_path / "other.py").write_text(OTHER.format(shift=0))
+    command.main(["nms", "--config", config, "--repeats", "2", "--compare", str(tmp_path / "other.py")])
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("Fast NMS 50, compared") for line in lines)
+    own = next(line for line in lines if line.startswith("Fast NMS 50 "))
+    assert len(own.split()) == 7  # name in three words, three figures and the ratio
+    command.main(["detection", "--config", config, "--repeats", "1", "--compare", str(tmp_path / "other.py")])
+    assert "compared" not in capsys.readouterr().out  # the file does not build this stage
+
+
+def test_other_results_are_not_compared(command, config, tmp_path):
+    (tmp_path / "other.py").write_text(OTHER.format(shift=1))
+    with pytest.raises(ValueError, match="finds other boxes"):
+        command.main(["nms", "--config", config, "--repeats", "1", "--compare", str(tmp_path / "other.py")])
+
+
+def test_evaluation_gives_the_same_figures_either_way(command, config, capsys):
+    pytest.importorskip("hotcoco", reason="an optional extra: pip install hotcoco")
+    command.main(["evaluation", "--config", config, "--num-pictures", "5"])
+    lines = capsys.readouterr().out.splitlines()
+    fast, reference = (next(line for line in lines if line.startswith(f"evaluation, {e}")) for e in command.ENGINES)
+    assert fast.partition("mask AP")[2] == reference.partition("mask AP")[2] != ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nms", "--compare", "nowhere.py"], "'nowhere.py' is no Python file"),
+        (["files"], "needs pictures: give a folder of them by --pictures"),
+        (["files", "--pictures", "."], "holds no .jpg files"),
+    ],
+)
+def test_mistakes(command, config, arguments, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        command.main([*arguments, "--config", config])
