@@ -51,3 +51,8 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="could not be written"):
         write_json([1], tmp_path / "folder")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "x.json"]
+
+
+def test_half_of_a_surrogate_pair_comes_back(tmp_path: Path) -> None:
+    write_json({"\ud800": "\u00e4"}, tmp_path / "x.json")
+    assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8")) == {"\ud800": "\u00e4"}

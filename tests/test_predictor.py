@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,6 +71,44 @@ def test_a_list_gives_each_picture_its_own_result_whatever_its_company(
     assert predictor([]) == []
 
 
+def test_a_stream_gives_each_result_as_it_comes(predictor: Predictor, picture: np.ndarray) -> None:
+    taken = []
+
+    def frames() -> Iterator[np.ndarray]:
+        for number in range(5):
+            taken.append(number)
+            yield np.roll(picture, number, axis=1)
+
+    results = predictor.stream(frames(), 0.1)
+    assert taken == []
+    for number in range(5):
+        assert_equal(next(results), predictor(np.roll(picture, number, axis=1), 0.1))
+        assert len(taken) == number + 1
+    assert next(results, None) is None
+    in_twos = predictor.stream(frames(), 0.1, batch_size=2)
+    assert [next(in_twos).image_size, taken[5:]] == [(50, 70), [0, 1]]
+    assert len(list(in_twos)) == 4
+
+
+def test_a_stream_ends_at_what_is_no_picture(predictor: Predictor, picture: np.ndarray) -> None:
+    results = predictor.stream([picture, "absent.jpg", picture], 0.1)
+    assert len(next(results)) > 0
+    with pytest.raises(DatasetError, match=r"absent\.jpg"):
+        next(results)
+    assert next(results, None) is None
+
+
+def test_what_is_no_stream_is_refused_at_once(predictor: Predictor, picture: np.ndarray) -> None:
+    with pytest.raises(TypeError, match="got one str; put it into a list"):
+        predictor.stream("street.jpg")
+    with pytest.raises(TypeError, match="got one int"):
+        predictor.stream(3)
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        predictor.stream([picture], batch_size=0)
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        predictor.stream([picture], 1.1)
+
+
 def test_the_score_threshold_takes_the_best_of_the_same_objects(predictor: Predictor, picture: np.ndarray) -> None:
     low = predictor(picture, score_threshold=0.05)
     middle = float(low.scores[len(low) // 2])
@@ -83,10 +121,11 @@ def test_the_score_threshold_takes_the_best_of_the_same_objects(predictor: Predi
 def test_scores_below_the_threshold_of_evaluation_can_be_asked_for(
     sample_checkpoint: Path, picture: np.ndarray
 ) -> None:
-    predictor = load(sample_checkpoint)
-    torch.nn.init.zeros_(predictor.model.head.class_logits.weight)
-    bias = predictor.model.head.class_logits.bias
+    loaded = load_model(sample_checkpoint)
+    torch.nn.init.zeros_(loaded.model.head.class_logits.weight)
+    bias = loaded.model.head.class_logits.bias
     bias.data = torch.tensor([3.9, 0.0, 0.0]).repeat(len(bias) // 3)  # each class gets the probability 0.02
+    predictor = Predictor(loaded)
     assert len(predictor(picture, score_threshold=0.05)) == 0
     assert len(predictor(picture, score_threshold=0.01)) > 0
 

@@ -1,7 +1,11 @@
+import cv2
 import numpy as np
 import pytest
 import torch
+from pycocotools import mask as coco_mask
 
+from yolact.errors import UserError
+from yolact.regions import regions_of
 from yolact.structures import Instances
 
 
@@ -15,7 +19,7 @@ def instances() -> Instances:
         boxes=torch.tensor([[1.0, 1, 4, 3], [0, 0, 10, 8], [5, 5, 6, 6]]),
         scores=torch.tensor([0.9, 0.8, 0.7]),
         labels=torch.tensor([1, 0, 1]),
-        masks=masks,
+        regions=regions_of(masks),
         mask_scores=torch.tensor([0.8, 0.7, 0.6]),
         image_size=(8, 10),
         class_names=["cat", "dog"],
@@ -57,6 +61,121 @@ def test_to_coco_gives_the_category_ids_of_the_annotation_file(instances: Instan
     assert {record["image_id"] for record in records} == {4}
 
 
+def test_to_coco_gives_the_records_that_cocoeval_should_get(instances: Instances) -> None:
+    both, masks, boxes = (instances.to_coco(4, kind) for kind in (None, "segm", "bbox"))
+    assert [record["score"] for record in masks] == pytest.approx([0.8, 0.7, 0.6])
+    assert [record["score"] for record in boxes] == pytest.approx([0.9, 0.8, 0.7])
+    for record, mask, box in zip(both, masks, boxes, strict=True):
+        assert record == {**mask, "bbox": box["bbox"]}
+        assert set(box) == {"image_id", "category_id", "bbox", "score"}
+
+
+def test_the_text_counts_the_classes(instances: Instances) -> None:
+    assert repr(instances) == "3 instances in 8 x 10 pixels (height x width): 2 dog, 1 cat"
+    assert repr(instances[0]) == "1 instance in 8 x 10 pixels (height x width): 1 dog"
+    assert repr(instances[:0]) == "0 instances in 8 x 10 pixels (height x width)"
+    instances.class_names = [f"kind {number}" for number in range(20)]
+    many = instances[list(range(3)) * 4]
+    many.labels = torch.arange(12)
+    assert repr(many).endswith("1 kind 6, 1 kind 7 and 4 more")
+    assert repr(many[:9]).endswith("1 kind 7 and 1 more")
+    assert repr(many[:8]).endswith("1 kind 6, 1 kind 7")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, [0, 1, 2]),
+        ({"classes": "dog"}, [0, 2]),
+        ({"classes": ["cat", "dog"]}, [0, 1, 2]),
+        ({"classes": ("cat",)}, [1]),
+        ({"classes": 0}, [1]),
+        ({"classes": np.int64(1)}, [0, 2]),
+        ({"classes": torch.tensor([0])}, [1]),
+        ({"classes": iter([1, "cat"])}, [0, 1, 2]),
+        ({"classes": []}, []),
+        ({"min_score": 0.75}, [0, 1]),
+        ({"min_score": 1}, []),
+        ({"min_area": 1}, [0, 1]),
+        ({"min_area": 7}, [1]),
+        ({"min_area": 9}, [1]),
+        ({"min_area": 10}, []),
+        ({"classes": "dog", "min_score": 0.75, "min_area": 6}, [0]),
+    ],
+)
+def test_filter_keeps_what_meets_all_conditions(
+    instances: Instances, options: dict[str, object], expected: list[int]
+) -> None:
+    chosen = instances.filter(**options)
+    assert chosen.scores.tolist() == instances.scores[expected].tolist()
+    assert chosen.regions == [instances.regions[place] for place in expected]
+
+
+def test_filter_keeps_a_score_that_is_the_least_one(instances: Instances) -> None:
+    assert len(instances.filter(min_score=float(instances.scores[1]))) == 2
+
+
+def test_filter_takes_every_label_of_a_name(instances: Instances) -> None:
+    instances.class_names = ["dog", "dog"]
+    assert len(instances.filter("dog")) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes": "dgo"}, "'dgo' is none of the 2 classes of this model; did you mean 'dog'?"),
+        ({"classes": ["dog", "x"]}, "'x' is none of the 2 classes of this model; did you mean 'cat'?"),
+        (
+            {"classes": 2},
+            "2 is the label of none of the 2 classes of this model; give a name, or a number from 0 to 1.",
+        ),
+        ({"classes": [-1]}, "-1 is the label"),
+        ({"min_score": 30}, "[0, 1], got 30"),
+        ({"min_score": float("nan")}, "[0, 1], got nan"),
+    ],
+)
+def test_filter_says_what_is_wrong(instances: Instances, options: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        instances.filter(**options)
+    assert message in str(error.value)
+
+
+def test_rle_decodes_to_the_masks(instances: Instances) -> None:
+    decoded = [coco_mask.decode(rle) for rle in instances.rle()]
+    assert (np.stack(decoded) == instances.masks.numpy()).all()
+
+
+def test_crops_are_the_boxes_by_hand(instances: Instances) -> None:
+    picture = np.arange(240, dtype=np.uint8).reshape(8, 10, 3)
+    instances.boxes = torch.tensor([[1.0, 1, 4, 3], [0.4, 4.6, 2.2, 7.9], [10, 8, 10, 8]])
+    first, second, corner = instances.crops(picture)
+    assert (first == picture[1:3, 1:4]).all()
+    assert (second == picture[4:8, 0:3]).all()
+    assert (corner == picture[7:, 9:]).all()  # a box without area
+    first[:] = 0
+    assert picture[1, 1].any()  # copies
+
+
+def test_crops_have_the_mask_as_alpha(instances: Instances) -> None:
+    first, second, _ = instances.crops(masked=True)
+    assert first.shape == (2, 3, 4)
+    assert (first == [100, 100, 100, 255]).all()
+    assert second.shape == (8, 10, 4)
+    assert ((second[:, :, 3] == 255) == instances.masks[1].numpy()).all()
+    assert set(np.unique(second[:, :, 3])) == {0, 255}
+
+
+def test_polygons_tell_holes_when_asked(instances: Instances) -> None:
+    ring = np.ones((8, 10), bool)
+    ring[2:4, 3:5] = False
+    instances.regions[0] = regions_of(ring[None])[0]
+    assert len(instances.polygons()[0]) == 1
+    ((outline, (hole,)),) = instances.polygons(holes=True)[0]
+    assert (outline.min(0).tolist(), outline.max(0).tolist()) == ([-0.25, -0.25], [9.25, 7.25])
+    assert (hole.min(0).tolist(), hole.max(0).tolist()) == ([2.25, 1.25], [4.75, 3.75])
+    assert [len(parts) for parts in instances.polygons(holes=True)] == [1, 2, 0]
+
+
 def test_polygons_has_one_list_per_instance_and_one_polygon_per_part(instances: Instances) -> None:
     assert [len(parts) for parts in instances.polygons()] == [1, 2, 0]
 
@@ -67,10 +186,33 @@ def test_plot_draws_on_the_kept_picture_or_on_another(instances: Instances) -> N
     assert drawn.shape == (8, 10, 3)
     assert (drawn != before).any()
     assert (instances.image == before).all()
+    shown = cv2.imdecode(np.frombuffer(drawn._repr_png_(), np.uint8), cv2.IMREAD_COLOR)
+    assert (shown == drawn).all()
     assert instances.plot(np.zeros((8, 10, 3), np.uint8), masks=False, boxes=False, labels=False).max() == 0
 
 
-def test_plot_without_a_picture_says_what_to_do(instances: Instances) -> None:
+@pytest.mark.parametrize("method", ["plot", "crops"])
+def test_what_needs_a_picture_says_so(instances: Instances, method: str) -> None:
+    with pytest.raises(ValueError, match=r"\(8, 10\).*\(10, 8\)"):
+        getattr(instances, method)(np.zeros((10, 8, 3), np.uint8))
     instances.image = None
-    with pytest.raises(ValueError, match=r"plot\(image\)"):
-        instances.plot()
+    with pytest.raises(ValueError, match=rf"{method}\(image\)"):
+        getattr(instances, method)()
+    assert instances._repr_png_() is None
+
+
+def test_a_notebook_shows_the_picture(instances: Instances) -> None:
+    shown = cv2.imdecode(np.frombuffer(instances._repr_png_(), np.uint8), cv2.IMREAD_COLOR)
+    assert (shown == instances.plot(scale=8)).all()
+
+
+def test_only_masks_makes_whole_masks(instances: Instances) -> None:
+    instances.plot()
+    instances._repr_png_()
+    instances.crops(masked=True)
+    instances.to_coco(1)
+    instances.to_labelme("a.jpg")
+    instances.polygons()
+    instances.filter(min_area=2)
+    assert "masks" not in vars(instances)
+    assert instances.masks is instances.masks

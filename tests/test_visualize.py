@@ -2,17 +2,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
+from yolact.regions import regions_of
 from yolact.structures import Instances
 from yolact.visualize import (
+    Drawing,
     colour,
     display_scale,
     draw_instances,
     encode_png,
-    mask_outlines,
+    notebook_png,
     prototypes_grid,
     resize_mask,
     side_by_side,
@@ -28,7 +27,7 @@ def make_instances(size: tuple[int, int], boxes: list[list[int]], class_names: l
     scores = torch.linspace(0.9, 0.5, len(boxes))
     labels = torch.arange(len(boxes)) % len(names)
     corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-    return Instances(corners, scores, labels, masks, scores, size, names, list(range(len(names))))
+    return Instances(corners, scores, labels, regions_of(masks), scores, size, names, list(range(len(names))))
 
 
 def test_colours_are_stable_and_differ() -> None:
@@ -84,6 +83,63 @@ def test_the_scale_enlarges_the_result() -> None:
     assert not drawn[20, 20].any()
 
 
+def blobs(size: tuple[int, int], count: int) -> np.ndarray:
+    """Return bool [count, H, W] masks with smooth borders, every other one reaching those of the picture."""
+    noise = np.random.default_rng(0).normal(size=(count, *size)).astype(np.float32)
+    masks = np.stack([cv2.GaussianBlur(layer, None, 7) for layer in noise]) > 0.03
+    masks[::2, :13] = masks[::2, :, :22] = masks[::2, -17:] = masks[::2, :, -31:] = False
+    return masks
+
+
+@pytest.mark.parametrize(("scale", "share"), [(3, 0), (0.4, 0.06)])
+def test_masks_at_another_scale_are_the_whole_masks_at_that_scale(scale: float, share: float) -> None:
+    size, options = (150, 200), {"boxes": False, "labels": False, "alpha": 1}
+    instances = make_instances(size, [[0, 0, 200, 150]])
+    for mask in blobs(size, 6):
+        instances.regions = regions_of(mask[None])
+        drawn = draw_instances(np.zeros((*size, 3), np.uint8), instances, scale=scale, **options)
+        whole = make_instances(drawn.shape[:2], [[0, 0, 1, 1]])
+        whole.regions = regions_of(resize_mask(mask, drawn.shape[:2])[None])
+        expected = draw_instances(np.zeros_like(drawn), whole, **options)
+        assert (np.abs(drawn.astype(int) - expected).max(axis=2) > 60).mean() <= share
+
+
+def test_objects_that_a_small_scale_leaves_no_pixel_are_not_drawn() -> None:
+    boxes = [[x, y, x + 1, y + 1] for x in (0, 50, 199) for y in (0, 50, 99)]
+    instances = make_instances((100, 200), boxes)
+    assert draw_instances(np.zeros((100, 200, 3), np.uint8), instances, scale=0.1).shape == (10, 20, 3)
+
+
+def test_tints_are_those_of_each_pixel() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    drawn = draw_instances(image, make_instances((40, 50), [[0, 0, 50, 40]]), boxes=False, labels=False, alpha=0.3)
+    inner = np.s_[4:-4, 4:-4]  # within the outline
+    assert (drawn[inner] == (image[inner] * 0.7 + np.array(colour(0)) * 0.3).round()).all()
+
+
+def test_a_notebook_shows_pictures_of_a_size_for_people() -> None:
+    def shown(size: tuple[int, int]) -> tuple[int, ...]:
+        instances = make_instances(size, [[0, 0, 2, 2]])
+        instances.image = np.zeros((*size, 3), np.uint8)
+        return cv2.imdecode(np.frombuffer(notebook_png(instances), np.uint8), cv2.IMREAD_COLOR).shape
+
+    assert shown((50, 60)) == (400, 480, 3)
+    assert shown((700, 900)) == (700, 900, 3)
+    assert shown((3000, 2000)) == (1000, 667, 3)
+    assert shown((2, 8000)) == (1, 4000, 3)
+    assert notebook_png(make_instances((50, 60), [])) is None
+
+
+def test_a_drawing_is_an_array_that_shows_itself() -> None:
+    drawing = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8).view(Drawing)
+    shown = cv2.imdecode(np.frombuffer(drawing._repr_png_(), np.uint8), cv2.IMREAD_COLOR)
+    assert (shown == drawing).all()
+    large = np.zeros((1500, 2000, 3), np.uint8).view(Drawing)._repr_png_()
+    assert cv2.imdecode(np.frombuffer(large, np.uint8), cv2.IMREAD_COLOR).shape == (750, 1000, 3)
+    for other in (drawing[0], drawing[:, :, 0], drawing / 2, drawing[:0], drawing == 3):
+        assert other._repr_png_() is None
+
+
 @pytest.mark.parametrize("box", [[0, 0, 4, 4], [56, 36, 60, 40], [0, 0, 60, 40], [20, 39, 60, 40]])
 def test_labels_stay_inside_the_picture(box: list[int]) -> None:
     image = np.zeros((40, 60, 3), np.uint8)
@@ -114,38 +170,6 @@ def test_nothing_found_and_five_hundred_found_can_be_drawn() -> None:
 def test_a_picture_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(40, 60\).*\(60, 40\)"):
         draw_instances(np.zeros((60, 40, 3), np.uint8), make_instances((40, 60), []))
-
-
-def test_outline_of_a_rectangle() -> None:
-    mask = np.zeros((6, 8), bool)
-    mask[2:4, 3:7] = True  # pixel centres x 3..6, y 2..3
-    (outline,) = mask_outlines(mask)
-    assert sorted(map(tuple, outline.tolist())) == [(2.75, 1.75), (2.75, 3.25), (6.25, 1.75), (6.25, 3.25)]
-    assert outline.dtype == np.float32
-
-
-def test_outlines_keep_single_pixels_and_an_empty_mask_has_none() -> None:
-    mask = np.zeros((5, 5), bool)
-    assert mask_outlines(mask) == []
-    mask[4, 0] = mask[0, 3] = True
-    assert sorted(len(outline) for outline in mask_outlines(mask)) == [4, 4]
-
-
-def without_holes(mask: np.ndarray) -> np.ndarray:
-    background = np.pad(~mask, 1, constant_values=True).astype(np.uint8)
-    _, parts = cv2.connectedComponents(background, connectivity=4)
-    return (parts != parts[0, 0])[1:-1, 1:-1]
-
-
-@settings(deadline=None)
-@given(arrays.arrays(bool, st.tuples(st.integers(1, 8), st.integers(1, 8))))
-def test_outlines_enclose_exactly_the_pixels_of_the_mask(mask: np.ndarray) -> None:
-    inside = np.zeros(mask.shape, bool)
-    for outline in mask_outlines(mask):
-        contour = outline.reshape(-1, 1, 2)
-        for row, column in np.ndindex(mask.shape):
-            inside[row, column] |= cv2.pointPolygonTest(contour, (column, row), False) >= 0
-    assert (inside == without_holes(mask)).all()
 
 
 def test_resized_masks_cover_the_same_share() -> None:

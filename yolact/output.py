@@ -45,11 +45,12 @@ def write_json(data: Any, path: Path, indent: int | None = None) -> None:
         UserError: the disk is full, or the like.
     """
     text = json.dumps(data, indent=indent, allow_nan=False, ensure_ascii=False)
-    write_bytes((text + "\n").encode(), path)
+    # Half of a surrogate pair, which a name of an annotation file may hold, is written as JSON's own escape.
+    write_bytes((text + "\n").encode(errors="backslashreplace"), path)
 
 
-def write_bytes(data: bytes, path: Path) -> None:
-    """Write `data` to a temporary file beside `path` and rename it.
+def write_bytes(data: bytes, path: Path, option: str = "--output") -> None:
+    """Write `data` to a temporary file beside `path` and rename it; `option` is what a user chooses the folder by.
 
     Raises:
         UserError: the disk is full, or the like.
@@ -62,5 +63,5 @@ def write_bytes(data: bytes, path: Path) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise UserError(
-            f"'{path}' could not be written ({error.strerror}); make room or give another folder with --output."
+            f"'{path}' could not be written ({error.strerror}); make room or give another folder with {option}."
         ) from error

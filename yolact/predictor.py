@@ -1,8 +1,9 @@
 """From a checkpoint and pictures to instances, without a data set."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
@@ -11,17 +12,18 @@ import torch
 from torch import Tensor
 
 from yolact.compat import dbolya
-from yolact.config import Config, config_from_dict, override_config
+from yolact.config import Config, config_from_dict, load_config, override_config
 from yolact.data.class_lists import COCO_CATEGORY_IDS, COCO_CLASSES, VOC_CATEGORY_IDS, VOC_CLASSES
 from yolact.data.pictures import read_picture
 from yolact.data.transforms import prepare_picture
-from yolact.device import pick_device
+from yolact.device import DTYPES, Precision, pick_device
 from yolact.engine.checkpoint import load_checkpoint, model_weights
 from yolact.errors import CheckpointError
-from yolact.evaluation.run import Precision, predict
+from yolact.evaluation.run import predict
 from yolact.models import Yolact, build_model
+from yolact.models.inference import for_inference
 from yolact.postprocess import select_detections, to_instances
-from yolact.structures import Instances, Predictions
+from yolact.structures import Detections, Instances, Predictions
 
 Picture = str | Path | np.ndarray
 Pictures = list[Picture] | list[str] | list[Path] | list[np.ndarray] | tuple[Picture, ...]
@@ -57,32 +59,41 @@ def load_model(
 
     Raises:
         CheckpointError: the file cannot be read, or its weights do not fit the configuration.
-        ConfigError: an override is wrong.
+        ConfigError: an override is wrong, or the configuration is needed and not given.
         UserError: the device does not exist.
     """
     place = pick_device(device)
-    checkpoint = load_checkpoint(path)
-    if "format" in checkpoint:
+    loaded = model_from_checkpoint(load_checkpoint(path), path, config, overrides)
+    loaded.model.to(place)
+    return loaded
+
+
+def model_from_checkpoint(
+    checkpoint: dict[str, Any], path: str | Path, config: Config | None = None, overrides: Sequence[str] = ()
+) -> LoadedModel:
+    """Build the model, on the CPU, of a checkpoint that was read from `path`; otherwise like `load_model`."""
+    ours = "format" in checkpoint
+    if ours:
         config = config or config_from_dict(checkpoint["config"], str(path))
         weights = model_weights(checkpoint)
-        names, ids, known = list(checkpoint["class_names"]), list(checkpoint["category_ids"]), True
+        names, ids = list(checkpoint["class_names"]), list(checkpoint["category_ids"])
+        known = checkpoint.get("names_known", True)
     else:
-        config = config or dbolya.recognise(checkpoint, Path(path).name)
-        weights = dbolya.convert(checkpoint)
-        names, ids, known = _published_classes(len(weights["semantic.bias"]))
+        names, ids, known = _published_classes(dbolya.num_classes(checkpoint, str(path)))
+        config = config or dbolya.recognise(checkpoint, str(path))
+        weights = dbolya.convert(checkpoint, str(path))
     config = override_config(config, overrides)
     if config.model.num_classes not in (None, len(names)):
         raise CheckpointError(
             f"'{path}' was trained on {len(names)} classes, but configuration '{config.name}' says "
-            f"model.num_classes={config.model.num_classes}; leave that key out or give the configuration it was "
-            "trained with."
+            f"model.num_classes={config.model.num_classes}; set that key to {len(names)} (--set "
+            f"model.num_classes={len(names)}), or give the configuration it was trained with."
         )
     config = replace(config, model=replace(config.model, num_classes=len(names)))
     model = build_model(config)
-    _load_strictly(model, weights, path, config.name)
-    if config.train.channels_last:
-        model.to(memory_format=torch.channels_last)
-    return LoadedModel(model.to(place).eval(), config, names, ids, known)
+    _require_fit(model, weights, path, config.name, ours)
+    model.load_state_dict(weights)
+    return LoadedModel(model.eval(), config, names, ids, known)
 
 
 def _published_classes(num_classes: int) -> tuple[list[str], list[int], bool]:
@@ -95,40 +106,49 @@ def _published_classes(num_classes: int) -> tuple[list[str], list[int], bool]:
     return [f"class {i}" for i in ids], ids, False
 
 
-def _load_strictly(model: Yolact, weights: Mapping[str, Tensor], path: str | Path, config_name: str) -> None:
-    """Load every tensor or say in one sentence which do not fit."""
-    expected = model.state_dict()
-    faults = [f"'{key}' is missing" for key in expected if key not in weights]
-    faults += [f"'{key}' has no place in the model" for key in weights if key not in expected]
+def _require_fit(model: Yolact, weights: Mapping[str, Tensor], path: str | Path, config_name: str, ours: bool) -> None:
+    """Require every tensor of the model in its shape and no other, or say in one sentence which do not fit.
+
+    The sentence has the names that stand in the file. Batch norm's counters may be missing, because PyTorch before
+    0.4.1 did not save them and nothing here reads them.
+    """
+    expected = model.state_dict() if ours else dbolya.export(model.state_dict())
+    found = weights if ours else dbolya.export(weights)
+    faults = [f"'{key}' is missing" for key in expected if key not in found and not key.endswith("num_batches_tracked")]
     faults += [
-        f"'{key}' is {list(weights[key].shape)} instead of {list(tensor.shape)}"
+        f"'{key}' is {list(found[key].shape)} instead of {list(tensor.shape)}"
         for key, tensor in expected.items()
-        if key in weights and weights[key].shape != tensor.shape
+        if key in found and found[key].shape != tensor.shape
     ]
+    faults += [f"'{key}' has no place in the model" for key in found if key not in expected]
     if faults:
+        count = "1 tensor differs" if len(faults) == 1 else f"{len(faults)} tensors differ"
         raise CheckpointError(
-            f"The weights of '{path}' do not fit the model of configuration '{config_name}' ({len(faults)} tensors "
-            f"differ; {faults[0]}): give the configuration they were trained with, or none."
+            f"The weights of '{path}' do not fit the model of configuration '{config_name}' ({count}: {faults[0]}): "
+            "give the configuration they were trained with, or get the file again if it is incomplete."
         )
-    model.load_state_dict(weights)
 
 
 class Predictor:
     """Finds objects in pictures: `found = predictor("street.jpg")`.
 
     Attributes:
-        model: the network, in evaluation mode on `device`.
+        model: the network as it was loaded, in evaluation mode on `device`; its `state_dict` is the checkpoint's.
+        network: the copy of it that predicts, with its batch norms folded.
         config: its configuration; `settings` is its `eval` part (NMS, cropping, number of detections).
         class_names, category_ids: by label.
     """
 
-    def __init__(self, loaded: LoadedModel, precision: Precision = "fp32") -> None:
+    def __init__(self, loaded: LoadedModel, precision: Precision = "fp32", compiled: bool = False) -> None:
         self.model = loaded.model
+        self.network = for_inference(loaded.model, DTYPES[precision])
+        if compiled:
+            on_gpu = loaded.model.anchors.device.type == "cuda"
+            self.network.compile(dynamic=False, mode="reduce-overhead" if on_gpu else "default")
         self.config = loaded.config
         self.settings = loaded.config.eval
         self.class_names = loaded.class_names
         self.category_ids = loaded.category_ids
-        self.precision = precision
         self.device = loaded.model.anchors.device
 
     @overload
@@ -145,73 +165,137 @@ class Predictor:
             score_threshold: objects whose class probability is above this are returned, in [0, 1].
 
         Returns:
-            Instances for one picture, a list of them for a list. They hold the picture, for `plot`.
+            Instances for one picture, a list of them for a list. They hold the picture, for `plot`; where a list is
+            too long for memory, use `stream`. Which pictures went through the network together has no influence but
+            on the last digits of numbers.
 
         Raises:
             DatasetError: a file cannot be read as a picture.
             TypeError, ValueError: the source or the threshold is not of the form above.
         """
-        if not 0 <= score_threshold <= 1:
-            raise ValueError(f"score_threshold must lie in [0, 1], got {score_threshold}.")
-        if not isinstance(source, list | tuple):
-            return self._predict([_as_picture(source)], score_threshold)[0]
-        found = []
-        for start in range(0, len(source), MAX_BATCH):
-            pictures = [_as_picture(item) for item in source[start : start + MAX_BATCH]]
-            found += self._predict(pictures, score_threshold)
-        return found
+        if isinstance(source, list | tuple):
+            return list(self.stream(source, score_threshold, MAX_BATCH))
+        return next(self.stream([source], score_threshold))
+
+    def stream(
+        self, sources: Iterable[Picture], score_threshold: float = 0.3, batch_size: int = 1
+    ) -> Iterator[Instances]:
+        """Find the objects of each picture as it comes, in their order: frames of a video, or any number of files.
+
+        No more than two batches of pictures and results are in memory, besides those that the caller keeps.
+
+        Args:
+            sources: paths or arrays as for a call; read when needed.
+            score_threshold: as for a call.
+            batch_size: pictures that go through the network together. One gives each result at once; more are faster
+                on a GPU, and results wait until their batch is complete.
+
+        Raises:
+            DatasetError, TypeError, ValueError: as for a call; an iterator of them ends there.
+        """
+        _require_threshold(score_threshold)
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        if isinstance(sources, str | Path) or not isinstance(sources, Iterable):
+            raise TypeError(f"stream() takes several pictures, got one {type(sources).__name__}; put it into a list.")
+        return self._stream(iter(sources), score_threshold, batch_size)
+
+    def _stream(self, sources: Iterator[Picture], score_threshold: float, batch_size: int) -> Iterator[Instances]:
+        while pictures := [_as_picture(source) for source in islice(sources, batch_size)]:
+            yield from self._predict(pictures, score_threshold)
 
     def prototypes(self, picture: Picture) -> Tensor:
         """Return the prototypes of a picture: float32 [K, Hp, Wp] on the CPU, not negative (YOLACT, figure 5)."""
         return self._forward([_as_picture(picture)]).prototypes[0].cpu()
 
+    def dissect(self, picture: Picture, score_threshold: float = 0.3) -> tuple[Instances, Detections, Tensor]:
+        """Find the objects of one picture as a call does, and return also what their masks are made of.
+
+        Returns:
+            The instances; their detections, one for each in the same order ([1, N, ...], see `Detections`); and the
+            prototypes, float32 [K, Hp, Wp]. All on the CPU.
+
+        Raises:
+            DatasetError, TypeError, ValueError: as for a call.
+        """
+        _require_threshold(score_threshold)
+        pixels = _as_picture(picture)
+        predictions, detections = self._detect([pixels], score_threshold)
+        found = self._instances(pixels, predictions, detections, 0, score_threshold)
+        # By descending score, so the first ones are those above the threshold.
+        boxes, scores, labels, coefficients = (field[:, : len(found)].cpu() for field in detections[:4])
+        kept = Detections(boxes, scores, labels, coefficients, counts=torch.tensor([len(found)]))
+        return found, kept, predictions.prototypes[0].cpu()
+
     def _forward(self, pictures: Sequence[np.ndarray]) -> Predictions:
         images = torch.stack([prepare_picture(picture, self.model.image_size) for picture in pictures])
         # no_grad, not inference_mode: a caller may change the results in place or use them in training.
         with torch.no_grad():
-            return predict(self.model, images.to(self.device), self.precision)
+            return predict(self.network, images.to(self.device))
 
     def _predict(self, pictures: Sequence[np.ndarray], score_threshold: float) -> list[Instances]:
-        settings = replace(self.settings, score_threshold=score_threshold)
+        predictions, detections = self._detect(pictures, score_threshold)
+        return [
+            self._instances(picture, predictions, detections, index, score_threshold)
+            for index, picture in enumerate(pictures)
+        ]
+
+    def _detect(self, pictures: Sequence[np.ndarray], score_threshold: float) -> tuple[Predictions, Detections]:
         predictions = self._forward(pictures)
+        settings = replace(self.settings, score_threshold=score_threshold)
         with torch.no_grad():
-            detections = select_detections(predictions, self.model.anchors, settings)
-            return [
-                replace(
-                    to_instances(
-                        detections,
-                        predictions.prototypes,
-                        index,
-                        (picture.shape[0], picture.shape[1]),
-                        settings,
-                        input_size=self.model.image_size,
-                        class_names=self.class_names,
-                        category_ids=self.category_ids,
-                        mask_iou=self.model.mask_iou,
-                        min_score=score_threshold,
-                    ),
-                    image=picture,
-                )
-                for index, picture in enumerate(pictures)
-            ]
+            return predictions, select_detections(predictions, self.model.anchors, settings)
+
+    def _instances(
+        self, picture: np.ndarray, predictions: Predictions, detections: Detections, index: int, min_score: float
+    ) -> Instances:
+        with torch.no_grad():
+            found = to_instances(
+                detections,
+                predictions.prototypes,
+                index,
+                (picture.shape[0], picture.shape[1]),
+                self.settings,
+                input_size=self.model.image_size,
+                class_names=self.class_names,
+                category_ids=self.category_ids,
+                mask_iou=self.model.mask_iou,
+                min_score=min_score,
+            )
+        return replace(found, image=picture)
 
 
 def load(
-    path: str | Path, device: str | torch.device = "cpu", precision: Precision = "fp32", **settings: Any
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    precision: Precision = "fp32",
+    config: str | Path | Config | None = None,
+    compiled: bool = False,
+    **settings: Any,
 ) -> Predictor:
     """Load a checkpoint, of this project or published by the authors, as a `Predictor`.
 
     Args:
         path: the checkpoint.
         device: "cpu", "cuda", "cuda:1", "mps".
-        precision: "bf16" and "fp16" run the network in less than float32; meant for accelerators.
+        precision: "bf16" and "fp16" run the network in less than float32: about twice as fast where the hardware has
+            them (bf16: recent GPUs and CPUs; fp16: GPUs).
+        config: a YAML file or a `Config`, instead of the checkpoint's; needed where weights of the authors do not say
+            which of their models they are.
+        compiled: compile the network by torch.compile: the first picture takes up to a minute, the others less time.
         settings: change fields of `EvalConfig`, such as nms="cross_class" or max_detections=300.
 
     Raises:
-        UserError: one sentence about the file, the device or the setting.
+        UserError: one sentence about the file, the configuration, the device or the setting.
     """
     overrides = [f"eval.{key}={json.dumps(value)}" for key, value in settings.items()]
-    return Predictor(load_model(path, device, overrides=overrides), precision)
+    chosen = load_config(config) if isinstance(config, str | Path) else config
+    return Predictor(load_model(path, device, chosen, overrides), precision, compiled)
+
+
+def _require_threshold(score_threshold: float) -> None:
+    if not 0 <= score_threshold <= 1:
+        raise ValueError(f"score_threshold must lie in [0, 1], got {score_threshold}.")
 
 
 def _as_picture(source: Picture) -> np.ndarray:

@@ -17,13 +17,33 @@ from matplotlib.figure import Figure
 from PIL import ImageFont
 from torch import Tensor
 
+from yolact.pages.wording import printable
+from yolact.regions import MaskRegion
 from yolact.structures import Instances
 
 Colour = tuple[int, int, int]  # BGR
 
 DARK, LIGHT = (24, 24, 24), (255, 255, 255)
 READABLE_SIDE = 640  # pictures whose longer side is below this are enlarged for people
+NOTEBOOK_SIDE = 1000  # pixels of the longer side of what a notebook shows and stores
 MANY = 30  # objects from which a picture is crowded and labels become smaller and fewer
+
+
+class Drawing(np.ndarray):
+    """A uint8 [H, W, 3] BGR array like any other, that a notebook shows as a picture."""
+
+    def _repr_png_(self) -> bytes | None:
+        if self.dtype != np.uint8 or self.ndim != 3 or self.shape[2] != 3 or self.size == 0:
+            return None  # a part or a product of one
+        return encode_png(resize_picture(np.asarray(self), min(1, _notebook_scale(*self.shape[:2]))))
+
+
+def notebook_png(instances: Instances) -> bytes | None:
+    """Return instances on their picture, of a size for people, as the bytes of a PNG file; None without a picture."""
+    if instances.image is None:
+        return None
+    scale = min(display_scale(*instances.image_size), _notebook_scale(*instances.image_size))
+    return encode_png(draw_instances(instances.image, instances, scale=scale))
 
 
 def draw_instances(
@@ -36,6 +56,7 @@ def draw_instances(
     scores: bool = True,
     alpha: float = 0.4,
     scale: float = 1,
+    tracks: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Draw instances onto a copy of their picture, the best on top.
 
@@ -48,6 +69,8 @@ def draw_instances(
         boxes, masks, labels, scores: what to draw; scores are part of the labels.
         alpha: opacity of the masks, in [0, 1].
         scale: enlargement of the result; `display_scale` gives one that makes small pictures readable.
+        tracks: number of each instance's object in a video, which then has a colour of its own and stands in the label;
+            -1 for instances without one.
 
     Returns:
         uint8 [H * scale, W * scale, 3] BGR.
@@ -55,23 +78,22 @@ def draw_instances(
     Raises:
         ValueError: the picture is not of the size that the instances belong to.
     """
-    if image.shape[:2] != tuple(instances.image_size):
-        raise ValueError(
-            f"The instances belong to a picture of {instances.image_size} (height, width), got {image.shape[:2]}."
-        )
+    require_size(image, instances)
     canvas = resize_picture(image, scale)
     one_class = len(instances.class_names) == 1
     numbers = range(len(instances)) if one_class else instances.labels.tolist()
-    colours = [colour(number) for number in numbers]
+    colours = [colour(number) for number in (numbers if tracks is None else tracks)]
     corners = instances.boxes.numpy() * scale
     thickness = max(1, round(min(canvas.shape[:2]) / 350))
     for i in reversed(range(len(instances))):
         if masks:
-            _draw_mask(canvas, instances.masks[i].numpy(), colours[i], alpha, thickness, scale)
+            _draw_mask(canvas, _scaled(instances.regions[i], instances.image_size, scale), colours[i], alpha, thickness)
         if boxes:
             _draw_box(canvas, corners[i], colours[i], max(1, thickness // 2 if masks else thickness))
     if labels:
         texts = [_label(instances, i, name=not one_class, score=scores) for i in range(len(instances))]
+        if tracks is not None:
+            texts = [f"#{track} {text}" if track >= 0 else text for track, text in zip(tracks, texts, strict=True)]
         if any(texts):
             _draw_labels(canvas, texts, corners, colours)
     return canvas
@@ -82,6 +104,23 @@ def display_scale(height: int, width: int) -> int:
     return min(8, max(1, math.ceil(READABLE_SIDE / max(height, width))))
 
 
+def require_size(image: np.ndarray, instances: Instances) -> None:
+    """Require a picture of the size that the instances belong to.
+
+    Raises:
+        ValueError: it is of another.
+    """
+    if image.shape[:2] != tuple(instances.image_size):
+        raise ValueError(
+            f"The instances belong to a picture of {instances.image_size} (height, width), got {image.shape[:2]}."
+        )
+
+
+def _notebook_scale(height: int, width: int) -> float:
+    """Return the scale at which the longer side has `NOTEBOOK_SIDE` pixels, and the shorter one at least one."""
+    return max(NOTEBOOK_SIDE / max(height, width), 1 / min(height, width))
+
+
 @lru_cache(maxsize=4096)
 def colour(number: int) -> Colour:
     """Return the stable colour of a class or object number; the golden ratio keeps neighbours far apart in hue."""
@@ -90,27 +129,6 @@ def colour(number: int) -> Colour:
     value = (1.0, 0.85, 0.70)[number // 5 % 3]
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
     return round(255 * blue), round(255 * green), round(255 * red)
-
-
-def mask_outlines(mask: np.ndarray) -> list[np.ndarray]:
-    """Return the outer outline of each connected part of a bool [H, W] mask, also of single pixels.
-
-    Pixel centres have whole coordinates (COCO's polygons are higher by one half). An outline runs a quarter pixel
-    outside the centres of the border pixels, so that it encloses exactly the centres that belong to the part. Holes
-    are not described.
-
-    Returns:
-        float32 [M, 2] (x, y) polygons, M at least 4.
-    """
-    window = _occupied(mask)
-    if window is None:
-        return []
-    rows, columns = window
-    # Twice the size: a single pixel becomes 2 x 2, whose outline has an area.
-    double = cv2.resize(mask[rows, columns].astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
-    contours, _ = cv2.findContours(double, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    corner = np.array([columns.start, rows.start], np.float32)
-    return [contour[:, 0].astype(np.float32) / 2 - 0.25 + corner for contour in contours]
 
 
 def side_by_side(left: np.ndarray, right: np.ndarray, titles: tuple[str, str], heading: str = "") -> np.ndarray:
@@ -179,33 +197,44 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resized
 
 
+def encode_jpeg(picture: np.ndarray, largest_side: int) -> bytes:
+    """Return a picture, made smaller where a side is longer than `largest_side` pixels, as the bytes of a JPEG file."""
+    smaller = resize_picture(picture, min(1, largest_side / max(picture.shape[:2])))
+    return cv2.imencode(".jpg", smaller, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+
+
 def encode_png(picture: np.ndarray) -> bytes:
     """Return a picture as the bytes of a PNG file."""
     return cv2.imencode(".png", picture)[1].tobytes()
 
 
-def _occupied(mask: np.ndarray) -> tuple[slice, slice] | None:
-    """Return the rows and columns that hold all of a mask, or None for an empty one."""
-    columns = np.flatnonzero(mask.any(axis=0))
-    if len(columns) == 0:
-        return None
-    rows = np.flatnonzero(mask[:, columns[0] : columns[-1] + 1].any(axis=1))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+def _scaled(region: MaskRegion, image_size: tuple[int, int], scale: float) -> MaskRegion:
+    """Return a mask of a picture of `image_size` (H, W) as it is drawn on that picture at another scale.
+
+    Enlarged by a whole number it is what the enlarged whole mask is, else its edges may be half a pixel off.
+    """
+    if scale == 1 or region.height == 0:
+        return region
+    # A row and a column more on each side let the border fall off smoothly where it is not the picture's.
+    top, left = max(region.top - 1, 0), max(region.left - 1, 0)
+    bottom = min(region.top + region.height + 1, image_size[0])
+    right = min(region.left + region.width + 1, image_size[1])
+    first, last = (round(top * scale), round(left * scale)), (round(bottom * scale), round(right * scale))
+    size = last[0] - first[0], last[1] - first[1]
+    if min(size) == 0:
+        return MaskRegion(*first, 0, 0, b"")
+    return MaskRegion.of(resize_mask(region.crop(top, left, bottom, right), size), *first)
 
 
-def _draw_mask(canvas: np.ndarray, mask: np.ndarray, paint: Colour, alpha: float, thickness: int, scale: float) -> None:
+def _draw_mask(canvas: np.ndarray, region: MaskRegion, paint: Colour, alpha: float, thickness: int) -> None:
     """Tint the mask and draw its outline crisply."""
-    if scale != 1:
-        mask = resize_mask(mask, (canvas.shape[0], canvas.shape[1]))
-    window = _occupied(mask)
-    if window is None:
+    if region.height == 0:
         return
-    inside = mask[window]
-    region = canvas[window]
-    region[inside] = (region[inside] * (1 - alpha) + np.array(paint) * alpha).round().astype(np.uint8)
-    contours, _ = cv2.findContours(
-        inside.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(window[1].start, window[0].start)
-    )
+    inside, part = region.mask.view(np.uint8), canvas[region.window]
+    # Each of the 256 values of a channel gives one tint: no picture of floats is needed.
+    tints = np.arange(256)[:, None] * (1 - alpha) + np.array(paint) * alpha
+    cv2.copyTo(cv2.LUT(part, tints.round().astype(np.uint8)[None]), inside, part)
+    contours, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(region.left, region.top))
     cv2.drawContours(canvas, contours, -1, paint, thickness, cv2.LINE_AA)
 
 
@@ -222,7 +251,7 @@ def _draw_box(canvas: np.ndarray, corners: np.ndarray, paint: Colour, thickness:
 def _label(instances: Instances, index: int, name: bool, score: bool) -> str:
     parts = []
     if name:
-        parts.append(instances.class_names[int(instances.labels[index])])
+        parts.append(printable(instances.class_names[int(instances.labels[index])]))
     if score:
         parts.append(f"{float(instances.mask_scores[index]):.2f}")
     return " ".join(parts)
@@ -260,6 +289,7 @@ def _tag(text: str, size: int, paint: Colour) -> np.ndarray:
 def _write_line(canvas: np.ndarray, text: str, origin: tuple[int, int], size: int, right: int) -> None:
     """Write dark text whose top left corner is `origin` (x, y), smaller or cut with dots to end before `right`."""
     x, y = origin
+    text = printable(text)
     while size > 10 and _font(size).getlength(text) > right - x:
         size -= 1
     while len(text) > 1 and _font(size).getlength(text) > right - x:

@@ -1,10 +1,13 @@
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolact.config import LossConfig
 from yolact.losses import ModelWithLoss
+from yolact.losses.criterion import compute_losses
 from yolact.models import build_model
 from yolact.structures import Target
 
@@ -27,6 +30,19 @@ CROWD_ONLY = target([[0, 0, 64, 64]], [1], crowd=[0])
 @pytest.fixture
 def model(tiny_config):
     return build_model(tiny_config)
+
+
+def test_another_size_of_the_input_gives_the_losses_of_a_model_of_that_size(tiny_config):
+    """The weights do not know their size; the anchors keep theirs in pixels."""
+    both = replace(tiny_config, train=replace(tiny_config.train, image_sizes=(96,)))
+    own = replace(tiny_config, model=replace(tiny_config.model, image_size=96))
+    models = [build_model(config) for config in (both, own)]
+    models[1].load_state_dict(models[0].state_dict())
+    masks = torch.nn.functional.pad(OBJECTS["masks"], (0, 32, 0, 32))
+    images, targets = torch.rand(1, 3, 96, 96), [Target(**{**OBJECTS, "masks": masks})]
+    first, second = (ModelWithLoss(model, LossConfig(masks_to_train=1000))(images, targets) for model in models)
+    assert first == second
+    assert all(loss > 0 for loss in first.values())
 
 
 def total_gradient(losses, model):
@@ -101,6 +117,69 @@ def test_a_limit_on_masks_is_made_up_for(model):
     limited = [ModelWithLoss(model, LossConfig(masks_to_train=2))(images, [OBJECTS])["mask"] for _ in range(200)]
     assert torch.stack(limited).mean().item() == pytest.approx(whole.item(), rel=0.1)
     assert torch.stack(limited).std() > 0
+
+
+@pytest.mark.parametrize("mask_iou", [False, True])
+def test_fixed_shapes_give_the_same_losses_and_gradients(tiny_config, mask_iou):
+    """What runs on accelerators, where the host must not wait to learn how many entries count."""
+    model = build_model(replace(tiny_config, model=replace(tiny_config.model, image_size=256, mask_iou=mask_iou)))
+    large = dict(
+        OBJECTS, boxes=OBJECTS["boxes"] * 4, masks=OBJECTS["masks"].repeat_interleave(4, 1).repeat_interleave(4, 2)
+    )
+    crowd = dict(CROWD_ONLY, boxes=CROWD_ONLY["boxes"] * 4, masks=torch.ones(1, 256, 256, dtype=torch.uint8))
+    predictions = model.eval()(torch.rand(3, 3, 256, 256))
+    results = []
+    for static in (False, True):
+        losses = compute_losses(predictions, [large, crowd, large], 256, model, LossConfig(masks_to_train=9000), static)
+        gradients = torch.autograd.grad(sum(losses.values()), predictions, retain_graph=True)
+        results.append((losses, dict(enumerate(gradients))))
+    for first, second in zip(*results, strict=True):
+        for key, value in first.items():
+            torch.testing.assert_close(second[key], value)
+
+
+class Count(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.operators = Counter()
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        self.operators[str(operator)] += 1
+        return operator(*args, **(kwargs or {}))
+
+
+VIEWS = ("view", "reshape", "expand", "select", "slice", "unbind", "split", "t", "transpose", "permute", "unsqueeze",
+         "squeeze", "alias", "detach", "_unsafe_view", "as_strided")  # fmt: skip
+
+
+def scattered(num_objects, seed):
+    """Return objects of which no two are the same."""
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.rand(num_objects, 2, generator=generator) * 40
+    boxes = torch.cat([corners, corners + 2 + 22 * torch.rand(num_objects, 2, generator=generator)], 1)
+    return target(boxes.tolist(), [0] * num_objects)
+
+
+@pytest.mark.parametrize(("static", "limit"), [(False, 300), (True, 400)])
+def test_the_number_of_operators_does_not_grow_with_the_objects(model, static, limit):
+    predictions = model(torch.rand(8, 3, 64, 64))
+    counts = []
+    for num_objects in (2, 14, 60):
+        targets = [scattered(num_objects, seed) for seed in range(8)]
+        with Count() as counted, torch.no_grad():
+            compute_losses(predictions, targets, 64, model, LossConfig(), static)
+        counts.append(sum(n for name, n in counted.operators.items() if name.split(".")[1] not in VIEWS))
+    print(counts)
+    assert counts[0] == counts[1] == counts[2] <= limit
+
+
+@pytest.mark.parametrize("limit", [2, 1000])
+def test_on_fixed_shapes_the_host_never_asks_the_device(model, limit):
+    predictions = model(torch.rand(3, 3, 64, 64))
+    with Count() as counted:
+        compute_losses(predictions, [OBJECTS, CROWD_ONLY, EMPTY], 64, model, LossConfig(masks_to_train=limit), True)
+    waits = {"aten._local_scalar_dense.default", "aten.nonzero.default", "aten.masked_select.default"}
+    assert not waits & counted.operators.keys()
 
 
 def test_autocast_ends_where_the_losses_begin(model, monkeypatch):

@@ -36,6 +36,18 @@ def test_order_is_row_by_row_then_scale_then_ratio():
     torch.testing.assert_close(areas[:4], torch.tensor([16.0, 16, 64, 64]))
 
 
+@pytest.mark.parametrize("image_size", [64, 100, 128])
+def test_sides_in_pixels_do_not_depend_on_the_size_of_the_input(image_size):
+    """The grid grows with the input; anchors do not."""
+    anchors = make_anchors(image_size, [[8], [16], [32], [48], [64]], [1, 0.5], square=False) * image_size
+    sides = (anchors[:, 2:] - anchors[:, :2]).sort(dim=1).values
+    places = [side * side for side in level_sizes(image_size)]
+    expected = [[scale * root, scale / root] for scale in (8, 16, 32, 48, 64) for root in (1, 0.5**0.5)]
+    torch.testing.assert_close(
+        sides, torch.tensor(expected).reshape(5, 2, 2).repeat_interleave(torch.tensor(places), 0).reshape(-1, 2)
+    )
+
+
 def test_uneven_scales_are_refused():
     with pytest.raises(ValueError, match=r"same number of anchor scales, got \[1, 2\]"):
         make_anchors(16, [[4], [4, 8]], [1], square=False)

@@ -80,7 +80,35 @@ def test_a_fresh_deformable_convolution_is_half_the_plain_one():
     torch.testing.assert_close(layer(x), plain / 2)
 
 
-def test_images_of_another_size_are_refused(tiny_config):
+@pytest.fixture
+def multi_scale(tiny_config):
+    return build_model(replace(tiny_config, train=replace(tiny_config.train, image_sizes=(48, 100))))
+
+
+@pytest.mark.parametrize(
+    ("size", "cells"), [(48, 36 + 9 + 4 + 1 + 1), (64, 64 + 16 + 4 + 1 + 1), (100, 169 + 49 + 16 + 5)]
+)
+def test_training_at_several_sizes(multi_scale, size, cells):
+    p = multi_scale(torch.rand(2, 3, size, size))
+    assert p.class_logits.shape == (2, 3 * cells, 4)
+    assert multi_scale.unit_anchors_of(size).shape == (3 * cells, 4)
+
+
+def test_evaluation_knows_one_size(multi_scale):
+    assert torch.equal(multi_scale.anchors, multi_scale.unit_anchors_of(64) * 64)
+    multi_scale.eval()
+    multi_scale(torch.rand(1, 3, 64, 64))
+    with pytest.raises(ValueError, match=r"expects images \[B, 3, 64, 64\], got \[1, 3, 48, 48\]"):
+        multi_scale(torch.rand(1, 3, 48, 48))
+
+
+def test_sizes_of_training_are_not_part_of_the_weights(multi_scale, tiny_config):
+    assert multi_scale.state_dict().keys() == build_model(tiny_config).state_dict().keys()
+
+
+def test_images_of_another_size_are_refused(tiny_config, multi_scale):
+    with pytest.raises(ValueError, match=r"expects images \[B, 3, 64, 64\], got \[1, 3, 80, 80\]"):
+        multi_scale(torch.rand(1, 3, 80, 80))
     with pytest.raises(ValueError, match=r"expects images \[B, 3, 64, 64\], got \[1, 3, 32, 64\]"):
         build_model(tiny_config)(torch.rand(1, 3, 32, 64))
 

@@ -55,10 +55,11 @@ class DeformableConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # torchvision's CPU kernel has no half precision, so this one layer leaves autocast.
         with torch.autocast(x.device.type, enabled=False):
-            x = x.float()
-            offset_mask = self.conv_offset_mask(x)
+            full = x.float()
+            offset_mask = self.conv_offset_mask(full)
             offset, mask = offset_mask[:, :18], offset_mask[:, 18:].sigmoid()
-            return deform_conv2d(x, offset, self.weight, self.bias, self.stride, padding=1, mask=mask)
+            result: Tensor = deform_conv2d(full, offset, self.weight, self.bias, self.stride, padding=1, mask=mask)
+            return result.to(x.dtype)
 
 
 def _make_deformable(stage: nn.Sequential, count: int, interval: int) -> None:
@@ -75,4 +76,4 @@ def _out_channels(block: nn.Module) -> int:
     if isinstance(block, resnet.Bottleneck):
         return block.conv3.out_channels
     assert isinstance(block, resnet.BasicBlock)
-    return block.conv2.out_channels
+    return block.bn2.num_features  # conv2 may have become deformable

@@ -22,10 +22,12 @@ def build_model(config: Config) -> Yolact:
             f"model.num_classes of configuration '{config.name}' is null, expected a number here: set it to the number "
             "of classes without background (train.py takes it from the training annotations)."
         )
-    scales, ratios = model.anchors.scales, model.anchors.aspect_ratios
+    scales, ratios, square = model.anchors.scales, model.anchors.aspect_ratios, model.anchors.square
+    # The same side lengths in pixels for every size of the input: see train.image_sizes.
+    sizes = {model.image_size, *config.train.image_sizes}
     return Yolact(
         _build_backbone(model),
-        make_anchors(model.image_size, scales, ratios, model.anchors.square),
+        {size: make_anchors(size, scales, ratios, square) for size in sorted(sizes)},
         image_size=model.image_size,
         num_classes=model.num_classes,
         anchors_per_cell=len(scales[0]) * len(ratios),

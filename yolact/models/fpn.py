@@ -20,7 +20,7 @@ class FeaturePyramid(nn.Module):
         for i in range(len(merged) - 1, 0, -1):
             size = merged[i - 1].shape[-2:]
             merged[i - 1] = merged[i - 1] + F.interpolate(merged[i], size, mode="bilinear", align_corners=False)
-        levels = [F.relu(output(x)) for output, x in zip(self.output, merged, strict=True)]
+        levels = [F.relu(output(x), inplace=True) for output, x in zip(self.output, merged, strict=True)]
         for downsample in self.downsample:  # no ReLU here: the published weights were trained without
             levels.append(downsample(levels[-1]))
         return levels

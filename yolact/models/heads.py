@@ -22,7 +22,7 @@ class PredictionHead(nn.Module):
         """Map levels [B, C, H, W] to [B, A, 1+C], [B, A, 4] and [B, A, K], anchors in the order of `make_anchors`."""
         outputs = []
         for level in levels:
-            x = F.relu(self.shared(level))
+            x = F.relu(self.shared(level), inplace=True)
             convs = (self.class_logits, self.box_deltas, self.mask_coefficients)
             outputs.append([_per_anchor(conv(x), width) for conv, width in zip(convs, self.widths, strict=True)])
         classes, deltas, coefficients = (torch.cat(parts, 1) for parts in zip(*outputs, strict=True))
@@ -31,4 +31,4 @@ class PredictionHead(nn.Module):
 
 def _per_anchor(x: Tensor, width: int) -> Tensor:
     """Rearrange [B, anchors * width, H, W] to [B, H * W * anchors, width]."""
-    return x.permute(0, 2, 3, 1).reshape(len(x), -1, width)
+    return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, width)  # len(x) would fix the batch size in an export

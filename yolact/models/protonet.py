@@ -17,7 +17,8 @@ class Protonet(nn.Module):
     def forward(self, p3: Tensor) -> Tensor:
         x = p3
         for conv in self.before:
-            x = F.relu(conv(x))
+            x = F.relu(conv(x), inplace=True)
         x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         # The ReLU on the output leaves the prototypes unbounded above: strong ones are easy to express (section 3.3).
-        return F.relu(self.output(F.relu(self.after(x))))
+        x = F.relu(self.after(x), inplace=True)
+        return F.relu(self.output(x), inplace=True)

@@ -1,6 +1,6 @@
 """YOLACT: backbone, feature pyramid, protonet and prediction head (arXiv 1904.02689, figure 2)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,19 +17,19 @@ class Yolact(nn.Module):
 
     Args:
         backbone: images to three feature maps, with `channels` naming their widths.
-        unit_anchors: float32 [A, 4] xyxy as shares of the input's side, as many as the head predicts.
+        unit_anchors: for each side of the input that occurs, in pixels, float32 [A, 4] xyxy as shares of it, as many as
+            the head predicts. Sides other than `image_size` are for multi-scale training alone.
         pixel_mean, pixel_std: per channel, RGB, on the 0..255 scale.
     """
 
     anchors: Tensor  # float32 [A, 4] xyxy, pixels of the network input
-    unit_anchors: Tensor  # the same as shares of the input's side
     pixel_mean: Tensor
     pixel_std: Tensor
 
     def __init__(
         self,
         backbone: nn.Module,
-        unit_anchors: Tensor,
+        unit_anchors: Mapping[int, Tensor],
         *,
         image_size: int,
         num_classes: int,
@@ -49,8 +49,10 @@ class Yolact(nn.Module):
         self.head = PredictionHead(fpn_channels, anchors_per_cell, num_classes, num_prototypes)
         self.semantic = nn.Conv2d(fpn_channels, num_classes, 1)  # an extra loss on P3 while training (section 5)
         self.mask_iou = MaskIoUNet(num_classes) if mask_iou else None
-        self.register_buffer("unit_anchors", unit_anchors, persistent=False)
-        self.register_buffer("anchors", unit_anchors * image_size, persistent=False)
+        self.training_sizes = frozenset(unit_anchors)
+        for size, anchors in unit_anchors.items():
+            self.register_buffer(f"unit_anchors_{size}", anchors, persistent=False)
+        self.register_buffer("anchors", unit_anchors[image_size] * image_size, persistent=False)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1) / 255, persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1) / 255, persistent=False)
         for part in (self.fpn, self.protonet, self.head, self.semantic, self.mask_iou):
@@ -60,13 +62,19 @@ class Yolact(nn.Module):
     def forward(self, images: Tensor) -> Predictions:
         """Predict from `images`, float32 [B, 3, S, S], RGB in [0, 1], S the `image_size` of the configuration.
 
+        In training mode S may also be one of the sizes of a multi-scale training.
+
         Raises:
             ValueError: the images have another size or number of channels.
         """
-        size = (3, self.image_size, self.image_size)
+        side = images.shape[-1]
+        if not (self.training and side in self.training_sizes):
+            side = self.image_size
+        size = (3, side, side)
         if images.shape[1:] != size:
             raise ValueError(f"Yolact expects images [B, {', '.join(map(str, size))}], got {list(images.shape)}.")
-        features = self.backbone((images - self.pixel_mean) / self.pixel_std)
+        normalised = (images - self.pixel_mean) / self.pixel_std
+        features = self.backbone(normalised.to(self.semantic.weight.dtype))
         levels = self.fpn(features)
         class_logits, box_deltas, mask_coefficients = self.head(levels)
         return Predictions(
@@ -76,6 +84,10 @@ class Yolact(nn.Module):
             prototypes=self.protonet(levels[0]),
             semantic_logits=self.semantic(levels[0]),
         )
+
+    def unit_anchors_of(self, image_size: int) -> Tensor:
+        """Return the anchors of inputs of side `image_size`, float32 [A, 4] xyxy as shares of it."""
+        return self.get_buffer(f"unit_anchors_{image_size}")
 
 
 def _xavier(module: nn.Module) -> None:

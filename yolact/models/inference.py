@@ -1,0 +1,70 @@
+"""A copy of the network that only predicts: batch norms folded, weights in the type to compute with."""
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from yolact.models.backbones import DeformableConv2d
+from yolact.models.mask_iou import MaskIoUNet
+from yolact.models.yolact import Yolact
+
+# Deformable convolution has no half precision on CPUs, and re-scoring works on float masks.
+ALWAYS_FLOAT = (DeformableConv2d, MaskIoUNet)
+
+
+def for_inference(model: Yolact, dtype: torch.dtype = torch.float32) -> Yolact:
+    """Return a copy of `model` in evaluation mode, as fast as eager PyTorch runs it; `model` stays as it is.
+
+    Each batch norm is folded into the convolution before it, which changes results by rounding only. The layers are in
+    channels-last format and hold their weights as `dtype`; bfloat16 and float16 halve the work on hardware that has
+    them. The input is float32 and normalised as such in any case.
+    """
+    copied = copy.deepcopy(model).eval().requires_grad_(False)
+    fold_batch_norms(copied)
+    _cast(copied, dtype)
+    return copied.to(memory_format=torch.channels_last)
+
+
+def fold_batch_norms(model: nn.Module) -> None:
+    """Fold every batch norm into its convolution, in place.
+
+    Raises:
+        ValueError: a batch norm does not follow a convolution.
+    """
+    for parent, name, conv in _pairs(model):
+        norm = getattr(parent, name)
+        weight, bias = fuse_conv_bn_weights(
+            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
+        conv.register_parameter("weight", weight)
+        conv.register_parameter("bias", bias)
+        setattr(parent, name, nn.Identity())
+    left = [name for name, module in model.named_modules() if isinstance(module, _BatchNorm)]
+    if left:
+        raise ValueError(f"Batch norm '{left[0]}' does not follow a convolution, so it cannot be folded.")
+
+
+def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Conv2d | DeformableConv2d]]:
+    """Yield each batch norm, as a module and the name of its child, with the convolution whose output it takes."""
+    for parent in list(model.modules()):
+        children = dict(parent.named_children())
+        for place, (name, child) in enumerate(children.items()):
+            if isinstance(parent, nn.Sequential):
+                before = parent[place - 1]
+            else:  # torchvision's names: bn1 comes after conv1
+                before = children.get(name.replace("bn", "conv"), parent)
+            if isinstance(child, _BatchNorm) and isinstance(before, nn.Conv2d | DeformableConv2d):
+                yield parent, name, before
+
+
+def _cast(module: nn.Module, dtype: torch.dtype) -> None:
+    """Hold the parameters as `dtype`; buffers such as anchors stay float32."""
+    for parameter in module.parameters(recurse=False):
+        parameter.data = parameter.data.to(dtype)
+    for child in module.children():
+        if not isinstance(child, ALWAYS_FLOAT):
+            _cast(child, dtype)
