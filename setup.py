@@ -17,11 +17,23 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["yolact", "yolact.*"]),
-    package_data={"yolact": ["py.typed"]},
+    package_data={"yolact": ["py.typed", "serve/static/*"]},
     install_requires=(ROOT / "requirements.txt").read_text(encoding="utf-8").split(),
     extras_require={
         "log": ["tensorboard"],
-        "dev": ["pytest", "hypothesis", "ruff", "mypy", "types-PyYAML", "tensorboard"],
+        "fasteval": ["hotcoco"],
+        "sbd": ["scipy"],
+        "supervision": ["supervision>=0.26"],  # Instances.to_supervision
+        "track": ["trackers", "supervision"],  # scripts/predict.py --track
+        "export": ["onnx", "onnxscript", "onnxruntime"],
+        # Uploads stream into memory with a limit and a deadline; waitress would spool them to disk.
+        "serve": ["starlette>=0.41", "uvicorn>=0.32"],
+        "notebooks": ["jupyterlab", "ipykernel"],
+        "dev": [
+            *("pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "tensorboard", "scipy"),
+            *("onnx", "onnxscript", "onnxruntime", "starlette", "uvicorn", "nbclient", "ipykernel"),
+            *("hotcoco", "supervision>=0.26", "trackers"),
+        ],
     },
     keywords="instance segmentation, real-time, computer vision, PyTorch, COCO",
     classifiers=[

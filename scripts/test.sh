@@ -7,7 +7,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 prepare_environment dev
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}" # more only wait for each other on pictures this small
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # for each of the two processes of pytest
+export PYTHONHASHSEED=0                         # both must collect the tests in one order
 
 failed=()
 check() {
@@ -21,7 +22,7 @@ check() {
 check lint ruff check .
 check format ruff format --check .
 check types mypy
-check tests pytest -q "$@"
+check tests pytest -q -n 2 "$@"
 
 echo
 [ ${#failed[@]} -eq 0 ] || fail "failed: ${failed[*]}"

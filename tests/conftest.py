@@ -1,7 +1,20 @@
 """Fixtures for the whole suite: where the optional sample data lies, and one thread so that runs repeat."""
 
+import hashlib
+import html.parser
+import http.server
 import json
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -27,6 +40,19 @@ def shared() -> Path:
 @pytest.fixture(autouse=True)
 def _one_seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_log_handlers() -> None:
+    """Undo what a command that ran within this process has set up for its log lines, which print them."""
+    ours, root = logging.getLogger("yolact"), logging.getLogger()
+    ours.setLevel(logging.NOTSET)
+    root.setLevel(logging.WARNING)
+    for logger in (ours, root):
+        for handler in list(logger.handlers):
+            if logger is ours or type(handler) is logging.StreamHandler:  # the others of the root are pytest's
+                logger.removeHandler(handler)
+                handler.close()
 
 
 CLASSES = {"disc": 3, "square": 7}  # the ids have gaps and do not begin with 1
@@ -131,3 +157,217 @@ def tiny_config() -> Config:
         num_prototypes=8,
     )
     return Config(name="tiny", model=model)
+
+
+class FileServer(http.server.ThreadingHTTPServer):
+    """A web server on loopback that goes on in the middle of a file as real ones do, and fails as a test tells it.
+
+    Attributes:
+        url: where it is.
+        files: path on the server -> content.
+        redirects: path -> address.
+        faults: taken by the next answers of files: ("cut", n) and ("stall", n) after n bytes; ("status", code).
+        ranges: whether it goes on in the middle; `checks_version`: whether it minds If-Range.
+        version: what tells versions apart: "ETag", "Last-Modified", "weak" (an ETag that does not tell bytes), or "".
+        lengths: whether it says how long a file is; `claims`: the length it says instead.
+        log: (path, Range, If-Range) of each request.
+        gate: what stalls goes on when it is set.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _FileHandler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.files: dict[str, bytes] = {}
+        self.redirects: dict[str, str] = {}
+        self.faults: list[tuple[str, int]] = []
+        self.ranges = self.checks_version = self.lengths = True
+        self.version = "ETag"
+        self.claims: int | None = None
+        self.log: list[tuple[str, str | None, str | None]] = []
+        self.gate = threading.Event()
+
+    def publish(self, repository: str, files: dict[str, bytes]) -> None:
+        """Serve a repository as the Hugging Face Hub does."""
+        entries = [{"type": "directory", "oid": "0" * 40, "size": 0, "path": "folder"}]
+        for name, content in files.items():
+            large = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
+            entries.append({"type": "file", "oid": "0" * 40, "size": len(content), "lfs": large, "path": name})
+            self.files[f"/{repository}/resolve/main/{name}"] = content
+        self.files[f"/api/models/{repository}/tree/main"] = json.dumps(entries).encode()
+
+
+class _FileHandler(http.server.BaseHTTPRequestHandler):
+    server: FileServer
+
+    def do_GET(self) -> None:
+        server = self.server
+        asked, only_if = self.headers["Range"], self.headers["If-Range"]
+        server.log.append((self.path, asked, only_if))
+        if self.path in server.redirects:
+            return self._head(302, {"Location": server.redirects[self.path], "Content-Length": "0"})
+        if self.path not in server.files:
+            return self.send_error(404)
+        fault, number = server.faults.pop(0) if server.faults and "/api/" not in self.path else ("none", 0)
+        if fault == "status":
+            return self.send_error(number)
+        content = server.files[self.path]
+        digest = hashlib.sha256(content).hexdigest()
+        versions = {
+            "": {},
+            "ETag": {"ETag": f'"{digest}"'},
+            "weak": {"ETag": f'W/"{digest}"'},
+            "Last-Modified": {"Last-Modified": f"Mon, 01 Apr 2019 00:00:{int(digest, 16) % 60:02} GMT"},
+        }
+        headers: dict[str, str] = dict(versions[server.version])
+        version = next(iter(headers.values()), None)
+        first, code = 0, 200
+        if asked and server.ranges and (not server.checks_version or only_if in (None, version)):
+            first, code = int(asked.removeprefix("bytes=").removesuffix("-")), 206
+            if first >= len(content):
+                return self._head(416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"})
+            headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
+        if server.lengths:
+            headers["Content-Length"] = str(server.claims or len(content) - first)
+        self._head(code, headers)
+        rest = content[first:]
+        self.wfile.write(rest[:number] if fault in ("cut", "stall") else rest)
+        if fault == "stall":
+            server.gate.wait(30)
+            self.wfile.write(rest[number:])
+        return None
+
+    def _head(self, code: int, headers: dict[str, str]) -> None:
+        self.send_response(code)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def file_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """Return a running server, to which no proxy of the surroundings is asked to lead."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with FileServer() as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.gate.set()
+        server.shutdown()
+
+
+class Ended(NamedTuple):
+    """How one case in a child process came out."""
+
+    value: Any = None  # what the function returned
+    fault: str = ""  # what went wrong instead: an exception that got out, a hang, a death, too much memory
+
+
+TOO_MUCH = "took too much memory"
+
+
+def _serve(function: Callable[[Any], Any], cases: Sequence[Any], memory: int, sender: Connection) -> None:
+    import resource  # not on Windows
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + 3 * memory, most))  # for the sake of the machine
+    for case in cases:
+        try:
+            ended = Ended(function(case))
+        except BaseException as error:  # also SystemExit, which would end the process
+            ended = Ended(fault="".join(traceback.format_exception(error)))
+        if (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 > memory:
+            ended = Ended(fault=TOO_MUCH)
+        sender.send(ended)
+
+
+def _in_one_child(function: Callable[[Any], Any], cases: Sequence[Any], seconds: float, memory: int) -> Iterator[Ended]:
+    """Yield how cases came out until one of them ends the process."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_serve, args=(function, cases, memory, sender), daemon=True)
+    child.start()
+    sender.close()
+    try:
+        for _ in cases:
+            if not receiver.poll(seconds):
+                yield Ended(fault="hung")
+                return
+            ended = receiver.recv()
+            yield ended
+            if ended.fault == TOO_MUCH:
+                return  # a peak stays, so the next case begins in another process
+    except EOFError:
+        child.join()
+        yield Ended(fault=f"the process died: {child.exitcode}")
+    finally:
+        child.kill()
+        child.join()
+        receiver.close()
+
+
+@pytest.fixture(scope="session")
+def in_child() -> Callable[..., list[Ended]]:
+    """Return a function that calls another for each case in a forked process, and says how each one came out.
+
+    A case has 10 seconds, and a gigabyte more than the tests take. After one that takes more, or dies, the next go on
+    in another process.
+    """
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("needs Linux")
+
+    def run(
+        function: Callable[[Any], Any], cases: Sequence[Any], seconds: float = 10, memory: int = 2**30
+    ) -> list[Ended]:
+        ended: list[Ended] = []
+        while len(ended) < len(cases):
+            ended += _in_one_child(function, cases[len(ended) :], seconds, memory)
+        return ended
+
+    return run
+
+
+class PageChecker(html.parser.HTMLParser):
+    """Collects tags, addresses and texts of a page, and sees that every tag is closed and no attribute is a script."""
+
+    VOID = ("meta", "br", "img")
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.texts: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        assert not any(name.startswith("on") for name, _ in attrs)
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "action")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in ("rect", "line", "polyline")  # only within SVG does the slash close a tag
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+@pytest.fixture(scope="session")
+def parse_page() -> type[PageChecker]:
+    """Return what parses a page, or a part of one, and fails where it is not well formed."""
+    return PageChecker

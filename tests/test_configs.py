@@ -1,15 +1,19 @@
 """Every shipped configuration loads, says how to use it, and holds the published values."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
+import train
 from yolact.compat import dbolya
 from yolact.config import config_from_dict, config_to_dict, dump_config, load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = sorted((ROOT / "configs").glob("*.yaml"))
+EXPERIMENTS = sorted((ROOT / "configs/experiments").glob("*.yaml"))
 SCALES_550 = (24, 48, 96, 192, 384)
 
 # name: backbone, image size, scales, square anchors, classes, masks to train, steps, where the rate falls
@@ -41,7 +45,7 @@ def test_the_network_is_the_one_that_published_weights_are_recognised_as(name: s
     assert load_config(ROOT / f"configs/{name}.yaml").model == dbolya.PUBLISHED[name]
 
 
-@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*MODELS, *EXPERIMENTS], ids=lambda path: path.stem)
 def test_it_loads_under_its_own_name_and_comes_back(path: Path, tmp_path: Path) -> None:
     config = load_config(path)
     assert config.name == path.stem
@@ -56,12 +60,13 @@ def test_every_parent_loads_and_is_used(path: Path) -> None:
     assert any(f"_base_: _base_/{path.name}\n" in model.read_text(encoding="utf-8") for model in MODELS)
 
 
-@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*MODELS, *EXPERIMENTS], ids=lambda path: path.stem)
 def test_the_header_names_command_hardware_and_accuracy(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     header = "\n".join(line for line in lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))])
     commands = re.findall(r"^#   (python .*)$", header, re.MULTILINE)
-    assert f"python train.py --config configs/{path.name}" in commands
+    own = f"python train.py --config {path.relative_to(ROOT).as_posix()}"
+    assert any(f"{command} ".startswith(f"{own} ") for command in commands)
     for command in commands:
         assert (ROOT / command.split()[1]).is_file(), command
     assert "# Hardware: " in header
@@ -91,3 +96,48 @@ def test_published_values(name: str) -> None:
 def test_im400_scales_by_hand() -> None:
     config = load_config(ROOT / "configs/yolact_im400.yaml")
     assert config.model.anchors.scales == ((17,), (34,), (69,), (139,), (279,))
+
+
+# name: the value that an experiment is about
+EXPERIMENT_VALUES = {
+    "no_semantic_loss": lambda config: config.loss.semantic_weight == 0,
+    "prototypes": lambda config: config.train.max_steps == 400_000,
+    "rectangular_anchors": lambda config: not config.model.anchors.square,
+}
+
+
+def test_experiments_are_their_parent_but_for_what_they_name() -> None:
+    base = _leaves(config_to_dict(load_config(ROOT / "configs/yolact_base.yaml")))
+    assert {path.stem for path in EXPERIMENTS} == EXPERIMENT_VALUES.keys()
+    for path in EXPERIMENTS:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert content.pop("_base_") == "../yolact_base.yaml"
+        own = _leaves(content)
+        assert [key for key, value in own.items() if value == base[key]] == []
+        config = load_config(path)
+        assert {key for key, value in _leaves(config_to_dict(config)).items() if value != base[key]} == own.keys()
+        assert EXPERIMENT_VALUES[path.stem](config)
+
+
+def _leaves(mapping, prefix=""):
+    leaves = {}
+    for key, value in mapping.items():
+        leaves |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return leaves
+
+
+COMMANDS = re.findall(r"^python train\.py (.*)$", (ROOT / "docs/experiments.md").read_text(encoding="utf-8"), re.M)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_documented_trainings_are_possible(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    arguments = train.parse_arguments(shlex.split(command))
+    given = load_config(arguments.config)
+    changed = load_config(arguments.config, arguments.overrides)
+    assert (changed != given) == bool(arguments.overrides)
+    assert len(changed.model.anchors.scales) == len(given.model.anchors.scales)
+
+
+def test_the_documented_experiments_are_the_files() -> None:
+    assert {path.name for path in EXPERIMENTS} <= {Path(command.split()[1]).name for command in COMMANDS}

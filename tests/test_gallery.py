@@ -10,6 +10,7 @@ from yolact.data.masks import IDENTITY, draw_masks
 from yolact.evaluation.coco import result_records
 from yolact.evaluation.run import Evaluation
 from yolact.gallery import write_gallery
+from yolact.regions import regions_of
 from yolact.structures import Instances
 from yolact.visualize import display_scale, resize_picture
 
@@ -31,7 +32,7 @@ def perfect_on(dataset: CocoDataset, indices: set[int]) -> Evaluation:
             torch.tensor([item.bbox for item in objects]),
             scores,
             torch.tensor([item.label for item in objects]),
-            torch.from_numpy(masks),
+            regions_of(masks),
             scores,
             size,
             dataset.categories.names,
@@ -51,11 +52,16 @@ def is_bare(dataset: CocoDataset, index: int, sheet: np.ndarray) -> tuple[bool, 
 
 
 def test_best_and_worst_pictures_are_drawn(dataset: CocoDataset, tmp_path: Path) -> None:
-    paths = write_gallery(tmp_path / "gallery", dataset, perfect_on(dataset, {1, 3}), count=2)
+    shown = write_gallery(tmp_path / "gallery", dataset, perfect_on(dataset, {1, 3}), count=2)
+    paths = [one.path for one in shown]
     assert [path.name for path in paths] == ["best_1.png", "best_2.png", "worst_1.png", "worst_2.png"]
     assert sorted(path.name for path in (tmp_path / "gallery").iterdir()) == [path.name for path in paths]
     sheets = [cv2.imread(str(path)) for path in paths]
     assert is_bare(dataset, 1, sheets[0]) == (False, False)
+    assert [one.file_name for one in shown[:2]] == ["picture 1.png", "picture 3.png"]
+    assert [one.quality.found for one in shown] == [2, 2, 0, 0]
+    small = cv2.imdecode(np.frombuffer(shown[0].jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert small.shape == sheets[0].shape  # no side is too long for a page
     # Three pictures are as bad as can be: the two objects of 0 and 2 missed, and then the single one of 4.
     assert {is_bare(dataset, index, sheet) for index, sheet in zip((2, 0), sheets[2:], strict=True)} == {(False, True)}
 
@@ -68,5 +74,5 @@ def test_files_of_an_earlier_evaluation_go_and_others_stay(dataset: CocoDataset,
 
 
 def test_no_picture_is_both_best_and_worst(dataset: CocoDataset, tmp_path: Path) -> None:
-    paths = write_gallery(tmp_path, dataset, perfect_on(dataset, {0}), count=4)
-    assert [path.name for path in paths] == [*(f"best_{i}.png" for i in (1, 2, 3)), "worst_1.png", "worst_2.png"]
+    shown = write_gallery(tmp_path, dataset, perfect_on(dataset, {0}), count=4)
+    assert [one.path.name for one in shown] == [*(f"best_{i}.png" for i in (1, 2, 3)), "worst_1.png", "worst_2.png"]

@@ -1,5 +1,6 @@
 """Choice of the device and the precision to compute with."""
 
+import os
 from typing import Literal
 
 import torch
@@ -41,6 +42,16 @@ def _available(kind: str) -> int:
     if kind == "mps":
         return int(torch.backends.mps.is_available())
     return int(kind == "cpu")
+
+
+def compute_deterministically() -> None:
+    """Let every operation of this process repeat its results bit by bit, or raise where it cannot.
+
+    To be called before anything is computed on a GPU, because cuBLAS reads its setting when it starts.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True)
 
 
 def resolve_precision(name: Literal["fp32", "bf16", "fp16", "auto"], device: torch.device) -> Precision:

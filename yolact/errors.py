@@ -14,11 +14,34 @@ class ConfigError(UserError):
 
 
 class DatasetError(UserError):
-    """An annotation file or a picture is wrong."""
+    """An annotation file or a picture is wrong; `kind` is the fault's name in yolact/inspection/kinds.py, if any."""
+
+    def __init__(self, message: str, kind: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class LoaderError(UserError):
+    """A process that loads pictures died, hangs, or has no memory to hand its batches over in."""
+
+
+class LostProcessError(UserError):
+    """Another process of a program that torchrun started ended, or cannot be reached."""
+
+
+class GaveUpError(LostProcessError):
+    """Another process of a program that torchrun started gave up, and says why itself."""
+
+    def __init__(self) -> None:
+        super().__init__("Another process of this program gave up, as it says itself.")
 
 
 class CheckpointError(UserError):
     """A checkpoint cannot be read, or does not belong to this model."""
+
+
+class DownloadError(UserError):
+    """A file cannot be fetched whole, or is not the one that was expected."""
 
 
 def exit_on_user_error(main: Callable[[], int | None]) -> NoReturn:

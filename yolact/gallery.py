@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -13,10 +14,12 @@ from yolact.evaluation.coco import Record, decode_mask
 from yolact.evaluation.quality import SHOWN_SCORE, PictureQuality, picture_qualities
 from yolact.evaluation.run import Evaluation
 from yolact.output import write_bytes
+from yolact.regions import MaskRegion, regions_of
 from yolact.structures import Instances
 from yolact.visualize import (
     display_scale,
     draw_instances,
+    encode_jpeg,
     encode_png,
     resize_mask,
     resize_picture,
@@ -24,9 +27,20 @@ from yolact.visualize import (
 )
 
 LARGEST_SIDE = 1000  # pixels of a drawn picture
+PAGE_SIDE = 1400  # pixels of two side by side on a page
 
 
-def write_gallery(folder: Path, dataset: CocoDataset, evaluation: Evaluation, count: int = 6) -> list[Path]:
+class GalleryPicture(NamedTuple):
+    """One picture of the gallery: its file, what it shows, and the same smaller, for a page."""
+
+    kind: Literal["best", "worst"]
+    path: Path
+    file_name: str
+    quality: PictureQuality
+    jpeg: bytes
+
+
+def write_gallery(folder: Path, dataset: CocoDataset, evaluation: Evaluation, count: int = 6) -> list[GalleryPicture]:
     """Write best_1.png, best_2.png, ... and worst_1.png, ... into `folder`; no picture is among both.
 
     Args:
@@ -34,7 +48,7 @@ def write_gallery(folder: Path, dataset: CocoDataset, evaluation: Evaluation, co
         count: of the best and of the worst.
 
     Returns:
-        The files, best first.
+        The best, the first one leading, and the worst, likewise.
     """
     folder.mkdir(exist_ok=True)
     for old in (*folder.glob("best_*.png"), *folder.glob("worst_*.png")):
@@ -46,14 +60,16 @@ def write_gallery(folder: Path, dataset: CocoDataset, evaluation: Evaluation, co
     )
     count = min(count, (len(qualities) + 1) // 2)
     worst = qualities[::-1][: min(count, len(qualities) - count)]
-    paths = []
-    for kind, chosen in (("best", qualities[:count]), ("worst", worst)):
+    shown = []
+    chosen_by_kind: dict[Literal["best", "worst"], list[PictureQuality]] = {"best": qualities[:count], "worst": worst}
+    for kind, chosen in chosen_by_kind.items():
         for place, quality in enumerate(chosen, start=1):
             path = folder / f"{kind}_{place}.png"
             sheet = draw_comparison(dataset, evaluation, quality)
             write_bytes(encode_png(sheet), path)
-            paths.append(path)
-    return paths
+            name = dataset.images[quality.index].file_name
+            shown.append(GalleryPicture(kind, path, name, quality, encode_jpeg(sheet, PAGE_SIDE)))
+    return shown
 
 
 def draw_comparison(dataset: CocoDataset, evaluation: Evaluation, quality: PictureQuality) -> np.ndarray:
@@ -88,7 +104,8 @@ def _truth(dataset: CocoDataset, index: int, size: tuple[int, int], scale: float
         [item.bbox for item in objects],
         [1.0] * len(objects),
         [item.label for item in objects],
-        masks.astype(bool),
+        regions_of(masks),
+        size,
         scale,
     )
 
@@ -97,15 +114,14 @@ def _found(
     dataset: CocoDataset, pairs: Sequence[tuple[Record, Record]], size: tuple[int, int], scale: float
 ) -> Instances:
     """Return the detections of mask and box records, one full-size mask in memory at a time."""
-    masks = np.zeros((len(pairs), *size), bool)
-    for target, (record, _) in zip(masks, pairs, strict=True):
-        target[:] = resize_mask(decode_mask(record["segmentation"]), size)
+    masks = (resize_mask(decode_mask(record["segmentation"]), size) for record, _ in pairs)
+    regions = [MaskRegion.of(mask) for mask in masks]
     boxes = []
     for _, record in pairs:
         x, y, width, height = record["bbox"]
         boxes.append((x, y, x + width, y + height))
     labels = [dataset.categories.label(record["category_id"]) for record, _ in pairs]
-    return _instances(dataset, boxes, [record["score"] for record, _ in pairs], labels, masks, scale)
+    return _instances(dataset, boxes, [record["score"] for record, _ in pairs], labels, regions, size, scale)
 
 
 def _instances(
@@ -113,7 +129,8 @@ def _instances(
     boxes: Sequence[tuple[float, float, float, float]],
     scores: Sequence[float],
     labels: Sequence[int],
-    masks: np.ndarray,
+    regions: list[MaskRegion],
+    size: tuple[int, int],
     scale: float,
 ) -> Instances:
     """Return instances of an enlarged or reduced picture from boxes in the pixels of the original one."""
@@ -121,9 +138,9 @@ def _instances(
         boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4) * scale,
         scores=torch.tensor(scores),
         labels=torch.tensor(labels, dtype=torch.int64),
-        masks=torch.from_numpy(masks),
+        regions=regions,
         mask_scores=torch.tensor(scores),
-        image_size=(masks.shape[1], masks.shape[2]),
+        image_size=size,
         class_names=dataset.categories.names,
         category_ids=dataset.categories.ids,
     )

@@ -16,8 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from yolact.pages.style import COLOURS
+
 LOSS_NAMES = ("box", "mask", "class", "semantic", "mask_iou")
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito: told apart by everybody
 
 
 @dataclass
@@ -82,7 +83,7 @@ def draw_losses(history: History, title: str = "") -> Figure:
     lower.set_ylim(bottom=0)
     lower.set_xlabel("step")
     for axis in (upper, lower):
-        _clean(axis)
+        clean_axis(axis)
     return figure
 
 
@@ -111,7 +112,7 @@ def draw_accuracy(history: History, title: str = "") -> Figure:
     axis.margins(x=0.08)
     axis.set_ylim(0, min(1.02, max(0.1, axis.get_ylim()[1] * 1.1)))
     axis.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
-    _clean(axis)
+    clean_axis(axis)
     return figure
 
 
@@ -128,7 +129,8 @@ def _draw_curve(axis: Axes, steps: list[int], values: list[float], label: str, c
     axis.plot(steps, smooth(values), color=colour, linewidth=1.8, label=label)
 
 
-def _clean(axis: Axes) -> None:
+def clean_axis(axis: Axes) -> None:
+    """Give an axis a faint grid and no frame above and to the right."""
     axis.grid(True, which="major", color="#dddddd", linewidth=0.8)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)

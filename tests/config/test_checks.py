@@ -31,6 +31,13 @@ from yolact.errors import ConfigError
         ("model.anchors.aspect_ratios=[]", "model.anchors.scales and model.anchors.aspect_ratios must not be empty"),
         ("model.backbone.deformable_blocks=[0, 4]", "model.backbone.deformable_blocks must be 4 numbers"),
         ("loss.negative_iou=0.6", "loss.negative_iou must be at most loss.positive_iou, got 0.6 and 0.5."),
+        ("data.augment.scale_jitter=[0, 2]", "data.augment.scale_jitter must be more than 0, got [0.0, 2.0]."),
+        ("data.augment.scale_jitter=[2, 0.1]", "data.augment.scale_jitter must be the smallest and the largest scale"),
+        (
+            "data.augment.copy_paste_probability=2",
+            "data.augment.copy_paste_probability must be between 0 and 1, got 2.0.",
+        ),
+        ("train.image_sizes=[550, 16]", "train.image_sizes must be at least 32, got [550, 16]."),
         ("train.lr_steps=[5, 3]", "train.lr_steps must grow from one to the next, got [5, 3]."),
         ("train.lr_steps=[5, 5]", "train.lr_steps must grow"),
         ("name=../elsewhere", "name must be usable as the name of a folder, got '../elsewhere'."),
@@ -47,7 +54,18 @@ def test_a_value_that_cannot_work_is_named(override: str, message: str) -> None:
 def test_edges_of_the_rules_work() -> None:
     overrides = ["train.batch_size=1", "train.momentum=0", "eval.score_threshold=0", "eval.nms_threshold=1"]
     overrides += ["loss.negative_iou=0.5", "train.lr_steps=[]", "model.num_classes=null", "train.eval_every=null"]
+    overrides += ["data.augment.scale_jitter=[1, 1]", "train.image_sizes=[32]", "train.image_sizes=[]"]
     assert override_config(Config(), overrides).train.lr_steps == ()
+
+
+def test_rescoring_needs_prototypes_of_a_smallest_size() -> None:
+    assert override_config(Config(), ["model={image_size: 249, mask_iou: true}"]).model.mask_iou
+    with pytest.raises(ConfigError, match=r"model\.mask_iou needs a model\.image_size of at least 249, got 248\.$"):
+        override_config(Config(), ["model={image_size: 248, mask_iou: true}"])
+    sizes = "train.image_sizes=[550, 248]"
+    assert override_config(Config(), [sizes]).train.image_sizes == (550, 248)
+    with pytest.raises(ConfigError, match=r"needs train\.image_sizes of at least 249, got \[550, 248\]\.$"):
+        override_config(Config(), [sizes, "model.mask_iou=true"])
 
 
 def test_overrides_are_judged_together() -> None:

@@ -85,7 +85,7 @@ def test_damaged_pictures_are_named_when_they_are_met(damage, named, shapes, con
     code, message = outcome(train.main, train_on(shapes, config), capsys)
     assert code == 2
     assert picture in message or named in message
-    assert not list((shapes.parent / "runs").rglob("*.pth*"))
+    assert not list((shapes.parent / "runs").rglob("*.tmp"))
 
 
 def test_an_unreadable_picture_can_be_skipped_and_is_reported(shapes, config):

@@ -7,6 +7,7 @@ from yolact.config.schema import Config
 from yolact.errors import ConfigError
 
 NUM_LEVELS = 5  # P3..P7
+SMALLEST_FOR_MASK_IOU = 249  # pixels; from it on, five unpadded convolutions of stride 2 fit onto the prototypes
 
 # Each rule in words, its test, and the keys it holds for: for each number of a list, and not for null.
 RULES = (
@@ -22,7 +23,7 @@ RULES = (
     (
         "at least 0",
         lambda value: value >= 0,
-        """model.pixel_mean model.backbone.deformable_blocks data.num_workers
+        """model.pixel_mean model.backbone.deformable_blocks data.num_workers data.worker_timeout
         loss.box_weight loss.class_weight loss.mask_weight loss.semantic_weight loss.mask_iou_weight
         loss.negatives_per_positive loss.mask_iou_min_area
         train.weight_decay train.lr_steps train.warmup_steps train.warmup_lr train.seed eval.num_workers""",
@@ -30,18 +31,18 @@ RULES = (
     (
         "more than 0",
         lambda value: value > 0,
-        """model.pixel_std model.anchors.scales model.anchors.aspect_ratios
+        """model.pixel_std model.anchors.scales model.anchors.aspect_ratios data.augment.scale_jitter
         train.epochs train.lr train.lr_gamma train.clip_norm""",
     ),
     (
         "between 0 and 1",
         lambda value: 0 <= value <= 1,
         """data.augment.expand_probability data.augment.mirror_probability data.augment.flip_probability
-        data.augment.rotate90_probability loss.positive_iou loss.negative_iou loss.crowd_overlap
-        eval.score_threshold eval.nms_threshold""",
+        data.augment.rotate90_probability data.augment.copy_paste_probability
+        loss.positive_iou loss.negative_iou loss.crowd_overlap eval.score_threshold eval.nms_threshold""",
     ),
     ("at least 0 and below 1", lambda value: 0 <= value < 1, "train.momentum train.ema_decay"),
-    ("at least 32", lambda value: value >= 32, "model.image_size"),
+    ("at least 32", lambda value: value >= 32, "model.image_size train.image_sizes"),
 )
 
 
@@ -65,7 +66,7 @@ def check(config: Config, source: str) -> Config:
 def _joint_rules(config: Config) -> list[tuple[bool, str]]:
     """Return what must hold between values, each with the sentence that says so."""
     anchors, blocks, loss = config.model.anchors, config.model.backbone.deformable_blocks, config.loss
-    steps = config.train.lr_steps
+    steps, sizes, jitter = config.train.lr_steps, config.train.image_sizes, config.data.augment.scale_jitter
     return [
         (
             len(anchors.scales) == NUM_LEVELS and len({len(scales) for scales in anchors.scales}) == 1,
@@ -79,6 +80,19 @@ def _joint_rules(config: Config) -> list[tuple[bool, str]]:
         (
             len(blocks) == 4,
             f"model.backbone.deformable_blocks must be 4 numbers, one for each stage, got {len(blocks)}",
+        ),
+        (
+            not config.model.mask_iou or config.model.image_size >= SMALLEST_FOR_MASK_IOU,
+            f"model.mask_iou needs a model.image_size of at least {SMALLEST_FOR_MASK_IOU}, "
+            f"got {config.model.image_size}",
+        ),
+        (
+            not config.model.mask_iou or min(sizes, default=SMALLEST_FOR_MASK_IOU) >= SMALLEST_FOR_MASK_IOU,
+            f"model.mask_iou needs train.image_sizes of at least {SMALLEST_FOR_MASK_IOU}, got {_shown(sizes)}",
+        ),
+        (
+            jitter is None or jitter[0] <= jitter[1],
+            f"data.augment.scale_jitter must be the smallest and the largest scale, got {_shown(jitter)}",
         ),
         (
             loss.negative_iou <= loss.positive_iou,

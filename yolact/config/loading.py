@@ -93,7 +93,7 @@ def load(schema: type[T], path: str | Path) -> T:
 
 
 def _load(schema: type[T], path: Path, children: tuple[Path, ...]) -> T:
-    own = _read_mapping(path)
+    own = read_mapping(path)
     base = own.pop("_base_", None)
     if base is None:
         return build(schema, own, str(path))
@@ -143,7 +143,8 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML file of `key: value` lines as plain data; an empty file gives an empty dict."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)

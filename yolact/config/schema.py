@@ -36,13 +36,13 @@ class ModelConfig:
     anchors: AnchorConfig = field(default_factory=AnchorConfig)
     fpn_channels: int = 256  # also the width of the prediction head
     protonet_channels: int = 256
-    num_prototypes: int = 32  # k; the paper found 8 to 256 much alike (table 2c)
+    num_prototypes: int = 32  # k; the paper found 8 to 256 much alike (table 2b)
     mask_iou: bool = False  # YOLACT++ section 3.3: a small network that rescores masks
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """The authors' SSD-style augmentation; every probability is a picture's."""
+    """The authors' SSD-style augmentation, and others that are off; every probability is a picture's."""
 
     photometric: bool = True  # brightness, contrast, saturation and hue
     expand_probability: float = 0.5  # zoom out onto a mean-coloured canvas
@@ -51,6 +51,13 @@ class AugmentConfig:
     mirror_probability: float = 0.5
     flip_probability: float = 0.0  # upside down; for pictures without an up, such as microscopy
     rotate90_probability: float = 0.0  # by 90 degrees; likewise
+    # Large-scale jitter (Ghiasi et al. 2021), in place of expand and crop: the smallest and largest scale of the whole
+    # picture against the input, where it is cropped or lies on a mean-coloured canvas, at random. The paper's are
+    # [0.1, 2.0] for very long trainings; [0.8, 1.25] is the usual, mild choice that it compares with.
+    scale_jitter: tuple[float, float] | None = None
+    # Copy-paste (the same paper): with this probability some objects of another picture, itself augmented, are laid
+    # over this one, which costs the loader a second sample. The paper does it always, with large-scale jitter.
+    copy_paste_probability: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +68,8 @@ class DataConfig:
     val_annotations: str = "data/coco/annotations/instances_val2017.json"
     max_train_images: int | None = None  # only the first so many, for overfitting on purpose
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    num_workers: int = 4  # loader processes; 0 loads in the main process
+    num_workers: int = 4  # loader processes of each training process; 0 loads in the main process
+    worker_timeout: float = 300.0  # seconds without a batch after which these count as hung; 0 waits for ever
     # An unreadable picture met while training: stop with its name, or take the next one and count it.
     unreadable: Literal["raise", "skip"] = "raise"
 
@@ -87,7 +95,14 @@ class LossConfig:
 class TrainConfig:
     max_steps: int = 800_000  # optimizer steps
     epochs: float | None = None  # a convenience: replaces max_steps by this many passes over the pictures
-    batch_size: int = 8  # pictures an optimizer step sees at once, before accumulation
+    # Pictures an optimizer step sees at once, before accumulation. Several processes share them out, equally many each,
+    # so that neither the plan nor the result of a run depends on their number.
+    batch_size: int = 8
+    # Multi-scale training: every batch has one of these sizes in pixels, at random, instead of model.image_size, which
+    # evaluation keeps. An anchor keeps its sides in pixels, because the network cannot tell how large its input is: an
+    # object of 100 pixels must always belong to the same anchors. The largest size decides the memory; torch.compile
+    # compiles, and cuDNN prepares, each size anew, on every device of a distributed training.
+    image_sizes: tuple[int, ...] = ()
     accumulate: int = 1  # batches whose gradients are summed into one optimizer step
     # The paper's batch. With another total batch the learning rate is scaled by batch / reference, and max_steps and
     # lr_steps by its inverse, as the authors do; null scales nothing.
@@ -105,12 +120,17 @@ class TrainConfig:
     ema_decay: float | None = None  # exponential moving average of the weights, used to evaluate and saved beside them
     # Batch norm is frozen when fewer than 6 pictures are normalised together ("auto", the authors' rule).
     freeze_batch_norm: Literal["auto", "always", "never"] = "auto"
+    # Several processes: a trained batch norm sees the pictures of all of them instead of its own process's. CUDA only.
+    sync_batch_norm: bool = False
     # "auto" is bf16 where the device computes it natively, else fp32. Losses are always fp32.
     precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
     channels_last: bool = True  # memory format of the convolutions; the results are the same
+    compile: bool = False  # torch.compile the network: slow first steps, then faster ones on a GPU
     # Where the backbone starts: "imagenet" (a file under weights/, else torchvision's download), "none", or a file.
     backbone_weights: str = "imagenet"
     seed: int = 0
+    # Make CUDA repeat its results bit by bit, as the CPU does: slower, and an error where an operation cannot.
+    deterministic: bool = False
     max_nonfinite: int = 10  # so many non-finite losses in a row stop the run
     log_every: int = 10  # steps between two lines of metrics.jsonl
     save_every: int = 5_000  # steps between two checkpoints
@@ -132,6 +152,8 @@ class EvalConfig:
     crop: Literal["before_resize", "after_resize", "none"] = "before_resize"
     max_images: int | None = None  # evaluate only the first so many pictures
     num_workers: int = 2
+    # What computes COCO's figures: the reference, or an optional extra with equal figures in a fraction of the time.
+    engine: Literal["pycocotools", "hotcoco"] = "pycocotools"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,49 @@
+"""The fixture that other tests rely on to notice hangs, deaths and memory."""
+
+import os
+import time
+
+import numpy as np
+
+
+def misbehave(case: str) -> str:
+    match case:
+        case "raise":
+            raise ValueError("so it goes")
+        case "exit":
+            raise SystemExit
+        case "die":
+            os._exit(3)
+        case "hang":
+            time.sleep(60)
+        case "fill":
+            np.ones(80 * 2**20, np.uint8)  # well over the limit, as the process may free what it inherited
+        case "fill all":
+            np.ones(2**30, np.uint8)
+    return f"{case} in {os.getpid()}"
+
+
+def last_lines(ended) -> list[str]:
+    return [end.fault.strip().rpartition("\n")[2] for end in ended]
+
+
+def test_each_fault_is_named_and_the_others_go_on(in_child) -> None:
+    ended = in_child(misbehave, ["good", "raise", "exit", "good", "die", "good"])
+    assert last_lines(ended) == ["", "ValueError: so it goes", "SystemExit", "", "the process died: 3", ""]
+    processes = [end.value.split()[-1] for end in ended if end.value]
+    assert processes[0] == processes[1] != processes[2]
+    assert str(os.getpid()) not in processes
+
+
+def test_hangs_are_noticed(in_child) -> None:
+    assert last_lines(in_child(misbehave, ["good", "hang", "good"], seconds=1.5)) == ["", "hung", ""]
+
+
+def test_memory_is_noticed(in_child) -> None:
+    fits, most, more, after = last_lines(in_child(misbehave, ["good", "fill", "fill all", "good"], memory=2**25))
+    assert (fits, most, after) == ("", "took too much memory", "")
+    assert "MemoryError" in more
+
+
+def test_no_cases(in_child) -> None:
+    assert in_child(misbehave, []) == []
