@@ -35,11 +35,16 @@ def json_data(processes: Processes) -> None:
     assert processes.from_first(lambda: {"from": rank}) == {"from": 0}
 
 
+def fail_in_the_first(processes: Processes) -> None:
+    with processes.together():
+        if processes.first:
+            raise ValueError
+
+
 def failures(processes: Processes) -> None:
     rank = processes.rank
-    with pytest.raises(ValueError if rank == 0 else GaveUpError), processes.together():  # noqa: PT012
-        if rank == 0:
-            raise ValueError
+    with pytest.raises(ValueError if rank == 0 else GaveUpError):
+        fail_in_the_first(processes)
     with pytest.raises(KeyError if rank == 0 else GaveUpError):
         processes.from_first(lambda: {}["absent"])
     with processes.together():

@@ -23,7 +23,7 @@ def test_a_batch_of_eight_can_be_shared_out_to(count):
 
 
 def test_a_batch_that_cannot_be_shared_out_evenly():
-    with pytest.raises(ConfigError, match=r"is 8, which 3 processes .* start 1 or 2 or 4 or 8, or .* multiple of 3"):  # noqa: RUF043, RUF100
+    with pytest.raises(ConfigError, match=r"is 8, which 3 processes .* start 1 or 2 or 4 or 8, or .* multiple of 3"):
         check_sharing(config(batch_size=8), Processes(count=3), "cpu")
 
 
@@ -44,7 +44,7 @@ def test_another_number_of_processes_must_not_freeze_batch_norm():
     settings = config(batch_size=8)
     with pytest.raises(
         CheckpointError,
-        match=r"trained, with 8 pictures .* frozen, with 4: go on with 1 proc",  # noqa: RUF043, RUF100
+        match=r"trained, with 8 pictures .* frozen, with 4: go on with 1 proc",
     ):
         check_resumed(checkpoint(settings, 1), settings, Processes(count=2))
     with pytest.raises(CheckpointError, match=r"frozen, with 4 .* trained, with 8: .*freeze_batch_norm to always"):
