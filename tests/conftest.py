@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -269,67 +270,104 @@ class Ended(NamedTuple):
 TOO_MUCH = "took too much memory"
 
 
-def _serve(function: Callable[[Any], Any], cases: Sequence[Any], memory: int, sender: Connection) -> None:
+def _asked(questions: Connection) -> Iterator[Any]:
+    with suppress(EOFError):  # nobody asks any more
+        while True:
+            yield questions.recv()
+
+
+def _serve(function: Callable[[Any], Any], here: Connection, there: Connection, memory: int) -> None:
     import resource  # not on Windows
 
+    there.close()  # so that the end of the other process is the end of the pipe
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + 3 * memory, most))  # for the sake of the machine
-    for case in cases:
+    for case in _asked(here):
         try:
             ended = Ended(function(case))
         except BaseException as error:  # also SystemExit, which would end the process
             ended = Ended(fault="".join(traceback.format_exception(error)))
         if (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 > memory:
             ended = Ended(fault=TOO_MUCH)
-        sender.send(ended)
+        here.send(ended)
 
 
-def _in_one_child(function: Callable[[Any], Any], cases: Sequence[Any], seconds: float, memory: int) -> Iterator[Ended]:
-    """Yield how cases came out until one of them ends the process."""
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_serve, args=(function, cases, memory, sender), daemon=True)
-    child.start()
-    sender.close()
-    try:
-        for _ in cases:
-            if not receiver.poll(seconds):
-                yield Ended(fault="hung")
-                return
-            ended = receiver.recv()
-            yield ended
-            if ended.fault == TOO_MUCH:
-                return  # a peak stays, so the next case begins in another process
-    except EOFError:
-        child.join()
-        yield Ended(fault=f"the process died: {child.exitcode}")
-    finally:
-        child.kill()
-        child.join()
-        receiver.close()
+class Child:
+    """Calls a function in a forked process, for one case after the other, and says how each came out.
+
+    A case has 10 seconds, and a gigabyte more than the tests take. After one that takes more, or dies, the next goes on
+    in another process.
+    """
+
+    def __init__(self, function: Callable[[Any], Any], seconds: float = 10, memory: int = 2**30) -> None:
+        self.function, self.seconds, self.memory = function, seconds, memory
+        self.process: Any = None
+
+    def __call__(self, case: Any) -> Ended:
+        if self.process is None:
+            self._start()
+        try:
+            self.pipe.send(case)
+            if self.pipe.poll(self.seconds):
+                ended: Ended = self.pipe.recv()
+                if ended.fault != TOO_MUCH:  # that peak stays, so the next case begins in another process
+                    return ended
+            else:
+                ended = Ended(fault="hung")
+        except (EOFError, OSError):
+            self.process.join()
+            ended = Ended(fault=f"the process died: {self.process.exitcode}")
+        self.stop()
+        return ended
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("fork")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(self.function, theirs, self.pipe, self.memory), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.pipe.close()
+            self.process = None
+
+
+@pytest.fixture
+def child() -> Iterator[type[Child]]:
+    """Return `Child`, whose processes end with the test."""
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("needs Linux")
+    started: list[Child] = []
+
+    class Stopped(Child):
+        def __init__(self, *arguments: Any, **limits: Any) -> None:
+            super().__init__(*arguments, **limits)
+            started.append(self)
+
+    yield Stopped
+    for process in started:
+        process.stop()
 
 
 @pytest.fixture(scope="session")
 def in_child() -> Callable[..., list[Ended]]:
-    """Return a function that calls another for each case in a forked process, and says how each one came out.
-
-    A case has 10 seconds, and a gigabyte more than the tests take. After one that takes more, or dies, the next go on
-    in another process.
-    """
+    """Return a function that calls another for each case in a `Child`, and says how each one came out."""
     if not Path("/proc/self/statm").exists():
         pytest.skip("needs Linux")
 
-    def run(
-        function: Callable[[Any], Any], cases: Sequence[Any], seconds: float = 10, memory: int = 2**30
-    ) -> list[Ended]:
-        ended: list[Ended] = []
-        while len(ended) < len(cases):
-            ended += _in_one_child(function, cases[len(ended) :], seconds, memory)
-        return ended
+    def run(function: Callable[[Any], Any], cases: Sequence[Any], **limits: Any) -> list[Ended]:
+        child = Child(lambda number: function(cases[number]), **limits)  # the cases need not be sent
+        try:
+            return [child(number) for number in range(len(cases))]
+        finally:
+            child.stop()
 
     return run
 
