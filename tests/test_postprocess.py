@@ -54,6 +54,13 @@ def test_cross_class_and_exact_nms_are_chosen_by_config():
     assert exact.scores[0, : int(exact.counts[0])].tolist() == pytest.approx([0.8, 0.6])
 
 
+def test_exact_nms_finds_as_many_as_are_allowed_whatever_enters_fast_nms():
+    apart = predictions([[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
+    settings = EvalConfig(nms="exact", nms_top_k=2, max_detections=5)
+    assert int(select_detections(apart, ANCHORS, settings).counts[0]) == 3
+    assert int(select_detections(apart, ANCHORS, replace(settings, nms="fast")).counts[0]) == 2
+
+
 def test_boxes_and_masks_land_in_the_pixels_of_the_picture():
     found = select_detections(TWO_OBJECTS, ANCHORS, EvalConfig(nms="cross_class"))
     instances = to_instances(found, TWO_OBJECTS.prototypes, 0, (128, 256), EvalConfig(), **NAMES)

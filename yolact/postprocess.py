@@ -107,7 +107,9 @@ def _select_one(
     elif settings.nms == "cross_class":
         index, labels, kept = nms.cross_class_nms(boxes, scores, *limits)
     else:
-        index, labels, kept = nms.exact_nms(boxes, scores, *limits, score_threshold=settings.score_threshold)
+        index, labels, kept = nms.exact_nms(
+            boxes, scores, settings.nms_threshold, settings.max_detections, settings.score_threshold
+        )
     return boxes[index], kept, labels, coefficients[candidates[index]]
 
 

@@ -19,7 +19,7 @@ def test_fast_nms_lets_a_removed_box_remove_others():
 
 def test_exact_nms_does_not():
     scores = torch.tensor([[0.9], [0.8], [0.7]])
-    index, _, _ = nms.exact_nms(ROW, scores, 0.5, 200, 100, score_threshold=0.05)
+    index, _, _ = nms.exact_nms(ROW, scores, 0.5, 100, score_threshold=0.05)
     assert index.tolist() == [0, 2]
 
 
@@ -87,7 +87,7 @@ def test_no_candidates_give_no_detections():
     for found in (
         nms.fast_nms(torch.zeros(0, 4), torch.zeros(0, 3), 0.5, 200, 100),
         nms.cross_class_nms(torch.zeros(0, 4), torch.zeros(0, 3), 0.5, 200, 100),
-        nms.exact_nms(torch.zeros(0, 4), torch.zeros(0, 3), 0.5, 200, 100, 0.05),
+        nms.exact_nms(torch.zeros(0, 4), torch.zeros(0, 3), 0.5, 100, 0.05),
     ):
         assert [len(x) for x in found] == [0, 0, 0]
 
@@ -96,7 +96,7 @@ def test_exact_nms_agrees_with_torchvision_on_each_class():
     boxes = torch.rand(60, 2) * 50
     boxes = torch.cat([boxes, boxes + 5 + torch.rand(60, 2) * 30], 1)
     scores = torch.rand(60, 3)
-    index, labels, kept = nms.exact_nms(boxes, scores, 0.5, 200, 1000, score_threshold=0.5)
+    index, labels, kept = nms.exact_nms(boxes, scores, 0.5, 1000, score_threshold=0.5)
     for label in range(3):
         own = (scores[:, label] > 0.5).nonzero()[:, 0]
         expected = own[batched_nms(boxes[own], scores[own, label], torch.zeros_like(own), 0.5)]

@@ -120,14 +120,12 @@ def cross_class_nms(boxes: Tensor, scores: Tensor, threshold: float, top_k: int,
     return _best(index[survives], labels[index[survives]], top[survives], max_detections)
 
 
-def exact_nms(
-    boxes: Tensor, scores: Tensor, threshold: float, top_k: int, max_detections: int, score_threshold: float
-) -> Kept:
+def exact_nms(boxes: Tensor, scores: Tensor, threshold: float, max_detections: int, score_threshold: float) -> Kept:
     """Sequential NMS per class by torchvision, over (candidate, class) pairs that score above `score_threshold`."""
     index, labels = (scores > score_threshold).nonzero(as_tuple=True)
     kept = batched_nms(boxes[index], scores[index, labels], labels, threshold)
     index, labels = index[kept], labels[kept]
-    return _best(index, labels, scores[index, labels], min(max_detections, top_k * scores.shape[1]))
+    return _best(index, labels, scores[index, labels], max_detections)
 
 
 def _not_suppressed(boxes: Tensor, threshold: float) -> Tensor:
