@@ -12,10 +12,10 @@ from yolact.data.annotations import ObjectRecord
 from yolact.data.coco import CocoDataset
 from yolact.data.masks import Rle
 from yolact.evaluation.coco import Record
+from yolact.evaluation.overlaps import FOUND_IOU
 
 # What a person would be shown; AP itself counts detections of every score.
 SHOWN_SCORE = 0.3
-MATCHED_IOU = 0.5
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,10 @@ class PictureQuality:
 
 
 def picture_qualities(dataset: CocoDataset, records: Iterable[Record]) -> list[PictureQuality]:
-    """Return the quality of each picture that holds an object or a detection, in the order of the data set."""
+    """Return the quality of each picture that holds an object or a detection, in the order of the data set.
+
+    Crowd regions, and what is detected in them, do not count.
+    """
     by_image: defaultdict[int, list[Record]] = defaultdict(list)
     for record in records:
         if record["score"] >= SHOWN_SCORE:
@@ -45,10 +48,9 @@ def picture_qualities(dataset: CocoDataset, records: Iterable[Record]) -> list[P
     qualities = []
     for index, picture in enumerate(dataset.images):
         objects, shown = dataset.objects(index), by_image[picture.id]
-        if shown or any(not item.iscrowd for item in objects):
-            category_ids = dataset.categories.ids
-            qualities.append(_quality(index, objects, shown, category_ids, (picture.height, picture.width)))
-    return qualities
+        size = (picture.height, picture.width)
+        qualities.append(_quality(index, objects, shown, dataset.categories.ids, size))
+    return [one for one in qualities if one.found or one.missed or one.wrong]
 
 
 def _quality(
@@ -80,12 +82,12 @@ def _match(truths: list[ObjectRecord], detections: list[Record], size: tuple[int
             [int(crowd) for crowd in iscrowd],
         )
     )
-    in_crowd = np.any(ious[:, iscrowd] >= MATCHED_IOU, axis=1).tolist()
+    in_crowd = np.any(ious[:, iscrowd] >= FOUND_IOU, axis=1).tolist()
     single = ious[:, np.logical_not(iscrowd)]
     matched, wrong = [], 0
     for row, ignored in zip(single, in_crowd, strict=True):
         best = int(row.argmax()) if row.size else 0
-        if row.size and row[best] >= MATCHED_IOU:
+        if row.size and row[best] >= FOUND_IOU:
             matched.append(float(row[best]))
             single[:, best] = -1
         else:
