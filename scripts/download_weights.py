@@ -79,7 +79,7 @@ def require_known(name: str, known: dict[str, Choice]) -> None:
         UserError: there is nothing of that name; it gives the closest that there is.
     """
     if name in UNPUBLISHED:
-        raise UserError(f"{name} cannot be downloaded: {UNPUBLISHED[name]}.")
+        raise UserError(f"{name} cannot be downloaded: {UNPUBLISHED[name]}; train it, or take another model.")
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}."

@@ -66,8 +66,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number in [0, 1], got {text}")
+        raise ValueError
     return value
+
+
+_share.__name__ = "number in [0, 1]"  # argparse puts it into its message
 
 
 def choose(wanted: list[int] | None, count: int, score_threshold: float) -> list[int]:

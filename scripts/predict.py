@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from yolact.config import load_config
-from yolact.data.pictures import read_picture
+from yolact.data.pictures import SUFFIXES, read_picture
 from yolact.device import DTYPES, pick_device
 from yolact.errors import DatasetError, UserError, exit_on_user_error
 from yolact.output import output_folder, write_bytes
@@ -28,8 +28,6 @@ from yolact.predictor import Predictor, load_model
 from yolact.structures import Instances, find_labels
 from yolact.video import Video, VideoWriter, WriteBehind, is_video, read_ahead
 from yolact.visualize import display_scale, draw_instances, encode_png, prototypes_grid
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 
 
 class Source(NamedTuple):
@@ -77,7 +75,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--boxes-only", action="store_true", help="draw and write no masks")
     parser.add_argument("--csv", action="store_true", help="also write predictions.csv")
     parser.add_argument("--masks", action="store_true", help="also write each mask as a PNG of the picture's size")
-    parser.add_argument("--track", action="store_true", help="videos: number objects through the frames (supervision)")
+    parser.add_argument("--track", action="store_true", help="videos: number objects through the frames (trackers)")
     parser.add_argument("--max-frames", type=_count, metavar="N", help="videos: stop after so many frames")
     parser.add_argument("--prototypes", action="store_true", help="pictures: also draw the prototypes")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; default: cuda where there is some")

@@ -195,7 +195,7 @@ def parse_iscrowd(entry: dict[str, Any], where: str) -> bool:
 def parse_area(entry: dict[str, Any], where: str) -> float | None:
     """Return the area that the file gives, if any; DatasetError if that is no area."""
     area = entry.get("area", 0.0)
-    if not _is_number(area) or area < 0:
+    if not is_number(area) or area < 0:
         raise DatasetError(
             f"'area' of {where} must be a number that is not negative, not {brief(area)}; correct the annotation.",
             "invalid-field",
@@ -220,7 +220,7 @@ def parse_label(entry: dict[str, Any], where: str, categories: Categories) -> in
 def parse_box(entry: dict[str, Any], where: str) -> tuple[float, float, float, float]:
     """Return the box as xyxy in pixels of the picture; DatasetError if it is not four finite numbers."""
     box = entry.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         raise DatasetError(
             f"'bbox' of {where} must be [x, y, width, height] in finite numbers, not {brief(box)}; correct the "
             "annotation.",
@@ -322,5 +322,6 @@ def parse_text(entry: dict[str, Any], key: str, where: str) -> str:
     return value
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Tell whether a value of a JSON file can be a coordinate or an area."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9  # false for NaN

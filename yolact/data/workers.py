@@ -187,7 +187,8 @@ class Loader(DataLoader[Any]):
                 raise
             raise LoaderError(
                 f"The loader's processes gave no batch for {self.timeout:g} seconds: see whether the storage of the "
-                "pictures still answers; if it is only slow, raise data.worker_timeout."
+                "pictures still answers; if it is only slow, raise data.worker_timeout, or while evaluating set "
+                "eval.num_workers to 0, which waits for ever."
             ) from error
 
 

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from yolact.data.pictures import read_picture
+from yolact.data.pictures import SUFFIXES, read_picture
 from yolact.data.shapes import draw_shapes
 from yolact.errors import UserError
 
 MAX_OF_A_FOLDER = 10  # every picture goes through the network twice
 GENERATED = 6  # half of them drawings of shapes, half noise
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 
 
 def read_pictures(sources: Sequence[Path]) -> list[np.ndarray]:

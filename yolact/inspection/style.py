@@ -1,7 +1,6 @@
 """The rules that the page of the data check adds to the common style sheet."""
 
 STYLE = """
-.facts { margin-top: 16px; }
 .finding { border: 1px solid #e3e8ee; border-left-width: 5px; border-radius: 6px; padding: 8px 14px; margin: 10px 0; }
 .finding.error { border-left-color: #c8321f; }
 .finding.warning { border-left-color: #e0a100; }

@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 
 from yolact.pages.wording import counted
 from yolact.results.reading import Run
-from yolact.results.wording import ERRORS_EXPLAINED, EXPLAINED, figure
-
-KINDS = {"segm": "masks", "bbox": "boxes"}
+from yolact.results.wording import ERRORS_EXPLAINED, EXPLAINED, KINDS, figure
 
 
 class Cell(NamedTuple):

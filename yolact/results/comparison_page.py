@@ -11,10 +11,10 @@ from yolact.pages.lines import Line, line_chart
 from yolact.pages.markup import code, document, text
 from yolact.pages.style import COLOURS
 from yolact.report import History, smooth
-from yolact.results.comparison import KINDS, Cell, Section, compare, data_verdict
+from yolact.results.comparison import Cell, Section, compare, data_verdict
 from yolact.results.reading import Run
 from yolact.results.style import STYLE
-from yolact.results.wording import ERRORS_EXPLAINED, figure
+from yolact.results.wording import ERRORS_EXPLAINED, KINDS, figure
 
 TRENDS = {-1: " worse", 0: "", 1: " better"}
 LOSSES_SHOWN = 0.98  # of the smoothed losses; the first ones may be many times as high as all others

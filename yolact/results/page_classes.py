@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolact.evaluation.confusion import SIZE_BORDERS, Shown, most_confused
-from yolact.evaluation.curves import CURVES, RECALLS, Curves
+from yolact.evaluation.curves import CURVES, RECALLS, SIZES, Curves
 from yolact.evaluation.overlaps import FOUND_IOU
 from yolact.evaluation.quality import SHOWN_SCORE
 from yolact.pages.charts import Series, bar_chart
@@ -19,8 +19,8 @@ from yolact.pages.markup import text
 from yolact.pages.style import BLUE, ORANGE
 from yolact.pages.wording import counted
 from yolact.results.tables import number_table, sortable_table
+from yolact.results.wording import KINDS
 
-KINDS = {"segm": "masks", "bbox": "boxes"}
 CURVE_COLOURS = (BLUE, ORANGE, "#1c2530")
 CHOSEN_CLASSES = 300  # of those with most objects the curves are in the page
 GRID_CLASSES = 100  # more cannot be told apart
@@ -77,13 +77,12 @@ def size_section(metrics: Mapping[str, Any], shown: Shown) -> str:
     borders = (0, *SIZE_BORDERS)
     small, large = borders.index(32), borders.index(96)
     counts = [int(part.sum()) for part in np.split(shown.objects, (small, large))]
-    sizes = ("small", "medium", "large")
     series = []
     for kind, colour in (("segm", BLUE), ("bbox", ORANGE)):
         values = [metrics[kind][key] for key in ("APs", "APm", "APl")]
         labels = ["-" if value is None else f"{value:.3f}" for value in values]
         series.append(Series(KINDS[kind], [value or 0.0 for value in values], colour, labels))
-    places = [f"{size} ({count:,})" for size, count in zip(sizes, counts, strict=True)]
+    places = [f"{size} ({count:,})" for size, count in zip(SIZES, counts, strict=True)]
     by_size = bar_chart(places, series, "AP by COCO's sizes: borders at 32 and 96; in brackets the objects", most=1)
     return (
         "<section><h2>Object size</h2><p>The size of an object is the square root of its area, in pixels of its "

@@ -1,5 +1,7 @@
 """What the figures of an evaluation mean, and how they are written."""
 
+KINDS = {"segm": "masks", "bbox": "boxes"}
+
 EXPLAINED = {
     "AP": "mean over IoU 0.50, 0.55, ... 0.95",
     "AP50": "IoU 0.50",

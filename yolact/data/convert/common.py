@@ -14,7 +14,6 @@ from yolact.errors import DatasetError
 
 T = TypeVar("T")
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 SPLIT_FOLDER = re.compile(r"(train|val|test)(?:id|idation)?\d*")  # train, val, valid, validation, test, train2017
 SPLITS = ("train", "val", "test")
 

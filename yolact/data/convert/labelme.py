@@ -9,7 +9,6 @@ from typing import Any
 
 from yolact.data.annotations import parse_text
 from yolact.data.convert.common import (
-    PICTURE_SUFFIXES,
     Conversion,
     FoundPicture,
     Notes,
@@ -21,7 +20,7 @@ from yolact.data.convert.common import (
     own_splits,
 )
 from yolact.data.convert.labelme_shapes import read_shapes
-from yolact.data.pictures import decode_picture, read_picture
+from yolact.data.pictures import SUFFIXES, decode_picture, read_picture
 from yolact.errors import DatasetError
 
 
@@ -39,7 +38,7 @@ def read_labelme(folder: Path, track: Track) -> Conversion:
             f"There are no label files of labelme (JSON with 'shapes') below '{folder}'; check the path."
         )
     labelled = {picture.name for picture in pictures}
-    for name in list_files(folder, PICTURE_SUFFIXES, Notes()):
+    for name in list_files(folder, SUFFIXES, Notes()):
         if name not in labelled:
             notes.add("pictures without a label file, left out", name)
     labels = sorted({item.class_name for picture in pictures for item in picture.objects})

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from yolact.data.annotations import parse_text
+from yolact.data.annotations import is_number, parse_text
 from yolact.data.convert.common import Notes, is_plain
 from yolact.data.convert.numbered import decode_values, foreground
 from yolact.data.convert.objects import (
@@ -96,7 +96,10 @@ def _read_area(
             notes.add(f"shapes of the kind '{kind}' with fewer than three points, passed over", where)
             return None
         if not least <= len(points) <= most:
-            raise DatasetError(f"{where}, of the kind '{kind}', has {len(points)} points, expected 2 or 4; correct it.")
+            numbers = "2 or 4" if kind == "rectangle" else "4"
+            raise DatasetError(
+                f"{where}, of the kind '{kind}', has {len(points)} points, expected {numbers}; correct it."
+            )
         return points
     if len(points) != 2:
         raise DatasetError(f"{where}, of the kind '{kind}', has {len(points)} points, expected 2; correct it.")
@@ -105,13 +108,9 @@ def _read_area(
 
 def _points(value: object, where: str) -> Polygon:
     pairs = value if isinstance(value, list) else [None]
-    if not all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) for pair in pairs):
+    if not all(isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) for pair in pairs):
         raise DatasetError(f"'points' of {where} must be a list of [x, y] in finite numbers; correct it.")
     return np.array(pairs, np.float64).reshape(-1, 2)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9  # false for NaN
 
 
 def _circle(points: Polygon, image_size: tuple[int, int]) -> Polygon:

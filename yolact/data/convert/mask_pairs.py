@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolact.data.convert.common import (
-    PICTURE_SUFFIXES,
     Conversion,
     FoundPicture,
     Notes,
@@ -24,7 +23,7 @@ from yolact.data.convert.common import (
 )
 from yolact.data.convert.numbered import foreground, read_numbers, read_values
 from yolact.data.convert.objects import FoundObject, encode_mask, encode_numbers, pixel_object
-from yolact.data.pictures import read_picture
+from yolact.data.pictures import SUFFIXES, read_picture
 from yolact.errors import DatasetError
 
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})  # JPEG changes the numbers
@@ -74,12 +73,12 @@ def read_masks(
     notes = Notes()
     if pictures is not None and masks is not None:
         folder, mask_folder = pictures, masks
-        names = [n for n in list_files(folder, PICTURE_SUFFIXES, notes) if name_below(masks, folder / n) is None]
+        names = [n for n in list_files(folder, SUFFIXES, notes) if name_below(masks, folder / n) is None]
         mask_names = list_files(masks, MASK_SUFFIXES, notes)
         stems = {name: os.path.splitext(name)[0] for name in names}
     else:
         folder = mask_folder = source
-        names = _below(source, "images", PICTURE_SUFFIXES, notes)
+        names = _below(source, "images", SUFFIXES, notes)
         stems = {name: swap_folder(os.path.splitext(name)[0], "images", "masks") for name in names}
         mask_names = _below(source, "masks", MASK_SUFFIXES, notes)
     pairs = list(_pair(stems, mask_names, folder, mask_folder, notes))

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from yolact.data.headers import PNG_START
 from yolact.data.pictures import MAX_PIXELS
 from yolact.errors import DatasetError
 
-PNG_START = b"\x89PNG\r\n\x1a\n"
 PALETTE, GRAY = 3, 0  # colour types of PNG
 
 

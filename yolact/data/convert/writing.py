@@ -109,7 +109,8 @@ def _check_objects(conversion: Conversion) -> None:
         notes = conversion.notes
         found = [f"; it has {n} {kind}, the first: {notes.examples[kind]}" for kind, n in notes.counts.most_common(1)]
         raise DatasetError(
-            f"'{conversion.folder}' has {len(pictures)} pictures but no object with a mask{''.join(found)}."
+            f"'{conversion.folder}' has {len(pictures)} pictures but no object with a mask{''.join(found)}; label "
+            "some, or give another folder."
         )
 
 
@@ -152,4 +153,7 @@ def _copy(picture: FoundPicture, folder: Path, target: Path) -> None:
         else:
             shutil.copyfile(folder / picture.name, target)
     except OSError as error:
-        raise DatasetError(f"Cannot copy the picture '{picture.name}' to '{target}': {error.strerror}.") from None
+        raise DatasetError(
+            f"Cannot copy the picture '{picture.name}' to '{target}': {error.strerror}; make room, see to its "
+            "permissions, or leave the pictures where they are (--no-copy)."
+        ) from None

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from yolact.config.loading import read_mapping
-from yolact.data.convert.common import PICTURE_SUFFIXES, SPLITS, Notes, is_plain, list_files, name_below, swap_folder
+from yolact.data.convert.common import SPLITS, Notes, is_plain, list_files, name_below, swap_folder
+from yolact.data.pictures import SUFFIXES
 from yolact.errors import DatasetError
 
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -91,7 +92,7 @@ def find_pictures(folder: Path, settings: dict[str, Any], notes: Notes) -> dict[
         lists = {split: sorted(set(_listed(folder, settings, split, notes))) for split in entries}
         _check_apart(lists)
         return lists
-    names = list_files(folder, PICTURE_SUFFIXES, notes)
+    names = list_files(folder, SUFFIXES, notes)
     names = [name for name in names if "images" in name.split("/")[:-1]] or names
     if not names:
         raise DatasetError(f"There are no pictures below '{folder}'; check the path.")
@@ -125,7 +126,7 @@ def _listed(folder: Path, settings: dict[str, Any], split: str, notes: Notes) ->
             )
         if (folder / name).is_dir():
             prefix = "" if name == "." else f"{name}/"
-            yield from (prefix + picture for picture in list_files(folder / name, PICTURE_SUFFIXES, notes))
+            yield from (prefix + picture for picture in list_files(folder / name, SUFFIXES, notes))
         else:
             yield from _names_in(folder, name, roots)
 
@@ -135,7 +136,9 @@ def _names_in(folder: Path, name: str, roots: list[Path]) -> Iterator[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError):
-        raise DatasetError(f"{path}, which the YAML file names, cannot be read as a list of pictures.") from None
+        raise DatasetError(
+            f"{path}, which the YAML file names, cannot be read as a list of pictures; correct the file's entries."
+        ) from None
     for line in filter(None, map(str.strip, lines)):
         found = _locate(folder, line, [path.parent, *roots]) if is_plain(line) else None
         if found is None:
