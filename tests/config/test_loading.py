@@ -127,7 +127,7 @@ def test_bad_yaml_is_named_with_its_line(tmp_path: Path, text: str, message: str
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "car.yaml"
-    with pytest.raises(ConfigError, match=r"no such configuration file\.$"):
+    with pytest.raises(ConfigError, match=r"no such configuration file; check the path\.$"):
         loading.load(Car, path)
     path.write_text("doors: 2")
     with pytest.raises(ConfigError, match=r"no such configuration file; did you mean 'car.yaml'\?"):

@@ -49,9 +49,9 @@ def test_objects_come_back_as_they_were(order: list[int]) -> None:
         assert [type(value) for value in item] == [int, tuple, bool, type(item.segmentation), float, int]
 
 
-def test_ids_have_no_largest_one() -> None:
-    packed = PackedObjects([[polygons(2**70, SQUARE), polygons(-(2**53) - 1, SQUARE)]])
-    assert [item.id for item in packed[0]] == [2**70, -(2**53) - 1]
+def test_ids_of_64_bits_come_back_exactly() -> None:
+    packed = PackedObjects([[polygons(2**63 - 1, SQUARE), polygons(-(2**53) - 1, SQUARE)]])
+    assert [item.id for item in packed[0]] == [2**63 - 1, -(2**53) - 1]
 
 
 def test_nobody_can_write_into_the_shared_arrays() -> None:

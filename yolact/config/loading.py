@@ -151,7 +151,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
         text = content.decode("utf-8")
     except FileNotFoundError:
         near = [entry.name for entry in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        raise ConfigError(f"{path}: there is no such configuration file{_hint(path.name, near) or '.'}") from None
+        hint = _hint(path.name, near) or "; check the path."
+        raise ConfigError(f"{path}: there is no such configuration file{hint}") from None
     except OSError as error:
         raise ConfigError(f"{path}: the configuration cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:

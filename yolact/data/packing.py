@@ -36,7 +36,7 @@ class PackedObjects:
                 rows.append((item.label, item.bbox, item.area, item.iscrowd, size, len(parts)))
                 ids.append(item.id)
             ends.append(len(rows))
-        self._rows, self._ends, self._ids = np.array(rows, FIELDS), np.array(ends, np.int64), _whole_numbers(ids)
+        self._rows, self._ends, self._ids = np.array(rows, FIELDS), np.array(ends, np.int64), np.array(ids, np.int64)
         self._words = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
         self._words.flags.writeable = False
         self._part_ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
@@ -63,10 +63,3 @@ def _parts(segmentation: Segmentation) -> list[NDArray[np.uint32]]:
     if isinstance(segmentation, Rle):
         return [segmentation.runs]
     return [np.ascontiguousarray(polygon).view(np.uint32).ravel() for polygon in segmentation]
-
-
-def _whole_numbers(values: list[int]) -> NDArray[np.int64] | NDArray[np.object_]:
-    try:
-        return np.array(values, np.int64)
-    except OverflowError:  # JSON's whole numbers have no largest one
-        return np.array(values, object)

@@ -101,8 +101,8 @@ def _space(error: Exception, state: dict[str, Any], path: Path) -> str:
     return f" (it needs {num_bytes(state) / 1e6:.0f} MB, and the disk has {free / 1e6:.0f} MB free)"
 
 
-def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
-    """Read a checkpoint of ours, or a file of weights, without running any code that stands in it.
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of ours, or a file of weights, onto the CPU, without running any code that stands in it.
 
     `torch.load` does not look at a file's checksums, and reads most flipped bits as other weights; so they are
     verified first. Files in PyTorch's form from before 1.6 are read too, but have no checksums.
@@ -116,9 +116,9 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     path = Path(path)
     try:
         with path.open("rb") as file:
-            state = _read(file, path, map_location)
+            state = _read(file, path)
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: there is no such checkpoint.") from None
+        raise CheckpointError(f"{path}: there is no such checkpoint; check the path.") from None
     except IsADirectoryError:
         raise CheckpointError(f"{path}: this is a folder; name a checkpoint in it, such as last.pth.") from None
     except OSError as error:
@@ -132,7 +132,7 @@ def model_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return checkpoint["model"] if checkpoint.get("ema") is None else checkpoint["ema"]
 
 
-def _read(file: BinaryIO, path: Path, map_location: str | torch.device) -> Any:
+def _read(file: BinaryIO, path: Path) -> Any:
     start = file.read(len(LEGACY_START))
     if start.startswith(ZIP_START):
         _verify_checksums(file, path)
@@ -141,7 +141,7 @@ def _read(file: BinaryIO, path: Path, map_location: str | torch.device) -> Any:
         raise CheckpointError(f"{path}: expected a checkpoint file of PyTorch, got {found}.")
     file.seek(0)
     try:
-        return torch.load(file, map_location=map_location, weights_only=True)
+        return torch.load(file, map_location="cpu", weights_only=True)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # of many kinds: the bytes of a file from before 1.6 can mean anything

@@ -40,7 +40,8 @@ class Evaluation:
     Attributes:
         metrics: what metrics.json holds: "segm" and "bbox" (the 12 figures each, see `Figures`), "per_class" (AP by
             class name for each of the two), "fps", "milliseconds" (median of each stage per picture), "annotations"
-            (name of the file), "images", "batch_size", "nms", "max_detections", "device", "dtype", "versions".
+            (name of the file), "images", "batch_size", "nms", "max_detections", "device", "dtype",
+            "processes", "versions".
         segm: mask records, as in detections_segm.json.
         bbox: box records, as in detections_bbox.json.
         curves: of both, what the figures are the means of.
@@ -62,7 +63,7 @@ def evaluate(
     processes: Processes = ALONE,
     guard: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Evaluation:
-    """Detect on every picture of `dataset` and score the result with pycocotools.
+    """Detect on every picture of `dataset` and score the result.
 
     Args:
         model: on `device`, in float32; a copy of it is evaluated, see `for_inference`.
