@@ -23,7 +23,7 @@ from yolact.errors import exit_on_user_error
 from yolact.evaluation.analysis import Analysis, analyse
 from yolact.evaluation.classes import check_classes
 from yolact.evaluation.run import Evaluation, evaluate
-from yolact.evaluation.speed import PAPER_DEFINITION
+from yolact.evaluation.speed import PAPER_DEFINITION, conditions
 from yolact.gallery import write_gallery
 from yolact.output import output_folder, write_bytes, write_json
 from yolact.pages.wording import printable
@@ -151,7 +151,7 @@ def _speed(metrics: dict[str, Any]) -> list[str]:
     stages = ", ".join(f"{name} {value:.1f}" for name, value in metrics["milliseconds"].items())
     lines = [f"Milliseconds per picture (median, batch {metrics['batch_size']}): {stages}"]
     if metrics["fps"] is not None:
-        lines.append(f"{metrics['fps']:.1f} FPS on {metrics['device']}, {metrics['dtype']}: {PAPER_DEFINITION}")
+        lines.append(f"{metrics['fps']:.1f} FPS on {conditions(metrics)}: {PAPER_DEFINITION}")
         if metrics["batch_size"] != 1:
             lines.append(f"(measured at batch {metrics['batch_size']}; the paper's figures are at batch 1)")
     if metrics["processes"] > 1:

@@ -32,6 +32,11 @@ def test_a_point_is_read_in_percent_with_what_it_was_measured_on(tmp_path: Path)
     assert read_measured(written(tmp_path, METRICS), "mine") == Measured("mine", 12.5, 25.0, GROUP)
 
 
+def test_what_one_of_several_processes_measured_is_a_group_of_its_own(tmp_path: Path) -> None:
+    shared = read_measured(written(tmp_path, {**METRICS, "processes": 2}), "shared")
+    assert shared.group == f"{GROUP}, one of 2 processes"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

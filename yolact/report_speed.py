@@ -18,6 +18,7 @@ from matplotlib.transforms import Bbox
 
 from yolact.compat.published import MODELS
 from yolact.errors import UserError
+from yolact.evaluation.speed import conditions
 from yolact.output import write_bytes
 from yolact.pages.style import COLOURS
 from yolact.report import clean_axis
@@ -61,7 +62,7 @@ def read_measured(path: Path, label: str) -> Measured:
     """
     metrics = read_metrics(path)
     try:
-        group = "{images} pictures of {annotations}, {device}, {dtype}, batch {batch_size}".format_map(metrics)
+        group = "{images} pictures of {annotations}, ".format_map(metrics) + conditions(metrics)
         mask_ap, fps = metrics["segm"]["AP"], metrics["fps"]
     except (KeyError, TypeError, IndexError) as error:
         missing = f"it has no {error}" if isinstance(error, KeyError) else "it is not an object with figures"

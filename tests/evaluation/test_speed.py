@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from yolact.evaluation.speed import StageTimer, frames_per_second
+from yolact.evaluation.speed import StageTimer, conditions, frames_per_second
 
 
 @pytest.fixture
@@ -68,3 +68,9 @@ def test_no_batches_have_no_speed() -> None:
     timer = StageTimer(torch.device("cpu"))
     assert frames_per_second(timer.milliseconds()) is None
     assert timer.milliseconds() == {}
+
+
+def test_times_of_one_of_several_processes_are_called_so() -> None:
+    metrics = {"device": "cpu (X, 1 thread)", "dtype": "float32", "batch_size": 2}
+    assert conditions(metrics) == conditions({**metrics, "processes": 1}) == "cpu (X, 1 thread), float32, batch 2"
+    assert conditions({**metrics, "processes": 4}) == "cpu (X, 1 thread), float32, batch 2, one of 4 processes"

@@ -80,6 +80,12 @@ def test_times_of_different_devices_are_said_not_to_compare(write_evaluation) ->
     assert "A on cpu (test), float32, batch 1; B on cuda (X), float32, batch 8. The times cannot be compared." in note
 
 
+def test_times_of_one_of_several_processes_are_said_not_to_compare(write_evaluation) -> None:
+    a, b = write_evaluation("a", processes=1), write_evaluation("b", processes=2)
+    (note,) = sections(read_runs([a, b]))["Speed"].notes
+    assert "A on cpu (test), float32, batch 1; B on cpu (test), float32, batch 1, one of 2 processes. The times" in note
+
+
 def test_only_keys_that_differ_are_shown(write_evaluation) -> None:
     a, b = write_evaluation("a"), write_evaluation("b")
     path = b / "config.yaml"

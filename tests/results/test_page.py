@@ -129,3 +129,11 @@ def test_without_frames_per_second_none_are_said(make_report) -> None:
     metrics = {**report.evaluation.metrics, "fps": None}
     page = render(replace(report, evaluation=replace(report.evaluation, metrics=metrics)))
     assert "frames per second" not in page
+
+
+def test_what_the_speed_was_measured_on_is_said(make_report) -> None:
+    report = make_report(everything)
+    assert "Measured on cpu (test), float32, batch 1." in render(report)
+    metrics = {**report.evaluation.metrics, "processes": 3}
+    page = render(replace(report, evaluation=replace(report.evaluation, metrics=metrics)))
+    assert "Measured on cpu (test), float32, batch 1, one of 3 processes." in page

@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -67,3 +68,16 @@ def frames_per_second(milliseconds: Mapping[str, float]) -> float | None:
     """Return pictures per second over `PAPER_STAGES` of the milliseconds by stage; None where none of them ran."""
     total = sum(milliseconds.get(name, 0.0) for name in PAPER_STAGES)
     return 1000 / total if total > 0 else None
+
+
+def conditions(metrics: Mapping[str, Any]) -> str:
+    """Say what the times in `metrics`, as an evaluation writes them, were measured on.
+
+    One of several processes measures them, on its share of the pictures while the others work on theirs.
+
+    Raises:
+        KeyError: the metrics do not say; a mapping may have values of its own for what is missing.
+    """
+    said = "{device}, {dtype}, batch {batch_size}".format_map(metrics)
+    count = metrics.get("processes", 1)  # older files have none
+    return said if count == 1 else f"{said}, one of {count} processes"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from yolact.evaluation.speed import conditions
 from yolact.pages.wording import counted
 from yolact.results.reading import Run
 from yolact.results.wording import ERRORS_EXPLAINED, EXPLAINED, KINDS, figure
@@ -133,7 +134,7 @@ def _speed(runs: Sequence[Run]) -> Section:
     rows = [_ratio_row("frames per second", [run.metrics.get("fps") for run in runs], more_is_better=True)]
     stages = dict.fromkeys(name for one in timed if one for name in one)
     rows += [_ratio_row(f"{name}, ms", [one.get(name) if one else None for one in timed]) for name in stages]
-    places = ["{device}, {dtype}, batch {batch_size}".format_map(_Unknown(run.metrics)) for run in runs]
+    places = [conditions(_Unknown(run.metrics)) for run in runs]
     notes: tuple[str, ...] = (f"All on {places[0]}.",)
     if len(set(places)) > 1:
         each = "; ".join(f"{run.letter} on {place}" for run, place in zip(runs, places, strict=True))

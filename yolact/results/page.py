@@ -9,7 +9,7 @@ from yolact.data.categories import Categories
 from yolact.evaluation.analysis import Analysis
 from yolact.evaluation.quality import SHOWN_SCORE
 from yolact.evaluation.run import Evaluation
-from yolact.evaluation.speed import PAPER_DEFINITION
+from yolact.evaluation.speed import PAPER_DEFINITION, conditions
 from yolact.gallery import GalleryPicture
 from yolact.pages.charts import Series, bar_chart
 from yolact.pages.markup import block, code, document, picture, table, text
@@ -159,7 +159,8 @@ def _speed(metrics: Mapping[str, Any]) -> str:
     chart = bar_chart(list(stages), bars, f"milliseconds per picture, median, batch {metrics['batch_size']}")
     said = ""
     if metrics["fps"] is not None:
-        said = f"<p><b>{metrics['fps']:.1f} frames per second</b>: {text(PAPER_DEFINITION)}.</p>"
+        where = f"Measured on {text(conditions(metrics))}."
+        said = f"<p><b>{metrics['fps']:.1f} frames per second</b>: {text(PAPER_DEFINITION)}. {where}</p>"
     return f"<section><h2>Speed</h2>{said}<figure>{chart}</figure></section>"
 
 
