@@ -40,7 +40,7 @@ ROWS = (
 ROW = {room: number for number, rooms in enumerate(ROWS) for room in rooms}
 STRANGERS = ROWS[1]  # never import each other
 LIBRARIES = {
-    "cv2": {"video", "data", "predictor", "outlines", "visualize", "explain_figures", "inspection", "benchmark"},
+    "cv2": {"video", "data", "outlines", "visualize", "explain_figures", "inspection", "benchmark"},
     "pycocotools": {"data", "evaluation"},
     "matplotlib": {"visualize", "explain_figures", "report", "report_speed"},
     "yaml": {"config"},
