@@ -150,12 +150,29 @@ def test_other_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
         ({"state_dict": {"w": torch.zeros(1)}}, "expected weights"),
         ({**state(), "format": "yolact-9"}, "expected a checkpoint of format yolact-1, got yolact-9"),
         ({"format": FORMAT, "model": {}}, "lacks config, class_names, category_ids"),
+        ({**state(), "model": None}, "expected names with tensors under 'model', got NoneType"),
+        ({**state(), "ema": {"w": 1}}, "expected names with tensors or nothing under 'ema', got dict"),
+        ({**state(), "config": []}, "expected a configuration under 'config', got list"),
+        ({**state(), "class_names": [1]}, "expected a list of names under 'class_names', got list"),
+        ({**state(), "category_ids": [True]}, "expected a list of whole numbers under 'category_ids', got list"),
+        ({**state(), "category_ids": [17, 18]}, "has 1 class names, but 2 category ids"),
     ],
 )
 def test_other_contents_are_refused(tmp_path: Path, content: Any, message: str) -> None:
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(tmp_path / "other.pth")
+
+
+def test_a_file_that_would_unpack_to_gigabytes_is_refused(saved: Path) -> None:
+    """PyTorch stores its members as they are."""
+    with zipfile.ZipFile(saved) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(saved, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    with pytest.raises(CheckpointError, match=r"last\.pth: .*damaged.* \(archive/data\.pkl is compressed\)"):
+        load_checkpoint(saved)
 
 
 @pytest.mark.parametrize("value", [np.float64(0.5), Path("runs"), defaultdict(int), {1, 2}])

@@ -12,7 +12,9 @@ import re
 import shutil
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -157,9 +159,12 @@ def _read(file: BinaryIO, path: Path) -> Any:
 def _verify_checksums(file: BinaryIO, path: Path) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
-            member = archive.testzip()
+            packed = [member.filename for member in archive.infolist() if member.compress_type != zipfile.ZIP_STORED]
+            member = None if packed else archive.testzip()
     except Exception as error:  # zipfile raises errors of many kinds on damaged headers
         raise _damaged(path, str(error) or type(error).__name__) from error
+    if packed:  # PyTorch never does so; a megabyte can unpack to a gigabyte
+        raise _damaged(path, f"{packed[0]} is compressed")
     if member is not None:
         raise _damaged(path, f"wrong checksum of {member}")
 
@@ -183,8 +188,34 @@ def _require_known_form(state: Any, path: Path) -> None:
         absent = [key for key in KEYS if key not in state]
         if absent:
             raise CheckpointError(f"{path}: the checkpoint lacks {', '.join(absent)}.")
-    elif not (state and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items())):
+        for key, (fits, expected) in FORMS.items():
+            if not fits(state.get(key)):
+                raise CheckpointError(
+                    f"{path}: expected {expected} under '{key}', got {type(state.get(key)).__name__}; no version of "
+                    "this project writes that, so get the file again from where it was made."
+                )
+        names, ids = state["class_names"], state["category_ids"]
+        if len(names) != len(ids):
+            raise CheckpointError(f"{path}: the checkpoint has {len(names)} class names, but {len(ids)} category ids.")
+    elif not (state and _is_weights(state)):
         raise CheckpointError(f"{path}: expected weights, that is names with tensors, got {_contents(state)}.")
+
+
+def _is_weights(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+
+
+def _is_list_of(kind: type, value: object) -> bool:
+    return isinstance(value, list) and all(type(item) is kind for item in value)
+
+
+FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "model": (_is_weights, "names with tensors"),
+    "ema": (lambda value: value is None or _is_weights(value), "names with tensors or nothing"),
+    "config": (lambda value: isinstance(value, dict), "a configuration"),
+    "class_names": (partial(_is_list_of, str), "a list of names"),
+    "category_ids": (partial(_is_list_of, int), "a list of whole numbers"),
+}
 
 
 def _contents(state: dict[Any, Any]) -> str:
