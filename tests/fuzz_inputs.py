@@ -1,0 +1,234 @@
+"""Sound inputs, and strategies of hypothesis that spoil them; test_fuzz.py reads the results."""
+
+import base64
+import copy
+import io
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+
+from yolact.config import Config, dump_config
+from yolact.data.voc import voc_palette
+from yolact.engine.checkpoint import FORMAT
+
+HEIGHT, WIDTH = 40, 60
+NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+PICTURE = cv2.imencode(".png", NOISE)[1].tobytes()
+
+TIMES = st.sampled_from([1, 1, 1, 2, 3])
+ODD_NUMBERS = [-1, 0, 0.5, 1e9, 1e308, -1e308, float("nan"), float("inf"), 2**31, 2**53 + 1, 2**63, 2**64, 10**400]
+ODD_TEXTS = [
+    "", ".", "..", "../a.png", "/etc/passwd", "C:\\a.png", "a.png\0", "\ud800", "\u202e", "\x1b[2J", "a" * 5000, "12",
+    "nan", "]1:Qa0", "ooooooooooooo", "a.png",
+]  # fmt: skip
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+    | st.sampled_from(ODD_NUMBERS) | st.sampled_from(ODD_TEXTS),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+WORDS = st.sampled_from([
+    "&a", "*a", "!!python/object/apply:os.mkdir [x]", "!!binary", "!!set", "[", "]", "{", "}", "- ", ": ", "? ", "|",
+    ">", "'", '"', "#", "~", "<<", "%YAML 1.1", "---", "...", "\t", "\n", "  ", ",", "12:30", "0x10", "1_0", "1e-3",
+    ".nan", "-.inf", "no", "2001-01-01", "1e999", "9" * 5000, "-0.5", "1.001", "0", "1", "0.5", "5e-324", "\0",
+    "\ufeff", "\x85",
+]) | st.text(max_size=6)  # fmt: skip
+
+
+def positions(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield where every value of a nested JSON stands."""
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in items:
+        yield (*path, key)
+        yield from positions(value, (*path, key))
+
+
+@st.composite
+def changed(draw: st.DrawFn, content: Any) -> Any:
+    """Return nested content with up to three values replaced, moved, repeated or removed."""
+    content = {"": copy.deepcopy(content)}
+    for _ in range(draw(TIMES)):
+        places = list(positions(content))
+        *path, key = draw(st.sampled_from(places))
+        parent = content
+        for step in path:
+            parent = parent[step]
+        match draw(st.sampled_from(["replace", "number", "move", "repeat", "remove"])):
+            case "replace":
+                parent[key] = draw(ODD)
+            case "number":
+                parent[key] = draw(st.sampled_from(ODD_NUMBERS) | st.integers(-5, 100) | st.floats(-100, 200))
+            case "move":
+                *path, other = draw(st.sampled_from(places))
+                source = content
+                for step in path:
+                    source = source[step]
+                parent[key] = copy.deepcopy(source[other])
+            case "repeat" if isinstance(parent, list):
+                parent.insert(key, copy.deepcopy(parent[key]))
+            case "remove" if path:
+                del parent[key]
+    return content[""]
+
+
+ANY_BYTES = st.binary(max_size=12)
+
+
+@st.composite
+def edited(draw: st.DrawFn, data: bytes, inserts: st.SearchStrategy[bytes] = ANY_BYTES) -> bytes:
+    """Return bytes with up to three pieces replaced, and sometimes cut off."""
+    for _ in range(draw(TIMES)):
+        at, length = draw(st.integers(0, len(data))), draw(st.integers(0, 8))
+        data = data[:at] + draw(inserts) + data[at + length :]
+    return data[: draw(st.integers(0, len(data)))] if draw(st.integers(0, 9)) == 9 else data
+
+
+def edited_text(text: str) -> st.SearchStrategy[bytes]:
+    return edited(text.encode(), WORDS.map(lambda word: word.encode(errors="surrogatepass")))
+
+
+def as_json(content: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
+    """Write content as JSON, and one time in five edit that."""
+    written = content.map(lambda value: json.dumps(value).encode())
+    return st.one_of(*[written] * 4, written.flatmap(edited))
+
+
+def annotations() -> dict[str, Any]:
+    box = {"bbox": [10, 5, 20, 15], "area": 300, "iscrowd": 0, "category_id": 7}
+    rle = {"size": [HEIGHT, WIDTH], "counts": [400, 300, 1700]}
+    compressed = coco_mask.frPyObjects({**rle, "counts": [45, 10, 2345]}, HEIGHT, WIDTH)["counts"].decode()
+    square = [10, 5, 30, 5, 30, 20, 10, 20]
+    return {
+        "images": [
+            {"id": 1, "file_name": "a.png", "height": HEIGHT, "width": WIDTH},
+            {"id": 2, "file_name": "b/c.png", "height": HEIGHT, "width": WIDTH},
+        ],
+        "annotations": [
+            {**box, "id": 1, "image_id": 1, "segmentation": [square, [1, 1, 9, 1, 9, 9]]},
+            {**box, "id": 2, "image_id": 2, "segmentation": rle},
+            {**box, "id": 3, "image_id": 2, "iscrowd": 1, "segmentation": {**rle, "counts": compressed}},
+        ],
+        "categories": [{"id": 7, "name": "cat"}, {"id": 9, "name": "dog"}],
+    }
+
+
+def annotation_files() -> st.SearchStrategy[bytes]:
+    return as_json(changed(annotations()))
+
+
+def labels() -> st.SearchStrategy[tuple[bytes, bytes]]:
+    lines = "0 0.1 0.1 0.9 0.1 0.9 0.8\n1 0.5 0.5 0.2 0.2\n\n1 0 0 1 0 1 1 0 1\n"
+    settings = "path: .\ntrain: images\nnames:\n  0: cat\n  1: dog\n"
+    share = st.floats(-0.02, 1.02) | st.sampled_from([0, 0.0, -0.0, 1, 1.01, -0.01, 5e-324, 0.5])
+    outline = st.lists(share, min_size=6, max_size=12).map(lambda values: " ".join(map(str, ["1", *values])))
+    drawn = st.lists(outline, max_size=3).map(lambda found: "\n".join(found).encode())
+    texts = st.one_of(edited_text(lines), drawn)
+    return st.tuples(texts, st.one_of(*[st.just(settings.encode())] * 2, edited_text(settings)))
+
+
+def shapes() -> dict[str, Any]:
+    mask = base64.b64encode(cv2.imencode(".png", np.full((2, 2), 255, np.uint8))[1]).decode()
+    return {
+        "version": "5.4.1",
+        "flags": {},
+        "imagePath": "a.png",
+        "imageData": None,
+        "imageHeight": HEIGHT,
+        "imageWidth": WIDTH,
+        "shapes": [
+            {"label": "cat", "points": [[1, 1], [9, 1], [9, 7]], "group_id": 1, "shape_type": "polygon"},
+            {"label": "cat", "points": [[1, 1], [9, 1]], "group_id": 1, "shape_type": "rectangle"},
+            {"label": "dog", "points": [[5, 5], [9, 1]], "group_id": None, "shape_type": "circle"},
+            {"label": "dog", "points": [[3, 3], [4, 4]], "group_id": 2, "shape_type": "mask", "mask": mask},
+            {"label": "dog", "points": [[3, 3], [9, 9], [3, 9], [0, 4]], "shape_type": "oriented_rectangle"},
+        ],
+    }
+
+
+def shape_files() -> st.SearchStrategy[bytes]:
+    return as_json(changed(shapes()))
+
+
+def with_checksums(data: bytes) -> bytes:
+    """Return a PNG whose chunks have right checksums again, so that what was changed is really read."""
+    parts, at = [data[:8]], 8
+    while at + 12 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        body = data[at + 4 : at + 8 + length]
+        parts += [data[at : at + 4], body, struct.pack(">I", zlib.crc32(body))]
+        at += 12 + length
+    return b"".join(parts) + data[at:]
+
+
+def indexed_png() -> bytes:
+    """Return a picture with VOC's palette: object 1, object 2 and void."""
+    indices = np.zeros((12, 16), np.uint8)
+    indices[2:6, 2:9], indices[7:10, 3:14], indices[6] = 1, 2, 255
+    rows = b"".join(b"\0" + row.tobytes() for row in indices)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 16, 12, 8, 3, 0, 0, 0)), (b"PLTE", voc_palette().tobytes())]
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, body in [*chunks, (b"IDAT", zlib.compress(rows, 0)), (b"IEND", b"")]:
+        data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return data
+
+
+def voc_files() -> st.SearchStrategy[tuple[bytes, bytes, bytes]]:
+    picture = indexed_png()
+    spoilt = edited(picture) | edited(picture).map(with_checksums)
+    listed = st.one_of(*[st.just(b"2008_000002\n")] * 3, edited_text("2008_000002\n2008_000003\n"))
+    return st.tuples(listed, st.just(picture) | spoilt, st.just(picture) | spoilt)
+
+
+def configurations() -> st.SearchStrategy[tuple[bytes, list[str]]]:
+    short = "name: a\nmodel:\n  image_size: 64\n  backbone: {name: resnet18}\ntrain:\n  lr: 1e-3\n  lr_steps: [5, 9]\n"
+    long = dump_config(Config())
+    keys = st.sampled_from(["train.lr", "model.anchors.scales", "eval.nms", "data.augment", "train", "name", "x.y", ""])
+    override = st.builds(lambda key, value: f"{key}={value}", keys, WORDS) | WORDS
+    return st.tuples(edited_text(short) | edited_text(long), st.lists(override, max_size=1))
+
+
+def checkpoint() -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "step": 7,
+        "model": {"weight": torch.full((20,), 7.0), "bias": torch.arange(3)},
+        "ema": None,
+        "optimizer": {"state": {0: {"momentum": torch.ones(2)}}, "param_groups": [{"lr": 1e-3, "betas": (0.9, 1)}]},
+        "config": {"name": "test", "model": {"num_classes": 1}},
+        "class_names": ["cat"],
+        "category_ids": [17],
+        "metrics": {"segm": {"AP": 0.25}},
+    }
+
+
+def saved(content: Any, **form: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(content, file, **form)
+    return file.getvalue()
+
+
+@st.composite
+def repacked(draw: st.DrawFn, data: bytes) -> bytes:
+    """Return a checkpoint with one of its members edited and checksums that are right again."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(file, "w") as other:
+        names = archive.namelist()
+        chosen = draw(st.sampled_from([names[0]] * 4 + names))  # the first is the pickle
+        for name in names:
+            content = archive.read(name)
+            other.writestr(name, draw(edited(content)) if name == chosen else content)
+    return file.getvalue()
+
+
+def checkpoints() -> st.SearchStrategy[bytes]:
+    plain, legacy = saved(checkpoint()), saved(checkpoint(), _use_new_zipfile_serialization=False)
+    return st.one_of(edited(plain), repacked(plain), edited(legacy), changed(checkpoint()).map(saved))

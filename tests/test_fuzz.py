@@ -1,0 +1,185 @@
+"""Inputs spoilt at random: only errors for users come out, within ten seconds and a gigabyte.
+
+Each target takes good content, changes some of it, and reads the result as the programs do, in a child process. The
+ordinary suite tries the same examples each time; `pytest -m long tests/test_fuzz.py` tries thousands of new ones.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+
+from tests import fuzz_inputs as inputs
+from yolact.config import AugmentConfig, dump_config, load_config
+from yolact.data.coco import CocoDataset
+from yolact.data.convert.common import Conversion
+from yolact.data.convert.labelme import read_labelme
+from yolact.data.convert.summary import warning_lines
+from yolact.data.convert.writing import write_conversion
+from yolact.data.convert.yolo import read_yolo
+from yolact.data.loader import Place, TrainingSet
+from yolact.data.voc import convert_split, read_split
+from yolact.engine.checkpoint import load_checkpoint
+from yolact.errors import UserError
+from yolact.evaluation.truth import encode_annotation, read_truth
+from yolact.inspection.entries import read_set
+from yolact.inspection.files import inspect_files
+from yolact.inspection.findings import ordered
+
+
+class Target(NamedTuple):
+    """A kind of input."""
+
+    inputs: st.SearchStrategy[Any]
+    read: Callable[[Path, Any], object]  # in a folder, which is its own
+
+
+def read_annotations(folder: Path, data: bytes) -> None:
+    """Inspect the data set, make samples of all its pictures, and hand its masks to pycocotools as evaluation does."""
+    for name in ("a.png", "b/c.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(inputs.PICTURE)
+    file = folder / "instances.json"
+    file.write_bytes(data)
+    ended = []
+    for read in (inspect, train_on):
+        try:
+            read(file, folder)
+        except UserError as error:
+            ended.append(error)
+    if len(ended) == 1:
+        raise AssertionError("refused by the inspection or the training alone") from ended[0]
+    if ended:
+        raise ended[1]
+
+
+def inspect(file: Path, folder: Path) -> None:
+    inspected = read_set("train", file, folder)
+    inspect_files(inspected)
+    findings = ordered([inspected.findings])
+    json.dumps([finding.to_json() for finding in findings], allow_nan=False).encode()
+    errors = [finding for finding in findings if finding.level == "error"]
+    if errors:
+        raise UserError(str(errors[0].kind.name) + ".")
+
+
+def train_on(file: Path, folder: Path) -> None:
+    dataset = CocoDataset(file, folder)
+    samples = TrainingSet(dataset, 64, AugmentConfig(), seed=0)
+    for index in range(min(len(dataset), 4)):
+        image, target, _ = samples[Place(index, index)]
+        assert image.shape == (3, 64, 64)
+        assert target["boxes"].isfinite().all()
+    truth, _ = read_truth(file, "segm")
+    sizes = {entry["id"]: (entry["height"], entry["width"]) for entry in truth["images"]}
+    for entry in truth["annotations"]:
+        size = sizes[entry["image_id"]]
+        mask = coco_mask.decode(encode_annotation(entry["segmentation"], size))
+        assert mask.shape == size
+        assert mask.max() <= 1
+        assert np.isfinite(entry["area"])
+
+
+def write_out(conversion: Conversion, folder: Path) -> None:
+    """Write what was converted, and load that."""
+    "\n".join(warning_lines(conversion)).encode()
+    for written in write_conversion(conversion, folder / "out", True, list):
+        train_on(written.annotations, written.images)
+
+
+def read_labels(folder: Path, case: tuple[bytes, bytes]) -> None:
+    for name, data in (("images/a.png", inputs.PICTURE), ("labels/a.txt", case[0]), ("data.yaml", case[1])):
+        (folder / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "set" / name).write_bytes(data)
+    write_out(read_yolo(folder / "set", list), folder)
+
+
+def read_shapes(folder: Path, data: bytes) -> None:
+    (folder / "set").mkdir()
+    (folder / "set/a.png").write_bytes(inputs.PICTURE)
+    (folder / "set/a.json").write_bytes(data)
+    write_out(read_labelme(folder / "set", list), folder)
+
+
+def read_voc(folder: Path, case: tuple[bytes, bytes, bytes]) -> None:
+    files = ("ImageSets/Segmentation/train.txt", "SegmentationObject/2008_000002.png",
+             "SegmentationClass/2008_000002.png")  # fmt: skip
+    for name, data in [*zip(files, case, strict=True), ("JPEGImages/2008_000002.jpg", inputs.PICTURE)]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    content, _ = convert_split(folder, read_split(folder, "train"))
+    (folder / "train.json").write_text(json.dumps(content, allow_nan=False))
+
+
+def read_configuration(folder: Path, case: tuple[bytes, list[str]]) -> None:
+    (folder / "a.yaml").write_bytes(case[0])
+    config = load_config(folder / "a.yaml", case[1])
+    (folder / "again.yaml").write_text(dump_config(config), encoding="utf-8")
+    assert load_config(folder / "again.yaml") == config
+
+
+def read_checkpoint(folder: Path, data: bytes) -> None:
+    (folder / "a.pth").write_bytes(data)
+    found = load_checkpoint(folder / "a.pth")
+    weights = found["model"] if "format" in found else found
+    assert all(isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in weights.items())
+    if "format" in found:
+        assert isinstance(found["config"], dict)
+        assert all(isinstance(name, str) for name in found["class_names"])
+        assert all(isinstance(number, int) for number in found["category_ids"])
+
+
+TARGETS = {
+    "COCO JSON": Target(inputs.annotation_files(), read_annotations),
+    "YOLO text": Target(inputs.labels(), read_labels),
+    "labelme JSON": Target(inputs.shape_files(), read_shapes),
+    "VOC lists and masks": Target(inputs.voc_files(), read_voc),
+    "configuration": Target(inputs.configurations(), read_configuration),
+    "checkpoint": Target(inputs.checkpoints(), read_checkpoint),
+}
+
+
+@pytest.mark.parametrize("examples", [200, pytest.param(5000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", TARGETS)
+def test_only_errors_for_users_come_out(tmp_path: Path, child: Any, name: str, examples: int) -> None:
+    target, folder = TARGETS[name], tmp_path / "case"
+
+    def outcome(case: Any) -> str:
+        """Return the error; what no user should see gets out as it is."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            target.read(folder, case)
+        except UserError as error:
+            return str(error)
+        return ""
+
+    read, outcomes = child(outcome), {"read": 0, "refused": 0}
+
+    @settings(
+        max_examples=examples,
+        derandomize=examples < 1000,
+        deadline=None,  # the child has its own
+        database=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(target.inputs)
+    def check(case: Any) -> None:
+        error, fault = read(case)
+        assert fault == ""
+        outcomes["refused" if error else "read"] += 1
+        assert "\n" not in error
+        error.encode()  # no lone surrogate that a terminal could not show
+
+    check()
+    assert not list(tmp_path.rglob("x"))
+    assert min(outcomes.values()) > examples / 50, outcomes  # neither is everything refused nor nothing
