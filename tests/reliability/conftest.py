@@ -1,0 +1,43 @@
+"""What the tests of interruptions share: pictures, a configuration, and a program that starts trainings."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from trainings import Nursery, write_config
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Path of a small configuration on seven generated pictures."""
+    return write_config(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Return what starts trainings in new processes."""
+    if sys.platform != "linux":
+        pytest.skip("finds processes through /proc")
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Path]:
+    """Folder for runs, removed after the test: their checkpoints are large."""
+    yield tmp_path / "runs"
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Return a function that shows a figure although the test passes."""
+
+    def say(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n{line}", flush=True)
+
+    return say

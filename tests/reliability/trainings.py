@@ -1,0 +1,199 @@
+"""Trainings in processes of their own, for the tests that interrupt them; Linux only, as they look into /proc."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from yolact.data.shapes_files import write_shapes
+from yolact.engine.checkpoint import load_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+PATIENCE = 300.0  # seconds that anything may take on a busy machine
+NUM_PICTURES = 7  # odd, so that passes over the pictures end in the middle of batches of two
+
+# As small as the networks get, with everything that has a state: momentum, a moving average, batch norm, a warm-up.
+SMALL = {
+    "name": "small",
+    "model": {
+        "image_size": 64,
+        "backbone": {"name": "resnet18"},
+        "anchors": {"scales": [[8], [16], [32], [48], [64]]},
+        "fpn_channels": 16,
+        "protonet_channels": 16,
+        "num_prototypes": 8,
+    },
+    "train": {
+        "max_steps": 24,
+        "batch_size": 2,
+        "reference_batch_size": None,
+        "warmup_steps": 6,
+        "lr_steps": [16],
+        "clip_norm": 10.0,
+        "ema_decay": 0.9,
+        "freeze_batch_norm": "never",
+        "backbone_weights": "none",
+        "log_every": 1,
+        "save_every": 100,
+        "eval_every": None,
+    },
+    "eval": {"num_workers": 0, "score_threshold": 0.3},
+}
+
+
+def write_config(folder: Path, num_pictures: int = NUM_PICTURES) -> Path:
+    """Write generated pictures and the small configuration for them into `folder`, and return its path."""
+    write_shapes(folder / "shapes", num_pictures, 3, 96, 0)
+    data = {
+        "train_images": str(folder / "shapes/train"),
+        "train_annotations": str(folder / "shapes/instances_train.json"),
+        "val_images": str(folder / "shapes/val"),
+        "val_annotations": str(folder / "shapes/instances_val.json"),
+        "num_workers": 0,
+    }
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump({**SMALL, "data": data}))
+    return path
+
+
+def steps(folder: Path) -> list[int]:
+    """Return the steps of the lines of metrics.jsonl that are whole."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line)["step"] for line in lines if line.endswith(b"\n")]
+
+
+def last_step(folder: Path) -> int:
+    """Return the step of the last whole line of metrics.jsonl, 0 without one."""
+    return max(steps(folder), default=0)
+
+
+def wait_until(condition: Callable[[], Any], pause: float = 0.005) -> None:
+    """Return as soon as `condition` holds.
+
+    Raises:
+        TimeoutError: it does not, for all our patience.
+    """
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {PATIENCE:g} seconds")
+        time.sleep(pause)
+
+
+def of_session(session: int) -> list[int]:
+    """Return the processes of a session that live; one that only waits to be collected does not."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, _, _, own = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+            except OSError:  # it has ended meanwhile
+                continue
+            if int(own) == session and state != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def differences(folder: Path, whole: Path) -> list[str]:
+    """Name what differs between two runs: the lines of metrics.jsonl, and every tensor and number of last.pth."""
+    found = []
+    if (folder / "metrics.jsonl").read_bytes() != (whole / "metrics.jsonl").read_bytes():
+        found.append("metrics.jsonl")
+    ours, theirs = (load_checkpoint(path / "last.pth") for path in (folder, whole))
+    return found + [key for key in sorted(ours.keys() | theirs.keys()) if not equal(ours.get(key), theirs.get(key))]
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Compare nested dicts and lists with tensors, these bit by bit."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return type(one) is type(other) and len(one) == len(other) and all(map(equal, one, other))
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+    return type(one) is type(other) and bool(one == other)
+
+
+class Nursery:
+    """The running nursery.py, which starts one training after the other."""
+
+    def __init__(self) -> None:
+        environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, str(Path(__file__).with_name("nursery.py"))]
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        )
+
+    def start(self, log: Path, *arguments: object, stop: tuple[int, int] | None = None) -> "Training":
+        """Start train.py with these arguments, saying into `log`; `stop`: it gets a signal after a step."""
+        order = {"log": str(log), "arguments": ["--device", "cpu", *map(str, arguments)], "stop": stop}
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(order).encode() + b"\n")
+        return Training(self, log)
+
+    def complete(self, log: Path, *arguments: object, stop: tuple[int, int] | None = None) -> int:
+        """Run train.py to its end and return its exit code."""
+        return self.start(log, *arguments, stop=stop).wait()
+
+    def answer(self) -> int:
+        """Return the next number that nursery.py says."""
+        output = self.process.stdout
+        assert output is not None
+        if not select.select([output], [], [], PATIENCE)[0]:
+            raise TimeoutError(f"waited {PATIENCE:g} seconds")
+        return int(output.readline())
+
+    def close(self) -> None:
+        """End the nursery and, with it, the training that may still run."""
+        self.process.kill()
+        self.process.communicate()
+
+
+class Training:
+    """A training of its own process and session."""
+
+    def __init__(self, nursery: Nursery, log: Path) -> None:
+        self.nursery, self.log = nursery, log
+        self.pid = nursery.answer()
+        self.said_before = log.stat().st_size if log.exists() else 0
+
+    def send(self, number: int, to_group: bool = False) -> None:
+        """Send a signal to the main process or to it and the loader's."""
+        with suppress(ProcessLookupError):  # it has just ended
+            os.killpg(self.pid, number) if to_group else os.kill(self.pid, number)
+
+    def wait(self) -> int:
+        """Return the exit code, negative for a signal, as soon as the main process has ended."""
+        return self.nursery.answer()
+
+    def goes_on_until(self, condition: Callable[[], Any]) -> None:
+        """Wait for a condition while the training runs.
+
+        Raises:
+            AssertionError: it ended first.
+        """
+        wait_until(lambda: condition() or not of_session(self.pid))
+        assert condition(), self.said()[-3000:]
+
+    def said(self) -> str:
+        """Return what it has said so far."""
+        with self.log.open("rb") as file:
+            file.seek(self.said_before)
+            return file.read().decode()
+
+    def kill(self) -> int:
+        """Kill the main process; the system ends the loader's."""
+        self.send(signal.SIGKILL)
+        return self.wait()
