@@ -30,9 +30,10 @@ from yolact.errors import GaveUpError, LostProcessError, UserError
 # How long a process waits for another one. The longest wait is for the first process to compute the figures of an
 # evaluation, a minute on COCO. A process that ends is noticed at once, so this is for those that hang.
 TIMEOUT = timedelta(minutes=30)
-# torchrun kills 30 seconds after a signal, and multi-machine launchers later; this is earlier, with a word.
+# torchrun kills 30 seconds after a signal that it passes on; this is earlier, with a word. SIGUSR1 it does not know:
+# who sends that gives as much time as a step and a checkpoint need.
 SECONDS_TO_LEAVE = 20.0
-STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 T = TypeVar("T")
 
 
@@ -201,7 +202,7 @@ def own_device(name: str | None = None) -> torch.device:
         UserError: there is no such device, or there are fewer GPUs than processes on this machine.
     """
     device = pick_device(name)
-    count = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if _launched() else 1
+    count = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if launched() else 1
     if count == 1 or device.type == "cpu":
         return device
     if device.type != "cuda":
@@ -222,7 +223,8 @@ def own_device(name: str | None = None) -> torch.device:
     return device
 
 
-def _launched() -> bool:
+def launched() -> bool:
+    """Tell whether torchrun started this process."""
     return dist.is_available() and dist.is_torchelastic_launched()
 
 
@@ -235,7 +237,7 @@ def joined_processes() -> Iterator[Processes]:
     Raises:
         LostProcessError: another process ended, or cannot be reached.
     """
-    count = int(os.environ["WORLD_SIZE"]) if _launched() else 1
+    count = int(os.environ["WORLD_SIZE"]) if launched() else 1
     if count == 1:
         yield ALONE
         return
@@ -266,7 +268,7 @@ def lost_processes() -> Iterator[None]:
 
 def how_lost(error: Exception) -> str | None:
     """Return a sentence, without its full stop, if `error` comes from a connection to another process."""
-    if not ((_launched() and isinstance(error, dist.DistError)) or re.search("gloo|NCCL", str(error))):
+    if not ((launched() and isinstance(error, dist.DistError)) or re.search("gloo|NCCL", str(error))):
         return None
     # The library's first sentence, without places in its source and addresses.
     reason = re.sub(r"\[[^]]*\](:\d+:?)?", "", str(error).splitlines()[0]).partition(". ")[0]
@@ -287,7 +289,7 @@ def _first_to_say(sentence: str) -> bool:
 
 @contextmanager
 def _leaving_in_time() -> Iterator[None]:
-    """End this process `SECONDS_TO_LEAVE` after a signal to stop, where the block has not ended by itself.
+    """End this process `SECONDS_TO_LEAVE` after a signal that torchrun passes on, if the block has not ended by itself.
 
     While a library waits for another process that hangs, Python's own handlers of signals do not run.
     """
@@ -298,7 +300,7 @@ def _leaving_in_time() -> Iterator[None]:
     def watch() -> None:
         with woken:
             while number := woken.recv(1):
-                if number[0] in STOP_SIGNALS and not done.wait(SECONDS_TO_LEAVE):
+                if number[0] in PASSED_ON and not done.wait(SECONDS_TO_LEAVE):
                     name = signal.Signals(number[0]).name
                     reason = "a step waits for another process, or takes very long"
                     print(f"error: {name} came {SECONDS_TO_LEAVE:g} seconds ago, and {reason}: left without saving.",

@@ -44,7 +44,7 @@ def test_another_number_of_processes_must_not_freeze_batch_norm():
     settings = config(batch_size=8)
     with pytest.raises(
         CheckpointError,
-        match=r"trained, with 8 pictures .* frozen, with 4: go on with 1 proc",
+        match=r"trained, with 8 pictures .* frozen, with 4: go on with 1 process,",
     ):
         check_resumed(checkpoint(settings, 1), settings, Processes(count=2))
     with pytest.raises(CheckpointError, match=r"frozen, with 4 .* trained, with 8: .*freeze_batch_norm to always"):

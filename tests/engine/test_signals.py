@@ -63,6 +63,29 @@ def test_a_second_signal_ends_the_program_and_its_children(name, code):
         time.sleep(0.01)
 
 
+LAUNCHED = """
+import signal, time
+from yolact.engine import signals
+with signals.stop_signals() as stop:
+    signal.raise_signal(signal.SIGUSR1)
+    signal.raise_signal(signal.SIGTERM)
+    print("the program went on", stop.number == signal.SIGUSR1, flush=True)
+    signals.SECONDS_OF_ECHO = 0.0
+    signal.raise_signal(signal.SIGTERM)
+    print("and on")
+"""
+
+
+def test_what_a_launcher_passes_on_is_no_second_signal_until_later(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
+    command = [sys.executable, "-c", LAUNCHED]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "the program went on True\n"
+    assert done.returncode == 143
+    assert done.stderr.count("stopping after this step") == 1
+    assert done.stderr.count("SIGTERM again: left at once") == 1
+
+
 def is_running(pid):
     """Tell whether a process lives; one that nobody has asked for its exit code yet does not."""
     state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True, check=False).stdout

@@ -62,7 +62,8 @@ def fit(run: Run) -> int | None:
         if number:
             if run.saved is None or run.saved_step < run.step:
                 _save(run, log)
-            _draw_curves(run)
+            with run.processes.together():  # as the first to end makes torchrun end the others
+                _draw_curves(run)
     return number or None
 
 

@@ -112,6 +112,7 @@ class Run:
 
         Raises:
             CheckpointError: it cannot be written.
+            GaveUpError: of several processes, the first one could not write it.
             UserError: the weights are not finite any more.
         """
         state, path = self.state(), self.folder / name
@@ -121,8 +122,9 @@ class Run:
                 f"The weights are not finite after step {self.step} ('{broken}' is the first): lower train.lr or set "
                 f"train.clip_norm; {self.last_checkpoint()}."
             )
-        if self.processes.first:
-            save_checkpoint(state, path, previous=self.saved if name == LAST else None)
+        with self.processes.together():  # torchrun ends those that still write as soon as another one has stopped
+            if self.processes.first:
+                save_checkpoint(state, path, previous=self.saved if name == LAST else None)
         if name == LAST:
             self.saved, self.saved_step = path, self.step
 

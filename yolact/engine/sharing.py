@@ -52,9 +52,10 @@ def check_resumed(checkpoint: dict[str, Any], config: Config, processes: Process
     was_frozen, frozen = batch_norm_is_frozen(before, processes_before), batch_norm_is_frozen(now, processes)
     if was_frozen != frozen:
         words = ("frozen", "trained") if was_frozen else ("trained", "frozen")
+        plural = "" if processes_before.count == 1 else "es"
         raise CheckpointError(
             f"This run's batch norms were {words[0]}, with {pictures_before} pictures at once, and would now be "
-            f"{words[1]}, with {pictures}: go on with {processes_before.count} processes, or set "
+            f"{words[1]}, with {pictures}: go on with {processes_before.count} process{plural}, or set "
             f"train.freeze_batch_norm to {'always' if was_frozen else 'never'}."
         )
     if not frozen and pictures != pictures_before:

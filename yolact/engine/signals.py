@@ -3,10 +3,16 @@
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from yolact.data.workers import STOP_SIGNALS
+from yolact.distributed import launched
+
+# A scheduler that ends a job signals all its processes, and torchrun then passes its own signal on to those that it
+# started, as it does when the first of them has stopped. That repeats the request, and nobody is in a hurry yet.
+SECONDS_OF_ECHO = 5.0
 
 
 class Interrupted(BaseException):
@@ -22,6 +28,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self._since = 0.0  # when it came
         self._may_interrupt = False
 
     def __bool__(self) -> bool:
@@ -41,8 +48,10 @@ class Stop:
     def note(self, number: int, _: object) -> None:
         """Handle a signal."""
         if self.number is not None:
+            if launched() and time.monotonic() - self._since < SECONDS_OF_ECHO:
+                return
             _leave_at_once(number)
-        self.number = number
+        self.number, self._since = number, time.monotonic()
         _say(f"{signal.Signals(number).name}: stopping after this step; a second signal stops at once, without saving")
         if self._may_interrupt:
             raise Interrupted
