@@ -1,6 +1,6 @@
 """Faulty data sets: what becomes of each is a named error, a counted repair, or taken as it is, declared here.
 
-Each is read, sampled and inspected in a child process with a limit of time and memory.
+Each is inspected, sampled and handed to pycocotools in a child process with a limit of time and memory.
 """
 
 import json
@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from yolact.config import AugmentConfig
 from yolact.data.coco import CocoDataset
 from yolact.data.loader import Place, TrainingSet
 from yolact.errors import DatasetError
+from yolact.evaluation.truth import encode_annotation, read_truth
 from yolact.inspection.entries import read_set
 from yolact.inspection.files import inspect_files
 
@@ -174,6 +176,20 @@ SKIPPED: list[tuple[str, Callable[[Path], object], str]] = [
 ]
 
 
+# Changes of the annotation file's bytes: refused with these words, or taken where there are none.
+TEXTS: list[tuple[str, Callable[[bytes], bytes], str]] = [
+    ("no annotation file", lambda good: b"", "is not valid JSON"),
+    ("annotation file cut off", lambda good: good[:-100], "is not valid JSON"),
+    ("annotation file with two ends", lambda good: good + b"}", "is not valid JSON .Extra data"),
+    ("annotation file of XML", lambda good: b"<annotation><object/></annotation>", "is not valid JSON"),
+    ("annotation file of other letters", lambda good: good.replace(b"cat", b"\xff\xfe"), "is not valid JSON"),
+    ("annotation file without end", lambda good: b"[" * 100_000, "is not valid JSON"),
+    ("annotation file of a list", lambda good: b"[%s]" % good, "holds a list, expected an object"),
+    ("annotation file with a BOM", lambda good: b"\xef\xbb\xbf" + good, ""),
+    ("annotation file in UTF-16", lambda good: good.decode().encode("utf-16"), ""),
+]
+
+
 class Fault(NamedTuple):
     """A data set with one fault."""
 
@@ -182,6 +198,7 @@ class Fault(NamedTuple):
     words: str  # see the tables
     change: Change | None = None  # of the annotation file
     files: Callable[[Path], object] = lambda folder: None  # change of the picture folder
+    text: Callable[[bytes], bytes] | None = None  # change of the annotation file's bytes
 
 
 FAULTS = [
@@ -189,6 +206,7 @@ FAULTS = [
     *(Fault(name, "left out", words, change) for name, change, words in LEFT_OUT),
     *(Fault(name, "taken", words, change) for name, change, words in TAKEN),
     *(Fault(name, "skipped", words, files=files) for name, files, words in SKIPPED),
+    *(Fault(name, "refused" if words else "taken", words, text=text) for name, text, words in TEXTS),
 ]
 
 
@@ -218,6 +236,11 @@ def run(source: tuple[Path, Path]) -> Found:
                 strict[Place(index, index)]
             assert skipped == [str(caught.value)]
             return Found("skipped", skipped[0], *inspected)
+    truth, _ = read_truth(source[0], "segm")
+    sizes = {entry["id"]: (entry["height"], entry["width"]) for entry in truth["images"]}
+    for entry in truth["annotations"]:
+        size = sizes[entry["image_id"]]
+        assert coco_mask.decode(encode_annotation(entry["segmentation"], size)).shape == size
     return Found("left out" if dataset.dropped else "taken", ", ".join(dataset.dropped), *inspected)
 
 
@@ -239,12 +262,14 @@ def found(tmp_path_factory: pytest.TempPathFactory, write_set_to, in_child) -> d
     sources = []
     for fault in FAULTS:
         annotation_file, folder = write_set_to(tmp_path_factory.mktemp("set"), fault.change)
-        for record in json.loads(annotation_file.read_text()).get("images", []) if fault.outcome == "taken" else []:
+        for record in json.loads(annotation_file.read_bytes()).get("images", []) if fault.outcome == "taken" else []:
             if not (folder / record["file_name"]).exists():
                 shutil.copy(folder / "a.png", folder / record["file_name"])
         fault.files(folder)
+        if fault.text is not None:
+            annotation_file.write_bytes(fault.text(annotation_file.read_bytes()))
         sources.append((annotation_file, folder))
-    return dict(zip((fault.name for fault in FAULTS), in_child(run, sources, seconds=30), strict=True))
+    return dict(zip((fault.name for fault in FAULTS), in_child(run, sources), strict=True))
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])

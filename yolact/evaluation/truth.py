@@ -16,7 +16,7 @@ def read_truth(annotation_file: str | Path, iou_type: IouType) -> tuple[dict[str
     Returns:
         The file's content, completed, and the number of annotations that were left out because they have no mask.
     """
-    data = json.loads(Path(annotation_file).read_text(encoding="utf-8"))
+    data = json.loads(Path(annotation_file).read_bytes())
     sizes = {image["id"]: (image["height"], image["width"]) for image in data["images"]}
     entries = [entry for entry in data["annotations"] if iou_type == "bbox" or _has_mask(entry)]
     annotations = [_completed(entry, sizes[entry["image_id"]]) for entry in entries]
