@@ -7,9 +7,11 @@ import csv
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -25,16 +27,23 @@ class Results:
     """Writes predictions.json, and on request predictions.csv and a PNG for each mask, into a folder."""
 
     def __init__(self, folder: Path, *, table: bool = False, masks: bool = False, boxes_only: bool = False) -> None:
+        """Begin the files.
+
+        Raises:
+            UserError: they cannot be written; so do `add` and the end.
+        """
         self.folder, self.masks, self.boxes_only = folder, masks, boxes_only
         self.counts: Counter[str] = Counter()
         self._part = folder / "predictions.json.tmp"
-        self._json: TextIO = self._part.open("w", encoding="utf-8")
-        self._json.write("[")
-        self._table: TextIO | None = None
-        if table:
-            self._table = (folder / "predictions.csv").open("w", encoding="utf-8", newline="")
-            self._rows = csv.writer(self._table)
-            self._rows.writerow(COLUMNS)
+        with self._errors(), ExitStack() as stack:
+            self._json = stack.enter_context(_open_text(self._part))
+            self._json.write("[")
+            self._table: TextIO | None = None
+            if table:
+                self._table = stack.enter_context(_open_text(folder / "predictions.csv"))
+                self._rows = csv.writer(self._table)
+                self._rows.writerow(COLUMNS)
+            self._open_files = stack.pop_all()
 
     def add(
         self, found: Instances, image_id: int, file_name: str, stem: str, frame: int | None, tracks: list[int] | None
@@ -47,6 +56,18 @@ class Results:
             tracks: number of the object that each instance belongs to, or -1.
         """
         records = found.to_coco(image_id, "bbox" if self.boxes_only else None)
+        with self._errors():
+            self._add(records, found, file_name, stem, frame, tracks)
+
+    def _add(
+        self,
+        records: list[dict[str, Any]],
+        found: Instances,
+        file_name: str,
+        stem: str,
+        frame: int | None,
+        tracks: list[int] | None,
+    ) -> None:
         for number, record in enumerate(records):
             name = found.class_names[int(found.labels[number])]
             more = {} if frame is None else {"frame": frame}
@@ -74,11 +95,25 @@ class Results:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Close the files; what was added until an error or Ctrl-C is kept."""
-        self._json.write("\n]\n" if self.counts else "]\n")
-        self._json.close()
-        if self._table is not None:
-            self._table.close()
-        os.replace(self._part, self.folder / "predictions.json")
+        with self._errors():
+            with self._open_files:
+                self._json.write("\n]\n" if self.counts else "]\n")
+            os.replace(self._part, self.folder / "predictions.json")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"The results in '{self.folder}' could not be written ({error.strerror}); make room or give another "
+                "folder with --output."
+            ) from error
+
+
+def _open_text(path: Path) -> TextIO:
+    # A file's name may hold bytes that are not text: halves of surrogate pairs, which become JSON's own escapes.
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def _plain(name: str) -> str:
