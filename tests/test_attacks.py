@@ -1,0 +1,235 @@
+"""Attacks through files and the network: each is refused in one sentence, within ten seconds and a gigabyte.
+
+The sentinel, a file that every piece of hostile code would write, is never there. More of what belongs to one format
+alone is tested beside it: tests/data/test_archives.py, test_mat_files.py, test_picture_kinds.py,
+tests/data/convert/test_hostile.py, tests/download, tests/serve. That no source can run code: test_security.py.
+"""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from yolact.config import load_config
+from yolact.data.archives import Limits, unpack
+from yolact.data.coco import CocoDataset
+from yolact.data.pictures import read_picture
+from yolact.download import fetch
+from yolact.engine.checkpoint import load_checkpoint
+from yolact.errors import CheckpointError, ConfigError, DatasetError, DownloadError, UserError
+
+
+@pytest.fixture
+def sentinel(tmp_path: Path) -> Iterator[Path]:
+    """Return the path that hostile code would make; it must not be there in the end."""
+    path = tmp_path / "sentinel"
+    yield path
+    assert not path.exists()
+
+
+@pytest.fixture
+def refused(in_child: Any, sentinel: Path) -> Callable[..., str]:
+    """Return a function that calls another in a child process and returns the sentence of the error, of this kind."""
+
+    def run(kind: type[UserError], attempt: Callable[..., object], *arguments: Any, **more: Any) -> str:
+        def case(_: None) -> str | None:
+            try:
+                attempt(*arguments, **more)
+            except kind as error:
+                return str(error)
+            return None
+
+        [ended] = in_child(case, [None])
+        assert ended.fault == ""
+        assert ended.value, "it was not refused"
+        assert "\n" not in ended.value
+        return str(ended.value)
+
+    return run
+
+
+class Hostile:
+    """An object whose unpickling makes the sentinel."""
+
+    def __init__(self, sentinel: Path) -> None:
+        self.sentinel = sentinel
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.sentinel),)
+
+
+def as_tar(content: Any, path: Path) -> None:
+    """Write what PyTorch before 0.1.10 did: a tar file of pickles."""
+    with tarfile.open(path, "w") as archive:
+        for name in ("sys_info", "pickle", "tensors", "storages"):
+            data = pickle.dumps(content)
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+
+
+def as_npz(content: Any, path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, weights=np.array([content], object))
+
+
+CHECKPOINTS: dict[str, Callable[[Path, Path], None]] = {
+    "reduce": lambda sentinel, path: torch.save({"model": Hostile(sentinel)}, path),
+    "global": lambda sentinel, path: torch.save({"model": os.system}, path),
+    "legacy": lambda sentinel, path: torch.save(
+        {"model": Hostile(sentinel)}, path, _use_new_zipfile_serialization=False
+    ),
+    "tar": lambda sentinel, path: as_tar(Hostile(sentinel), path),
+    "npz": lambda sentinel, path: as_npz(Hostile(sentinel), path),
+}
+
+
+@pytest.mark.parametrize("kind", CHECKPOINTS)
+def test_code_in_a_checkpoint(tmp_path: Path, sentinel: Path, refused: Callable[..., str], kind: str) -> None:
+    CHECKPOINTS[kind](sentinel, tmp_path / "evil.pth")
+    assert "evil.pth: " in refused(CheckpointError, load_checkpoint, tmp_path / "evil.pth")
+
+
+def test_a_checkpoint_that_would_fill_the_memory(tmp_path: Path, refused: Callable[..., str]) -> None:
+    """Here 64 MB in 64 KB; it is refused by its directory, so that the size makes no difference."""
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({}, 2))
+        archive.writestr("archive/data/0", bytes(2**26))
+    assert "archive/data.pkl is compressed" in refused(CheckpointError, load_checkpoint, tmp_path / "bomb.pth")
+
+
+CONFIGS = {
+    "a call": "name: !!python/object/apply:os.mkdir [{sentinel}]",
+    "a name": "name: !!python/name:os.system",
+    "an object": "name: !!python/object/new:os.mkdir [{sentinel}]",
+    "aliases that grow": "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nname: [*c, *c]",
+    "a depth": "name: " + "[" * 5000,
+    "a size": "name: " + "x" * 1_100_000,
+}
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_hostile_configuration(tmp_path: Path, sentinel: Path, refused: Callable[..., str], kind: str) -> None:
+    (tmp_path / "evil.yaml").write_text(CONFIGS[kind].replace("{sentinel}", str(sentinel)))
+    assert "evil.yaml" in refused(ConfigError, load_config, tmp_path / "evil.yaml")
+
+
+NAMES = ["../secret.png", "{folder}/secret.png", "..\\secret.png", "C:\\secret.png", "sub/../../secret.png", "a\0.png"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_picture_outside_its_folder(tmp_path: Path, refused: Callable[..., str], name: str) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "secret.png").write_bytes(b"what nobody should see")
+    images = [{"id": 1, "file_name": name.replace("{folder}", str(tmp_path)), "height": 8, "width": 8}]
+    content = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "thing"}]}
+    (tmp_path / "evil.json").write_text(json.dumps(content))
+    assert "evil.json" in refused(DatasetError, CocoDataset, tmp_path / "evil.json", tmp_path / "pictures")
+
+
+def archive_of(
+    path: Path, name: str, mode: int = stat.S_IFREG, content: bytes = b"evil", size: int | None = None
+) -> None:
+    info = zipfile.ZipInfo("evil")
+    info.filename, info.create_system, info.external_attr = name, 3, (mode | 0o777) << 16
+    info.compress_type = zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(info, content)
+        if size is not None:
+            archive.infolist()[0].file_size = size
+
+
+def with_hard_link(path: Path) -> None:
+    """Write a tar file, as zip files have no such links."""
+    with tarfile.open(path, "w") as archive:
+        member = tarfile.TarInfo("set/link")
+        member.type, member.linkname = tarfile.LNKTYPE, "/etc/passwd"
+        archive.addfile(member)
+
+
+ARCHIVES: dict[str, Callable[[Path], None]] = {
+    "absolute": lambda path: archive_of(path, f"{path.parent}/sentinel"),
+    "upwards": lambda path: archive_of(path, "set/../../sentinel"),
+    "backslash": lambda path: archive_of(path, "..\\sentinel"),
+    "symbolic link": lambda path: archive_of(path, "set/link", stat.S_IFLNK, b"/etc"),
+    "hard link": with_hard_link,
+    "device": lambda path: archive_of(path, "set/device", stat.S_IFCHR),
+    "bomb": lambda path: archive_of(path, "set/a.jpg", content=bytes(50_000_000), size=1000),
+    "bomb that says so": lambda path: archive_of(path, "set/a.jpg", content=bytes(50_000_000)),
+}
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_a_hostile_archive(tmp_path: Path, refused: Callable[..., str], kind: str) -> None:
+    ARCHIVES[kind](tmp_path / "evil.zip")
+    limits = Limits(10_000, 100_000)
+    sentence = refused(DownloadError, unpack, tmp_path / "evil.zip", tmp_path / "folder", ".*", limits, progress=False)
+    assert "evil.zip" in sentence
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "evil.zip"]
+    assert not [path for path in tmp_path.rglob("*") if path.is_symlink()]
+
+
+def test_a_download_that_is_another_file(tmp_path: Path, file_server: Any, refused: Callable[..., str]) -> None:
+    file_server.files["/weights.pth"] = b"not the weights"
+    target, expected = tmp_path / "weights.pth", hashlib.sha256(b"the weights").hexdigest()
+    refused(DownloadError, fetch, f"{file_server.url}/weights.pth", target, sha256=expected, progress=False)
+    assert not target.exists()
+
+
+def test_a_redirection_to_a_file_of_this_computer(
+    tmp_path: Path, file_server: Any, refused: Callable[..., str]
+) -> None:
+    (tmp_path / "secret").write_text("what nobody should see")
+    file_server.redirects["/weights.pth"] = (tmp_path / "secret").as_uri()
+    url, target = f"{file_server.url}/weights.pth", tmp_path / "weights.pth"
+    assert "could not be fetched" in refused(DownloadError, fetch, url, target, progress=False)
+    assert not target.exists()
+
+
+def test_a_picture_that_would_fill_the_memory(tmp_path: Path, refused: Callable[..., str]) -> None:
+    """A PNG of 30,000 x 30,000 pixels in 100 KB; decoding it would take 2.7 GB."""
+    side = 30_000
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = zlib.compressobj(9)
+    packed = b"".join(rows.compress(bytes(1 + side // 8)) for _ in range(side)) + rows.flush()
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    assert len(data) < 200_000
+    (tmp_path / "bomb.png").write_bytes(data)
+    assert "bomb.png" in refused(DatasetError, read_picture, tmp_path / "bomb.png")
+
+
+# Each entity is ten of the one before, 10 ** 9 letters in all. Nothing here reads XML, whatever a file is called.
+ENTITIES = [f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 10)]
+XML_BOMB = f'<?xml version="1.0"?><!DOCTYPE annotation [<!ENTITY a0 "x">{"".join(ENTITIES)}]><svg>&a9;</svg>'
+
+
+def test_entities_that_grow_as_annotations(tmp_path: Path, refused: Callable[..., str]) -> None:
+    (tmp_path / "evil.json").write_text(XML_BOMB)
+    assert "is not valid JSON" in refused(DatasetError, CocoDataset, tmp_path / "evil.json", tmp_path)
+
+
+def test_entities_that_grow_as_a_picture(tmp_path: Path, refused: Callable[..., str]) -> None:
+    (tmp_path / "evil.png").write_text(XML_BOMB)
+    assert "Cannot decode" in refused(DatasetError, read_picture, tmp_path / "evil.png")
+
+
+def test_annotations_nested_beyond_sense(tmp_path: Path, refused: Callable[..., str]) -> None:
+    (tmp_path / "evil.json").write_text('{"images": ' + "[" * 200_000)
+    assert "evil.json" in refused(DatasetError, CocoDataset, tmp_path / "evil.json", tmp_path)
