@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -71,11 +71,6 @@ class Processes:
             values = values.detach().clone()
             dist.all_reduce(values)
         return values
-
-    def means(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Return the mean over all processes of each of the named values; not finite if one is not."""
-        totals = self.total(torch.tensor(list(values.values()), dtype=torch.float64)).tolist()
-        return {name: total / self.count for name, total in zip(values, totals, strict=True)}
 
     def largest(self, value: int) -> int:
         """Return the largest of all processes' values."""
