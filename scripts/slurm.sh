@@ -23,12 +23,12 @@ runs="runs/slurm-$SLURM_JOB_ID"
 if compgen -G "$runs/*/*/last*.pth" > /dev/null; then
     set -- --resume # the newest checkpoint, with its configuration
 fi
-first="${MASTER_ADDR:-$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)}"
+first="${MASTER_ADDR:-$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)}"
 
 stopping=""
 stop() {
     stopping=yes
-    scancel --signal=USR1 "$SLURM_JOB_ID.0" # every process of step 0, the srun below
+    scancel --signal=USR1 "$SLURM_JOB_ID.0" || true # every process of step 0, the srun below, unless it just ended
 }
 trap stop USR1
 
