@@ -56,6 +56,12 @@ def with_nan_in_a_weight(run, batch):
     return batch
 
 
+def with_nan_in_a_picture(run, batch):
+    images = batch.images.float()
+    images[0, 0, 0, 0] = math.nan
+    return batch._replace(images=images)
+
+
 def with_nan_in_a_box(run, batch):
     targets = [{**target, "boxes": target["boxes"] * math.nan} for target in batch.targets]
     return batch._replace(targets=targets)
@@ -73,7 +79,14 @@ def with_an_overflowing_backbone(run, batch):
 
 
 @pytest.mark.parametrize(
-    "break_it", [with_nan_in_a_weight, with_nan_in_a_box, with_infinite_gradients, with_an_overflowing_backbone]
+    "break_it",
+    [
+        with_nan_in_a_weight,
+        with_nan_in_a_picture,
+        with_nan_in_a_box,
+        with_infinite_gradients,
+        with_an_overflowing_backbone,
+    ],
 )
 @pytest.mark.parametrize(("optimizer", "first"), [("sgd", True), ("adamw", False)], ids=["first step", "later step"])
 def test_a_broken_step_changes_nothing(make_run, break_it, optimizer, first, caplog):
@@ -106,8 +119,9 @@ def test_training_after_a_broken_first_step_is_as_if_it_had_not_been(make_run, o
     assert_same(*map(memory, runs))
 
 
-def test_a_learning_rate_without_bounds_is_stopped_and_never_saved(make_run):
-    run = make_run(lr=1e38, max_nonfinite=3)
+@pytest.mark.parametrize("lr", [1e38, math.inf])
+def test_a_learning_rate_without_bounds_is_stopped_and_never_saved(make_run, lr):
+    run = make_run(lr=lr, max_nonfinite=3)
     source = batches(run)
     train_step(run, next(source))  # finite losses and gradients, but the weights are not afterwards
     settle(run)

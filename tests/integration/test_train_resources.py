@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -64,6 +65,20 @@ def test_a_full_disk(config, tmp_path, before_step):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert_whole(tmp_path / CUT, step=2)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_full_disk_for_the_figures(config, finished, tmp_path, before_step):
+    def fill():
+        [file] = [fd for fd in Path("/proc/self/fd").iterdir() if fd.resolve() == tmp_path / CUT / "metrics.jsonl"]
+        with open("/dev/full", "wb") as full:
+            os.dup2(full.fileno(), int(file.name))
+
+    before_step(3, fill)
+    with pytest.raises(UserError, match=r"metrics\.jsonl could not be written \(No space left on device\): make room"):
+        start(config, tmp_path)
+    assert_whole(tmp_path / CUT, step=2)
+    assert_goes_on(tmp_path / CUT, finished)
 
 
 def test_a_killed_loader_process(config, finished, tmp_path, before_step):

@@ -12,8 +12,9 @@ import torch
 import train
 from yolact.data.loader import EvaluationSet
 from yolact.engine import fit
-from yolact.engine.checkpoint import load_checkpoint
+from yolact.engine.checkpoint import FORMAT, load_checkpoint
 from yolact.errors import UserError
+from yolact.predictor import load_model
 
 OLD_CHECKPOINTS = sorted((Path(__file__).parents[1] / "engine/checkpoints").iterdir())
 
@@ -173,6 +174,19 @@ def test_deterministic_algorithms_give_the_same_metrics(config, finished, tmp_pa
         for folder in (tmp_path / "tiny/cut", finished)
     ]
     assert lines[0][0] == lines[1][0]
+
+
+def test_this_format_has_a_file_for_those_to_come():
+    assert FORMAT in [path.stem for path in OLD_CHECKPOINTS]
+
+
+@pytest.mark.parametrize("path", OLD_CHECKPOINTS, ids=lambda path: path.stem)
+def test_checkpoints_of_every_format_so_far_predict(path):
+    loaded = load_model(path)
+    assert loaded.class_names == ["circle", "square", "triangle", "star", "ring"]
+    assert loaded.category_ids == [3, 7, 11, 20, 42]
+    weights = load_checkpoint(path)["ema"]
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in loaded.model.state_dict().items())
 
 
 @pytest.mark.parametrize("path", OLD_CHECKPOINTS, ids=lambda path: path.stem)
