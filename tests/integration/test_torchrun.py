@@ -118,7 +118,7 @@ def test_going_on_with_so_many_processes_that_batch_norm_would_freeze_is_refused
 
 @pytest.mark.long
 def test_every_number_of_processes_evaluates_alike(alone, tmp_path):
-    weights = ["--weights", str(alone / "best.pth")]
+    weights = ["--weights", str(alone / "last.pth")]
     evaluation.main([*weights, "--device", "cpu", "--output", str(tmp_path / "1")])
     counts = (1, 2, 3, 4)  # for three pictures: unevenly many, one each, none for the last process
     for count in counts[1:]:
