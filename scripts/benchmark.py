@@ -3,8 +3,17 @@
 python scripts/benchmark.py data --config configs/yolact_base.yaml
 python scripts/benchmark.py all --config configs/yolact_resnet50.yaml --pictures DIR --output benchmark
 
-Stages: data (training samples per second and core), memory, network, files (file to masks at the picture's
-size), detection (what follows the network), nms, loss, steps (whole training steps), evaluation (COCO's figures), all.
+Stages, of the images and pictures one after the other where nothing else is said:
+  parts       decode, prepare, backbone, FPN, protonet, head, NMS, masks, encode
+  network     from the image to raw predictions
+  throughput  from images to masks as large as the prototypes, one at a time and in batches
+  paper       what the paper's frames per second count: network, detection, masks of the picture's size
+  files       from the file to masks of the picture's size
+  detection   what follows the network, for two sizes of the picture;  nms  Fast NMS alone
+  data        training samples;  loss  forward and backward;  steps  whole training steps
+  evaluation  COCO's figures of many pictures
+  memory      of inference, training and a loader's process
+  all
 
 `--compare FILE.py` measures another implementation in the same run, by turns: a Python file of yours with a function
 for each stage. The docstrings of yolact/benchmark/*.py say which. Both get the same weights and inputs.
@@ -20,14 +29,15 @@ from typing import Any
 
 import torch
 
-from yolact.benchmark import data, evaluation, inference, training
+from yolact.benchmark import data, evaluation, inference, parts, training
 from yolact.benchmark.memory import measure_memory
-from yolact.benchmark.other import load_builder
+from yolact.benchmark.other import COMPARED, base_name, load_builder
+from yolact.benchmark.plot import write_bars
+from yolact.benchmark.synthetic import settle
 from yolact.benchmark.timing import Times
 from yolact.compat import dbolya
 from yolact.config import Config, load_config
-from yolact.data.class_lists import COCO_CATEGORY_IDS, COCO_CLASSES
-from yolact.device import DTYPES, pick_device, resolve_precision
+from yolact.device import pick_device, resolve_precision
 from yolact.errors import UserError, exit_on_user_error
 from yolact.evaluation.coco import Engine
 from yolact.evaluation.run import device_name, versions
@@ -35,7 +45,6 @@ from yolact.models import Yolact, build_model
 from yolact.output import output_folder, write_json
 from yolact.predictor import LoadedModel, load_model
 
-COMPARED = ", compared"
 ENGINES: list[Engine] = ["hotcoco", "pycocotools"]
 
 
@@ -52,6 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.output:
         with output_folder(arguments.output) as output:
             write_json(result, output / "benchmark.json", indent=2)
+            write_bars(result, output / "benchmark.png")
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -64,10 +74,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="a checkpoint; default: random weights")
     parser.add_argument("--compare", type=Path, metavar="FILE.py", help="another implementation")
-    parser.add_argument("--pictures", type=Path, metavar="DIR", help="picture files, for the stage 'files'")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="*.jpg files, for parts, paper, files and memory")
     parser.add_argument("--repeats", type=int, default=20, help="timed calls of each stage (default: 20)")
+    parser.add_argument("--batch-size", type=int, default=8, help="for the stage 'throughput' (default: 8)")
     parser.add_argument("--num-pictures", type=int, default=5000, help="for the stage 'evaluation' (default: 5000)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="also write benchmark.json there")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="also write benchmark.json and benchmark.png there")
     return parser.parse_args(argv)
 
 
@@ -76,6 +87,8 @@ def weights_file(config: Config, given: Path | None) -> Iterator[tuple[Yolact, P
     """Build the network, without given weights with random ones, and write them as the authors name their tensors."""
     torch.manual_seed(0)
     model = load_model(given, "cpu", config).model if given else build_model(config).eval()
+    if given is None:
+        settle(model)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{config.name}_0_0.pth"
         torch.save(dbolya.export(model.state_dict()), path)
@@ -108,8 +121,16 @@ def run_memory(arguments: argparse.Namespace, config: Config, model: Yolact, wei
     }
     if Path(config.data.train_annotations).is_file():
         work["sample"] = (data.build_worker, config, None, "sample")
+    picture = pictures_of(arguments)[0] if arguments.pictures else None
+    if picture:
+        for p in precisions():
+            work[f"file to masks {p}"] = (inference.build_files, config, p, None, weights, picture)
     if arguments.compare:
-        builders = {name: builder_of(arguments, name) for name in ("data", "detect_and_masks", "training_step")}
+        names = ("data", "detect_and_masks", "training_step", "file_to_masks")
+        builders = {name: builder_of(arguments, name) for name in names}
+        if picture and builders["file_to_masks"]:
+            name = "file to masks" + COMPARED
+            work[name] = (inference.build_files, config, "fp32", arguments.compare, weights, picture)
         if "sample" in work and builders["data"]:
             work[data.OTHER] = (data.build_worker, config, arguments.compare, data.OTHER)
         if builders["detect_and_masks"]:
@@ -132,15 +153,42 @@ def run_network(arguments: argparse.Namespace, config: Config, model: Yolact, we
     return show(inference.measure_network(model, weights, builder, precisions(), arguments.repeats))
 
 
+def run_throughput(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
+    builder, sizes = builder_of(arguments, "throughput"), sorted({1, arguments.batch_size})
+    repeats = max(3, arguments.repeats // 4)
+    return show(inference.measure_throughput(model, config, weights, builder, precisions(), repeats, sizes))
+
+
+def run_parts(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
+    return on_pictures(parts.measure_parts, "parts", arguments, config, model, weights)
+
+
 def run_files(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
+    return on_pictures(inference.measure_files, "file_to_masks", arguments, config, model, weights)
+
+
+def run_paper(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
+    return on_pictures(inference.measure_paper, "paper", arguments, config, model, weights)
+
+
+def on_pictures(
+    measure: Callable[..., dict[str, Times]], name: str, arguments: argparse.Namespace, config: Config, model: Yolact,
+    weights: Path
+) -> dict[str, Any]:  # fmt: skip
+    """Measure a stage that works on picture files."""
+    pictures, builder = pictures_of(arguments), builder_of(arguments, name)
+    ids = range(1, 1 + model.num_classes)
+    loaded = LoadedModel(model, config, [f"class {i}" for i in ids], list(ids))
+    return show(measure(loaded, weights, builder, precisions(), pictures, arguments.repeats))
+
+
+def pictures_of(arguments: argparse.Namespace) -> list[Path]:
     if arguments.pictures is None:
-        raise UserError("The stage 'files' needs pictures: give a folder of them by --pictures DIR.")
+        raise UserError(f"The stage '{arguments.stage}' needs pictures: give a folder of them by --pictures DIR.")
     pictures = sorted(arguments.pictures.glob("*.jpg"))
     if not pictures:
         raise UserError(f"'{arguments.pictures}' holds no .jpg files; give a folder of pictures by --pictures.")
-    loaded = LoadedModel(model, config, list(COCO_CLASSES), list(COCO_CATEGORY_IDS))
-    builder = builder_of(arguments, "file_to_masks")
-    return show(inference.measure_files(loaded, weights, builder, precisions(), pictures, arguments.repeats))
+    return pictures
 
 
 def run_detection(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
@@ -172,15 +220,18 @@ def run_evaluation(arguments: argparse.Namespace, config: Config, model: Yolact,
 
 
 STAGES = {
-    "data": run_data,
-    "memory": run_memory,
+    "parts": run_parts,
     "network": run_network,
+    "throughput": run_throughput,
+    "paper": run_paper,
     "files": run_files,
     "detection": run_detection,
     "nms": run_nms,
+    "data": run_data,
     "loss": run_loss,
     "steps": run_steps,
     "evaluation": run_evaluation,
+    "memory": run_memory,
 }
 
 
@@ -189,21 +240,13 @@ def show(times: dict[str, Times], per_second: bool = False) -> dict[str, Any]:
     print(f"\n{'':34}{'median ms':>10}{'p95 ms':>10}{'per second':>12}{'ratio':>8}")
     ratios = {}
     for name, own in times.items():
-        other = compared_with(name, times)
+        other = times.get(base_name(name) + COMPARED)
         line = f"{name:34}{own.median:10.2f}{own.p95:10.2f}{own.per_second:12.1f}"
         if other is not None and not name.endswith(COMPARED):
             ratios[name] = own.per_second / other.per_second if per_second else other.median / own.median
             line += f"{ratios[name]:8.2f}"
         print(line)
     return {"stages": {name: own.summary() for name, own in times.items()}, "ratios": ratios}
-
-
-def compared_with(name: str, times: dict[str, Times]) -> Times | None:
-    """Return the compared stage that has this name, but for the precision at its end."""
-    for ending in ("", *(f" {precision}" for precision in DTYPES)):
-        if name.endswith(ending) and name.removesuffix(ending) + COMPARED in times:
-            return times[name.removesuffix(ending) + COMPARED]
-    return None
 
 
 if __name__ == "__main__":

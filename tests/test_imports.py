@@ -42,7 +42,7 @@ STRANGERS = ROWS[1]  # never import each other
 LIBRARIES = {
     "cv2": {"video", "data", "outlines", "visualize", "explain_figures", "inspection", "benchmark"},
     "pycocotools": {"data", "evaluation"},
-    "matplotlib": {"visualize", "explain_figures", "report", "report_speed"},
+    "matplotlib": {"visualize", "explain_figures", "report", "report_speed", "benchmark"},
     "yaml": {"config"},
     "starlette": {"serve"},
     "uvicorn": {"serve"},

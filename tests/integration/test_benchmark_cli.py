@@ -1,11 +1,15 @@
 import importlib.util
 import json
+import pickle
 import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+import torch
 
-from yolact.benchmark.memory import measure_memory
+from yolact.benchmark.memory import Memory, measure_memory
 from yolact.config import dump_config
 from yolact.errors import UserError
 
@@ -19,6 +23,9 @@ def nms():
         index, labels, kept = fast_nms(boxes, scores, 0.5, 200, 100)
         return boxes[index] + {shift}, labels, kept
     return stage
+
+def parts(weights, precision):
+    return {{"decode": lambda path: path.read_bytes(), "encode": len}}
 """
 
 
@@ -36,15 +43,44 @@ def config(sample_config, tmp_path):
     return str(tmp_path / "sample.yaml")
 
 
-@pytest.mark.parametrize("stage", ["data", "network", "detection", "nms", "loss", "steps"])
-def test_each_stage_reports_times(command, config, tmp_path, capsys, stage):
-    command.main([stage, "--config", config, "--repeats", "2", "--output", str(tmp_path / "out")])
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder with two pictures of different sizes."""
+    (tmp_path / "pictures").mkdir()
+    for number, size in enumerate([(40, 60, 3), (70, 50, 3)]):
+        cv2.imwrite(str(tmp_path / f"pictures/{number}.jpg"), np.full(size, 90, np.uint8))
+    return str(tmp_path / "pictures")
+
+
+@pytest.mark.parametrize(
+    "stage", ["parts", "network", "throughput", "paper", "files", "data", "detection", "nms", "loss", "steps"]
+)
+def test_each_stage_reports_times(command, config, pictures, tmp_path, capsys, stage):
+    options = ["--config", config, "--repeats", "2", "--pictures", pictures, "--output", str(tmp_path / "out")]
+    command.main([stage, *options])
     written = json.loads((tmp_path / "out/benchmark.json").read_text())
     stages = written[stage]["stages"]
     assert stages
     assert all(figures["median_ms"] > 0 for figures in stages.values())
     assert "median ms" in capsys.readouterr().out
     assert "torch" in written["versions"]
+    height, width, _ = cv2.imread(str(tmp_path / "out/benchmark.png")).shape
+    assert width > 800
+    assert height > 20 * len(stages)
+
+
+def test_parts_of_a_picture_and_batches(command, config, pictures, tmp_path, capsys):
+    (tmp_path / "other.py").write_text(OTHER.format(shift=0))
+    result = tmp_path / "out/benchmark.json"
+    options = ["--config", config, "--repeats", "1", "--output", str(result.parent)]
+    command.main(["parts", *options, "--pictures", pictures, "--compare", str(tmp_path / "other.py")])
+    parts = json.loads(result.read_text())["parts"]
+    around, network = ["decode", "prepare", "NMS", "masks", "encode"], ["backbone", "FPN", "protonet", "head"]
+    assert {*around, *(f"{part} fp32" for part in network)} <= parts["stages"].keys()
+    assert parts["ratios"].keys() == {"decode", "encode"}  # what the other file builds
+    command.main(["throughput", *options, "--batch-size", "3"])
+    stages = json.loads(result.read_text())["throughput"]["stages"]
+    assert {"batch of 1 fp32", "batch of 3 fp32"} <= stages.keys()
 
 
 def hoard(megabytes):
@@ -60,10 +96,22 @@ def test_memory_is_that_of_the_work():
     assert much.peak > much.grown
 
 
-def test_memory_of_every_stage(command, config, capsys):
-    command.main(["memory", "--config", config])
+def test_memory_of_every_stage(command, config, pictures, capsys, monkeypatch):
+    def measure_here(build, *arguments, repeats):
+        """Do what another process would do, without starting one."""
+        build, arguments = pickle.loads(pickle.dumps((build, arguments)))
+        build(*arguments)(0)
+        return Memory(peak=3 * 2**20, grown=None)
+
+    monkeypatch.setattr(command, "measure_memory", measure_here)
+    threads = torch.get_num_threads()
+    try:
+        command.main(["memory", "--config", config, "--pictures", pictures])
+    finally:
+        torch.set_num_threads(threads)  # as a loader's process it takes one
     printed = capsys.readouterr().out
-    assert all(name in printed for name in ("sample ", "training step fp32", "detect and masks 1920 x 1080"))
+    names = ("sample ", "training step fp32", "detect and masks 1920 x 1080", "file to masks fp32")
+    assert all(name in printed for name in names)
 
 
 def test_another_implementation_is_measured_beside(command, config, tmp_path, capsys):

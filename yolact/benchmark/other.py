@@ -9,7 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from yolact.device import DTYPES
 from yolact.errors import UserError
+
+COMPARED = ", compared"  # what the names of the other implementation's stages end with
+
+
+def base_name(stage: str) -> str:
+    """Return the name of a stage without its precision, or without the mark of the other implementation."""
+    name = stage.removesuffix(COMPARED)
+    ending = next((f" {precision}" for precision in DTYPES if name.endswith(f" {precision}")), "")
+    return name.removesuffix(ending)
 
 
 def load_builder(path: Path, stage: str) -> Callable[..., Any] | None:

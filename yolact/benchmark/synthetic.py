@@ -5,8 +5,10 @@ meaningless.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from yolact.models import Yolact
 from yolact.ops.boxes import cxcywh_to_xyxy, encode
 from yolact.structures import Predictions, Target
 
@@ -76,3 +78,41 @@ def make_targets(counts: list[int], side: int, num_classes: int, seed: int = 0) 
             )
         )
     return targets
+
+
+def make_images(count: int, side: int, seed: int = 0) -> Tensor:
+    """Return smooth random images, float32 [count, 3, side, side], RGB in [0, 1]."""
+    coarse = torch.rand(count, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
+    return nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)
+
+
+@torch.no_grad()
+def settle(model: Yolact, num_candidates: int = 1000, score: float = 0.05) -> None:
+    """Make a network of random weights find a usual number of objects, in place.
+
+    Its batch norms and the outputs of its head take the spread that they have in trained networks, and on the first of
+    `make_images` exactly `num_candidates` anchors exceed `score`. On other pictures the number differs.
+    """
+    images = make_images(2, model.image_size)
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0  # the statistics become those of this batch
+    model.train()(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    predictions = model.eval()(images[:1])
+    for layer, values in (
+        (model.head.class_logits, predictions.class_logits),
+        (model.head.box_deltas, predictions.box_deltas),
+        (model.head.mask_coefficients, predictions.mask_coefficients.clamp(-0.999, 0.999).atanh()),
+    ):
+        layer.weight /= values.std()
+    logits = model(images[:1]).class_logits[0].double()
+    best, others = logits[:, 1:].amax(1), logits[:, 1:].exp().sum(1)
+    # What must be added to an anchor's background logit for its best class to have just this score.
+    limit = (best.exp() / score - others).clamp(min=1e-9).log() - logits[:, 0]
+    ordered = limit.sort(descending=True).values
+    last = min(num_candidates, len(ordered) - 1)
+    bias = model.head.class_logits.get_parameter("bias").view(-1, 1 + model.num_classes)
+    bias[:, 0] += ordered[last - 1 : last + 1].mean()

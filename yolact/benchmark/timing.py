@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -64,3 +64,13 @@ def take_turns(
                     times[name].append((time.perf_counter() - start) * 1000)
             bar.update()
     return {name: Times(values) for name, values in times.items()}
+
+
+def over(work: Callable[..., object], inputs: Sequence[object]) -> Stage:
+    """Return a stage that takes one input after the other."""
+    return lambda number: work(inputs[number % len(inputs)])
+
+
+def always(work: Callable[..., object], *arguments: object) -> Stage:
+    """Return a stage that does the same in every call."""
+    return lambda number: work(*arguments)
