@@ -15,6 +15,7 @@ from pathlib import Path
 
 import train  # noqa: F401  # for what it imports
 from yolact.engine import fit
+from yolact.engine.run import Run
 
 PROGRAM = Path(__file__).resolve().parents[2] / "train.py"
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
@@ -32,6 +33,18 @@ def stop_after(step: int, number: int) -> None:
     fit.train_step = train_step
 
 
+def keep_checkpoints() -> None:
+    """Give every last.pth that is saved a second name, at-12.pth, or at-12-due.pth where an evaluation is due."""
+    save = Run.save
+
+    def save_and_keep(run, name):
+        save(run, name)
+        if name == "last.pth":
+            os.link(run.folder / name, run.folder / f"at-{run.step}{'-due' if run.awaits_evaluation else ''}.pth")
+
+    Run.save = save_and_keep
+
+
 def be_training(order: dict) -> None:
     """Become train.py with the arguments of an order."""
     os.setsid()
@@ -43,6 +56,10 @@ def be_training(order: dict) -> None:
     os.dup2(log, 2)
     if order["stop"]:
         stop_after(*order["stop"])
+    if not order["curves"]:
+        fit._draw_curves = lambda run: None
+    if order["keep"]:
+        keep_checkpoints()
     sys.argv = [str(PROGRAM), *order["arguments"]]
     runpy.run_path(str(PROGRAM), run_name="__main__")
 

@@ -55,7 +55,7 @@ def test_kills_at_random_times_with_a_checkpoint_at_every_step(nursery, small, r
         step = int(resumed[2])
         swept = re.search(r"removed what a killed run had not finished writing: (.*)\n", said)
         assert set(swept[1].split(", ") if swept else ()) == left
-    training.goes_on_until(lambda: last_step(folder) > step)
+    live(training, folder, 0, rng)
     training.send(signal.SIGTERM)
     assert training.wait() == 143
     assert not unfinished(folder)

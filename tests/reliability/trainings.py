@@ -76,10 +76,16 @@ def steps(folder: Path) -> list[int]:
 
 def last_step(folder: Path) -> int:
     """Return the step of the last whole line of metrics.jsonl, 0 without one."""
-    return max(steps(folder), default=0)
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 10_000))  # some lines, as this is asked again and again
+        lines = [line for line in file.read().splitlines(keepends=True) if line.endswith(b"\n")]
+    return json.loads(lines[-1])["step"] if lines else 0
 
 
-def wait_until(condition: Callable[[], Any], pause: float = 0.005) -> None:
+def wait_until(condition: Callable[[], Any], pause: float = 0.02) -> None:
     """Return as soon as `condition` holds.
 
     Raises:
@@ -107,12 +113,18 @@ def of_session(session: int) -> list[int]:
 
 
 def differences(folder: Path, whole: Path) -> list[str]:
-    """Name what differs between two runs: the lines of metrics.jsonl, and every tensor and number of last.pth."""
-    found = []
-    if (folder / "metrics.jsonl").read_bytes() != (whole / "metrics.jsonl").read_bytes():
-        found.append("metrics.jsonl")
-    ours, theirs = (load_checkpoint(path / "last.pth") for path in (folder, whole))
-    return found + [key for key in sorted(ours.keys() | theirs.keys()) if not equal(ours.get(key), theirs.get(key))]
+    """Name what differs between two runs: metrics.jsonl, and every tensor and number of last.pth but those of speed."""
+    same = (folder / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    return ([] if same else ["metrics.jsonl"]) + state_differences(folder / "last.pth", whole / "last.pth")
+
+
+def state_differences(path: Path, other: Path) -> list[str]:
+    """Name what differs between two checkpoints but the figures of speed."""
+    ours, theirs = load_checkpoint(path), load_checkpoint(other)
+    for state in (ours, theirs):
+        for name in ("fps", "milliseconds"):
+            (state["metrics"] or {}).pop(name, None)
+    return [key for key in sorted(ours.keys() | theirs.keys()) if not equal(ours.get(key), theirs.get(key))]
 
 
 def equal(one: Any, other: Any) -> bool:
@@ -136,16 +148,32 @@ class Nursery:
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )
 
-    def start(self, log: Path, *arguments: object, stop: tuple[int, int] | None = None) -> "Training":
-        """Start train.py with these arguments, saying into `log`; `stop`: it gets a signal after a step."""
-        order = {"log": str(log), "arguments": ["--device", "cpu", *map(str, arguments)], "stop": stop}
+    def start(
+        self,
+        log: Path,
+        *arguments: object,
+        stop: tuple[int, int] | None = None,
+        curves: bool = True,
+        keep: bool = False,
+    ) -> "Training":
+        """Start train.py with these arguments.
+
+        Args:
+            log: a file for what it says.
+            arguments: of its command line.
+            stop: a step, and the signal that it gets after it.
+            curves: draw the curves, which takes as long as many steps.
+            keep: every last.pth under a name of its own.
+        """
+        command = ["--device", "cpu", *map(str, arguments)]
+        order = {"log": str(log), "arguments": command, "stop": stop, "curves": curves, "keep": keep}
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
         return Training(self, log)
 
-    def complete(self, log: Path, *arguments: object, stop: tuple[int, int] | None = None) -> int:
-        """Run train.py to its end and return its exit code."""
-        return self.start(log, *arguments, stop=stop).wait()
+    def complete(self, log: Path, *arguments: object, **options: Any) -> int:
+        """Run train.py to its end, with the options of `start`, and return its exit code."""
+        return self.start(log, *arguments, **options).wait()
 
     def answer(self) -> int:
         """Return the next number that nursery.py says."""
@@ -184,7 +212,7 @@ class Training:
         Raises:
             AssertionError: it ended first.
         """
-        wait_until(lambda: condition() or not of_session(self.pid))
+        wait_until(lambda: condition() or not Path(f"/proc/{self.pid}").exists())
         assert condition(), self.said()[-3000:]
 
     def said(self) -> str:
