@@ -7,6 +7,7 @@ import torch
 
 from yolact.data import CocoDataset
 from yolact.data.masks import IDENTITY, draw_masks
+from yolact.errors import UserError
 from yolact.evaluation.coco import result_records
 from yolact.evaluation.run import Evaluation
 from yolact.gallery import write_gallery
@@ -49,6 +50,12 @@ def is_bare(dataset: CocoDataset, index: int, sheet: np.ndarray) -> tuple[bool, 
     picture = resize_picture(dataset.load_picture(index), display_scale(80, 60))
     height, width = picture.shape[:2]
     return (sheet[-height:, :width] == picture).all(), (sheet[-height:, -width:] == picture).all()
+
+
+def test_a_file_in_the_place_of_the_folder_is_one_sentence(dataset: CocoDataset, tmp_path: Path) -> None:
+    (tmp_path / "gallery").touch()
+    with pytest.raises(UserError, match=r"gallery', which cannot be made \(it is a file\); move it away"):
+        write_gallery(tmp_path / "gallery", dataset, Evaluation({}, [], []))
 
 
 def test_best_and_worst_pictures_are_drawn(dataset: CocoDataset, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from yolact.data.coco import CocoDataset
 from yolact.data.masks import draw_masks
+from yolact.errors import UserError
 from yolact.evaluation.coco import Record, decode_mask
 from yolact.evaluation.quality import SHOWN_SCORE, PictureQuality, picture_qualities
 from yolact.evaluation.run import Evaluation
@@ -49,8 +50,17 @@ def write_gallery(folder: Path, dataset: CocoDataset, evaluation: Evaluation, co
 
     Returns:
         The best, the first one leading, and the worst, likewise.
+
+    Raises:
+        UserError: the folder cannot be made.
     """
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        reason = "it is a file" if folder.is_file() else error.strerror
+        raise UserError(
+            f"The pictures belong into the folder '{folder}', which cannot be made ({reason}); move it away."
+        ) from error
     for old in (*folder.glob("best_*.png"), *folder.glob("worst_*.png")):
         with suppress(OSError):
             old.unlink()

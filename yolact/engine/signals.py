@@ -66,7 +66,8 @@ def stop_signals() -> Iterator[Stop]:
         yield stop
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            if handler is not None:  # one that was not set by Python cannot be set again
+                signal.signal(number, handler)
 
 
 def _leave_at_once(number: int) -> None:
