@@ -169,10 +169,15 @@ def with_checksums(data: bytes) -> bytes:
     return b"".join(parts) + data[at:]
 
 
-def indexed_png() -> bytes:
-    """Return a picture with VOC's palette: object 1, object 2 and void."""
+def two_objects() -> np.ndarray:
+    """Return the indices of object 1, object 2 and void."""
     indices = np.zeros((12, 16), np.uint8)
     indices[2:6, 2:9], indices[7:10, 3:14], indices[6] = 1, 2, 255
+    return indices
+
+
+def indexed_png(indices: np.ndarray) -> bytes:
+    """Return a picture with VOC's palette of indices, uint8 [12, 16]."""
     rows = b"".join(b"\0" + row.tobytes() for row in indices)
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", 16, 12, 8, 3, 0, 0, 0)), (b"PLTE", voc_palette().tobytes())]
     data = b"\x89PNG\r\n\x1a\n"
@@ -182,10 +187,16 @@ def indexed_png() -> bytes:
 
 
 def voc_files() -> st.SearchStrategy[tuple[bytes, bytes, bytes]]:
-    picture = indexed_png()
-    spoilt = edited(picture) | edited(picture).map(with_checksums)
-    listed = st.one_of(*[st.just(b"2008_000002\n")] * 3, edited_text("2008_000002\n2008_000003\n"))
-    return st.tuples(listed, st.just(picture) | spoilt, st.just(picture) | spoilt)
+    picture, listed = st.just(indexed_png(two_objects())), st.just(b"2008_000002\n")
+    spoilt = picture.flatmap(edited) | picture.flatmap(edited).map(with_checksums)
+    drawn = st.binary(min_size=192, max_size=192).map(
+        lambda data: indexed_png(np.frombuffer(data, np.uint8).reshape(12, 16))
+    )
+    return st.one_of(
+        st.tuples(edited_text("2008_000002\n2008_000003\n"), picture, picture),
+        st.tuples(listed, spoilt | drawn, picture | drawn),
+        st.tuples(listed, picture | drawn, spoilt | drawn),
+    )
 
 
 def configurations() -> st.SearchStrategy[tuple[bytes, list[str]]]:

@@ -177,9 +177,8 @@ def test_only_errors_for_users_come_out(tmp_path: Path, child: Any, name: str, e
         error, fault = read(case)
         assert fault == ""
         outcomes["refused" if error else "read"] += 1
-        assert "\n" not in error
-        error.encode()  # no lone surrogate that a terminal could not show
+        assert error.isprintable()
 
     check()
     assert not list(tmp_path.rglob("x"))
-    assert min(outcomes.values()) > examples / 50, outcomes  # neither is everything refused nor nothing
+    assert min(outcomes.values()) > examples / 100, outcomes  # neither is everything refused nor nothing

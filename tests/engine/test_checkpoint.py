@@ -149,6 +149,12 @@ def test_other_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
         ({}, "expected weights"),
         ({"state_dict": {"w": torch.zeros(1)}}, "expected weights"),
         ({**state(), "format": "yolact-9"}, "expected a checkpoint of format yolact-1, got yolact-9"),
+        (
+            {**state(), "format": {"a": torch.zeros(30, 30)}},
+            "expected a checkpoint of format yolact-1, got a dict; use",
+        ),
+        ({**state(), "format": "yolact\n-9"}, "got yolact\N{REPLACEMENT CHARACTER}-9; use"),
+        ({"a\nb": 1, "c\x1b": {"w": torch.zeros(1)}}, "got a dict of 'a.b', 'c.'; save what stands under 'c.' as"),
         ({"format": FORMAT, "model": {}}, "lacks config, class_names, category_ids"),
         ({**state(), "model": None}, "expected names with tensors under 'model', got NoneType"),
         ({**state(), "ema": {"w": 1}}, "expected names with tensors or nothing under 'ema', got dict"),
@@ -160,8 +166,9 @@ def test_other_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
 )
 def test_other_contents_are_refused(tmp_path: Path, content: Any, message: str) -> None:
     torch.save(content, tmp_path / "other.pth")
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(CheckpointError, match=message) as caught:
         load_checkpoint(tmp_path / "other.pth")
+    assert str(caught.value).isprintable()
 
 
 def test_a_file_that_would_unpack_to_gigabytes_is_refused(saved: Path) -> None:

@@ -17,11 +17,13 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, Union, get_args,
 import yaml
 
 from yolact.errors import ConfigError
+from yolact.pages.wording import printable
 
 T = TypeVar("T")
 
 MAX_BYTES = 1_000_000  # of a file; larger ones are pictures or weights given by mistake
 MAX_DEPTH = 20  # of nesting in a file or an override
+MAX_SENTENCE = 3000  # characters of an error, which may list all keys
 # YAML 1.1 reads 1e-3 as text, because it wants 1.0e-3; people write the former.
 NUMERIC_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
@@ -39,7 +41,7 @@ class _Place(NamedTuple):
         return self._replace(keys=(*self.keys, key))
 
     def fail(self, sentence: str) -> NoReturn:
-        raise ConfigError(f"{self.source}: {sentence}")
+        raise ConfigError(f"{self.source}: {printable(sentence, MAX_SENTENCE)}")
 
     def __str__(self) -> str:
         return ".".join(self.keys) or "the configuration"
@@ -174,10 +176,10 @@ def _parse(text: str, source: str) -> Any:
         return loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{source}{line}: not valid YAML: {error.problem}.") from None
+        raise ConfigError(f"{source}{line}: not valid YAML: {printable(str(error.problem))}.") from None
     except Exception as error:  # PyYAML lets KeyError, ValueError and AttributeError out on odd scalars
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"{source}: not valid YAML: {reason}.") from None
+        raise ConfigError(f"{source}: not valid YAML: {printable(reason)}.") from None
 
 
 def _merge(below: Any, above: Any) -> Any:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from yolact.errors import CheckpointError
+from yolact.pages.wording import printable
 
 FORMAT = "yolact-1"
 KEYS = ("model", "config", "class_names", "category_ids")  # what even the smallest use of a checkpoint needs
@@ -150,8 +151,8 @@ def _read(file: BinaryIO, path: Path) -> Any:
         named = re.search(r"GLOBAL (\S+)", str(error))
         if named:
             raise CheckpointError(
-                f"{path}: the checkpoint holds the Python object {named[1]}, which could be code, and was not loaded; "
-                "expected tensors and plain data only, such as a state dict."
+                f"{path}: the checkpoint holds the Python object {printable(named[1])}, which could be code, and was "
+                "not loaded; expected tensors and plain data only, such as a state dict."
             ) from error
         raise _damaged(path, str(error) or type(error).__name__) from error
 
@@ -170,7 +171,7 @@ def _verify_checksums(file: BinaryIO, path: Path) -> None:
 
 
 def _damaged(path: Path, reason: str) -> CheckpointError:
-    reason = reason.splitlines()[0].rstrip(". ")
+    reason = printable(reason.splitlines()[0].rstrip(". "))
     previous = f", or use {previous_of(path)}" if previous_of(path).exists() else ""
     return CheckpointError(
         f"{path}: the checkpoint is damaged or incomplete ({reason}); copy or download it again{previous}."
@@ -180,9 +181,11 @@ def _damaged(path: Path, reason: str) -> CheckpointError:
 def _require_known_form(state: Any, path: Path) -> None:
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: expected a dict of weights, got {type(state).__name__}.")
-    if state.get("format", FORMAT) != FORMAT:
+    form = state.get("format", FORMAT)
+    if form != FORMAT:
+        shown = printable(form) if isinstance(form, str) else f"a {type(form).__name__}"
         raise CheckpointError(
-            f"{path}: expected a checkpoint of format {FORMAT}, got {state['format']}; use the version that wrote it."
+            f"{path}: expected a checkpoint of format {FORMAT}, got {shown}; use the version that wrote it."
         )
     if "format" in state:
         absent = [key for key in KEYS if key not in state]
@@ -222,10 +225,11 @@ def _contents(state: dict[Any, Any]) -> str:
     """Say what a dict that is not weights holds, and where weights are in it."""
     if not state:
         return "an empty dict"
-    shown = ", ".join(f"'{key}'" for key in list(state)[:4]) + (", ..." if len(state) > 4 else "")
+    shown = ", ".join(f"'{printable(str(key))}'" for key in list(state)[:4]) + (", ..." if len(state) > 4 else "")
     nested = [key for key, value in state.items() if isinstance(value, dict) and value]
     found = [key for key in nested if all(isinstance(value, Tensor) for value in state[key].values())]
-    return f"a dict of {shown}" + (f"; save what stands under '{found[0]}' as a file of its own" if found else "")
+    advice = f"; save what stands under '{printable(str(found[0]))}' as a file of its own" if found else ""
+    return f"a dict of {shown}{advice}"
 
 
 def _require_plain(value: Any, place: str) -> None:
