@@ -66,6 +66,12 @@ def test_indices_come_back_from_colours_and_from_gray(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_indices(tmp_path / "gray.png"), indices)
 
 
+def test_indices_of_16_bits_are_not_cut_to_8(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((4, 5), 257, np.uint16))
+    with pytest.raises(DatasetError, match=r"a\.png holds uint16 values, expected 8 bits"):
+        read_indices(tmp_path / "a.png")
+
+
 def test_objects_by_hand(voc: Path) -> None:
     size, (cat, person) = read_objects(voc, "one")
     assert size == (6, 8)
@@ -95,7 +101,7 @@ def test_files_that_are_missing_or_wrong(voc: Path, script: ModuleType, tmp_path
     with pytest.raises(DatasetError, match="expected the same"):
         script.main([str(voc)])
     (voc / "SegmentationClass" / "one.png").write_bytes(b"")
-    with pytest.raises(DatasetError, match=r"Cannot read .*SegmentationClass"):
+    with pytest.raises(DatasetError, match=r"Cannot decode .*SegmentationClass"):
         script.main([str(voc)])
     cv2.imwrite(str(voc / "SegmentationClass" / "one.png"), np.full((6, 8, 3), 7, np.uint8))
     with pytest.raises(DatasetError, match="not of VOC's palette"):

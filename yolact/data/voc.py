@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from yolact.data.class_lists import VOC_CATEGORY_IDS, VOC_CLASSES
+from yolact.data.convert.numbered import decode_values
 from yolact.data.convert.objects import coco_content, encode_mask, pixel_object
 from yolact.errors import DatasetError
 
@@ -90,13 +90,14 @@ def read_indices(path: Path) -> NDArray[np.uint8]:
         DatasetError: the file cannot be read, or has a colour that VOC's palette lacks.
     """
     try:
-        picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-    except (OSError, cv2.error):
-        picture = None
-    if picture is None:
-        raise DatasetError(f"Cannot read {path}; unpack VOC 2012 again.")
+        data = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"Cannot read {path} ({error.strerror}); unpack VOC 2012 again.") from None
+    picture = decode_values(data, str(path), with_palette=True)
+    if picture.dtype != np.uint8:
+        raise DatasetError(f"{path} holds {picture.dtype} values, expected 8 bits; unpack VOC 2012 again.")
     if picture.ndim == 2:  # indices without a palette
-        return picture.astype(np.uint8)
+        return picture
     palette = voc_palette()
     keys = palette.astype(np.int32) @ (1 << 16, 1 << 8, 1)
     order = np.argsort(keys)

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from yolact.data.convert.numbered import foreground, read_numbers, read_values
+from yolact.data.convert.numbered import decode_values, foreground, read_numbers, read_values
 from yolact.errors import DatasetError
 
 NUMBERS = np.array([[0, 1, 2, 3, 3], [0, 0, 1, 2, 1], [3, 3, 3, 0, 0]], np.uint8)
@@ -103,3 +103,24 @@ def test_damaged_files(tmp_path):
             continue
         assert found.shape == NUMBERS.shape  # only the end marker is missing
         np.testing.assert_array_equal(found, NUMBERS)
+
+
+@pytest.mark.parametrize("with_palette", [False, True])
+def test_a_chunk_that_claims_gigabytes_takes_no_memory(in_child, with_palette):
+    good = cv2.imencode(".png", np.ones((4, 5, 3), np.uint8))[1].tobytes()
+    bad = good[:33] + b"\x7f\xff\xff\xf0" + good[37:]
+
+    def decode(data):
+        with pytest.raises(DatasetError, match="damaged"):
+            decode_values(data, "a.png", with_palette=with_palette)
+
+    assert [ended.fault for ended in in_child(decode, [bad])] == [""]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp"])
+def test_pictures_beyond_the_limit_of_pixels(suffix):
+    data = bytearray(cv2.imencode(suffix, np.ones((4, 5, 3), np.uint8))[1].tobytes())
+    place, order = (16, ">II") if suffix == ".png" else (18, "<ii")
+    struct.pack_into(order, data, place, 30_000, 30_000)
+    with pytest.raises(DatasetError, match=r"a\.png: it has more than the limit of 100,000,000 pixels"):
+        decode_values(bytes(data), "a.png")

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolact.data.headers import PNG_START
+from yolact.data.headers import PNG_START, header_size
 from yolact.data.pictures import MAX_PIXELS
 from yolact.errors import DatasetError
 
@@ -50,14 +50,23 @@ def read_values(path: Path) -> NDArray[Any]:
     return decode_values(data, f"the mask picture {path}")
 
 
-def decode_values(data: bytes, where: str) -> NDArray[Any]:
-    """Decode the bytes of a mask picture as `read_values` does; `where` names it in errors."""
-    if data[:8] == PNG_START and int.from_bytes(data[16:20], "big") * int.from_bytes(data[20:24], "big") > MAX_PIXELS:
+def decode_values(data: bytes, where: str, *, with_palette: bool = False) -> NDArray[Any]:
+    """Decode the bytes of a mask picture as `read_values` does, or in its palette's colours.
+
+    Raises:
+        DatasetError: it is broken or too large; `where` names it.
+    """
+    size = header_size(data)
+    height, width = size or (0, 0)
+    if height * width > MAX_PIXELS:
         raise DatasetError(
             f"Cannot decode {where}: it has more than the limit of {MAX_PIXELS:,} pixels; scale it down."
         )
+    stored = data if with_palette else _without_palette(data)
     try:
-        values = cv2.imdecode(np.frombuffer(_without_palette(data), np.uint8), cv2.IMREAD_UNCHANGED)
+        # OpenCV takes as much memory as a chunk of a PNG says it is long.
+        lies = size is None and data[:8] == PNG_START
+        values = None if lies else cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:  # an empty file, or one that pretends to be larger than OpenCV allows
         values = None
     if values is None:
