@@ -83,6 +83,7 @@ def test_numeric_text_is_a_float(tmp_path: Path, text: str) -> None:
         ("gears: [[1], [x]]", "gears.1.0 must be a number, got 'x'"),
         ("gears: [1]", "gears.0 must be a list, got 1"),
         ("dors: 2", "unknown key 'dors'; did you mean 'doors'?"),
+        (r'"a\x1bb\n": 2', "unknown key 'a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}'; known here"),
         ("engine: {powr: 2}", "unknown key 'engine.powr'; did you mean 'engine.power'?"),
         ("engine: {doors: 2}", "unknown key 'engine.doors'; did you mean 'doors'?"),
         ("power: 2", "unknown key 'power'; did you mean 'engine.power'?"),
