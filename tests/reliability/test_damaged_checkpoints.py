@@ -124,7 +124,7 @@ def another_width(good):
 WRONG_STATES = {
     "other model": (another_model, r"does not fit this model"),
     "other width": (another_width, r"does not fit this model"),
-    "other classes": (lambda good: {**good, "class_names": ["cat", "dog"]}, r"resume on the same data"),
+    "other classes": (lambda good: {**good, "class_names": good["class_names"][::-1]}, r"resume on the same data"),
     "other version": (lambda good: {**good, "format": "yolact-99"}, r"expected a checkpoint of format"),
     "weights only": (lambda good: {key: good[key] for key in good if key != "optimizer"}, r"weights only, nothing to"),
 }

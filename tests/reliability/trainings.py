@@ -142,6 +142,7 @@ class Nursery:
     """The running nursery.py, which starts one training after the other."""
 
     def __init__(self) -> None:
+        self.training: Training | None = None
         environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, str(Path(__file__).with_name("nursery.py"))]
         self.process = subprocess.Popen(
@@ -167,9 +168,12 @@ class Nursery:
         """
         command = ["--device", "cpu", *map(str, arguments)]
         order = {"log": str(log), "arguments": command, "stop": stop, "curves": curves, "keep": keep}
+        if self.training is not None and not self.training.ended:  # a test that failed has left it
+            self.training.kill()
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
-        return Training(self, log)
+        self.training = Training(self, log)
+        return self.training
 
     def complete(self, log: Path, *arguments: object, **options: Any) -> int:
         """Run train.py to its end, with the options of `start`, and return its exit code."""
@@ -193,7 +197,7 @@ class Training:
     """A training of its own process and session."""
 
     def __init__(self, nursery: Nursery, log: Path) -> None:
-        self.nursery, self.log = nursery, log
+        self.nursery, self.log, self.ended = nursery, log, False
         self.pid = nursery.answer()
         self.said_before = log.stat().st_size if log.exists() else 0
 
@@ -204,7 +208,9 @@ class Training:
 
     def wait(self) -> int:
         """Return the exit code, negative for a signal, as soon as the main process has ended."""
-        return self.nursery.answer()
+        code = self.nursery.answer()
+        self.ended = True
+        return code
 
     def goes_on_until(self, condition: Callable[[], Any]) -> None:
         """Wait for a condition while the training runs.
