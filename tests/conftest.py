@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -27,6 +28,10 @@ from pycocotools import mask as mask_tools
 from yolact.config import AnchorConfig, BackboneConfig, Config, DataConfig, EvalConfig, ModelConfig, config_to_dict
 from yolact.engine.checkpoint import FORMAT, save_checkpoint
 from yolact.models import build_model
+
+# The same examples each time, and no limit of time, which a busy machine would exceed.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

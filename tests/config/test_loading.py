@@ -253,3 +253,10 @@ def test_any_text_loads_or_is_one_sentence(tmp_path_factory: pytest.TempPathFact
     except ConfigError as error:
         found = str(error)
     assert isinstance(found, Car) or "\n" not in found
+
+
+@pytest.mark.parametrize("text", ["a\x1bb", "doors=\x1f", "d\n=1"])
+def test_no_control_character_of_an_override_reaches_a_terminal(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loading.override(Car(), [text])
+    assert str(caught.value).isprintable()

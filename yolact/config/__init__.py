@@ -17,6 +17,7 @@ from yolact.config.schema import (
     ModelConfig,
     TrainConfig,
 )
+from yolact.pages.wording import printable
 
 __all__ = [
     "AnchorConfig",
@@ -51,7 +52,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 def override_config(config: Config, overrides: Sequence[str]) -> Config:
     """Return `config` with each `key.path=value` applied in order."""
-    return check(loading.override(config, overrides), "with " + " ".join(overrides)) if overrides else config
+    return check(loading.override(config, overrides), "with " + printable(" ".join(overrides))) if overrides else config
 
 
 def config_from_dict(data: dict[str, Any], where: str) -> Config:

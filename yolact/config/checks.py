@@ -5,6 +5,7 @@ from typing import Any
 
 from yolact.config.schema import Config
 from yolact.errors import ConfigError
+from yolact.pages.wording import printable
 
 NUM_LEVELS = 5  # P3..P7
 SMALLEST_FOR_MASK_IOU = 249  # pixels; from it on, five unpadded convolutions of stride 2 fit onto the prototypes
@@ -119,4 +120,4 @@ def _numbers(value: Any) -> list[float]:
 
 
 def _shown(value: Any) -> str:
-    return "[" + ", ".join(map(_shown, value)) + "]" if isinstance(value, tuple) else str(value)
+    return "[" + ", ".join(map(_shown, value)) + "]" if isinstance(value, tuple) else printable(str(value))

@@ -117,7 +117,7 @@ def build(schema: type[T], data: dict[str, Any], source: str) -> T:
 def override(config: T, overrides: Sequence[str]) -> T:
     """Return `config` with each `key.path=value` applied in order; the values are YAML."""
     for text in overrides:
-        source = f"override '{text}'"
+        source = f"override '{printable(text)}'"
         path, equals, value_text = text.partition("=")
         keys = path.strip().split(".")
         if not equals or not all(keys):
