@@ -5,7 +5,8 @@
 Both are `python train.py` in processes of their own. The run under fire gets SIGKILL, SIGTERM, SIGINT, SIGUSR1 or
 SIGINT twice, in the main process or in the whole group, and goes on by --resume. At the end metrics.jsonl and
 everything in last.pth must be equal bit by bit, no process may be left over, and the memory of the main process and
-of the loader's must not have grown from the first tenth of the steps to the last.
+of the loader's must not grow from the middle of the run to its end. Before the middle the allocator meets larger
+batches of objects than before now and then, and keeps what it took for them; so the first tenth is only reported.
 """
 
 import argparse
@@ -54,14 +55,17 @@ class Memory:
             self.workers.append((step, max(others)))
 
     def tenths(self, num_steps: int) -> dict[str, dict[str, float]]:
-        """Return the medians over the first and the last tenth of the steps, in megabytes."""
+        """Return the medians over the first tenth of the steps, the middle fifth and the last tenth, in megabytes."""
         result = {}
         for name in ("main", "workers"):
             seen = getattr(self, name)
-            first = [size for step, size in seen if step <= num_steps / 10]
-            last = [size for step, size in seen if step > num_steps * 9 / 10]
-            if first and last:
-                result[name] = {"first": statistics.median(first), "last": statistics.median(last)}
+            parts = {
+                "first": [size for step, size in seen if step <= num_steps * 0.1],
+                "middle": [size for step, size in seen if num_steps * 0.4 < step <= num_steps * 0.6],
+                "last": [size for step, size in seen if step > num_steps * 0.9],
+            }
+            if all(parts.values()):
+                result[name] = {part: statistics.median(sizes) for part, sizes in parts.items()}
         return result
 
 
@@ -178,10 +182,9 @@ def faults(report: dict[str, object], folder: Path) -> list[str]:
     runs = folder / "runs/small"
     found = [f"{name} differs from the undisturbed run" for name in differences(runs / "fire", runs / "whole")]
     found += [f"{file.name} was left over" for file in (runs / "fire").glob("*.tmp")]
-    for which in ("whole", "fire"):
-        for name, size in report[which]["memory"].items():  # type: ignore[index]
-            if size["last"] > size["first"] * (1 + MOST_GROWTH):
-                found.append(f"{which}: the memory of {name} grew from {size['first']:.0f} to {size['last']:.0f} MB")
+    for name, size in report["whole"]["memory"].items():  # type: ignore[index]  # under fire, processes are ever new
+        if size["last"] > size["middle"] * (1 + MOST_GROWTH):
+            found.append(f"the memory of {name} grew from {size['middle']:.0f} to {size['last']:.0f} MB")
     return found
 
 

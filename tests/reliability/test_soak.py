@@ -26,6 +26,6 @@ def test_a_long_training_under_fire(tmp_path, tell):
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     memory = {name: report[name]["memory"] for name in ("fire", "whole")}
-    tell(f"soak: {len(report['fire']['shots'])} interruptions; megabytes in the first and last tenth: {memory}")
+    tell(f"soak: {len(report['fire']['shots'])} interruptions; megabytes: {memory}")
     assert report["faults"] == []
     assert len(report["fire"]["shots"]) >= 6
