@@ -37,12 +37,17 @@ def paste_masks(
     elif boxes is not None:
         sources = pixel_windows(boxes, small, padding=1)
         targets = [reached_window(source, small, image_size) for source in sources]
+    # One piece of memory for all: fresh memory costs more than what is computed in it.
+    largest = max(((bottom - top) * (right - left) for top, bottom, left, right in targets), default=0)
+    floats, bools = torch.empty(largest), torch.empty(largest, dtype=torch.bool)
     regions = []
     for logits, source, (top, bottom, left, right) in zip(mask_logits, sources, targets, strict=True):
+        shape, area = (bottom - top, right - left), (bottom - top) * (right - left)
         probabilities = logits[source[0] : source[1], source[2] : source[3]].sigmoid()
         by_rows = rows[top:bottom, source[0] : source[1]] @ probabilities
-        resized = by_rows @ columns[left:right, source[2] : source[3]].T
-        regions.append(MaskRegion.of((resized > 0.5).numpy(), top, left))
+        resized = torch.mm(by_rows, columns[left:right, source[2] : source[3]].T, out=floats[:area].view(shape))
+        mask = torch.gt(resized, 0.5, out=bools[:area].view(shape))
+        regions.append(MaskRegion.of(mask.numpy(), top, left))
     return regions
 
 
