@@ -178,7 +178,10 @@ class Loader(DataLoader[Any]):
                 return next(batches, None)
         except (LoaderError, RuntimeError, EOFError, OSError) as error:
             if isinstance(error, EOFError | OSError):  # a process that is ending no longer hands its batches over
-                wait([worker.sentinel for worker in workers], timeout=1)
+                ended = wait([worker.sentinel for worker in workers], timeout=5)
+                for worker in workers:
+                    if worker.sentinel in ended:
+                        worker.join()  # its end is seen a moment before the system has its exit code
             dead = _death_among(workers)
             _kill(workers)  # or else each that hangs would be waited for
             if dead is not None:
