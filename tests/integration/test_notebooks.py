@@ -41,8 +41,14 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "http://127.0.0.1:9")
 
 
+# The one that trains anew takes as long as the others together.
+ALL = [
+    pytest.param(path, marks=[pytest.mark.long] * (path.stem == "03_your_own_data"), id=path.stem) for path in NOTEBOOKS
+]
+
+
 @pytest.mark.usefixtures("surroundings")
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ALL)
 def test_a_notebook_runs_from_top_to_bottom(clone: Path, path: Path) -> None:
     nbclient = pytest.importorskip("nbclient", reason="nbclient runs the notebooks: pip install nbclient ipykernel")
     pytest.importorskip("ipykernel", reason="ipykernel runs the notebooks: pip install nbclient ipykernel")

@@ -7,7 +7,7 @@ from compare import compare, published_state_dict
 from yolact.compat import dbolya
 
 
-@pytest.mark.parametrize("name", ["yolact_resnet50_pascal", "yolact_darknet53"])
+@pytest.mark.parametrize("name", ["yolact_resnet50_pascal", pytest.param("yolact_darknet53", marks=pytest.mark.long)])
 def test_every_figure_of_the_authors_is_met(name):
     missed = [check for check in compare(name) if not check.passed]
     assert not missed
