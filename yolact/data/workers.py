@@ -206,19 +206,32 @@ def _signals_held_back() -> Iterator[None]:
         yield  # Python handles signals in the main thread
         return
     caught: list[int] = []
-    previous = {number: signal.signal(number, lambda number, _: caught.append(number)) for number in STOP_SIGNALS}
-    # Blocked in this thread alone: another one may still take a signal, so the handlers above are needed as well.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS) if hasattr(signal, "pthread_sigmask") else None
+    try:
+        with stop_signals_handled(lambda number, _: caught.append(number)):
+            # Blocked in this thread alone: another one may still take a signal, so that handler is needed as well.
+            mask = (
+                signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS) if hasattr(signal, "pthread_sigmask") else None
+            )
+            try:
+                yield
+            finally:
+                if mask is not None:
+                    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    finally:
+        for number in caught:
+            signal.raise_signal(number)
+
+
+@contextmanager
+def stop_signals_handled(handle: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Have `handle` called for the signals that stop a training, until the end of the block; in the main thread."""
+    previous = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
     try:
         yield
     finally:
-        if mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in previous.items():
             if handler is not None:  # one that was not set by Python cannot be set again
                 signal.signal(number, handler)
-        for number in caught:
-            signal.raise_signal(number)
 
 
 def _kill(workers: list[BaseProcess]) -> None:

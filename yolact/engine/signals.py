@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from yolact.data.workers import STOP_SIGNALS
+from yolact.data.workers import stop_signals_handled
 from yolact.distributed import launched
 
 # A scheduler that ends a job signals all its processes, and torchrun then passes its own signal on to those that it
@@ -61,13 +61,8 @@ class Stop:
 def stop_signals() -> Iterator[Stop]:
     """Collect the signals that ask a program to end instead of dying of them."""
     stop = Stop()
-    previous = {number: signal.signal(number, stop.note) for number in STOP_SIGNALS}
-    try:
+    with stop_signals_handled(stop.note):
         yield stop
-    finally:
-        for number, handler in previous.items():
-            if handler is not None:  # one that was not set by Python cannot be set again
-                signal.signal(number, handler)
 
 
 def _leave_at_once(number: int) -> None:
