@@ -23,7 +23,7 @@ import argparse
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,13 @@ def main(argv: list[str] | None = None) -> None:
     names = list(STAGES) if arguments.stage == "all" else [arguments.stage]
     result: dict[str, Any] = {"device": device_name(pick_device("cpu")), "versions": versions()}
     config = load_config(arguments.config, arguments.set)
-    with weights_file(config, arguments.weights) as (model, weights):
+    with (
+        output_folder(arguments.output) if arguments.output else nullcontext() as output,
+        weights_file(config, arguments.weights) as (model, weights),
+    ):
         for name in names:
             result[name] = STAGES[name](arguments, config, model, weights)
-    if arguments.output:
-        with output_folder(arguments.output) as output:
+        if output:
             write_json(result, output / "benchmark.json", indent=2)
             write_bars(result, output / "benchmark.png")
 
