@@ -10,6 +10,7 @@ import numpy as np
 from yolact.config import Config
 from yolact.data.coco import CocoDataset
 from yolact.inspection.anchors import count_crowded_out, input_boxes, measure
+from yolact.pages.wording import counted
 
 SAMPLED_OBJECTS = 5_000  # for the share that meets an anchor: half a point
 CROWDING_OBJECTS = 1_000  # for the share crowded out, which is small; half a second on a slow core
@@ -57,7 +58,7 @@ def anchor_line(config: Config, train: CocoDataset) -> str:
 
 
 def _classes(count: int) -> str:
-    return f"{count} class" if count == 1 else f"{count} classes"
+    return counted(count, "class", "classes")
 
 
 def _files(dataset: CocoDataset) -> set[str]:
