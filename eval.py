@@ -14,20 +14,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from yolact.config import Config, dump_config, load_config
-from yolact.data.categories import Categories
+from yolact.command_line import add_device, add_model, add_precision, load_chosen_model, validation_set
+from yolact.config import Config, dump_config
 from yolact.data.coco import CocoDataset
-from yolact.device import DTYPES
 from yolact.distributed import Processes, joined_processes, own_device
 from yolact.errors import exit_on_user_error
 from yolact.evaluation.analysis import Analysis, analyse
-from yolact.evaluation.classes import check_classes
 from yolact.evaluation.run import Evaluation, evaluate
 from yolact.evaluation.speed import PAPER_DEFINITION, conditions
 from yolact.gallery import write_gallery
 from yolact.output import output_folder, write_bytes, write_json
 from yolact.pages.wording import printable
-from yolact.predictor import load_model
 from yolact.results.page import EvaluationReport, render
 from yolact.results.wording import ERRORS_EXPLAINED, EXPLAINED, explained, figure
 
@@ -45,12 +42,9 @@ def main(argv: list[str] | None = None) -> None:
 def evaluate_together(arguments: argparse.Namespace, processes: Processes, command_line: str) -> None:
     """Evaluate as one of the processes that share out the pictures; the first one writes the results."""
     device = own_device(arguments.device)
-    config = load_config(arguments.config) if arguments.config else None
-    loaded = load_model(arguments.weights, device, config, arguments.set)
-    settings, data = loaded.config.eval, loaded.config.data
-    dataset = CocoDataset(data.val_annotations, data.val_images, max_images=settings.max_images)
-    own = Categories(loaded.class_names, loaded.category_ids)
-    check_classes(own, loaded.names_known, dataset, arguments.weights)
+    loaded = load_chosen_model(arguments, device)
+    settings = loaded.config.eval
+    dataset = validation_set(loaded, arguments.weights)
     processes.require_equal({"number of pictures": len(dataset), "configuration": dump_config(loaded.config)})
     with ExitStack() as stack:
         with processes.together():
@@ -82,13 +76,9 @@ def evaluate_together(arguments: argparse.Namespace, processes: Processes, comma
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description="Evaluate a model on the validation pictures of its configuration.")
-    parser.add_argument("--weights", type=Path, required=True, help="a checkpoint, ours or published by the authors")
-    parser.add_argument("--config", type=Path, help="default: the configuration in the checkpoint")
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="e.g. eval.nms=cross_class"
-    )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; default: cuda where there is some")
-    parser.add_argument("--precision", choices=tuple(DTYPES), default="fp32", help="of the network (default: fp32)")
+    add_model(parser)
+    add_device(parser)
+    add_precision(parser)
     parser.add_argument("--output", type=Path, help="folder for the results; default: 'eval' beside the weights")
     return parser.parse_args(argv)
 

@@ -14,15 +14,12 @@ from typing import Any
 
 import torch
 
-from yolact.config import Config, load_config
-from yolact.data.categories import Categories
-from yolact.data.coco import CocoDataset
-from yolact.device import DTYPES, pick_device
+from yolact.command_line import add_device, add_model, add_precision, load_chosen_model, validation_set
+from yolact.config import Config
+from yolact.device import pick_device
 from yolact.errors import exit_on_user_error
-from yolact.evaluation.classes import check_classes
 from yolact.evaluation.run import Evaluation, NmsKind, compare_nms
 from yolact.output import output_folder, write_json
-from yolact.predictor import load_model
 
 # YOLACT-550 with ResNet-101 on COCO val2017 and one Titan Xp: the paper (arXiv 1904.02689), table 2a.
 PAPER: dict[NmsKind, dict[str, float]] = {
@@ -38,12 +35,9 @@ def main(argv: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = parse_arguments(argv)
     device = pick_device(arguments.device)
-    config = load_config(arguments.config) if arguments.config else None
-    loaded = load_model(arguments.weights, device, config, arguments.set)
-    settings, data = loaded.config.eval, loaded.config.data
-    dataset = CocoDataset(data.val_annotations, data.val_images, max_images=settings.max_images)
-    own = Categories(loaded.class_names, loaded.category_ids)
-    check_classes(own, loaded.names_known, dataset, arguments.weights)
+    loaded = load_chosen_model(arguments, device)
+    settings = loaded.config.eval
+    dataset = validation_set(loaded, arguments.weights)
     with output_folder(arguments.output or arguments.weights.parent / "eval") as output:
         found = compare_nms(loaded.model, dataset, settings, device, arguments.precision)
         content = summary(found, loaded.config, arguments.weights)
@@ -55,13 +49,9 @@ def main(argv: list[str] | None = None) -> None:
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description="Compare Fast NMS with exact NMS on the validation pictures.")
-    parser.add_argument("--weights", type=Path, required=True, help="a checkpoint, ours or published by the authors")
-    parser.add_argument("--config", type=Path, help="default: the configuration in the checkpoint")
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="e.g. eval.max_images=500"
-    )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; default: cuda where there is some")
-    parser.add_argument("--precision", choices=tuple(DTYPES), default="fp32", help="of the network (default: fp32)")
+    add_model(parser, "eval.max_images=500")
+    add_device(parser)
+    add_precision(parser)
     parser.add_argument("--output", type=Path, help="folder for compare_nms.json; default: 'eval' beside the weights")
     return parser.parse_args(argv)
 

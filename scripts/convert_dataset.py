@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from yolact.command_line import number
 from yolact.data.convert.common import Conversion
 from yolact.data.convert.labelme import read_labelme
 from yolact.data.convert.mask_pairs import MaskClasses, read_masks
@@ -44,12 +45,16 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description="Turn other annotations into COCO's format.")
     formats = parser.add_subparsers(dest="format", required=True)
+    between_0_and_1 = number("number between 0 and 1", lambda value: 0 < value < 1)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--output", type=Path, required=True, help="folder for annotations and pictures, outside SOURCE"
     )
     common.add_argument(
-        "--val-share", type=_share, metavar="X", help="share of the pictures to validate on, such as 0.2"
+        "--val-share",
+        type=between_0_and_1,
+        metavar="X",
+        help="share of the pictures to validate on, such as 0.2",
     )
     common.add_argument("--seed", type=int, default=0, help="of that split; same seed, same split (default: 0)")
     common.add_argument(
@@ -134,15 +139,6 @@ def _class_map(entries: list[str] | None) -> dict[int, str] | None:
         )
     return names
 
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1:
-        raise ValueError
-    return value
-
-
-_share.__name__ = "number between 0 and 1"  # argparse puts it into its message
 
 if __name__ == "__main__":
     exit_on_user_error(main)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from yolact.config import load_config
+from yolact.command_line import add_device, add_model, load_chosen_model, share
 from yolact.device import pick_device
 from yolact.errors import UserError, exit_on_user_error
 from yolact.explain import Explanation, explain
@@ -23,7 +23,7 @@ from yolact.explain_figures import (
 )
 from yolact.output import output_folder, write_bytes
 from yolact.pages.wording import counted
-from yolact.predictor import Predictor, load_model
+from yolact.predictor import Predictor
 from yolact.visualize import display_scale, encode_png
 
 BEST = 3  # objects that are explained where none are named
@@ -33,8 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
     arguments = parse_arguments(argv)
     device = pick_device(arguments.device)
-    config = load_config(arguments.config) if arguments.config else None
-    predictor = Predictor(load_model(arguments.weights, device, config, arguments.set))
+    predictor = Predictor(load_chosen_model(arguments, device))
     parts = explain(predictor, arguments.picture, arguments.score_threshold)
     chosen = choose(arguments.instance, len(parts), arguments.score_threshold)
     with output_folder(arguments.output) as output:
@@ -48,29 +47,15 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description="Show what the masks of a picture are made of.")
     parser.add_argument("picture", type=Path)
-    parser.add_argument("--weights", type=Path, required=True, help="a checkpoint, ours or published by the authors")
-    parser.add_argument("--config", type=Path, help="default: the configuration in the checkpoint")
+    add_model(parser)
     parser.add_argument("--output", type=Path, required=True, help="folder for the results")
     parser.add_argument(
         "--instance", type=int, nargs="+", metavar="N",
         help=f"objects to explain, by their numbers in PICTURE_objects.png; default: the best {BEST}",
     )  # fmt: skip
-    parser.add_argument("--score-threshold", type=_share, default=0.3, metavar="X", help="in [0, 1], default 0.3")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; default: cuda where there is some")
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="e.g. eval.nms=cross_class"
-    )
+    parser.add_argument("--score-threshold", type=share, default=0.3, metavar="X", help="in [0, 1], default 0.3")
+    add_device(parser)
     return parser.parse_args(argv)
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise ValueError
-    return value
-
-
-_share.__name__ = "number in [0, 1]"  # argparse puts it into its message
 
 
 def choose(wanted: list[int] | None, count: int, score_threshold: float) -> list[int]:

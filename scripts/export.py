@@ -14,13 +14,12 @@ import argparse
 import os
 from pathlib import Path
 
-from yolact.config import load_config
+from yolact.command_line import add_model, load_chosen_model
 from yolact.errors import UserError, exit_on_user_error
 from yolact.export import FORMATS, Exported, Format, export_model
 from yolact.export.checking import BOX_TOLERANCE, MASK_IOU, SCORE_TOLERANCE
 from yolact.export.files import port_line, ran_with, require_packages
 from yolact.export.pictures import generated_pictures, read_pictures
-from yolact.predictor import load_model
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -29,8 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     form = FORMATS[arguments.format]
     require_packages(form.container)
     output = output_file(arguments.output, arguments.weights, arguments.format, form)
-    config = load_config(arguments.config) if arguments.config else None
-    loaded = load_model(arguments.weights, "cpu", config, arguments.set)
+    loaded = load_chosen_model(arguments, "cpu")
     if arguments.pictures:
         pictures, kind = read_pictures(arguments.pictures), "given"
     else:
@@ -45,17 +43,12 @@ def main(argv: list[str] | None = None) -> None:
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, required=True, help="a checkpoint, ours or published by the authors")
+    add_model(parser, "eval.nms=cross_class eval.max_detections=50")
     parser.add_argument("--format", choices=FORMATS, required=True)
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: beside the weights, with their name")
     parser.add_argument(
         "--pictures", type=Path, nargs="+", metavar="PATH",
         help="files or folders (the first ten of each) to compare on; default: generated ones",
-    )  # fmt: skip
-    parser.add_argument("--config", type=Path, help="default: the configuration in the checkpoint")
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-        help="e.g. eval.nms=cross_class eval.max_detections=50",
     )  # fmt: skip
     return parser.parse_args(argv)
 

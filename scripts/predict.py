@@ -18,13 +18,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from yolact.config import load_config
+from yolact.command_line import add_device, add_model, add_precision, load_chosen_model, number, share
 from yolact.data.pictures import SUFFIXES, read_picture
-from yolact.device import DTYPES, pick_device
+from yolact.device import pick_device
 from yolact.errors import DatasetError, UserError, exit_on_user_error
 from yolact.output import output_folder, write_bytes
 from yolact.prediction_files import Results, Tracker
-from yolact.predictor import Predictor, load_model
+from yolact.predictor import Predictor
 from yolact.structures import Instances, find_labels
 from yolact.video import Video, VideoWriter, WriteBehind, is_video, read_ahead
 from yolact.visualize import display_scale, draw_instances, encode_png, prototypes_grid
@@ -50,8 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     device = pick_device(arguments.device)
     video = Video(arguments.source[0]) if is_video(arguments.source[0]) else None
     sources = [] if video else find_pictures(arguments.source)
-    config = load_config(arguments.config) if arguments.config else None
-    predictor = Predictor(load_model(arguments.weights, device, config, arguments.set), arguments.precision)
+    predictor = Predictor(load_chosen_model(arguments, device), arguments.precision)
     classes = None if arguments.classes is None else [name.strip() for name in arguments.classes.split(",")]
     if classes is not None:
         find_labels(classes, predictor.class_names)  # a wrong name is an error before anything is written
@@ -66,24 +65,25 @@ def main(argv: list[str] | None = None) -> None:
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    count = number("number from 1 on", lambda value: value >= 1, int)
     parser.add_argument("source", nargs="+", help="pictures, folders, patterns such as 'a/**/*.png'; or one video")
-    parser.add_argument("--weights", type=Path, required=True, help="a checkpoint, ours or published by the authors")
-    parser.add_argument("--config", type=Path, help="default: the configuration in the checkpoint")
+    add_model(parser, "eval.nms=cross_class, eval.crop=none")
     parser.add_argument("--output", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--score-threshold", type=_share, default=0.3, metavar="X", help="in [0, 1], default 0.3")
+    parser.add_argument("--score-threshold", type=share, default=0.3, metavar="X", help="in [0, 1], default 0.3")
     parser.add_argument("--classes", metavar="A,B", help="only these classes, by name")
     parser.add_argument("--boxes-only", action="store_true", help="draw and write no masks")
     parser.add_argument("--csv", action="store_true", help="also write predictions.csv")
     parser.add_argument("--masks", action="store_true", help="also write each mask as a PNG of the picture's size")
     parser.add_argument("--track", action="store_true", help="videos: number objects through the frames (trackers)")
-    parser.add_argument("--max-frames", type=_count, metavar="N", help="videos: stop after so many frames")
-    parser.add_argument("--prototypes", action="store_true", help="pictures: also draw the prototypes")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; default: cuda where there is some")
-    parser.add_argument("--precision", choices=tuple(DTYPES), default="fp32", help="of the network (default: fp32)")
     parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-        help="e.g. eval.nms=cross_class, eval.crop=none",
-    )  # fmt: skip
+        "--max-frames",
+        type=count,
+        metavar="N",
+        help="videos: stop after so many frames",
+    )
+    parser.add_argument("--prototypes", action="store_true", help="pictures: also draw the prototypes")
+    add_device(parser)
+    add_precision(parser)
     arguments = parser.parse_args(argv)
     if len(arguments.source) > 1 and any(map(is_video, arguments.source)):
         parser.error("give one video at a time, or pictures")
@@ -271,22 +271,6 @@ def _encode(picture: np.ndarray, target: Path) -> bytes:
     encoded: bytes = cv2.imencode(target.suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
     return encoded
 
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise ValueError
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-_share.__name__, _count.__name__ = "number in [0, 1]", "number from 1 on"  # argparse puts them into its messages
 
 if __name__ == "__main__":
     exit_on_user_error(main)

@@ -11,12 +11,13 @@ import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from yolact.command_line import add_device, add_precision
 from yolact.compat.hub import fetch_published
 from yolact.compat.published import MODELS, PublishedModel
 from yolact.config import load_config
 from yolact.data.class_lists import COCO_CATEGORY_IDS
 from yolact.data.coco import CocoDataset
-from yolact.device import DTYPES, pick_device
+from yolact.device import pick_device
 from yolact.errors import UserError, exit_on_user_error
 from yolact.evaluation.run import evaluate
 from yolact.output import output_folder, write_json
@@ -91,8 +92,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--coco", type=Path, required=True, help="the folder of COCO 2017")
     parser.add_argument("--models", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help="default: all six")
     parser.add_argument("--weights", type=Path, default=Path("weights"), help="their folder (default: weights)")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; default: cuda where there is some")
-    parser.add_argument("--precision", choices=tuple(DTYPES), default="fp32", help="of the network (default: fp32)")
+    add_device(parser)
+    add_precision(parser)
     parser.add_argument("--max-images", type=int, help="only the first so many pictures, to try the command")
     parser.add_argument("--output", type=Path, default=Path("runs/verify_published"), help="folder for the figures")
     return parser.parse_args(argv)

@@ -35,6 +35,7 @@ ROWS = (
         "prediction_files",
         "benchmark",
         "serve",
+        "command_line",
     },
 )
 ROW = {room: number for number, rooms in enumerate(ROWS) for room in rooms}
