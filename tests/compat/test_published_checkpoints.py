@@ -4,7 +4,6 @@ The weights are stand-ins of the right names and shapes (tests/parity/rules.py).
 """
 
 import importlib
-import importlib.util
 import os
 from functools import partial
 from pathlib import Path
@@ -167,17 +166,14 @@ DAMAGE = {
 }  # fmt: skip
 
 
-def command(name):
-    if name == "eval":
-        return importlib.import_module("eval").main
-    specification = importlib.util.spec_from_file_location("predict_script", ROOT / "scripts/predict.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module.main
+@pytest.fixture(scope="module")
+def commands(load_script):
+    """The command lines that read weights, by name."""
+    return {"eval": importlib.import_module("eval").main, "predict": load_script("predict").main}
 
 
 @pytest.mark.parametrize(("name", "as_zip"), [*((name, False) for name in DAMAGE), ("code", True)])
-def test_a_damaged_file_is_refused_in_one_sentence(small_weights, name, as_zip, tmp_path, capsys):
+def test_a_damaged_file_is_refused_in_one_sentence(small_weights, commands, name, as_zip, tmp_path, capsys):
     damage, sentence = DAMAGE[name]
     weights = dict(small_weights)
     damage(weights, tmp_path)
@@ -193,7 +189,7 @@ def test_a_damaged_file_is_refused_in_one_sentence(small_weights, name, as_zip, 
     cv2.imwrite(str(tmp_path / "picture.png"), np.zeros((40, 40, 3), np.uint8))
     options = ["--weights", str(path), "--config", str(tmp_path / "small.yaml"), "--output", str(tmp_path / "out")]
     for program, arguments in (("eval", options), ("predict", [str(tmp_path / "picture.png"), *options])):
-        run = partial(command(program), [*arguments, "--device", "cpu"])
+        run = partial(commands[program], [*arguments, "--device", "cpu"])
         with pytest.raises(SystemExit) as stopped:
             exit_on_user_error(run)
         assert stopped.value.code == 2

@@ -1,11 +1,9 @@
 """A tiny data set whose every number is known."""
 
 import functools
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import cv2
@@ -82,19 +80,3 @@ def write_set_to() -> Callable[..., tuple[Path, Path]]:
 def write_set(tmp_path: Path, write_set_to: Callable[..., tuple[Path, Path]]) -> Callable[..., tuple[Path, Path]]:
     """Return a function that writes the data set, with `change(content)` applied, and gives (JSON, folder)."""
     return functools.partial(write_set_to, tmp_path)
-
-
-@pytest.fixture
-def load_script() -> Callable[[str], ModuleType]:
-    """Return a function that imports a program of scripts/ by its name."""
-
-    def load(name: str) -> ModuleType:
-        path = Path(__file__).resolve().parents[2] / "scripts" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load

@@ -1,8 +1,6 @@
-import importlib.util
 import json
 import pickle
 import re
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,7 +11,6 @@ from yolact.benchmark.memory import Memory, measure_memory
 from yolact.config import dump_config
 from yolact.errors import UserError
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "benchmark.py"
 # Another implementation that is this one.
 OTHER = """
 from yolact.ops.nms import fast_nms
@@ -30,11 +27,8 @@ def parts(weights, precision):
 
 
 @pytest.fixture(scope="module")
-def command():
-    specification = importlib.util.spec_from_file_location("benchmark", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def command(load_script):
+    return load_script("benchmark")
 
 
 @pytest.fixture

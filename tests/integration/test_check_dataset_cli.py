@@ -1,6 +1,5 @@
 """The command line of the data check on small generated pictures, and briefly on real ones."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -14,11 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def command():
-    spec = importlib.util.spec_from_file_location("check_dataset", ROOT / "scripts/check_dataset.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def command(load_script):
+    return load_script("check_dataset")
 
 
 def test_a_good_set_exits_with_0_and_leaves_page_and_json(command, config, tmp_path, capsys) -> None:

@@ -1,5 +1,4 @@
 import importlib
-import importlib.util
 import json
 import subprocess
 import sys
@@ -17,11 +16,8 @@ SETTINGS = ["--device", "cpu", "--set", "eval.nms_threshold=0.1"]
 
 
 @pytest.fixture(scope="module")
-def command():
-    specification = importlib.util.spec_from_file_location("compare_nms_script", ROOT / "scripts/compare_nms.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def command(load_script):
+    return load_script("compare_nms")
 
 
 @pytest.fixture(scope="module")

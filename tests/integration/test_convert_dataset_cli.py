@@ -1,7 +1,6 @@
 """The command line, from a folder of each format to annotations that load, and what it says on the way."""
 
 import base64
-import importlib.util
 import json
 import shlex
 from collections.abc import Callable
@@ -22,11 +21,8 @@ SQUARE = [[4, 4], [12, 4], [12, 16], [4, 16]]
 
 
 @pytest.fixture(scope="module")
-def command() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("convert_script", ROOT / "scripts" / "convert_dataset.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def command(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("convert_dataset")
 
 
 @pytest.fixture

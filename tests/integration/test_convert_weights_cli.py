@@ -1,8 +1,5 @@
 """scripts/convert_weights.py: both ways, what it says, and what it refuses."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -16,7 +13,6 @@ from yolact.errors import CheckpointError, ConfigError, UserError, exit_on_user_
 from yolact.models import build_model
 from yolact.predictor import load_model
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = Config(
     name="small",
     model=ModelConfig(
@@ -32,11 +28,8 @@ SMALL = Config(
 
 
 @pytest.fixture(scope="module")
-def command():
-    specification = importlib.util.spec_from_file_location("convert_script", ROOT / "scripts/convert_weights.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module.main
+def command(load_script):
+    return load_script("convert_weights").main
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """scripts/download_weights.py against a server on loopback: as a user runs it, and killed in the middle."""
 
-import importlib.util
 import os
 import random
 import re
@@ -21,11 +20,8 @@ WEIGHTS = random.Random(0).randbytes(1_000_000)
 
 
 @pytest.fixture(scope="module")
-def command():
-    specification = importlib.util.spec_from_file_location("download_weights_script", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def command(load_script):
+    return load_script("download_weights")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -7,15 +7,10 @@ import pytest
 
 from yolact.errors import CheckpointError, DatasetError, UserError, exit_on_user_error
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "explain.py"
-
 
 @pytest.fixture(scope="module")
-def command() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("explain_script", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def command(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("explain")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """scripts/export.py: what it writes and says, what it refuses; and the example that uses its file."""
 
 import ast
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -17,16 +16,12 @@ import yolact
 import yolact.export
 from yolact.errors import exit_on_user_error
 
-ROOT = Path(__file__).resolve().parents[2]
-EXAMPLE = ROOT / "scripts/onnx_example.py"
+EXAMPLE = Path(__file__).resolve().parents[2] / "scripts/onnx_example.py"
 
 
 @pytest.fixture(scope="module")
-def main():
-    specification = importlib.util.spec_from_file_location("export_script", ROOT / "scripts/export.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module.main
+def main(load_script):
+    return load_script("export").main
 
 
 @pytest.fixture
@@ -170,11 +165,8 @@ def test_the_example_finds_what_the_predictor_finds(onnx_file, sample_checkpoint
 
 
 @pytest.fixture(scope="module")
-def example_module():
-    specification = importlib.util.spec_from_file_location("onnx_example", EXAMPLE)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def example_module(load_script):
+    return load_script("onnx_example")
 
 
 def test_the_masks_of_the_example_are_those_of_the_predictor(onnx_file, example_module, sample_checkpoint, sample_data):

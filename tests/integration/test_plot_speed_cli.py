@@ -1,5 +1,4 @@
 import importlib
-import importlib.util
 import json
 import subprocess
 import sys
@@ -14,11 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def command():
-    specification = importlib.util.spec_from_file_location("plot_speed_script", ROOT / "scripts/plot_speed.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def command(load_script):
+    return load_script("plot_speed")
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,10 @@
 import csv
 import functools
 import http.server
-import importlib.util
 import json
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -17,15 +17,10 @@ from yolact.errors import CheckpointError, DatasetError, UserError, exit_on_user
 from yolact.predictor import Predictor
 from yolact.video import Video, VideoWriter
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "predict.py"
-
 
 @pytest.fixture(scope="module")
-def command() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("predict_script", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def command(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("predict")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """scripts/prepare_coco.py with a small release on a server on loopback: whole runs, resumed ones, and mistakes."""
 
 import hashlib
-import importlib.util
 import io
 import json
 import logging
@@ -17,7 +16,6 @@ from yolact.data.coco import CocoDataset
 from yolact.data.coco2017 import COCO_2017, Archive
 from yolact.errors import exit_on_user_error
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "prepare_coco.py"
 NAMES = {
     "train2017": ["000000000009.jpg", "000000000025.jpg", "000000000030.jpg"],
     "val2017": ["000000000139.jpg", "000000000285.jpg"],
@@ -62,11 +60,8 @@ LIMITS = Limits(member=100_000, total=200_000)
 
 
 @pytest.fixture(scope="module")
-def module():
-    specification = importlib.util.spec_from_file_location("prepare_coco_script", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def module(load_script):
+    return load_script("prepare_coco")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import importlib.util
 import io
 import json
 import os
@@ -27,11 +26,8 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "serve.py"
 
 
 @pytest.fixture(scope="module")
-def command():
-    specification = importlib.util.spec_from_file_location("serve_script", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def command(load_script):
+    return load_script("serve")
 
 
 class Served:

@@ -1,11 +1,9 @@
 import functools
 import hashlib
 import http.server
-import importlib.util
 import json
 import shutil
 import threading
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,16 +13,12 @@ import eval as evaluation
 from yolact.data.class_lists import COCO_CATEGORY_IDS, COCO_CLASSES
 from yolact.errors import UserError
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "verify_published.py"
 NAME, FILE = "yolact_resnet50", "yolact_resnet50_54_800000.pth"
 
 
 @pytest.fixture(scope="module")
-def command():
-    specification = importlib.util.spec_from_file_location("verify_published", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def command(load_script):
+    return load_script("verify_published")
 
 
 @pytest.fixture(scope="module")

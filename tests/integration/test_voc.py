@@ -1,7 +1,6 @@
 """VOC 2012 from its pictures to a trained and evaluated model, as configs/yolact_resnet50_voc2012.yaml has it."""
 
 import importlib
-import importlib.util
 import json
 from pathlib import Path
 
@@ -35,12 +34,9 @@ def runs(tmp_path):
 
 
 @pytest.fixture
-def voc(shared, tmp_path):
+def voc(shared, load_script, tmp_path):
     """Folder with the annotation files of the sample."""
-    specification = importlib.util.spec_from_file_location("prepare_voc_script", ROOT / "scripts/prepare_voc.py")
-    script = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(script)
-    script.main([str(shared / "voc_sample"), "--output", str(tmp_path / "voc")])
+    load_script("prepare_voc").main([str(shared / "voc_sample"), "--output", str(tmp_path / "voc")])
     return tmp_path / "voc"
 
 
