@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from trainings import Nursery, write_config
+
+from tests.configurations import write_config
+from tests.reliability.trainings import NUM_PICTURES, SMALL, Nursery
 
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Path of a small configuration on seven generated pictures."""
-    return write_config(tmp_path_factory.mktemp("small"))
+    return write_config(tmp_path_factory.mktemp("small"), SMALL, NUM_PICTURES)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """A long training under fire: interrupted at random times for as long as it takes, and compared with one in peace.
 
-    python tests/reliability/soak.py /tmp/soak --steps 2000 --interval 60 180
+    python -m tests.reliability.soak /tmp/soak --steps 2000 --interval 60 180
 
 Both are `python train.py` in processes of their own. The run under fire gets SIGKILL, SIGTERM, SIGINT, SIGUSR1 or
 SIGINT twice, in the main process or in the whole group, and goes on by --resume. At the end metrics.jsonl and
@@ -21,7 +21,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainings import ENVIRONMENT, ROOT, differences, last_step, of_session, wait_until, write_config
+from tests.configurations import write_config
+from tests.reliability.trainings import ENVIRONMENT, ROOT, SMALL, differences, last_step, of_session, wait_until
 
 SETTINGS = [
     "train.save_every=25", "train.eval_every=100", "train.log_every=5", "data.num_workers=2", "train.lr_steps=[1000]",
@@ -200,7 +201,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     folder = arguments.folder.resolve()
     folder.mkdir(parents=True)
-    config = write_config(folder, 40)
+    config = write_config(folder, SMALL, 40)
     report: dict[str, object] = {"steps": arguments.steps, "interval": arguments.interval}
     rng = random.Random(arguments.seed)
     report["fire"] = disturbed(folder, config, arguments.steps, tuple(arguments.interval), rng)

@@ -9,9 +9,9 @@ from collections import Counter
 
 import pytest
 import torch
-from trainings import equal
 
 import train
+from tests.reliability.trainings import equal
 from yolact.engine.checkpoint import load_checkpoint, previous_of, save_checkpoint
 from yolact.engine.folder import find_checkpoint
 from yolact.errors import CheckpointError, UserError

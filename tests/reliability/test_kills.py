@@ -6,7 +6,8 @@ import signal
 import time
 
 import pytest
-from trainings import differences, last_step, of_session, wait_until
+
+from tests.reliability.trainings import differences, last_step, of_session, wait_until
 
 SETTINGS = [
     "train.max_steps=100_000", "train.lr_steps=[16]", "train.save_every=1", "train.ema_decay=null",

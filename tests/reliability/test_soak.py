@@ -4,19 +4,17 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from trainings import ENVIRONMENT, ROOT
 
-PROGRAM = Path(__file__).with_name("soak.py")
+from tests.reliability.trainings import ENVIRONMENT, ROOT
 
 
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_long_training_under_fire(tmp_path, tell):
     folder = tmp_path / "soak"
-    command = [sys.executable, str(PROGRAM), str(folder), "--steps", "2000", "--interval", "12", "40"]
+    command = [sys.executable, "-m", "tests.reliability.soak", str(folder), "--steps", "2000", "--interval", "12", "40"]
     try:
         done = subprocess.run(
             command, env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False

@@ -8,8 +8,8 @@ import shutil
 import signal
 
 import pytest
-from trainings import differences, state_differences, steps
 
+from tests.reliability.trainings import differences, state_differences, steps
 from yolact.engine.checkpoint import load_checkpoint
 
 MAX_STEPS = 24

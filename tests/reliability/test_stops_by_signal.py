@@ -6,8 +6,8 @@ import signal
 import time
 
 import pytest
-from trainings import differences, last_step, of_session, wait_until
 
+from tests.reliability.trainings import differences, last_step, of_session, wait_until
 from yolact.engine.checkpoint import load_checkpoint
 
 SETTINGS = [

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-from yolact.data.shapes_files import write_shapes
+from tests.configurations import EVAL, MODEL, TRAIN
 from yolact.engine.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,48 +22,13 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 PATIENCE = 300.0  # seconds that anything may take on a busy machine
 NUM_PICTURES = 7  # odd, so that passes over the pictures end in the middle of batches of two
 
-# As small as the networks get, with everything that has a state: momentum, a moving average, batch norm, a warm-up.
+# With everything that has a state: momentum, a moving average, batch norm, a warm-up.
 SMALL = {
     "name": "small",
-    "model": {
-        "image_size": 64,
-        "backbone": {"name": "resnet18"},
-        "anchors": {"scales": [[8], [16], [32], [48], [64]]},
-        "fpn_channels": 16,
-        "protonet_channels": 16,
-        "num_prototypes": 8,
-    },
-    "train": {
-        "max_steps": 24,
-        "batch_size": 2,
-        "reference_batch_size": None,
-        "warmup_steps": 6,
-        "lr_steps": [16],
-        "clip_norm": 10.0,
-        "ema_decay": 0.9,
-        "freeze_batch_norm": "never",
-        "backbone_weights": "none",
-        "log_every": 1,
-        "save_every": 100,
-        "eval_every": None,
-    },
-    "eval": {"num_workers": 0, "score_threshold": 0.3},
+    "model": MODEL,
+    "train": {**TRAIN, "max_steps": 24, "warmup_steps": 6, "lr_steps": [16]},
+    "eval": EVAL,
 }
-
-
-def write_config(folder: Path, num_pictures: int = NUM_PICTURES) -> Path:
-    """Write generated pictures and the small configuration for them into `folder`, and return its path."""
-    write_shapes(folder / "shapes", num_pictures, 3, 96, 0)
-    data = {
-        "train_images": str(folder / "shapes/train"),
-        "train_annotations": str(folder / "shapes/instances_train.json"),
-        "val_images": str(folder / "shapes/val"),
-        "val_annotations": str(folder / "shapes/instances_val.json"),
-        "num_workers": 0,
-    }
-    path = folder / "small.yaml"
-    path.write_text(yaml.safe_dump({**SMALL, "data": data}))
-    return path
 
 
 def steps(folder: Path) -> list[int]:

@@ -1,0 +1,51 @@
+"""What the small trainings of the tests share: the model, most of their settings, and pictures to learn."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from yolact.data.shapes_files import write_shapes
+
+MODEL = {  # as small as the networks get
+    "image_size": 64,
+    "backbone": {"name": "resnet18"},
+    "anchors": {"scales": [[8], [16], [32], [48], [64]]},
+    "fpn_channels": 16,
+    "protonet_channels": 16,
+    "num_prototypes": 8,
+}
+TRAIN = {
+    "batch_size": 2,
+    "reference_batch_size": None,
+    "clip_norm": 10.0,
+    "ema_decay": 0.9,
+    "freeze_batch_norm": "never",
+    "backbone_weights": "none",
+    "log_every": 1,
+    "save_every": 100,
+    "eval_every": None,
+}
+EVAL = {"num_workers": 0, "score_threshold": 0.3}
+
+
+def write_config(folder: Path, content: dict[str, Any], num_pictures: int) -> Path:
+    """Write generated pictures and a configuration for them into `folder`, and return the configuration's path.
+
+    Args:
+        folder: gets `shapes/` and a YAML file, which has the configuration's name.
+        content: everything but the data.
+        num_pictures: to train on.
+    """
+    shapes = folder / "shapes"
+    write_shapes(shapes, num_pictures, 3, 96, 0)
+    data = {
+        "train_images": str(shapes / "train"),
+        "train_annotations": str(shapes / "instances_train.json"),
+        "val_images": str(shapes / "val"),
+        "val_annotations": str(shapes / "instances_val.json"),
+        "num_workers": 0,
+    }
+    path = folder / f"{content['name']}.yaml"
+    path.write_text(yaml.safe_dump({**content, "data": data}))
+    return path
