@@ -1,10 +1,11 @@
-"""What the small trainings of the tests share: the model, most of their settings, and pictures to learn."""
+"""Small configurations that several folders of tests share, and pictures to learn for the trainings among them."""
 
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from yolact.config import AnchorConfig, BackboneConfig, Config, ModelConfig
 from yolact.data.shapes_files import write_shapes
 
 MODEL = {  # as small as the networks get
@@ -27,6 +28,19 @@ TRAIN = {
     "eval_every": None,
 }
 EVAL = {"num_workers": 0, "score_threshold": 0.3}
+
+SMALL_RESNET50 = Config(  # a backbone that the authors' code has too
+    name="small",
+    model=ModelConfig(
+        num_classes=2,
+        image_size=64,
+        backbone=BackboneConfig(name="resnet50"),
+        anchors=AnchorConfig(scales=((8.0,), (16.0,), (24.0,), (32.0,), (48.0,))),
+        fpn_channels=16,
+        protonet_channels=16,
+        num_prototypes=4,
+    ),
+)
 
 
 def write_config(folder: Path, content: dict[str, Any], num_pictures: int) -> Path:

@@ -16,8 +16,9 @@ from compare import STATE_DICTS, published_state_dict
 
 import train
 import yolact
+from tests.configurations import SMALL_RESNET50
 from yolact.compat import dbolya
-from yolact.config import AnchorConfig, BackboneConfig, Config, ModelConfig, dump_config
+from yolact.config import Config, dump_config
 from yolact.errors import CheckpointError, ConfigError, exit_on_user_error
 from yolact.models import build_model
 
@@ -73,25 +74,11 @@ def test_a_published_file_loads_under_its_own_and_under_another_name(published, 
     os.remove(path)
 
 
-SMALL = Config(
-    name="small",
-    model=ModelConfig(
-        num_classes=2,
-        image_size=64,
-        backbone=BackboneConfig(name="resnet50"),
-        anchors=AnchorConfig(scales=((8,), (16,), (24,), (32,), (48,))),
-        fpn_channels=16,
-        protonet_channels=16,
-        num_prototypes=4,
-    ),
-)
-
-
 @pytest.fixture(scope="module")
 def small_weights():
     """A small model of ResNet-50 by the authors' names."""
     torch.manual_seed(0)
-    return dbolya.export(build_model(SMALL).state_dict())
+    return dbolya.export(build_model(SMALL_RESNET50).state_dict())
 
 
 def legacy(weights):
@@ -123,7 +110,7 @@ def without_counters(weights):
     ids=["legacy", "without counters", "DataParallel", "both"],
 )
 def test_what_means_the_same_loads_the_same(small_weights, change, tmp_path):
-    model = yolact.load(save(change(small_weights), tmp_path / "a.pth"), config=SMALL).model
+    model = yolact.load(save(change(small_weights), tmp_path / "a.pth"), config=SMALL_RESNET50).model
     back = dbolya.export(model.state_dict())
     assert all(torch.equal(back[key], value) for key, value in small_weights.items())
 
@@ -179,13 +166,13 @@ def test_a_damaged_file_is_refused_in_one_sentence(small_weights, commands, name
     damage(weights, tmp_path)
     path = save(weights, tmp_path / "weights.pth", as_zip)
     with pytest.raises(CheckpointError) as refusal:
-        yolact.load(path, config=SMALL)
+        yolact.load(path, config=SMALL_RESNET50)
     message = str(refusal.value)
     assert sentence in message
     assert "weights.pth" in message
     assert "\n" not in message
 
-    (tmp_path / "small.yaml").write_text(dump_config(SMALL))
+    (tmp_path / "small.yaml").write_text(dump_config(SMALL_RESNET50))
     cv2.imwrite(str(tmp_path / "picture.png"), np.zeros((40, 40, 3), np.uint8))
     options = ["--weights", str(path), "--config", str(tmp_path / "small.yaml"), "--output", str(tmp_path / "out")]
     for program, arguments in (("eval", options), ("predict", [str(tmp_path / "picture.png"), *options])):
@@ -201,8 +188,8 @@ def test_a_damaged_file_is_refused_in_one_sentence(small_weights, commands, name
 
 def test_the_configuration_may_be_given_as_file_or_object(small_weights, tmp_path):
     path = save(small_weights, tmp_path / "weights.pth")
-    (tmp_path / "small.yaml").write_text(dump_config(SMALL))
-    for config in (SMALL, tmp_path / "small.yaml", str(tmp_path / "small.yaml")):
+    (tmp_path / "small.yaml").write_text(dump_config(SMALL_RESNET50))
+    for config in (SMALL_RESNET50, tmp_path / "small.yaml", str(tmp_path / "small.yaml")):
         predictor = yolact.load(path, config=config, max_detections=7)
         assert predictor.config.name == "small"
         assert predictor.settings.max_detections == 7

@@ -5,26 +5,14 @@ import pytest
 import torch
 
 import yolact
+from tests.configurations import SMALL_RESNET50
 from yolact.compat import dbolya
-from yolact.config import AnchorConfig, BackboneConfig, Config, ModelConfig, config_to_dict, dump_config
+from yolact.config import Config, config_to_dict, dump_config
 from yolact.conversion import _require_written, _their_name
 from yolact.engine.checkpoint import FORMAT, LEGACY_START, load_checkpoint, save_checkpoint
 from yolact.errors import CheckpointError, ConfigError, UserError, exit_on_user_error
 from yolact.models import build_model
 from yolact.predictor import load_model
-
-SMALL = Config(
-    name="small",
-    model=ModelConfig(
-        num_classes=2,
-        image_size=64,
-        backbone=BackboneConfig(name="resnet50"),
-        anchors=AnchorConfig(scales=((8.0,), (16.0,), (24.0,), (32.0,), (48.0,))),
-        fpn_channels=16,
-        protonet_channels=16,
-        num_prototypes=4,
-    ),
-)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +24,7 @@ def command(load_script):
 def models():
     """State dicts of two small models of ResNet-50, by our names."""
     torch.manual_seed(0)
-    return [build_model(SMALL).state_dict() for _ in range(2)]
+    return [build_model(SMALL_RESNET50).state_dict() for _ in range(2)]
 
 
 @pytest.fixture
@@ -54,7 +42,7 @@ def run(command, tmp_path, capsys):
 @pytest.fixture
 def config_file(tmp_path):
     path = tmp_path / "small.yaml"
-    path.write_text(dump_config(SMALL))
+    path.write_text(dump_config(SMALL_RESNET50))
     return path
 
 
@@ -70,7 +58,7 @@ def files(models, tmp_path_factory):
         "model": models[0],
         "ema": models[1],
         "optimizer": {"state": {}},
-        "config": config_to_dict(SMALL),
+        "config": config_to_dict(SMALL_RESNET50),
         "class_names": ["cat", "dog"],
         "category_ids": [1, 2],
     }
@@ -107,7 +95,7 @@ def test_the_authors_weights_become_a_checkpoint_of_ours(run, theirs, models, co
     checkpoint = load_checkpoint(tmp_path / "new.pth")
     assert equal(checkpoint["model"], models[0])
     assert checkpoint["step"] == 3400
-    assert checkpoint["config"] == config_to_dict(SMALL)
+    assert checkpoint["config"] == config_to_dict(SMALL_RESNET50)
     assert checkpoint["class_names"] == ["class 1", "class 2"]
     assert checkpoint["category_ids"] == [1, 2]
     assert not load_model(tmp_path / "new.pth").names_known
@@ -128,7 +116,7 @@ def test_the_converted_file_predicts_the_same(run, theirs, config_file, tmp_path
     run(theirs, tmp_path / "new.pth", "--config", config_file)
     run(tmp_path / "new.pth", tmp_path / "back.pth")
     picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    expected = yolact.load(theirs, config=SMALL)(picture, 0.1)
+    expected = yolact.load(theirs, config=SMALL_RESNET50)(picture, 0.1)
     assert len(expected) > 5
     for name, config in (("new.pth", None), ("back.pth", config_file)):
         found = yolact.load(tmp_path / name, config=config)(picture, 0.1)
@@ -179,9 +167,9 @@ def test_a_checkpoint_of_ours_becomes_weights_for_the_authors(run, ours, models,
 
 
 def test_in_a_folder_the_name_stays_without_the_numbers_and_keys_can_be_set(run, theirs, config_file, tmp_path):
-    config_file.write_text(dump_config(SMALL).replace("num_classes: 2", "num_classes: 80"))
+    config_file.write_text(dump_config(SMALL_RESNET50).replace("num_classes: 2", "num_classes: 80"))
     run(theirs, tmp_path, "--config", config_file, "--set", "model.num_classes=2")
-    assert load_checkpoint(tmp_path / "their_own.pth")["config"] == config_to_dict(SMALL)
+    assert load_checkpoint(tmp_path / "their_own.pth")["config"] == config_to_dict(SMALL_RESNET50)
 
 
 def test_without_an_average_the_weights_themselves_are_taken(run, ours, models, tmp_path):
