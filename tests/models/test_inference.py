@@ -6,7 +6,8 @@ from torch import nn
 
 from yolact.config import BackboneConfig
 from yolact.models import build_model
-from yolact.models.inference import fold_batch_norms, for_inference
+from yolact.models.inference import fold_batch_norms, folded, for_inference
+from yolact.models.winograd import WinogradConv2d
 
 BACKBONES = {
     "resnet18": BackboneConfig(name="resnet18"),
@@ -62,3 +63,18 @@ def test_half_the_bits_are_used_where_they_can_be(tiny_config):
 def test_a_batch_norm_of_its_own_is_named():
     with pytest.raises(ValueError, match="Batch norm '1' does not follow a convolution"):
         fold_batch_norms(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3)))
+
+
+def test_wide_convolutions_take_fewer_multiplications(tiny_config):
+    wide = replace(
+        tiny_config, model=replace(tiny_config.model, fpn_channels=192, protonet_channels=192, image_size=256)
+    )
+    model = build_model(wide).eval()
+    copied = for_inference(model)
+    assert isinstance(copied.protonet.after, WinogradConv2d)
+    assert not any(isinstance(module, WinogradConv2d) for module in folded(model).modules())
+    images = torch.rand(2, 3, 256, 256)
+    with torch.no_grad():
+        for ours, theirs in zip(copied(images), model(images), strict=True):
+            assert (ours - theirs).norm() <= 1e-4 * theirs.norm()
+            assert not torch.equal(ours, theirs)

@@ -11,7 +11,7 @@ from yolact.config import EvalConfig
 from yolact.errors import UserError
 from yolact.models import Yolact
 from yolact.models.anchors import level_sizes
-from yolact.models.inference import for_inference
+from yolact.models.inference import folded
 from yolact.ops.boxes import CENTRE_VARIANCE, SIZE_VARIANCE
 from yolact.postprocess import detection_masks, rescore, select_detections_static
 from yolact.predictor import LoadedModel
@@ -38,7 +38,7 @@ class _Graph(nn.Module):
     def __init__(self, model: Yolact):
         super().__init__()
         # A folded copy, so that the caller's model stays as it is, in the plain memory format that other programs want.
-        self.model = for_inference(model).cpu().to(memory_format=torch.contiguous_format)
+        self.model = folded(model).cpu().to(memory_format=torch.contiguous_format)
 
     def predict(self, images: Tensor) -> Predictions:
         # Floating-point before the transposition, because TensorRT does nothing else with uint8.

@@ -10,6 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from yolact.models.backbones import DeformableConv2d
 from yolact.models.mask_iou import MaskIoUNet
+from yolact.models.winograd import WinogradConv2d
 from yolact.models.yolact import Yolact
 
 # Deformable convolution has no half precision on CPUs, and re-scoring works on float masks.
@@ -19,14 +20,24 @@ ALWAYS_FLOAT = (DeformableConv2d, MaskIoUNet)
 def for_inference(model: Yolact, dtype: torch.dtype = torch.float32) -> Yolact:
     """Return a copy of `model` in evaluation mode, as fast as eager PyTorch runs it; `model` stays as it is.
 
-    Each batch norm is folded into the convolution before it, which changes results by rounding only. The layers are in
-    channels-last format and hold their weights as `dtype`; bfloat16 and float16 halve the work on hardware that has
-    them. The input is float32 and normalised as such in any case.
+    Each batch norm is folded into the convolution before it, and in float32 on a CPU wide 3 x 3 convolutions take
+    fewer multiplications, which both change results by rounding only. The layers are in channels-last format and hold
+    their weights as `dtype`; bfloat16 and float16 halve the work on hardware that has them. The input is float32 and
+    normalised as such in any case.
     """
+    copied = folded(model)
+    _cast(copied, dtype)
+    copied.to(memory_format=torch.channels_last)
+    if copied.anchors.device.type == "cpu":
+        _use_winograd(copied)
+    return copied
+
+
+def folded(model: Yolact) -> Yolact:
+    """Return a copy of `model` in evaluation mode, made of plain layers, with its batch norms folded."""
     copied = copy.deepcopy(model).eval().requires_grad_(False)
     fold_batch_norms(copied)
-    _cast(copied, dtype)
-    return copied.to(memory_format=torch.channels_last)
+    return copied
 
 
 def fold_batch_norms(model: nn.Module) -> None:
@@ -59,6 +70,15 @@ def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Conv2d | Defor
                 before = children.get(name.replace("bn", "conv"), parent)
             if isinstance(child, _BatchNorm) and isinstance(before, nn.Conv2d | DeformableConv2d):
                 yield parent, name, before
+
+
+def _use_winograd(module: nn.Module) -> None:
+    """Replace the convolutions that `WinogradConv2d` is faster at, in place."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.Conv2d) and WinogradConv2d.suits(child):
+            setattr(module, name, WinogradConv2d(child))
+        elif not isinstance(child, ALWAYS_FLOAT):
+            _use_winograd(child)
 
 
 def _cast(module: nn.Module, dtype: torch.dtype) -> None:
