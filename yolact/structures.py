@@ -187,9 +187,9 @@ class Instances:
 
     def rle(self) -> list[dict[str, Any]]:
         """Return each mask as COCO's compressed RLE: {"size": [H, W], "counts": str}."""
-        from yolact.evaluation.coco import encode_region
+        from yolact.evaluation.coco import encode_regions
 
-        return [encode_region(region, self.image_size) for region in self.regions]
+        return encode_regions(self.regions, self.image_size)
 
     @overload
     def polygons(self, holes: Literal[False] = False) -> list[list[np.ndarray]]: ...

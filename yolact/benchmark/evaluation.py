@@ -9,6 +9,7 @@ A file given by --compare builds its own of it by a function of this name:
 """
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,7 +20,8 @@ import torch
 from tqdm import tqdm
 
 from yolact.benchmark.synthetic import make_targets
-from yolact.evaluation.coco import Engine, compute_figures, result_records
+from yolact.evaluation.coco import Engine, compute_figures
+from yolact.evaluation.encoding import RecordMaker
 from yolact.regions import regions_of
 from yolact.structures import Instances, Target
 
@@ -94,10 +96,9 @@ def _other(
 def _evaluate(pictures: list[MadePicture], num_pictures: int, annotations: Path, engine: Engine) -> dict[str, float]:
     segm: list[dict[str, Any]] = []
     bbox: list[dict[str, Any]] = []
-    for number in tqdm(range(num_pictures), desc=engine, leave=False):
-        masks, boxes = result_records(pictures[number % DISTINCT].found, 1 + number)
-        segm += masks
-        bbox += boxes
+    with RecordMaker(os.cpu_count() or 1) as maker:
+        for number in tqdm(range(num_pictures), desc=engine, leave=False):
+            maker.put(pictures[number % DISTINCT].found, 1 + number, segm, bbox)
     found = {}
     for kind, records in (("segm", segm), ("bbox", bbox)):
         found[kind] = compute_figures(annotations, records, kind, engine=engine).summary["AP"] or 0.0  # type: ignore[arg-type]

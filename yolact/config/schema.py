@@ -151,7 +151,7 @@ class EvalConfig:
     # Crop masks to their boxes at prototype resolution, as the published weights expect, or after resizing: sharper.
     crop: Literal["before_resize", "after_resize", "none"] = "before_resize"
     max_images: int | None = None  # evaluate only the first so many pictures
-    num_workers: int = 2
+    num_workers: int = 2  # processes that load, and as many that encode masks; 0 does both in the main process
     # What computes COCO's figures: the reference, or an optional extra with equal figures in a fraction of the time.
     engine: Literal["pycocotools", "hotcoco"] = "pycocotools"
 

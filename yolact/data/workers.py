@@ -15,6 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import wait
@@ -234,6 +235,15 @@ def stop_signals_handled(handle: Callable[[int, FrameType | None], object]) -> I
                 signal.signal(number, handler)
 
 
+def start_pool(num_workers: int) -> ProcessPoolExecutor:
+    """Return a pool whose processes are started, leave signals to the main process, and end with it."""
+    pool = ProcessPoolExecutor(num_workers, initializer=_start_worker)
+    with _signals_held_back():
+        for _ in range(num_workers):  # the first task starts all processes or one, as the system does it
+            pool.submit(int)
+    return pool
+
+
 def _kill(workers: list[BaseProcess]) -> None:
     for worker in workers:
         worker.kill()
@@ -282,8 +292,8 @@ def _take_over_deaths() -> None:
         signal.signal(signal.SIGCHLD, _raise_death)
 
 
-def _start_worker(_: int) -> None:
-    """Keep a loader's process to one thread, leave signals to the main process, and end with it."""
+def _start_worker(_: int = 0) -> None:
+    """Keep a process to one thread, leave signals to the main process, and end with it."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)

@@ -23,6 +23,7 @@ from yolact.structures import Instances
 logger = logging.getLogger(__name__)
 
 Engine = Literal["pycocotools", "hotcoco"]
+RunLengths = dict[str, Any]  # {"size": [H, W], "counts": str}, COCO's compressed form
 
 SUMMARY_KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
@@ -41,12 +42,12 @@ class Figures:
     curves: Curves = field(compare=False)  # arrays do not compare to one truth value
 
 
-def encode_mask(mask: np.ndarray) -> dict[str, Any]:
+def encode_mask(mask: np.ndarray) -> RunLengths:
     """Return the compressed RLE of a bool [H, W] mask: {"size": [H, W], "counts": str}, as pycocotools encodes it."""
     return encode_region(MaskRegion.of(mask), (mask.shape[0], mask.shape[1]))
 
 
-def encode_region(region: MaskRegion, image_size: tuple[int, int]) -> dict[str, Any]:
+def encode_region(region: MaskRegion, image_size: tuple[int, int]) -> RunLengths:
     """Return the compressed RLE of a mask of a picture of `image_size` (H, W), as pycocotools encodes the whole mask.
 
     Only the columns that hold the object are scanned, which makes it many times as fast as `mask.encode`.
@@ -73,17 +74,25 @@ def encode_region(region: MaskRegion, image_size: tuple[int, int]) -> dict[str, 
     return {"size": [height, width], "counts": encoded["counts"].decode("ascii")}
 
 
-def decode_mask(rle: dict[str, Any]) -> np.ndarray:
+def decode_mask(rle: RunLengths) -> np.ndarray:
     """Return the bool [H, W] mask of a compressed RLE."""
     mask: np.ndarray = rle_tools.decode(rle).astype(bool)
     return mask
 
 
-def coco_records(instances: Instances, image_id: int) -> list[Record]:
+def encode_regions(regions: Sequence[MaskRegion], image_size: tuple[int, int]) -> list[RunLengths]:
+    """Return the compressed RLEs of the masks of a picture of `image_size` (H, W)."""
+    return [encode_region(region, image_size) for region in regions]
+
+
+def coco_records(instances: Instances, image_id: int, encoded: Sequence[RunLengths] | None = None) -> list[Record]:
     """Return one COCO result record per instance: image_id, category_id, bbox (xywh), score, segmentation (RLE).
 
     The score is the mask's (class probability times predicted mask IoU in YOLACT++, else the class probability).
+    `encoded` are the masks as `encode_regions` makes them, where that is done already.
     """
+    if encoded is None:
+        encoded = encode_regions(instances.regions, instances.image_size)
     boxes, scores, labels = instances.boxes.tolist(), instances.mask_scores.tolist(), instances.labels.tolist()
     return [
         {
@@ -91,19 +100,21 @@ def coco_records(instances: Instances, image_id: int) -> list[Record]:
             "category_id": instances.category_ids[label],
             "bbox": _xywh(box),
             "score": score,
-            "segmentation": encode_region(region, instances.image_size),
+            "segmentation": rle,
         }
-        for box, score, label, region in zip(boxes, scores, labels, instances.regions, strict=True)
+        for box, score, label, rle in zip(boxes, scores, labels, encoded, strict=True)
     ]
 
 
-def result_records(instances: Instances, image_id: int) -> tuple[list[Record], list[Record]]:
-    """Return (mask records, box records) as COCO's two result files hold them.
+def result_records(
+    instances: Instances, image_id: int, encoded: Sequence[RunLengths] | None = None
+) -> tuple[list[Record], list[Record]]:
+    """Return (mask records, box records) as COCO's two result files hold them; `encoded` as for `coco_records`.
 
     Mask records carry no bbox: pycocotools would take an object's size from it instead of from the mask. Box records
     carry the class probability, which YOLACT++ does not rescore.
     """
-    both = coco_records(instances, image_id)
+    both = coco_records(instances, image_id, encoded)
     masks = [{key: value for key, value in record.items() if key != "bbox"} for record in both]
     keys = ("image_id", "category_id", "bbox")
     boxes = [

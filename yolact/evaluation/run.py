@@ -19,13 +19,14 @@ from yolact.data.loader import EvaluationSet, evaluation_loader
 from yolact.data.transforms import to_unit
 from yolact.device import DTYPES, Precision
 from yolact.distributed import ALONE, Processes
-from yolact.evaluation.coco import Figures, Record, compute_figures, result_records
+from yolact.evaluation.coco import Figures, Record, compute_figures
 from yolact.evaluation.curves import Curves
+from yolact.evaluation.encoding import RecordMaker
 from yolact.evaluation.speed import StageTimer, frames_per_second
 from yolact.models.inference import for_inference
 from yolact.models.yolact import Yolact
 from yolact.postprocess import select_detections, to_instances
-from yolact.structures import Detections, Predictions
+from yolact.structures import Detections, Instances, Predictions
 
 NmsKind = Literal["fast", "exact", "cross_class"]
 NMS_KINDS: tuple[NmsKind, ...] = ("fast", "exact", "cross_class")
@@ -200,14 +201,15 @@ class _Run:
         batches = iter(evaluation_loader(pictures, settings.batch_size, settings.num_workers, processes))
         total, turns = -(-len(self.dataset.images) // processes.count), deque(self.variants)
         hidden = not (progress and processes.first)
-        with tqdm(total=total, desc="evaluate", unit="picture", disable=hidden, dynamic_ncols=True) as bar:
+        bar = tqdm(total=total, desc="evaluate", unit="picture", disable=hidden, dynamic_ncols=True)
+        with RecordMaker(settings.num_workers) as maker, bar:
             while batch := self._next(batches):
                 images, image_sizes, image_ids = batch
                 with self.timer.stage("network"):
                     predictions = predict(self.model, images)
                 self.timer.end_batch(len(images))
                 for variant in turns:
-                    self._one_batch(variant, predictions, image_sizes, image_ids)
+                    self._one_batch(variant, predictions, image_sizes, image_ids, maker)
                 turns.rotate()
                 bar.update(len(images))
 
@@ -226,27 +228,28 @@ class _Run:
             return batch and (batch[0].to(self.timer.device), *batch[1:])
 
     def _one_batch(
-        self, variant: _Variant, predictions: Predictions, image_sizes: list[tuple[int, int]], image_ids: list[int]
+        self,
+        variant: _Variant,
+        predictions: Predictions,
+        image_sizes: list[tuple[int, int]],
+        image_ids: list[int],
+        maker: RecordMaker,
     ) -> None:
         """Add the records of a batch to those of `variant`."""
         with variant.timer.stage("detect"):
             detections = select_detections(predictions, self.model.anchors, variant.settings)
         for index, (image_size, image_id) in enumerate(zip(image_sizes, image_ids, strict=True)):
-            self._one_picture(variant, detections, predictions.prototypes, index, image_size, image_id)
+            instances = self._instances(variant, detections, predictions.prototypes, index, image_size)
+            with variant.timer.stage("encode"):
+                maker.put(instances, image_id, variant.segm, variant.bbox)
         variant.timer.end_batch(len(image_ids))
 
-    def _one_picture(
-        self,
-        variant: _Variant,
-        detections: Detections,
-        prototypes: Tensor,
-        index: int,
-        image_size: tuple[int, int],
-        image_id: int,
-    ) -> None:
-        """Add one picture's records."""
+    def _instances(
+        self, variant: _Variant, detections: Detections, prototypes: Tensor, index: int, image_size: tuple[int, int]
+    ) -> Instances:
+        """Return what was found in picture `index` of a batch."""
         with variant.timer.stage("masks"):
-            instances = to_instances(
+            return to_instances(
                 detections,
                 prototypes,
                 index,
@@ -257,10 +260,6 @@ class _Run:
                 category_ids=self.dataset.categories.ids,
                 mask_iou=self.model.mask_iou,
             )
-        with variant.timer.stage("encode"):
-            masks, boxes = result_records(instances, image_id)
-        variant.segm.extend(masks)
-        variant.bbox.extend(boxes)
 
 
 def _figures(
