@@ -108,6 +108,7 @@ def test_what_it_replaces(options, suits):
     [
         nn.Conv2d(128, 128, 1),
         nn.Conv2d(64, 64, 3, padding=1),
+        nn.Conv2d(256, 512, 3, padding=1),
         nn.Conv2d(128, 128, 3, padding=1).bfloat16(),
         nn.ReLU(),
     ],

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 OUT, IN = 4, 6  # pixels on the side of a tile of the output and of the input
 LEAST_CHANNELS = 96  # below, the sums cost more than the products that they save
+MOST_CHANNELS = 256  # above, filters take much memory, and the maps are so small that little is gained
 LEAST_PIXELS = 200  # below, it takes as long to read the matrices of the filter as to convolve
 LEAST_PRODUCTS = 15_000_000  # pixels x channels x outputs; below, starting the sums costs more than all is worth
 STRIP = 3_000_000  # numbers in the sums that are made at once: few enough for the cache
@@ -55,6 +56,7 @@ class WinogradConv2d(nn.Module):
             and (conv.kernel_size, conv.stride, conv.padding) == ((3, 3), (1, 1), (1, 1))
             and (conv.dilation, conv.groups, conv.padding_mode) == ((1, 1), 1, "zeros")
             and min(conv.in_channels, conv.out_channels) >= LEAST_CHANNELS
+            and max(conv.in_channels, conv.out_channels) <= MOST_CHANNELS
         )
 
     @torch.compiler.disable  # a compiler would make it slower than the convolution
