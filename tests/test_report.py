@@ -1,9 +1,11 @@
+import gc
 import json
 from pathlib import Path
 from typing import Any
 
 import cv2
 import pytest
+from matplotlib.figure import Figure
 
 from yolact.report import draw_accuracy, draw_losses, read_history, smooth, write_curves
 
@@ -41,6 +43,18 @@ def test_curves_are_pictures(tmp_path: Path) -> None:
     assert write_curves(tmp_path) == [tmp_path / "losses.png", tmp_path / "map.png"]
     for name in ("losses.png", "map.png"):
         assert cv2.imread(str(tmp_path / name)).shape[0] > 300
+
+
+def test_figures_do_not_stay_in_memory(tmp_path: Path) -> None:
+    write(tmp_path, [losses(10, 1.0), evaluation(10, 0.1)])
+    gc.collect()
+    before = sum(isinstance(item, Figure) for item in gc.get_objects())
+    gc.disable()
+    try:
+        write_curves(tmp_path)
+        assert sum(isinstance(item, Figure) for item in gc.get_objects()) == before
+    finally:
+        gc.enable()
 
 
 def test_only_what_was_logged_is_drawn(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ A line of metrics.jsonl is either {"step": int, "losses": {name: float | null, .
 {"step": int, "evaluation": {"segm": {"AP": float | null, ...}, "bbox": {...}, ...}}. Other keys are ignored.
 """
 
+import gc
 import json
 import math
 from collections.abc import Sequence
@@ -57,6 +58,9 @@ def write_curves(run_folder: str | Path) -> list[Path]:
         written.append(_save(draw_losses(history, folder.name), folder / "losses.png"))
     if history.evaluations:
         written.append(_save(draw_accuracy(history, folder.name), folder / "map.png"))
+    # Figures and their pixels hold one another. A training that draws them time and again would keep them until Python
+    # looks for such objects by itself, a hundred megabytes later.
+    gc.collect()
     return written
 
 
