@@ -256,3 +256,24 @@ def test_the_state_of_an_optimizer_is_given_the_layout_of_the_weights(make_run, 
     states[0]["exp_avg"] = states[0]["exp_avg"][:1]
     with pytest.raises(UserError, match=r"the optimizer's exp_avg is \[1, 3, 7, 7\] for a parameter \[64, 3, 7, 7\]"):
         other.restore(found.checkpoint, found.path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda found: found["param_groups"][0].update(lr="1e-3"), r"the optimizer's lr is '1e-3'"),
+        (lambda found: found["param_groups"][0].update(betas=(0.9, None)), r"the optimizer's betas is \(0\.9, None\)"),
+        (lambda found: found["param_groups"][0].update(fused=1), "the optimizer's fused is 1"),
+        (lambda found: found["state"][0].update(exp_avg=3.0), r"the optimizer's exp_avg is no tensor but 3\.0"),
+        (lambda found: found["state"].update({0: "nothing"}), "does not fit"),
+        (lambda found: found.update(param_groups=3), "does not fit"),
+    ],
+)
+def test_values_of_another_kind_in_the_state_of_an_optimizer_are_refused(make_run, tmp_path, change, said):
+    run = make_run(optimizer="adamw")
+    do_steps(run, batches(run), 1)
+    run.save("last.pth")
+    found = train.find_checkpoint(str(run.folder), tmp_path)
+    change(found.checkpoint["optimizer"])
+    with pytest.raises(UserError, match=said):
+        make_run(optimizer="adamw").restore(found.checkpoint, found.path)

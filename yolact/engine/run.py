@@ -138,10 +138,12 @@ class Run:
             self.model.model.load_state_dict(checkpoint["model"])
             if self.average is not None:
                 self.average.model.load_state_dict(checkpoint["ema"] or checkpoint["model"])
+            settings = [dict(group) for group in self.optimizer.param_groups]
             self.optimizer.load_state_dict(checkpoint["optimizer"])
+            _require_kinds(self.optimizer, settings)
             _fit_to_parameters(self.optimizer)
             self.scaler.load_state_dict(checkpoint["scaler"])
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split()).rstrip(". ")[:300]
             raise CheckpointError(
                 f"{path} does not fit this model or its optimizer ({reason}): resume without changing keys of model or "
@@ -163,15 +165,35 @@ class Run:
         return f"go on from step {self.saved_step} with: python train.py --resume {self.saved}"
 
 
+def _require_kinds(optimizer: torch.optim.Optimizer, expected: list[dict[str, Any]]) -> None:
+    """Require that settings which were loaded are of the kinds in `expected`, the groups of before.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for found, group in zip(optimizer.param_groups, expected, strict=True):
+        for name in found.keys() & group.keys() - {"params"}:
+            if _kind(found[name]) != _kind(group[name]):
+                raise ValueError(f"the optimizer's {name} is {found[name]!r}")
+
+
+def _kind(value: object) -> object:
+    if isinstance(value, tuple | list):
+        return [_kind(item) for item in value]
+    return float if type(value) is int else type(value)
+
+
 def _fit_to_parameters(optimizer: torch.optim.Optimizer) -> None:
     """Give an optimizer's state the memory layout of the parameters, which its fused step trusts it to have.
 
     Raises:
-        ValueError: a tensor is of another shape than its parameter.
+        ValueError: a tensor is of another shape than its parameter, or something is no tensor.
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
-            if not isinstance(value, Tensor) or value.dim() == 0:
+            if not isinstance(value, Tensor):
+                raise ValueError(f"the optimizer's {name} is no tensor but {value!r}")
+            if value.dim() == 0:
                 continue
             if value.shape != parameter.shape:
                 found, expected = list(value.shape), list(parameter.shape)
