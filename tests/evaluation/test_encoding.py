@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from yolact.errors import LoaderError
+from yolact.evaluation import encoding
 from yolact.evaluation.coco import result_records
 from yolact.evaluation.encoding import MOST_WAITING, RecordMaker
 from yolact.regions import regions_of
@@ -47,6 +48,16 @@ def test_all_records_are_there_in_order(num_workers):
     others = [result_records(picture(number + 1), number) for number in range(0, count, 3)]
     assert other_segm == [record for masks, _ in others for record in masks]
     assert other_bbox == [record for _, boxes in others for record in boxes]
+
+
+def test_large_masks_do_not_wait_in_numbers(monkeypatch):
+    monkeypatch.setattr(encoding, "MOST_BYTES", 400)  # about as much as a picture of nine objects takes
+    segm, bbox = [], []
+    with RecordMaker(1) as maker:
+        for place in range(20):
+            maker.put(picture(9), place, segm, bbox)
+            assert len(segm) >= 9 * (place - 1)
+    assert [record["image_id"] for record in segm] == [place for place in range(20) for _ in range(9)]
 
 
 def test_a_process_that_is_killed_is_named_in_one_sentence():

@@ -14,19 +14,28 @@ from yolact.evaluation.truth import Record
 from yolact.regions import MaskRegion
 from yolact.structures import Instances
 
-TOGETHER = 8  # pictures that are handed over at a time, because handing over takes a millisecond
-MOST_WAITING = 64  # pictures, which bounds what their masks take
+TOGETHER = 8  # pictures that are handed over at a time, as each time takes as long as some masks
+MOST_WAITING = 64  # pictures whose masks wait
+MOST_BYTES = 64_000_000  # of masks that wait; those of one large and crowded picture may be more
 
 Masks = tuple[list[MaskRegion], tuple[int, int]]  # of a picture of (H, W)
 
 
-class _Waiting(NamedTuple):
+class _Picture(NamedTuple):
     """A picture whose masks are being encoded, with the lists that its records go to."""
 
     instances: Instances  # without masks
     image_id: int
     segm: list[Record]
     bbox: list[Record]
+
+
+class _Task(NamedTuple):
+    """What a process encodes."""
+
+    encoded: "Future[list[list[RunLengths]]]"
+    pictures: list[_Picture]
+    num_bytes: int
 
 
 class RecordMaker:
@@ -40,8 +49,9 @@ class RecordMaker:
     def __init__(self, num_workers: int) -> None:
         """Encode in so many processes; 0 encodes at once."""
         self._pool = start_pool(num_workers) if num_workers else None
-        self._collected: list[tuple[Masks, _Waiting]] = []
-        self._handed_over: deque[tuple[Future[list[list[RunLengths]]], list[_Waiting]]] = deque()
+        self._masks: list[Masks] = []  # collected until they are handed over together
+        self._pictures: list[_Picture] = []
+        self._tasks: deque[_Task] = deque()
 
     def __enter__(self) -> "RecordMaker":
         return self
@@ -52,7 +62,7 @@ class RecordMaker:
         try:
             if error is None:
                 self._hand_over()
-                while self._handed_over:
+                while self._tasks:
                     self._take()
         finally:
             if self._pool is not None:
@@ -65,43 +75,49 @@ class RecordMaker:
             LoaderError: a process ended.
         """
         if self._pool is None:
-            _append(_Waiting(instances, image_id, segm, bbox), None)
+            _append(_Picture(instances, image_id, segm, bbox), None)
             return
-        masks = (instances.regions, instances.image_size)
-        self._collected.append((masks, _Waiting(replace(instances, regions=[]), image_id, segm, bbox)))
-        if len(self._collected) == TOGETHER:
+        self._masks.append((instances.regions, instances.image_size))
+        self._pictures.append(_Picture(replace(instances, regions=[]), image_id, segm, bbox))
+        if len(self._masks) == TOGETHER or _num_bytes(self._masks) > MOST_BYTES / TOGETHER:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        """Let a process encode the pictures that were collected, and take what others have finished."""
-        if self._pool is None or not self._collected:
+        """Let a process encode the masks that were collected, and take what others have finished."""
+        if self._pool is None or not self._masks:
             return
         try:
-            encoded = self._pool.submit(_encode, [masks for masks, _ in self._collected])
+            encoded = self._pool.submit(_encode, self._masks)
         except BrokenProcessPool as error:
             raise _ended() from error
-        self._handed_over.append((encoded, [waiting for _, waiting in self._collected]))
-        self._collected.clear()
-        while self._handed_over and (
-            self._handed_over[0][0].done() or len(self._handed_over) > MOST_WAITING // TOGETHER
-        ):
+        self._tasks.append(_Task(encoded, self._pictures, _num_bytes(self._masks)))
+        self._masks, self._pictures = [], []
+        while self._tasks and (self._tasks[0].encoded.done() or self._too_many_wait()):
             self._take()
+
+    def _too_many_wait(self) -> bool:
+        num_pictures = sum(len(task.pictures) for task in self._tasks)
+        return num_pictures > MOST_WAITING or sum(task.num_bytes for task in self._tasks) > MOST_BYTES
 
     def _take(self) -> None:
         """Append the records of the pictures that have waited longest."""
-        future, pictures = self._handed_over.popleft()
+        task = self._tasks.popleft()
         try:
-            encoded = future.result()
+            encoded = task.encoded.result()
         except BrokenProcessPool as error:
             raise _ended() from error
-        for waiting, masks in zip(pictures, encoded, strict=True):
-            _append(waiting, masks)
+        for picture, masks in zip(task.pictures, encoded, strict=True):
+            _append(picture, masks)
 
 
-def _append(waiting: _Waiting, encoded: list[RunLengths] | None) -> None:
-    masks, boxes = result_records(waiting.instances, waiting.image_id, encoded)
-    waiting.segm.extend(masks)
-    waiting.bbox.extend(boxes)
+def _num_bytes(pictures: list[Masks]) -> int:
+    return sum(len(region.bits) for regions, _ in pictures for region in regions)
+
+
+def _append(picture: _Picture, encoded: list[RunLengths] | None) -> None:
+    masks, boxes = result_records(picture.instances, picture.image_id, encoded)
+    picture.segm.extend(masks)
+    picture.bbox.extend(boxes)
 
 
 def _encode(pictures: list[Masks]) -> list[list[RunLengths]]:
