@@ -59,7 +59,7 @@ class WinogradConv2d(nn.Module):
             and max(conv.in_channels, conv.out_channels) <= MOST_CHANNELS
         )
 
-    @torch.compiler.disable  # a compiler would make it slower than the convolution
+    @torch.compiler.disable  # it works in memory that is not its own, which a compiler cannot follow
     def forward(self, x: Tensor) -> Tensor:
         """Map float32 [B, C, H, W] to [B, K, H, W], in channels-last format."""
         height, width = x.shape[2:]
