@@ -117,6 +117,7 @@ def train(arguments: argparse.Namespace, processes: Processes) -> int:
             logger.info(anchor_line(config, train_data))
         else:
             resume(run, found, arguments.overrides)
+        found = weights = None  # several times the size of the model, which nobody needs while it trains
         warn_of_little_space(folder, run.checkpoint_bytes)
         signal_number = fit(run)
     if signal_number is None:

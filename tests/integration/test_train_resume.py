@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import weakref
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,29 @@ def test_checkpoints_of_every_format_so_far_go_on(config, tmp_path, path):
     assert go_on(folder, "--set", *data, *pictures, "train.max_steps=5") == 0
     steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert steps == [4, 5, 5]
+
+
+@pytest.mark.parametrize("option", ["--resume", "--weights"])
+def test_a_checkpoint_that_was_read_is_not_kept_in_memory(config, finished, tmp_path, monkeypatch, option):
+    kept = []
+
+    def read(path, *more):
+        checkpoint = load_checkpoint(path, *more)
+        kept.extend(weakref.ref(value) for value in checkpoint["model"].values())
+        return checkpoint
+
+    def look(run):
+        alive.extend(value for value in kept if value() is not None)
+        return 15
+
+    alive = []
+    monkeypatch.setattr(train, "load_checkpoint", read)
+    monkeypatch.setattr("yolact.engine.folder.load_checkpoint", read)
+    monkeypatch.setattr(train, "fit", look)
+    if option == "--resume":
+        shutil.copytree(finished, tmp_path / "copy")
+        assert go_on(tmp_path / "copy") == 128 + 15
+    else:
+        assert start(config, tmp_path, option, str(finished / "last.pth")) == 128 + 15
+    assert len(kept) > 100
+    assert alive == []
