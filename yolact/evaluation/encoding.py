@@ -3,7 +3,6 @@
 from collections import deque
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
 from types import TracebackType
 from typing import NamedTuple
 
@@ -18,24 +17,15 @@ TOGETHER = 8  # pictures that are handed over at a time, as each time takes as l
 MOST_WAITING = 64  # pictures whose masks wait
 MOST_BYTES = 64_000_000  # of masks that wait; those of one large and crowded picture may be more
 
-Masks = tuple[list[MaskRegion], tuple[int, int]]  # of a picture of (H, W)
-
 
 class _Picture(NamedTuple):
     """A picture whose masks are being encoded, with the lists that its records go to."""
 
-    instances: Instances  # without masks
+    instances: Instances
     image_id: int
     segm: list[Record]
     bbox: list[Record]
-
-
-class _Task(NamedTuple):
-    """What a process encodes."""
-
-    encoded: "Future[list[list[RunLengths]]]"
-    pictures: list[_Picture]
-    num_bytes: int
+    num_bytes: int  # of its masks
 
 
 class RecordMaker:
@@ -49,9 +39,8 @@ class RecordMaker:
     def __init__(self, num_workers: int) -> None:
         """Encode in so many processes; 0 encodes at once."""
         self._pool = start_pool(num_workers) if num_workers else None
-        self._masks: list[Masks] = []  # collected until they are handed over together
-        self._pictures: list[_Picture] = []
-        self._tasks: deque[_Task] = deque()
+        self._collected: list[_Picture] = []  # until they are handed over together
+        self._handed_over: deque[tuple[Future[list[list[RunLengths]]], list[_Picture]]] = deque()
 
     def __enter__(self) -> "RecordMaker":
         return self
@@ -62,7 +51,7 @@ class RecordMaker:
         try:
             if error is None:
                 self._hand_over()
-                while self._tasks:
+                while self._handed_over:
                     self._take()
         finally:
             if self._pool is not None:
@@ -74,44 +63,46 @@ class RecordMaker:
         Raises:
             LoaderError: a process ended.
         """
+        num_bytes = sum(len(region.bits) for region in instances.regions)
+        picture = _Picture(instances, image_id, segm, bbox, num_bytes)
         if self._pool is None:
-            _append(_Picture(instances, image_id, segm, bbox), None)
+            _append(picture, None)
             return
-        self._masks.append((instances.regions, instances.image_size))
-        self._pictures.append(_Picture(replace(instances, regions=[]), image_id, segm, bbox))
-        if len(self._masks) == TOGETHER or _num_bytes(self._masks) > MOST_BYTES / TOGETHER:
+        self._collected.append(picture)
+        if len(self._collected) == TOGETHER or _num_bytes(self._collected) > MOST_BYTES / TOGETHER:
             self._hand_over()
 
     def _hand_over(self) -> None:
         """Let a process encode the masks that were collected, and take what others have finished."""
-        if self._pool is None or not self._masks:
+        if self._pool is None or not self._collected:
             return
+        masks = [(picture.instances.regions, picture.instances.image_size) for picture in self._collected]
         try:
-            encoded = self._pool.submit(_encode, self._masks)
+            encoded = self._pool.submit(_encode, masks)
         except BrokenProcessPool as error:
             raise _ended() from error
-        self._tasks.append(_Task(encoded, self._pictures, _num_bytes(self._masks)))
-        self._masks, self._pictures = [], []
-        while self._tasks and (self._tasks[0].encoded.done() or self._too_many_wait()):
+        self._handed_over.append((encoded, self._collected))
+        self._collected = []
+        while self._handed_over and (self._handed_over[0][0].done() or self._too_many_wait()):
             self._take()
 
     def _too_many_wait(self) -> bool:
-        num_pictures = sum(len(task.pictures) for task in self._tasks)
-        return num_pictures > MOST_WAITING or sum(task.num_bytes for task in self._tasks) > MOST_BYTES
+        waiting = [picture for _, pictures in self._handed_over for picture in pictures]
+        return len(waiting) > MOST_WAITING or _num_bytes(waiting) > MOST_BYTES
 
     def _take(self) -> None:
         """Append the records of the pictures that have waited longest."""
-        task = self._tasks.popleft()
+        future, pictures = self._handed_over.popleft()
         try:
-            encoded = task.encoded.result()
+            encoded = future.result()
         except BrokenProcessPool as error:
             raise _ended() from error
-        for picture, masks in zip(task.pictures, encoded, strict=True):
+        for picture, masks in zip(pictures, encoded, strict=True):
             _append(picture, masks)
 
 
-def _num_bytes(pictures: list[Masks]) -> int:
-    return sum(len(region.bits) for regions, _ in pictures for region in regions)
+def _num_bytes(pictures: list[_Picture]) -> int:
+    return sum(picture.num_bytes for picture in pictures)
 
 
 def _append(picture: _Picture, encoded: list[RunLengths] | None) -> None:
@@ -120,7 +111,7 @@ def _append(picture: _Picture, encoded: list[RunLengths] | None) -> None:
     picture.bbox.extend(boxes)
 
 
-def _encode(pictures: list[Masks]) -> list[list[RunLengths]]:
+def _encode(pictures: list[tuple[list[MaskRegion], tuple[int, int]]]) -> list[list[RunLengths]]:
     return [encode_regions(regions, image_size) for regions, image_size in pictures]
 
 
