@@ -75,7 +75,7 @@ def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Conv2d | Defor
 def _use_winograd(module: nn.Module) -> None:
     """Replace the convolutions that `WinogradConv2d` is faster at, in place."""
     for name, child in module.named_children():
-        if isinstance(child, nn.Conv2d) and WinogradConv2d.suits(child):
+        if WinogradConv2d.suits(child):
             setattr(module, name, WinogradConv2d(child))
         elif not isinstance(child, ALWAYS_FLOAT):
             _use_winograd(child)

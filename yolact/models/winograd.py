@@ -8,6 +8,7 @@ come 4 x 4 pixels of the output. That is a quarter of what a plain convolution m
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ class WinogradConv2d(nn.Module):
         self.register_buffer("filters", filters.flatten(0, 1).float().contiguous(), persistent=False)
 
     @staticmethod
-    def suits(conv: nn.Module) -> bool:
+    def suits(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
         """Tell whether this computes what `conv` does, and faster."""
         return (
             type(conv) is nn.Conv2d
@@ -121,7 +122,6 @@ class _Strip:
         (
             self.pixels, self.sums_of_rows, self.sums, self.products, self.rows_of_result, self.result, self.spare
         ) = (part.view(shape) for part, shape in zip(parts, shapes, strict=True))  # fmt: skip
-        self.pixels.zero_()
 
     def convolve(self, picture: Tensor, target: Tensor, top: int, bias: Tensor | None) -> None:
         """Write rows `top` to `top` + `height` - 1 of the convolved `picture` [H, W, C] into `target` [H, W, K]."""
@@ -145,9 +145,9 @@ class _Strip:
         height, width = picture.shape[:2]
         first, stop = max(top - 1, 0), min(top + self.height + 1, height)
         above, below = first - (top - 1), stop - (top - 1)
-        self.pixels[:above] = 0
         self.pixels[above:below, 1 : width + 1] = picture[first:stop]
-        self.pixels[below:] = 0
+        for outside in (self.pixels[:above], self.pixels[below:], self.pixels[:, :1], self.pixels[:, width + 1 :]):
+            outside.zero_()
 
     def _add(self, x: list[Tensor], out: list[Tensor]) -> None:
         """Fill `out` with the six sums of six pixels each (B of the paper, transposed)."""
