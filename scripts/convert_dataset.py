@@ -51,10 +51,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--output", type=Path, required=True, help="folder for annotations and pictures, outside SOURCE"
     )
     common.add_argument(
-        "--val-share",
-        type=between_0_and_1,
-        metavar="X",
-        help="share of the pictures to validate on, such as 0.2",
+        "--val-share", type=between_0_and_1, metavar="X", help="share of the pictures to validate on, such as 0.2"
     )
     common.add_argument("--seed", type=int, default=0, help="of that split; same seed, same split (default: 0)")
     common.add_argument(

@@ -75,12 +75,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--csv", action="store_true", help="also write predictions.csv")
     parser.add_argument("--masks", action="store_true", help="also write each mask as a PNG of the picture's size")
     parser.add_argument("--track", action="store_true", help="videos: number objects through the frames (trackers)")
-    parser.add_argument(
-        "--max-frames",
-        type=count,
-        metavar="N",
-        help="videos: stop after so many frames",
-    )
+    parser.add_argument("--max-frames", type=count, metavar="N", help="videos: stop after so many frames")
     parser.add_argument("--prototypes", action="store_true", help="pictures: also draw the prototypes")
     add_device(parser)
     add_precision(parser)
