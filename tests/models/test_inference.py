@@ -71,7 +71,7 @@ def test_wide_convolutions_take_fewer_multiplications(tiny_config):
     )
     model = build_model(wide).eval()
     copied = for_inference(model)
-    assert isinstance(copied.protonet.after, WinogradConv2d)
+    assert isinstance(copied.protonet.before[0], WinogradConv2d)
     assert not any(isinstance(module, WinogradConv2d) for module in folded(model).modules())
     images = torch.rand(2, 3, 256, 256)
     with torch.no_grad():
