@@ -20,7 +20,7 @@ import torch
 from yolact.compat import dbolya
 from yolact.config import Config, config_from_dict, dump_config, load_config, override_config
 from yolact.data.coco import CocoDataset
-from yolact.device import compute_deterministically, resolve_precision
+from yolact.device import compute_deterministically, keep_freed_memory, resolve_precision
 from yolact.distributed import Processes, joined_processes, own_device
 from yolact.engine.checkpoint import load_checkpoint, model_weights
 from yolact.engine.fit import fit
@@ -89,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train(arguments: argparse.Namespace, processes: Processes) -> int:
     """Train as one of the processes that share the work out; returns as `main` does."""
     device = own_device(arguments.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     found = None
     if arguments.resume is not None:
         found = find_together(arguments.resume, Path(arguments.runs), processes)

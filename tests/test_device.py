@@ -1,3 +1,8 @@
+import os
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -14,3 +19,23 @@ def test_the_default_is_cuda_where_there_is_some() -> None:
 def test_devices_that_are_not_there_are_named(name: str) -> None:
     with pytest.raises(UserError, match=f"'{name}'"):
         pick_device(name)
+
+
+COUNT_FAULTS = """
+import resource, torch
+from yolact.device import keep_freed_memory
+keep_freed_memory()
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(40 * 2**20, dtype=torch.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")
+@pytest.mark.parametrize(("users", "is_kept"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "65536"}, False)])
+def test_freed_memory_is_used_again_unless_the_user_set_otherwise(users: dict[str, str], is_kept: bool) -> None:
+    environment = {name: value for name, value in os.environ.items() if "MALLOC" not in name} | users
+    program = [sys.executable, "-c", COUNT_FAULTS]
+    printed = subprocess.run(program, env=environment, check=True, capture_output=True, text=True).stdout
+    assert (int(printed) < 10) == is_kept  # 10,240 pages of 4 KB, or 20 of 2 MB

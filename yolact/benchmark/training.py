@@ -17,7 +17,7 @@ from yolact.benchmark.other import load_builder
 from yolact.benchmark.synthetic import make_predictions, make_targets
 from yolact.benchmark.timing import Stage, Times, take_turns
 from yolact.config import Config
-from yolact.device import DTYPES, Precision
+from yolact.device import DTYPES, Precision, keep_freed_memory
 from yolact.engine.optim import batch_norm_is_frozen, make_optimizer, set_training_mode
 from yolact.losses import ModelWithLoss
 from yolact.losses.criterion import compute_losses
@@ -79,6 +79,7 @@ def build_step(config: Config, precision: Precision, compare: Path | None, weigh
 def _step(
     config: Config, model: Yolact, precision: Precision, images: torch.Tensor, targets: list[Any]
 ) -> Callable[[int], None]:
+    keep_freed_memory()  # as train.py does
     config = replace(config, model=replace(config.model, num_classes=model.num_classes))
     settings = replace(config.train, batch_size=len(images), freeze_batch_norm="never", lr=1e-6)
     network = build_model(config)

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from yolact.device import keep_freed_memory
 from yolact.models.backbones import DeformableConv2d
 from yolact.models.mask_iou import MaskIoUNet
 from yolact.models.winograd import WinogradConv2d
@@ -23,12 +24,13 @@ def for_inference(model: Yolact, dtype: torch.dtype = torch.float32) -> Yolact:
     Each batch norm is folded into the convolution before it, and in float32 on a CPU wide 3 x 3 convolutions take
     fewer multiplications, which both change results by rounding only. The layers are in channels-last format and hold
     their weights as `dtype`; bfloat16 and float16 halve the work on hardware that has them. The input is float32 and
-    normalised as such in any case.
+    normalised as such in any case. A copy on a CPU also calls `keep_freed_memory`.
     """
     copied = folded(model)
     _cast(copied, dtype)
     copied.to(memory_format=torch.channels_last)
     if copied.anchors.device.type == "cpu":
+        keep_freed_memory()
         _use_winograd(copied)
     return copied
 
