@@ -16,14 +16,15 @@ Stages, of the images and pictures one after the other where nothing else is sai
   all
 
 `--compare FILE.py` measures another implementation in the same run, by turns: a Python file of yours with a function
-for each stage. The docstrings of yolact/benchmark/*.py say which. Both get the same weights and inputs.
+for each stage. The docstrings of yolact/benchmark/*.py say which. Both get the same weights and inputs. The other one
+works in a process of its own, but for the stages data and evaluation.
 """
 
 import argparse
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ import torch
 
 from yolact.benchmark import data, evaluation, inference, parts, training
 from yolact.benchmark.memory import measure_memory
-from yolact.benchmark.other import COMPARED, base_name, load_builder
+from yolact.benchmark.other import COMPARED, base_name, load_builder, other_process
 from yolact.benchmark.plot import write_bars
 from yolact.benchmark.synthetic import settle
 from yolact.benchmark.timing import Times
@@ -97,9 +98,9 @@ def weights_file(config: Config, given: Path | None) -> Iterator[tuple[Yolact, P
         yield model, path
 
 
-def builder_of(arguments: argparse.Namespace, name: str) -> Callable[..., Any] | None:
-    """Return the compared implementation's function for a stage, if there is one."""
-    return load_builder(arguments.compare, name) if arguments.compare else None
+def builder_of(arguments: argparse.Namespace, name: str) -> AbstractContextManager[Callable[..., Any] | None]:
+    """Give the compared implementation's function for a stage, if there is one."""
+    return other_process(arguments.compare, name) if arguments.compare else nullcontext()
 
 
 def precisions() -> list[Any]:
@@ -129,7 +130,7 @@ def run_memory(arguments: argparse.Namespace, config: Config, model: Yolact, wei
             work[f"file to masks {p}"] = (inference.build_files, config, p, None, weights, picture)
     if arguments.compare:
         names = ("data", "detect_and_masks", "training_step", "file_to_masks")
-        builders = {name: builder_of(arguments, name) for name in names}
+        builders = {name: load_builder(arguments.compare, name) for name in names}
         if picture and builders["file_to_masks"]:
             name = "file to masks" + COMPARED
             work[name] = (inference.build_files, config, "fp32", arguments.compare, weights, picture)
@@ -151,14 +152,14 @@ def run_memory(arguments: argparse.Namespace, config: Config, model: Yolact, wei
 
 
 def run_network(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
-    builder = builder_of(arguments, "network")
-    return show(inference.measure_network(model, weights, builder, precisions(), arguments.repeats))
+    with builder_of(arguments, "network") as builder:
+        return show(inference.measure_network(model, weights, builder, precisions(), arguments.repeats))
 
 
 def run_throughput(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
-    builder, sizes = builder_of(arguments, "throughput"), sorted({1, arguments.batch_size})
-    repeats = max(3, arguments.repeats // 4)
-    return show(inference.measure_throughput(model, config, weights, builder, precisions(), repeats, sizes))
+    sizes, repeats = sorted({1, arguments.batch_size}), max(3, arguments.repeats // 4)
+    with builder_of(arguments, "throughput") as builder:
+        return show(inference.measure_throughput(model, config, weights, builder, precisions(), repeats, sizes))
 
 
 def run_parts(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
@@ -178,10 +179,10 @@ def on_pictures(
     weights: Path
 ) -> dict[str, Any]:  # fmt: skip
     """Measure a stage that works on picture files."""
-    pictures, builder = pictures_of(arguments), builder_of(arguments, name)
-    ids = range(1, 1 + model.num_classes)
+    pictures, ids = pictures_of(arguments), range(1, 1 + model.num_classes)
     loaded = LoadedModel(model, config, [f"class {i}" for i in ids], list(ids))
-    return show(measure(loaded, weights, builder, precisions(), pictures, arguments.repeats))
+    with builder_of(arguments, name) as builder:
+        return show(measure(loaded, weights, builder, precisions(), pictures, arguments.repeats))
 
 
 def pictures_of(arguments: argparse.Namespace) -> list[Path]:
@@ -194,27 +195,28 @@ def pictures_of(arguments: argparse.Namespace) -> list[Path]:
 
 
 def run_detection(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
-    return show(
-        inference.measure_detection(model, config, builder_of(arguments, "detect_and_masks"), arguments.repeats)
-    )
+    with builder_of(arguments, "detect_and_masks") as builder:
+        return show(inference.measure_detection(model, config, builder, arguments.repeats))
 
 
 def run_nms(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
-    return show(inference.measure_nms(model, config, builder_of(arguments, "nms"), arguments.repeats))
+    with builder_of(arguments, "nms") as builder:
+        return show(inference.measure_nms(model, config, builder, arguments.repeats))
 
 
 def run_loss(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
-    return show(training.measure_loss(model, config, builder_of(arguments, "loss"), arguments.repeats))
+    with builder_of(arguments, "loss") as builder:
+        return show(training.measure_loss(model, config, builder, arguments.repeats))
 
 
 def run_steps(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
-    builder = builder_of(arguments, "training_step")
     repeats = max(3, arguments.repeats // 4)
-    return show(training.measure_steps(config, model, weights, builder, precisions(), repeats))
+    with builder_of(arguments, "training_step") as builder:
+        return show(training.measure_steps(config, model, weights, builder, precisions(), repeats))
 
 
 def run_evaluation(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
-    builder = builder_of(arguments, "evaluation")
+    builder = load_builder(arguments.compare, "evaluation") if arguments.compare else None
     seconds, figures = evaluation.measure_evaluation(arguments.num_pictures, ENGINES, builder)
     for name, value in seconds.items():
         print(f"{name:34}{value:10.1f} s   mask AP {figures[name]['segm']!r}, box AP {figures[name]['bbox']!r}")

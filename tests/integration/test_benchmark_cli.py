@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 import re
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from yolact.benchmark.memory import Memory, measure_memory
+from yolact.benchmark.other import other_process
 from yolact.config import dump_config
 from yolact.errors import UserError
 
@@ -123,6 +125,44 @@ def test_other_results_are_not_compared(command, config, tmp_path):
     (tmp_path / "other.py").write_text(OTHER.format(shift=1))
     with pytest.raises(ValueError, match="finds other boxes"):
         command.main(["nms", "--config", config, "--repeats", "1", "--compare", str(tmp_path / "other.py")])
+
+
+BREAKS = """
+import os, sys
+
+sys.stderr = open(os.devnull, "w")  # the traceback is for who wrote the file
+
+def loss(side):
+    return [][1]
+
+def network(weights, precision):
+    return lambda images: os._exit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("stage", "sentence"),
+    [
+        ("loss", "other.py' failed in its 'loss': IndexError: list index out of range."),
+        ("network", "other.py' for --compare has died."),
+    ],
+)
+def test_another_implementation_that_fails_is_named(command, config, tmp_path, stage, sentence):
+    (tmp_path / "other.py").write_text(BREAKS)
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        command.main([stage, "--config", config, "--repeats", "1", "--compare", str(tmp_path / "other.py")])
+
+
+def test_another_implementation_has_a_process_of_its_own(tmp_path):
+    other = tmp_path / "other.py"
+    other.write_text("import os, time\ndef two(given):\n    return {'id': os.getpid, 'wait': time.sleep}\n")
+    with other_process(other, "two") as build:
+        stages = build([])
+        process = stages["id"].result()
+        assert process != os.getpid()
+        assert stages["wait"](0.1).milliseconds >= 100
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
 
 
 def test_evaluation_gives_the_same_figures_either_way(command, config, capsys):
