@@ -141,7 +141,7 @@ class Predictor:
 
     def __init__(self, loaded: LoadedModel, precision: Precision = "fp32", compiled: bool = False) -> None:
         self.model = loaded.model
-        self.network = for_inference(loaded.model, DTYPES[precision])
+        self.network = for_inference(loaded.model, DTYPES[precision], compiled)
         if compiled:
             on_gpu = loaded.model.anchors.device.type == "cuda"
             self.network.compile(dynamic=False, mode="reduce-overhead" if on_gpu else "default")

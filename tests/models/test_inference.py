@@ -49,7 +49,7 @@ def test_folding_changes_rounding_only(tiny_config, backbone):
 def test_half_the_bits_are_used_where_they_can_be(tiny_config):
     model = make(tiny_config, "deformable", image_size=256, mask_iou=True)
     copied = for_inference(model, torch.bfloat16)
-    assert copied.head.shared.weight.dtype == copied.backbone.conv1.weight.dtype == torch.bfloat16
+    assert copied.head.shared.weight.dtype == copied.semantic.weight.dtype == torch.bfloat16
     assert copied.anchors.dtype == copied.pixel_mean.dtype == torch.float32
     assert {p.dtype for p in copied.mask_iou.parameters()} == {torch.float32}
     assert copied.backbone.layer4[0].conv2.weight.dtype == torch.float32

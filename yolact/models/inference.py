@@ -11,6 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from yolact.device import keep_freed_memory
 from yolact.models.backbones import DeformableConv2d
 from yolact.models.mask_iou import MaskIoUNet
+from yolact.models.packed import can_pack, pack
 from yolact.models.winograd import WinogradConv2d
 from yolact.models.yolact import Yolact
 
@@ -18,13 +19,16 @@ from yolact.models.yolact import Yolact
 ALWAYS_FLOAT = (DeformableConv2d, MaskIoUNet)
 
 
-def for_inference(model: Yolact, dtype: torch.dtype = torch.float32) -> Yolact:
+def for_inference(model: Yolact, dtype: torch.dtype = torch.float32, compiled: bool = False) -> Yolact:
     """Return a copy of `model` in evaluation mode, as fast as eager PyTorch runs it; `model` stays as it is.
 
     Each batch norm is folded into the convolution before it, and in float32 on a CPU wide 3 x 3 convolutions take
     fewer multiplications, which both change results by rounding only. The layers are in channels-last format and hold
     their weights as `dtype`; bfloat16 and float16 halve the work on hardware that has them. The input is float32 and
-    normalised as such in any case. A copy on a CPU also calls `keep_freed_memory`.
+    normalised as such in any case.
+
+    On a CPU `keep_freed_memory` is called, and weights are held in oneDNN's order where `yolact.models.packed` can;
+    such a copy cannot be copied or pickled again. One that is to be `compiled` leaves that order to the compiler.
     """
     copied = folded(model)
     _cast(copied, dtype)
@@ -32,6 +36,9 @@ def for_inference(model: Yolact, dtype: torch.dtype = torch.float32) -> Yolact:
     if copied.anchors.device.type == "cpu":
         keep_freed_memory()
         _use_winograd(copied)
+        if can_pack(dtype) and not compiled:
+            for part in (copied.backbone, copied.fpn, copied.protonet):  # the head's maps have five sizes
+                pack(part, (*ALWAYS_FLOAT, WinogradConv2d))
     return copied
 
 
