@@ -16,8 +16,8 @@ Stages, of the images and pictures one after the other where nothing else is sai
   all
 
 `--compare FILE.py` measures another implementation in the same run, by turns: a Python file of yours with a function
-for each stage. The docstrings of yolact/benchmark/*.py say which. Both get the same weights and inputs. The other one
-works in a process of its own, but for the stages data and evaluation.
+for each stage. The docstrings of yolact/benchmark/*.py say which. Both get the same weights and inputs. Where a whole
+network works (network, throughput, paper, files, steps), the other one has a process of its own.
 """
 
 import argparse
@@ -98,8 +98,13 @@ def weights_file(config: Config, given: Path | None) -> Iterator[tuple[Yolact, P
         yield model, path
 
 
-def builder_of(arguments: argparse.Namespace, name: str) -> AbstractContextManager[Callable[..., Any] | None]:
-    """Give the compared implementation's function for a stage, if there is one."""
+def builder_of(arguments: argparse.Namespace, name: str) -> Callable[..., Any] | None:
+    """Return the compared implementation's function for a stage, if there is one."""
+    return load_builder(arguments.compare, name) if arguments.compare else None
+
+
+def builder_apart(arguments: argparse.Namespace, name: str) -> AbstractContextManager[Callable[..., Any] | None]:
+    """Give the compared implementation's function for a stage in a process of its own, if there is one."""
     return other_process(arguments.compare, name) if arguments.compare else nullcontext()
 
 
@@ -130,7 +135,7 @@ def run_memory(arguments: argparse.Namespace, config: Config, model: Yolact, wei
             work[f"file to masks {p}"] = (inference.build_files, config, p, None, weights, picture)
     if arguments.compare:
         names = ("data", "detect_and_masks", "training_step", "file_to_masks")
-        builders = {name: load_builder(arguments.compare, name) for name in names}
+        builders = {name: builder_of(arguments, name) for name in names}
         if picture and builders["file_to_masks"]:
             name = "file to masks" + COMPARED
             work[name] = (inference.build_files, config, "fp32", arguments.compare, weights, picture)
@@ -152,36 +157,39 @@ def run_memory(arguments: argparse.Namespace, config: Config, model: Yolact, wei
 
 
 def run_network(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
-    with builder_of(arguments, "network") as builder:
+    with builder_apart(arguments, "network") as builder:
         return show(inference.measure_network(model, weights, builder, precisions(), arguments.repeats))
 
 
 def run_throughput(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
     sizes, repeats = sorted({1, arguments.batch_size}), max(3, arguments.repeats // 4)
-    with builder_of(arguments, "throughput") as builder:
+    with builder_apart(arguments, "throughput") as builder:
         return show(inference.measure_throughput(model, config, weights, builder, precisions(), repeats, sizes))
 
 
 def run_parts(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
-    return on_pictures(parts.measure_parts, "parts", arguments, config, model, weights)
+    return on_pictures(
+        parts.measure_parts, nullcontext(builder_of(arguments, "parts")), arguments, config, model, weights
+    )
 
 
 def run_files(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
-    return on_pictures(inference.measure_files, "file_to_masks", arguments, config, model, weights)
+    apart = builder_apart(arguments, "file_to_masks")
+    return on_pictures(inference.measure_files, apart, arguments, config, model, weights)
 
 
 def run_paper(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
-    return on_pictures(inference.measure_paper, "paper", arguments, config, model, weights)
+    return on_pictures(inference.measure_paper, builder_apart(arguments, "paper"), arguments, config, model, weights)
 
 
 def on_pictures(
-    measure: Callable[..., dict[str, Times]], name: str, arguments: argparse.Namespace, config: Config, model: Yolact,
-    weights: Path
+    measure: Callable[..., dict[str, Times]], other: AbstractContextManager[Callable[..., Any] | None],
+    arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path
 ) -> dict[str, Any]:  # fmt: skip
     """Measure a stage that works on picture files."""
     pictures, ids = pictures_of(arguments), range(1, 1 + model.num_classes)
     loaded = LoadedModel(model, config, [f"class {i}" for i in ids], list(ids))
-    with builder_of(arguments, name) as builder:
+    with other as builder:
         return show(measure(loaded, weights, builder, precisions(), pictures, arguments.repeats))
 
 
@@ -195,28 +203,26 @@ def pictures_of(arguments: argparse.Namespace) -> list[Path]:
 
 
 def run_detection(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
-    with builder_of(arguments, "detect_and_masks") as builder:
-        return show(inference.measure_detection(model, config, builder, arguments.repeats))
+    builder = builder_of(arguments, "detect_and_masks")
+    return show(inference.measure_detection(model, config, builder, arguments.repeats))
 
 
 def run_nms(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
-    with builder_of(arguments, "nms") as builder:
-        return show(inference.measure_nms(model, config, builder, arguments.repeats))
+    return show(inference.measure_nms(model, config, builder_of(arguments, "nms"), arguments.repeats))
 
 
 def run_loss(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
-    with builder_of(arguments, "loss") as builder:
-        return show(training.measure_loss(model, config, builder, arguments.repeats))
+    return show(training.measure_loss(model, config, builder_of(arguments, "loss"), arguments.repeats))
 
 
 def run_steps(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
     repeats = max(3, arguments.repeats // 4)
-    with builder_of(arguments, "training_step") as builder:
+    with builder_apart(arguments, "training_step") as builder:
         return show(training.measure_steps(config, model, weights, builder, precisions(), repeats))
 
 
 def run_evaluation(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
-    builder = load_builder(arguments.compare, "evaluation") if arguments.compare else None
+    builder = builder_of(arguments, "evaluation")
     seconds, figures = evaluation.measure_evaluation(arguments.num_pictures, ENGINES, builder)
     for name, value in seconds.items():
         print(f"{name:34}{value:10.1f} s   mask AP {figures[name]['segm']!r}, box AP {figures[name]['bbox']!r}")

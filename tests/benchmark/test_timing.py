@@ -1,6 +1,6 @@
 import torch
 
-from yolact.benchmark.timing import Times, take_turns
+from yolact.benchmark.timing import TakenElsewhere, Times, take_turns
 
 
 def test_every_stage_comes_first_as_often_as_any_other():
@@ -18,3 +18,9 @@ def test_figures_by_hand():
     assert (times.median, times.p95) == (3.0, 100.0)
     assert times.per_second == 1000 / 22
     assert times.summary()["min_ms"] == 1.0
+
+
+def test_what_works_elsewhere_is_timed_there():
+    stages = {"there": lambda turn: TakenElsewhere(5.0 + turn)}
+    times = take_turns(stages, repeats=2, warmup=1, device=torch.device("cpu"))
+    assert times["there"].values == [6.0, 7.0]

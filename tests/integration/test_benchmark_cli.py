@@ -2,6 +2,7 @@ import json
 import os
 import pickle
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 import torch
 
 from yolact.benchmark.memory import Memory, measure_memory
-from yolact.benchmark.other import other_process
 from yolact.config import dump_config
 from yolact.errors import UserError
 
@@ -132,7 +132,7 @@ import os, sys
 
 sys.stderr = open(os.devnull, "w")  # the traceback is for who wrote the file
 
-def loss(side):
+def training_step(weights, precision):
     return [][1]
 
 def network(weights, precision):
@@ -143,7 +143,7 @@ def network(weights, precision):
 @pytest.mark.parametrize(
     ("stage", "sentence"),
     [
-        ("loss", "other.py' failed in its 'loss': IndexError: list index out of range."),
+        ("steps", "other.py' failed in its 'training_step': IndexError: list index out of range."),
         ("network", "other.py' for --compare has died."),
     ],
 )
@@ -153,16 +153,31 @@ def test_another_implementation_that_fails_is_named(command, config, tmp_path, s
         command.main([stage, "--config", config, "--repeats", "1", "--compare", str(tmp_path / "other.py")])
 
 
-def test_another_implementation_has_a_process_of_its_own(tmp_path):
-    other = tmp_path / "other.py"
-    other.write_text("import os, time\ndef two(given):\n    return {'id': os.getpid, 'wait': time.sleep}\n")
-    with other_process(other, "two") as build:
-        stages = build([])
-        process = stages["id"].result()
-        assert process != os.getpid()
-        assert stages["wait"](0.1).milliseconds >= 100
+def test_whole_networks_are_compared_in_a_process_of_their_own(command, config, tmp_path, capsys):
+    source = """
+import os
+
+def network(weights, precision):
+    def stage(images):
+        with open({seen!r}, "a") as file:
+            print(os.getpid(), weights, precision, list(images.shape), id(images), file=file)
+    return stage
+"""
+    seen, other = tmp_path / "seen.txt", tmp_path / "other.py"
+    other.write_text(source.format(seen=str(seen)))
+    command.main(["network", "--config", config, "--repeats", "2", "--compare", str(other)])
+    rows = [line.split(maxsplit=3) for line in seen.read_text().splitlines()]
+    assert len(rows) == 5  # three calls before the timed ones
+    processes = {int(process) for process, *_ in rows}
+    assert len(processes) == 1
+    assert processes != {os.getpid()}
     with pytest.raises(ProcessLookupError):
-        os.kill(process, 0)
+        os.kill(processes.pop(), 0)
+    assert {(Path(weights).name, precision) for _, weights, precision, _ in rows} == {("sample_0_0.pth", "fp32")}
+    inputs = [rest for *_, rest in rows]
+    assert inputs[0] == inputs[4]  # of four images in turn, none is sent again
+    assert len(set(inputs)) == 4
+    assert "network, compared" in capsys.readouterr().out
 
 
 def test_evaluation_gives_the_same_figures_either_way(command, config, capsys):

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolact.benchmark.other import OtherStage, load_builder
+from yolact.benchmark.other import load_builder
 from yolact.benchmark.synthetic import make_images, make_predictions
 from yolact.benchmark.timing import Stage, Times, always, over, take_turns
 from yolact.config import Config, EvalConfig
@@ -190,9 +190,7 @@ def _detect(
     return stage
 
 
-def measure_nms(
-    model: Yolact, config: Config, builder: Callable[[], OtherStage] | None, repeats: int
-) -> dict[str, Times]:
+def measure_nms(model: Yolact, config: Config, builder: Builder | None, repeats: int) -> dict[str, Times]:
     """Time Fast NMS for each number of candidates, and require that a compared one finds the same.
 
     Raises:
@@ -211,7 +209,7 @@ def measure_nms(
         if builder is not None:
             other = builder()
             stages[f"Fast NMS {count}, compared"] = always(other, boxes, scores)
-            _require_equal(fast_nms(boxes, scores, *limits), other.result(boxes, scores), boxes)
+            _require_equal(fast_nms(boxes, scores, *limits), other(boxes, scores), boxes)
         times.update(take_turns(stages, repeats, 3, CPU, f"NMS {count}"))
     return times
 

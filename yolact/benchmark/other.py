@@ -7,7 +7,6 @@ themselves where they need none.
 
 import importlib.util
 import multiprocessing
-import pickle
 import signal
 import time
 import traceback
@@ -53,15 +52,18 @@ def load_builder(path: Path, stage: str) -> Callable[..., Any] | None:
 
 
 @contextmanager
-def other_process(path: Path, stage: str) -> Iterator[Callable[..., Any] | None]:
+def other_process(path: Path, stage: str) -> Iterator[Callable[..., "OtherStage"] | None]:
     """Give the function of this name in a user's file, or None if it has none; it works in a process of its own.
 
     So neither implementation gets what the other does to its process, such as how freed memory is kept, and both can
-    still take turns. The function's arguments and the inputs of the stages that it returns, one or a dictionary, are
-    sent there; each input is sent once and must not change. A call of a stage returns how long it took there.
+    still take turns. Short stages are better measured in one process: for a millisecond after a call, threads of the
+    one process would still look for work on a core that the other needs.
+
+    The function's arguments and its stage's inputs are sent there; each input is sent once and must not change. A call
+    of the stage returns how long it took there.
 
     Raises:
-        UserError: the file is missing or cannot be imported; also from the function and its stages, where they fail.
+        UserError: the file is missing or cannot be imported; also from the function and its stage, where they fail.
     """
     context = multiprocessing.get_context("spawn")
     connection, theirs = context.Pipe()
@@ -83,16 +85,13 @@ class _Other:
         self.connection, self.path = connection, path
         self.sent: dict[int, object] = {}  # by their ids, which stay theirs as long as the objects are held here
 
-    def build(self, *arguments: object) -> "OtherStage | dict[str, OtherStage]":
-        number, names = self.ask("build", arguments)
-        if names is None:
-            return OtherStage(self, number, None)
-        return {name: OtherStage(self, number, name) for name in names}
+    def build(self, *arguments: object) -> "OtherStage":
+        return OtherStage(self, self.ask("build", arguments))
 
     def ask(self, *question: object) -> Any:
         try:
-            self.connection.send_bytes(pickle.dumps(question))
-            answer = pickle.loads(self.connection.recv_bytes())
+            self.connection.send(question)
+            answer = self.connection.recv()
         except (EOFError, OSError) as error:
             raise UserError(f"The process that ran '{self.path}' for --compare has died.") from error
         if isinstance(answer, UserError):
@@ -103,20 +102,13 @@ class _Other:
 class OtherStage:
     """A stage of the other process."""
 
-    def __init__(self, other: _Other, number: int, name: str | None) -> None:
-        self.other, self.number, self.name = other, number, name
+    def __init__(self, other: _Other, number: int) -> None:
+        self.other, self.number = other, number
 
     def __call__(self, *inputs: object) -> TakenElsewhere:
-        return TakenElsewhere(self._ask("time", inputs))
-
-    def result(self, *inputs: object) -> Any:
-        """Return what the stage makes of the inputs."""
-        return self._ask("result", inputs)
-
-    def _ask(self, what: str, inputs: tuple[object, ...]) -> Any:
         new = {id(given): given for given in inputs if id(given) not in self.other.sent}
         self.other.sent |= new
-        return self.other.ask(what, self.number, self.name, new, [id(given) for given in inputs])
+        return TakenElsewhere(self.other.ask("time", self.number, new, [id(given) for given in inputs]))
 
 
 def _serve(connection: Connection, path: Path, stage: str) -> None:
@@ -125,7 +117,7 @@ def _serve(connection: Connection, path: Path, stage: str) -> None:
     answers = _Answers(path, stage)
     with suppress(EOFError, BrokenPipeError):
         while True:
-            what, *details = pickle.loads(connection.recv_bytes())
+            what, *details = connection.recv()
             try:
                 answer = getattr(answers, what)(*details)
             except UserError as error:
@@ -133,42 +125,32 @@ def _serve(connection: Connection, path: Path, stage: str) -> None:
             except Exception as error:
                 traceback.print_exc()  # the one thing that tells where the fault is
                 answer = UserError(f"'{path}' failed in its '{stage}': {type(error).__name__}: {error}.")
-            connection.send_bytes(pickle.dumps(answer))
+            connection.send(answer)
 
 
 class _Answers:
-    """The other end of the connection: has the user's file, the stages it built and their inputs."""
+    """The other end of the connection: has the user's function, the stages it built and their inputs."""
 
     def __init__(self, path: Path, stage: str) -> None:
         self.path, self.stage = path, stage
         self.builder: Callable[..., Any] | None = None
-        self.built: list[Any] = []
+        self.built: list[Callable[..., object]] = []
         self.kept: dict[int, object] = {}
 
     def exists(self) -> bool:
         self.builder = load_builder(self.path, self.stage)
         return self.builder is not None
 
-    def build(self, arguments: tuple[object, ...]) -> tuple[int, list[str] | None]:
+    def build(self, arguments: tuple[object, ...]) -> int:
+        """Return the number of the new stage."""
         assert self.builder is not None
-        built = self.builder(*arguments)
-        self.built.append(built)
-        return len(self.built) - 1, list(built) if isinstance(built, dict) else None
+        self.built.append(self.builder(*arguments))
+        return len(self.built) - 1
 
-    def time(self, *call: Any) -> float:
-        """Return the milliseconds of a call."""
-        work, inputs = self._find(*call)
-        start = time.perf_counter()
-        work(*inputs)
-        return (time.perf_counter() - start) * 1000
-
-    def result(self, *call: Any) -> Any:
-        work, inputs = self._find(*call)
-        return work(*inputs)
-
-    def _find(
-        self, number: int, name: str | None, new: dict[int, object], inputs: list[int]
-    ) -> tuple[Callable[..., Any], list[object]]:
+    def time(self, number: int, new: dict[int, object], inputs: list[int]) -> float:
+        """Return the milliseconds of a call of a stage."""
         self.kept |= new
-        built = self.built[number]
-        return built if name is None else built[name], [self.kept[key] for key in inputs]
+        given = [self.kept[key] for key in inputs]
+        start = time.perf_counter()
+        self.built[number](*given)
+        return (time.perf_counter() - start) * 1000
