@@ -203,8 +203,8 @@ def pictures_of(arguments: argparse.Namespace) -> list[Path]:
 
 
 def run_detection(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
-    builder = builder_of(arguments, "detect_and_masks")
-    return show(inference.measure_detection(model, config, builder, arguments.repeats))
+    with builder_apart(arguments, "detect_and_masks") as builder:
+        return show(inference.measure_detection(model, config, builder, arguments.repeats))
 
 
 def run_nms(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:

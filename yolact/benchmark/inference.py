@@ -27,7 +27,7 @@ from yolact.benchmark.timing import Stage, Times, always, over, take_turns
 from yolact.config import Config, EvalConfig
 from yolact.data.pictures import read_picture
 from yolact.data.transforms import prepare_picture
-from yolact.device import DTYPES, Precision
+from yolact.device import DTYPES, Precision, keep_freed_memory
 from yolact.evaluation.run import predict
 from yolact.models import Yolact, build_model
 from yolact.models.inference import for_inference
@@ -178,6 +178,7 @@ def build_detection(config: Config, compare: Path | None, size: tuple[int, int])
 def _detect(
     model: Yolact, settings: EvalConfig, predictions: Predictions, size: tuple[int, int]
 ) -> Callable[[int], object]:
+    keep_freed_memory()  # as `for_inference` does
     names = [str(number) for number in range(model.num_classes)]
 
     def stage(_: int) -> object:

@@ -1,13 +1,15 @@
 """Masks from prototype resolution to the picture's, each in its own rectangle only.
 
-Bilinear resizing is a product with one sparse matrix for the rows and one for the columns. What a crop leaves of a mask
-is a small window, so two small products make its rectangle of the picture; the rest of the picture is not touched.
+What a crop leaves of a mask is a small window, and only the rectangle of the picture that it reaches is computed.
+Bilinear resizing widens the window by a product with a matrix, then adds up two of its rows for each row of the
+rectangle.
 """
 
 import math
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from yolact.regions import MaskRegion
@@ -29,7 +31,8 @@ def paste_masks(
             a pixel around it.
     """
     small = (mask_logits.shape[1], mask_logits.shape[2])
-    rows, columns = interpolation(image_size[0], small[0]), interpolation(image_size[1], small[1])
+    columns, (places, shares) = interpolation(image_size[1], small[1]), neighbours(image_size[0], small[0])
+    first_of_pair = torch.arange(0, 2 * image_size[0], 2)
     sources, targets = [(0, small[0], 0, small[1])] * len(mask_logits), [(0, image_size[0], 0, image_size[1])]
     targets *= len(mask_logits)
     if boxes is not None and after_resize:
@@ -37,16 +40,18 @@ def paste_masks(
     elif boxes is not None:
         sources = pixel_windows(boxes, small, padding=1)
         targets = [reached_window(source, small, image_size) for source in sources]
-    # One piece of memory for all: fresh memory costs more than what is computed in it.
-    largest = max(((bottom - top) * (right - left) for top, bottom, left, right in targets), default=0)
-    floats, bools = torch.empty(largest), torch.empty(largest, dtype=torch.bool)
     regions = []
     for logits, source, (top, bottom, left, right) in zip(mask_logits, sources, targets, strict=True):
-        shape, area = (bottom - top, right - left), (bottom - top) * (right - left)
+        if top == bottom or left == right:
+            regions.append(MaskRegion(top, left, 0, 0, b""))
+            continue
         probabilities = logits[source[0] : source[1], source[2] : source[3]].sigmoid()
-        by_rows = rows[top:bottom, source[0] : source[1]] @ probabilities
-        resized = torch.mm(by_rows, columns[left:right, source[2] : source[3]].T, out=floats[:area].view(shape))
-        mask = torch.gt(resized, 0.5, out=bools[:area].view(shape))
+        # A row of zeros above and one below stand for all that is cropped away.
+        wide = F.pad(probabilities, (0, 0, 1, 1)) @ columns[left:right, source[2] : source[3]].T
+        pairs = (places[top:bottom].flatten() - (source[0] - 1)).clamp_(0, len(wide) - 1)
+        weights = shares[top:bottom].flatten()
+        resized, *_ = torch.embedding_bag(wide, pairs, first_of_pair[: bottom - top], per_sample_weights=weights)
+        mask = resized > 0.5
         regions.append(MaskRegion.of(mask.numpy(), top, left))
     return regions
 
@@ -54,13 +59,17 @@ def paste_masks(
 @lru_cache(maxsize=16)
 def interpolation(length: int, small: int) -> Tensor:
     """Return the matrix [length, small] that resizes bilinearly, as `F.interpolate` with align_corners=False does."""
+    places, shares = neighbours(length, small)
+    return torch.zeros(length, small).scatter_add_(1, places, shares)
+
+
+@lru_cache(maxsize=16)
+def neighbours(length: int, small: int) -> tuple[Tensor, Tensor]:
+    """Return [length, 2] twice: the two of `small` pixels that each of `length` lies between, and what each counts."""
     place = ((torch.arange(length) + 0.5) * (small / length) - 0.5).clamp(min=0)
     low = place.long().clamp(max=small - 1)
-    high = (low + 1).clamp(max=small - 1)
     share = place - low
-    matrix = torch.zeros(length, small)
-    matrix.scatter_add_(1, low[:, None], (1 - share)[:, None])
-    return matrix.scatter_add_(1, high[:, None], share[:, None])
+    return torch.stack([low, (low + 1).clamp(max=small - 1)], 1), torch.stack([1 - share, share], 1)
 
 
 def pixel_windows(boxes: Tensor, size: tuple[int, int], padding: float) -> list[Window]:
