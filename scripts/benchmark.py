@@ -16,8 +16,8 @@ Stages, of the images and pictures one after the other where nothing else is sai
   all
 
 `--compare FILE.py` measures another implementation in the same run, by turns: a Python file of yours with a function
-for each stage. The docstrings of yolact/benchmark/*.py say which. Both get the same weights and inputs. Where a whole
-network works (network, throughput, paper, files, steps), the other one has a process of its own.
+for each stage. The docstrings of yolact/benchmark/*.py say which. Both get the same weights and inputs. In the longer
+stages (network, throughput, paper, files, detection, steps) the other one has a process of its own.
 """
 
 import argparse
@@ -31,8 +31,9 @@ from typing import Any
 import torch
 
 from yolact.benchmark import data, evaluation, inference, parts, training
+from yolact.benchmark.apart import other_process
 from yolact.benchmark.memory import measure_memory
-from yolact.benchmark.other import COMPARED, base_name, load_builder, other_process
+from yolact.benchmark.other import COMPARED, base_name, load_builder
 from yolact.benchmark.plot import write_bars
 from yolact.benchmark.synthetic import settle
 from yolact.benchmark.timing import Times
