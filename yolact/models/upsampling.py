@@ -31,7 +31,7 @@ class UpsampledConv2d(nn.Conv2d):
             return super().forward(_upsample(x, (2, 2)))
         filters = self.weight.transpose(0, 1).flip(2, 3)  # a transposed convolution has them turned round
         bias = None if self.bias is None else self.bias / 4  # smoothing adds up to four
-        around = F.pad(x, (1, 1, 1, 1), mode="replicate")
+        around = _repeat_ends(_repeat_ends(x, 2), 3)
         smooth: Tensor = _Smooth.apply(F.conv_transpose2d(around, filters, bias, stride=2, padding=1))
         height, width = smooth.shape[2:]
         smooth.index_add_(2, torch.tensor([0, height - 1]), self._outside_rows(x), alpha=-1)
@@ -40,7 +40,7 @@ class UpsampledConv2d(nn.Conv2d):
 
     def _outside_rows(self, x: Tensor) -> Tensor:
         """Return what the pixels above and below the upsampled map add to its first and last row: [B, K, 2, 2W]."""
-        rows = F.pad(_upsample(x[:, :, ENDS], (1, 2)), (1, 1, 0, 0), mode="replicate")
+        rows = _repeat_ends(_upsample(x[:, :, ENDS], (1, 2)), 3)
         parts = [F.conv2d(rows[:, :, [i]], self.weight[:, :, [i]]) for i in ENDS]
         return torch.cat(parts, dim=2)
 
@@ -53,6 +53,11 @@ class UpsampledConv2d(nn.Conv2d):
 
 def _upsample(x: Tensor, scale: tuple[int, int]) -> Tensor:
     return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
+
+
+def _repeat_ends(x: Tensor, dim: int) -> Tensor:
+    """Repeat the first and the last pixel along `dim`; torch.compile fails at the gradient of PyTorch's own padding."""
+    return torch.cat([x.narrow(dim, 0, 1), x, x.narrow(dim, -1, 1)], dim)
 
 
 class _Smooth(torch.autograd.Function):
