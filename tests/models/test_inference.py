@@ -53,6 +53,11 @@ def test_half_the_bits_are_used_where_they_can_be(tiny_config):
     assert copied.anchors.dtype == copied.pixel_mean.dtype == torch.float32
     assert {p.dtype for p in copied.mask_iou.parameters()} == {torch.float32}
     assert copied.backbone.layer4[0].conv2.weight.dtype == torch.float32
+    half = torch.rand(1, 3, 256, 256).bfloat16()
+    with torch.no_grad():
+        assert copied.backbone.conv1(half).dtype == torch.bfloat16  # it takes no input of another type than its weights
+        with pytest.raises(RuntimeError):
+            copied.backbone.conv1(half.float())
     images = torch.rand(1, 3, 256, 256)
     with torch.no_grad():
         exact, coarse = (network(images).class_logits for network in (model, copied))
