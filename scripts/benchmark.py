@@ -169,9 +169,8 @@ def run_throughput(arguments: argparse.Namespace, config: Config, model: Yolact,
 
 
 def run_parts(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:
-    return on_pictures(
-        parts.measure_parts, nullcontext(builder_of(arguments, "parts")), arguments, config, model, weights
-    )
+    here = nullcontext(builder_of(arguments, "parts"))
+    return on_pictures(parts.measure_parts, here, arguments, config, model, weights)
 
 
 def run_files(arguments: argparse.Namespace, config: Config, model: Yolact, weights: Path) -> dict[str, Any]:

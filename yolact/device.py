@@ -9,9 +9,9 @@ import torch
 from yolact.errors import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Of glibc's mallopt: how many blocks are asked of the system one by one, and how much free memory is kept.
 MMAP_MAX, TRIM_THRESHOLD = -4, -1
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str | torch.device | None = None) -> torch.device:

@@ -12,16 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
+OPERATIONS = (
+    "_reorder_convolution_weight", "_convolution_pointwise", "_convolution_pointwise_", "_is_mkldnn_bf16_supported",
+)  # fmt: skip
+
 
 def can_pack(dtype: torch.dtype) -> bool:
     """Tell whether this machine and this PyTorch have the operations for `dtype`."""
-    operations = torch.ops.mkldnn
-    names = ("_reorder_convolution_weight", "_convolution_pointwise", "_convolution_pointwise_")
     if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available():
         return False
-    if not all(hasattr(operations, name) for name in names):
+    if not all(hasattr(torch.ops.mkldnn, name) for name in OPERATIONS):
         return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(operations._is_mkldnn_bf16_supported()))
+    has_bf16 = dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype == torch.float32 or has_bf16
 
 
 def pack(module: nn.Module, left_alone: tuple[type[nn.Module], ...]) -> None:
