@@ -159,9 +159,11 @@ def test_a_signal_while_processes_start_is_delivered_after_it(monkeypatch):
 
 
 ORPHANS = """
-import sys, multiprocessing
+import sys, time, multiprocessing, cv2
 sys.path.insert(0, "tests/data")
 from test_workers import loader
+from torch.utils.data import get_worker_info
+cv2.setNumThreads = lambda _: time.sleep({start} * get_worker_info().id)  # a part of the second process's start
 batches = iter(loader(2, at_2="hang", at_4="hang"))
 next(batches)
 print(*[process.pid for process in multiprocessing.active_children()], flush=True)
@@ -170,8 +172,10 @@ next(batches)
 
 
 @LINUX
-def test_processes_end_with_a_killed_program():
-    with subprocess.Popen([sys.executable, "-c", ORPHANS], cwd=ROOT, stdout=subprocess.PIPE, text=True) as program:
+@pytest.mark.parametrize("start", [0, 2], ids=["at work", "while one starts"])
+def test_processes_end_with_a_killed_program(start):
+    orphans = [sys.executable, "-c", ORPHANS.format(start=start)]
+    with subprocess.Popen(orphans, cwd=ROOT, stdout=subprocess.PIPE, text=True) as program:
         pids = [int(pid) for pid in program.stdout.readline().split()]
         assert len(pids) == 2
         program.kill()

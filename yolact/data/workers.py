@@ -298,7 +298,10 @@ def _start_worker(_: int = 0) -> None:
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    # Otherwise torch looks every five seconds whether the main process still lives.
-    if sys.platform == "linux" and parent is not None and parent.pid == os.getppid():
+    # Otherwise torch looks every five seconds whether the main process still lives, and between two samples only. The
+    # parent of a process that a fork server starts is that server.
+    if sys.platform == "linux" and multiprocessing.get_start_method() != "forkserver":
         ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+        parent = multiprocessing.parent_process()
+        if parent is not None and parent.pid != os.getppid():
+            os._exit(1)  # the main process died before it was asked
