@@ -5,6 +5,8 @@ import time
 
 import numpy as np
 
+from yolact.device import keep_freed_memory
+
 
 def misbehave(case: str) -> str:
     match case:
@@ -22,7 +24,7 @@ def misbehave(case: str) -> str:
         case "fill":
             np.ones(80 * 2**20, np.uint8)  # well over the limit, as the process may free what it inherited
         case "fill all":
-            np.ones(2**30, np.uint8)
+            np.ones(2**36, np.uint8)
     return f"{case} in {os.getpid()}"
 
 
@@ -44,6 +46,8 @@ def test_hangs_are_noticed(in_child) -> None:
 
 
 def test_memory_is_noticed(in_child) -> None:
+    keep_freed_memory()
+    np.ones(2**28, np.uint8)  # freed at once: the processes must not inherit the room
     fits, most, more, after = last_lines(in_child(misbehave, ["good", "fill", "fill all", "good"], memory=2**25))
     assert (fits, most, after) == ("", "took too much memory", "")
     assert "MemoryError" in more
