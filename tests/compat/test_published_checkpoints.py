@@ -3,6 +3,7 @@
 The weights are stand-ins of the right names and shapes (tests/parity/rules.py).
 """
 
+import gc
 import importlib
 import os
 from functools import partial
@@ -26,6 +27,13 @@ ROOT = Path(__file__).resolve().parents[2]
 ALIKE = ("yolact_base", "yolact_im400", "yolact_im700")
 # The three that are alike follow one another, so that their weights are drawn once.
 NAMES = [*ALIKE, *(name for name in STATE_DICTS if name not in ALIKE)]
+
+
+@pytest.fixture(autouse=True)
+def _models_go():
+    """An error that a test catches keeps its models, gigabytes of them, until Python looks for cycles."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
