@@ -362,9 +362,8 @@ class Child:
         return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
     def _start(self) -> None:
-        if sys.platform == "linux":
-            with suppress(AttributeError):  # another C library than glibc
-                ctypes.CDLL(None).malloc_trim(0)  # what the tests freed would otherwise be the process's to fill
+        with suppress(AttributeError):  # another C library than glibc
+            ctypes.CDLL(None).malloc_trim(0)  # what the tests freed would otherwise be the process's to fill
         context = multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(self.function, theirs, self.pipe, self.memory), daemon=True)
