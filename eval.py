@@ -16,7 +16,7 @@ from typing import Any
 
 from yolact.command_line import add_device, add_model, add_precision, load_chosen_model, validation_set
 from yolact.config import Config, dump_config
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.distributed import Processes, joined_processes, own_device
 from yolact.errors import exit_on_user_error
 from yolact.evaluation.analysis import Analysis, analyse
@@ -24,9 +24,9 @@ from yolact.evaluation.run import Evaluation, evaluate
 from yolact.evaluation.speed import PAPER_DEFINITION, conditions
 from yolact.gallery import write_gallery
 from yolact.output import output_folder, write_bytes, write_json
-from yolact.pages.wording import printable
 from yolact.results.page import EvaluationReport, render
 from yolact.results.wording import ERRORS_EXPLAINED, EXPLAINED, explained, figure
+from yolact.text import printable
 
 MOST_CLASSES = 100  # beyond which a table of classes helps nobody on a terminal
 

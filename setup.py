@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent
 
 setup(
     name="yolact",
-    version="0.1.0",
+    version="0.2.0",
     description="YOLACT: real-time instance segmentation, to train, evaluate and use",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -16,8 +16,14 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.10",
-    packages=find_packages(include=["yolact", "yolact.*"]),
-    package_data={"yolact": ["py.typed", "serve/static/*"]},
+    # The configurations travel in the package, so that `yolact train --config yolact_resnet50` works without the clone.
+    packages=[*find_packages(include=["yolact", "yolact.*"]), "yolact.configs"],
+    package_dir={"yolact.configs": "configs"},
+    package_data={
+        "yolact": ["py.typed", "tools/templates/*", "serve/static/*"],
+        "yolact.configs": ["*.yaml", "*/*.yaml"],
+    },
+    entry_points={"console_scripts": ["yolact = yolact.cli:main"]},
     install_requires=(ROOT / "requirements.txt").read_text(encoding="utf-8").split(),
     extras_require={
         "log": ["tensorboard"],
@@ -28,11 +34,14 @@ setup(
         "export": ["onnx", "onnxscript", "onnxruntime"],
         # Uploads stream into memory with a limit and a deadline; waitress would spool them to disk.
         "serve": ["starlette>=0.41", "uvicorn>=0.32"],
+        "demo": ["gradio>=6"],
+        "video": ["av>=14"],  # H.264 video
+        "weights": ["huggingface_hub>=0.30"],
         "notebooks": ["jupyterlab", "ipykernel"],
         "dev": [
             *("pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "tensorboard", "scipy"),
             *("onnx", "onnxscript", "onnxruntime", "starlette", "uvicorn", "nbclient", "ipykernel"),
-            *("hotcoco", "supervision>=0.26", "trackers"),
+            *("hotcoco", "supervision>=0.26", "trackers", "gradio>=6", "av>=14", "huggingface_hub>=0.30"),
         ],
     },
     keywords="instance segmentation, real-time, computer vision, PyTorch, COCO",

@@ -19,7 +19,7 @@ import torch
 
 from yolact.compat import dbolya
 from yolact.config import Config, config_from_dict, dump_config, load_config, override_config
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.device import compute_deterministically, keep_freed_memory, resolve_precision
 from yolact.distributed import Processes, joined_processes, own_device
 from yolact.engine.checkpoint import load_checkpoint, model_weights

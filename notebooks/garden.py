@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from yolact.evaluation.coco import encode_region
-from yolact.regions import MaskRegion
+from yolact.ops.regions import MaskRegion
 
 CLASSES = ("pebble", "leaf", "brick")
 COLOURS = (

@@ -12,6 +12,7 @@ import numpy as np
 
 from yolact.command_line import add_device, add_model, load_chosen_model, share
 from yolact.device import pick_device
+from yolact.draw import display_scale, encode_png
 from yolact.errors import UserError, exit_on_user_error
 from yolact.explain import Explanation, explain
 from yolact.explain_figures import (
@@ -22,9 +23,8 @@ from yolact.explain_figures import (
     draw_sum,
 )
 from yolact.output import output_folder, write_bytes
-from yolact.pages.wording import counted
 from yolact.predictor import Predictor
-from yolact.visualize import display_scale, encode_png
+from yolact.text import counted
 
 BEST = 3  # objects that are explained where none are named
 

@@ -19,15 +19,15 @@ import numpy as np
 from tqdm import tqdm
 
 from yolact.command_line import add_device, add_model, add_precision, load_chosen_model, number, share
-from yolact.data.pictures import SUFFIXES, read_picture
+from yolact.data.images import SUFFIXES, read_image
 from yolact.device import pick_device
+from yolact.draw import display_scale, draw_instances, encode_png, prototypes_grid
 from yolact.errors import DatasetError, UserError, exit_on_user_error
 from yolact.output import output_folder, write_bytes
 from yolact.prediction_files import Results, Tracker
 from yolact.predictor import Predictor
 from yolact.structures import Instances, find_labels
 from yolact.video import Video, VideoWriter, WriteBehind, is_video, read_ahead
-from yolact.visualize import display_scale, draw_instances, encode_png, prototypes_grid
 
 
 class Source(NamedTuple):
@@ -174,7 +174,7 @@ def _read_each(sources: list[Source]) -> Iterator[tuple[Source, np.ndarray | str
     """Yield each source with its picture, or with the reason why it cannot be read."""
     for source in sources:
         try:
-            yield source, read_picture(source.path)
+            yield source, read_image(source.path)
         except DatasetError as error:
             yield source, str(error)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import cv2
 
 from yolact.command_line import add_device, add_model, load_chosen_model, number
-from yolact.data.pictures import MAX_PIXELS
+from yolact.data.images import MAX_PIXELS
 from yolact.device import pick_device, resolve_precision
 from yolact.errors import UserError, exit_on_user_error
 from yolact.predictor import Predictor

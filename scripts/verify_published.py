@@ -16,7 +16,7 @@ from yolact.compat.hub import fetch_published
 from yolact.compat.published import MODELS, PublishedModel
 from yolact.config import load_config
 from yolact.data.class_lists import COCO_CATEGORY_IDS
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.device import pick_device
 from yolact.errors import UserError, exit_on_user_error
 from yolact.evaluation.run import evaluate

@@ -25,8 +25,8 @@ import torch
 
 from yolact.config import load_config
 from yolact.data.archives import Limits, unpack
-from yolact.data.coco import CocoDataset
-from yolact.data.pictures import read_picture
+from yolact.data.dataset import CocoDataset
+from yolact.data.images import read_image
 from yolact.download import fetch
 from yolact.engine.checkpoint import load_checkpoint
 from yolact.errors import CheckpointError, ConfigError, DatasetError, DownloadError, UserError
@@ -212,7 +212,7 @@ def test_a_picture_that_would_fill_the_memory(tmp_path: Path, refused: Callable[
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
     assert len(data) < 200_000
     (tmp_path / "bomb.png").write_bytes(data)
-    assert "bomb.png" in refused(DatasetError, read_picture, tmp_path / "bomb.png")
+    assert "bomb.png" in refused(DatasetError, read_image, tmp_path / "bomb.png")
 
 
 # Each entity is ten of the one before, 10 ** 9 letters in all. Nothing here reads XML, whatever a file is called.
@@ -227,7 +227,7 @@ def test_entities_that_grow_as_annotations(tmp_path: Path, refused: Callable[...
 
 def test_entities_that_grow_as_a_picture(tmp_path: Path, refused: Callable[..., str]) -> None:
     (tmp_path / "evil.png").write_text(XML_BOMB)
-    assert "Cannot decode" in refused(DatasetError, read_picture, tmp_path / "evil.png")
+    assert "Cannot decode" in refused(DatasetError, read_image, tmp_path / "evil.png")
 
 
 def test_annotations_nested_beyond_sense(tmp_path: Path, refused: Callable[..., str]) -> None:

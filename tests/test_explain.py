@@ -15,8 +15,8 @@ from yolact.explain_figures import (
     draw_sum,
 )
 from yolact.ops.paste import paste_masks
+from yolact.ops.regions import MaskRegion, regions_of
 from yolact.predictor import Predictor
-from yolact.regions import MaskRegion, regions_of
 from yolact.structures import Instances
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from yolact.data.coco import CocoDataset
 from yolact.data.convert.labelme import read_labelme
 from yolact.data.convert.writing import write_conversion
+from yolact.data.dataset import CocoDataset
 from yolact.data.masks import IDENTITY, draw_masks
 from yolact.errors import UserError
-from yolact.regions import regions_of
+from yolact.ops.regions import regions_of
 from yolact.structures import Instances
 
 SIZE = (60, 80)

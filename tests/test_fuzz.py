@@ -19,12 +19,12 @@ from pycocotools import mask as coco_mask
 
 from tests import fuzz_inputs as inputs
 from yolact.config import AugmentConfig, dump_config, load_config
-from yolact.data.coco import CocoDataset
 from yolact.data.convert.common import Conversion
 from yolact.data.convert.labelme import read_labelme
 from yolact.data.convert.summary import warning_lines
 from yolact.data.convert.writing import write_conversion
 from yolact.data.convert.yolo import read_yolo
+from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
 from yolact.data.voc import convert_split, read_split
 from yolact.engine.checkpoint import load_checkpoint

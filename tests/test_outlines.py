@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from yolact.outlines import mask_outlines, mask_polygons, one_line, simplified
-from yolact.regions import MaskRegion
+from yolact.ops.outlines import mask_outlines, mask_polygons, one_line, simplified
+from yolact.ops.regions import MaskRegion
 
 masks = arrays.arrays(bool, st.tuples(st.integers(1, 8), st.integers(1, 8)))
 

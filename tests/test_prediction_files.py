@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from yolact.errors import UserError
+from yolact.ops.regions import MaskRegion
 from yolact.prediction_files import Results
-from yolact.regions import MaskRegion
 from yolact.structures import Instances
 
 

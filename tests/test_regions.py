@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolact.regions import MaskRegion, full_masks, regions_of
+from yolact.ops.regions import MaskRegion, full_masks, regions_of
 
 
 def test_a_region_by_hand():

@@ -5,7 +5,7 @@ import torch
 from pycocotools import mask as coco_mask
 
 from yolact.errors import UserError
-from yolact.regions import regions_of
+from yolact.ops.regions import regions_of
 from yolact.structures import Instances
 
 

@@ -3,9 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from yolact.regions import regions_of
-from yolact.structures import Instances
-from yolact.visualize import (
+from yolact.draw import (
     Drawing,
     colour,
     display_scale,
@@ -16,6 +14,8 @@ from yolact.visualize import (
     resize_mask,
     side_by_side,
 )
+from yolact.ops.regions import regions_of
+from yolact.structures import Instances
 
 
 def make_instances(size: tuple[int, int], boxes: list[list[int]], class_names: list[str] | None = None) -> Instances:

@@ -1,13 +1,36 @@
-"""YOLACT: real-time instance segmentation (arXiv 1904.02689)."""
+"""YOLACT: real-time instance segmentation (arXiv 1904.02689).
 
-import os
+The names below are imported when they are first used, so that `import yolact` and `yolact --help` take no time.
+"""
 
-# OpenCV reads this once, when it is first imported; it then refuses pictures of kinds whose header we do not read.
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "100000000")  # data.pictures.MAX_PIXELS
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from yolact.config import Config, load_config
-from yolact.models import Yolact, build_model
-from yolact.predictor import Predictor, load
-from yolact.structures import Instances
+if TYPE_CHECKING:
+    from yolact.config import Config, load_config
+    from yolact.models import Yolact, build_model
+    from yolact.predictor import Predictor, load
+    from yolact.structures import Instances
 
+__version__ = "0.2.0"
+
+_HOMES = {
+    "Config": "yolact.config",
+    "load_config": "yolact.config",
+    "Yolact": "yolact.models",
+    "build_model": "yolact.models",
+    "Predictor": "yolact.predictor",
+    "load": "yolact.predictor",
+    "Instances": "yolact.structures",
+}
 __all__ = ["Config", "Instances", "Predictor", "Yolact", "build_model", "load", "load_config"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'yolact' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

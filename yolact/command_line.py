@@ -8,7 +8,7 @@ import torch
 
 from yolact.config import load_config
 from yolact.data.categories import Categories
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.device import DTYPES
 from yolact.evaluation.classes import check_classes
 from yolact.predictor import LoadedModel, load_model

@@ -15,8 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from yolact.explain import Explanation
-from yolact.visualize import (
+from yolact.draw import (
     MANY,
     Drawing,
     display_scale,
@@ -25,6 +24,7 @@ from yolact.visualize import (
     prototypes_grid,
     resize_mask,
 )
+from yolact.explain import Explanation
 
 RED, BLUE = "#b2182b", "#2166ac"
 DIVERGING = "RdBu_r"

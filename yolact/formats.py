@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from yolact.draw import require_size
 from yolact.errors import UserError
-from yolact.outlines import mask_polygons, one_line, simplified
-from yolact.regions import MaskRegion, full_masks
+from yolact.ops.outlines import mask_polygons, one_line, simplified
+from yolact.ops.regions import MaskRegion, full_masks
 from yolact.structures import Instances
-from yolact.visualize import require_size
 
 LABELME_VERSION = "5.4.1"  # labelme warns of files of another major version
 PIXEL_CENTRE = 0.5  # where labelme has the centre of the first pixel

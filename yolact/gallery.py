@@ -8,16 +8,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.data.masks import draw_masks
-from yolact.errors import UserError
-from yolact.evaluation.coco import Record, decode_mask
-from yolact.evaluation.quality import SHOWN_SCORE, PictureQuality, picture_qualities
-from yolact.evaluation.run import Evaluation
-from yolact.output import write_bytes
-from yolact.regions import MaskRegion, regions_of
-from yolact.structures import Instances
-from yolact.visualize import (
+from yolact.draw import (
     display_scale,
     draw_instances,
     encode_jpeg,
@@ -26,6 +19,13 @@ from yolact.visualize import (
     resize_picture,
     side_by_side,
 )
+from yolact.errors import UserError
+from yolact.evaluation.coco import Record, decode_mask
+from yolact.evaluation.quality import SHOWN_SCORE, PictureQuality, picture_qualities
+from yolact.evaluation.run import Evaluation
+from yolact.ops.regions import MaskRegion, regions_of
+from yolact.output import write_bytes
+from yolact.structures import Instances
 
 LARGEST_SIDE = 1000  # pixels of a drawn picture
 PAGE_SIDE = 1400  # pixels of two side by side on a page
@@ -85,7 +85,7 @@ def write_gallery(folder: Path, dataset: CocoDataset, evaluation: Evaluation, co
 def draw_comparison(dataset: CocoDataset, evaluation: Evaluation, quality: PictureQuality) -> np.ndarray:
     """Draw one picture twice, with its ground truth and with its result: uint8 BGR."""
     picture = dataset.images[quality.index]
-    image = dataset.load_picture(quality.index)
+    image = dataset.load_image(quality.index)
     scale = min(display_scale(picture.height, picture.width), LARGEST_SIDE / max(image.shape[:2]))
     image = resize_picture(image, scale)
     truth = _truth(dataset, quality.index, image.shape[:2], scale)

@@ -15,10 +15,10 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from yolact.draw import encode_png
 from yolact.errors import UserError
 from yolact.output import write_bytes
 from yolact.structures import Instances
-from yolact.visualize import encode_png
 
 COLUMNS = ("file", "frame", "number", "class", "score", "x", "y", "width", "height", "area", "track")
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from yolact.compat import dbolya
 from yolact.config import Config, config_from_dict, load_config, override_config
 from yolact.data.class_lists import COCO_CATEGORY_IDS, COCO_CLASSES, VOC_CATEGORY_IDS, VOC_CLASSES
-from yolact.data.pictures import read_picture
-from yolact.data.transforms import prepare_picture
+from yolact.data.images import read_image
+from yolact.data.transforms import prepare_image
 from yolact.device import DTYPES, Precision, pick_device
 from yolact.engine.checkpoint import load_checkpoint, model_weights
 from yolact.errors import CheckpointError
@@ -228,7 +228,7 @@ class Predictor:
         return found, kept, predictions.prototypes[0].cpu()
 
     def _forward(self, pictures: Sequence[np.ndarray]) -> Predictions:
-        images = torch.stack([prepare_picture(picture, self.model.image_size) for picture in pictures])
+        images = torch.stack([prepare_image(picture, self.model.image_size) for picture in pictures])
         # no_grad, not inference_mode: a caller may change the results in place or use them in training.
         with torch.no_grad():
             return predict(self.network, images.to(self.device))
@@ -301,7 +301,7 @@ def _require_threshold(score_threshold: float) -> None:
 def _as_picture(source: Picture) -> np.ndarray:
     """Return the uint8 [H, W, 3] BGR array of a path, or the array itself where it is one."""
     if isinstance(source, str | Path):
-        return read_picture(Path(source))
+        return read_image(Path(source))
     if not isinstance(source, np.ndarray):
         raise TypeError(
             f"A picture must be a path or a uint8 [H, W, 3] BGR array, got {type(source).__name__}; "

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from yolact.errors import UserError
-from yolact.regions import MaskRegion, full_masks
+from yolact.ops.regions import MaskRegion, full_masks
 
 if TYPE_CHECKING:
-    from yolact.outlines import Polygon
-    from yolact.visualize import Drawing
+    from yolact.draw import Drawing
+    from yolact.ops.outlines import Polygon
 
 
 REPR_CLASSES = 8  # classes that the short text names
@@ -90,7 +90,7 @@ class Instances:
         return f"{len(self)} {noun} in {height} x {width} pixels (height x width){kinds}"
 
     def _repr_png_(self) -> bytes | None:
-        from yolact.visualize import notebook_png
+        from yolact.draw import notebook_png
 
         return notebook_png(self)
 
@@ -203,7 +203,7 @@ class Instances:
         Args:
             holes: return each part as (outline, [hole, ...]) instead; without it holes are filled.
         """
-        from yolact.outlines import mask_outlines, mask_polygons
+        from yolact.ops.outlines import mask_outlines, mask_polygons
 
         if holes:
             return [mask_polygons(region) for region in self.regions]
@@ -229,7 +229,7 @@ class Instances:
         """Draw boxes, masks and labels onto `image` (uint8 BGR), or onto the picture that was predicted.
 
         Args:
-            options: of `yolact.visualize.draw_instances`: boxes, masks, labels, scores, alpha, scale.
+            options: of `yolact.draw.draw_instances`: boxes, masks, labels, scores, alpha, scale.
 
         Returns:
             A new uint8 [H, W, 3] BGR array, which a notebook shows as a picture.
@@ -237,7 +237,7 @@ class Instances:
         Raises:
             ValueError: there is no picture to draw on, or it is of another size.
         """
-        from yolact.visualize import Drawing, draw_instances
+        from yolact.draw import Drawing, draw_instances
 
         return draw_instances(self._picture(image, "plot"), self, **options).view(Drawing)
 

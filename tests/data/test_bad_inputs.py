@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from yolact.config import AugmentConfig
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
 from yolact.errors import DatasetError
 from yolact.inspection.check import Source

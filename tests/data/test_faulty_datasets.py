@@ -16,7 +16,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from yolact.config import AugmentConfig
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
 from yolact.errors import DatasetError
 from yolact.evaluation.truth import encode_annotation, read_truth

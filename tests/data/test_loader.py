@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from yolact.config.schema import AugmentConfig
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.data.loader import (
     Batch,
     EvaluationSet,
@@ -19,7 +19,7 @@ from yolact.data.loader import (
     evaluation_loader,
     training_loader,
 )
-from yolact.data.transforms import prepare_picture
+from yolact.data.transforms import prepare_image
 from yolact.distributed import Processes
 from yolact.errors import DatasetError
 
@@ -175,7 +175,7 @@ def test_no_augmentation(write_set: WriteSet) -> None:
     dataset = CocoDataset(*write_set())
     plain = AugmentConfig(photometric=False, expand_probability=0, crop=False, mirror_probability=0)
     image, target, _ = TrainingSet(dataset, 64, plain, seed=0)[0, 1]
-    np.testing.assert_allclose(image.int(), prepare_picture(dataset.load_picture(1), 64).int(), atol=1)
+    np.testing.assert_allclose(image.int(), prepare_image(dataset.load_image(1), 64).int(), atol=1)
     np.testing.assert_allclose(target["boxes"], [[40 * 64 / 60, 20 * 64 / 40, 50 * 64 / 60, 30 * 64 / 40]], rtol=1e-6)
 
 
@@ -297,7 +297,7 @@ def test_evaluation_sees_every_picture_once_and_in_order(write_set: WriteSet, wo
     assert [ids for _, _, ids in batches] == [[9, 4], [5]]
     assert [sizes for _, sizes, _ in batches] == [[(40, 60), (40, 60)], [(40, 60)]]
     images = torch.cat([images for images, _, _ in batches])
-    assert torch.equal(images[1], prepare_picture(dataset.load_picture(1), 32))
+    assert torch.equal(images[1], prepare_image(dataset.load_image(1), 32))
 
 
 def test_processes_take_turns_at_the_batches_of_an_evaluation(write_set: WriteSet) -> None:

@@ -4,7 +4,7 @@ from types import ModuleType
 
 import pytest
 
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.errors import DatasetError
 
 

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from yolact.data.annotations import PictureRecord, parse_segmentation
+from yolact.data.annotations import ImageRecord, parse_segmentation
 from yolact.data.masks import IDENTITY, draw_masks
 from yolact.errors import DatasetError
 
 HEIGHT, WIDTH = 20, 30
 TOTAL = HEIGHT * WIDTH
-PICTURE = PictureRecord(id=1, file_name="a.png", height=HEIGHT, width=WIDTH)
+PICTURE = ImageRecord(id=1, file_name="a.png", height=HEIGHT, width=WIDTH)
 NAN, INF = float("nan"), float("inf")
 ENGINES = [name for name in ("pycocotools", "hotcoco") if importlib.util.find_spec(name)]
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from yolact.config import AugmentConfig
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
 from yolact.errors import DatasetError
 from yolact.inspection.entries import read_set
@@ -216,7 +216,7 @@ def test_the_command_lines_refuse_bombs_of_any_kind(tmp_path: Path) -> None:
     program = """
 import sys
 from pathlib import Path
-from yolact.data.pictures import read_picture
+from yolact.data.images import read_image
 from yolact.errors import DatasetError
 import cv2, numpy
 try:
@@ -224,7 +224,7 @@ try:
 except cv2.error as error:
     print("CV_IO_MAX_IMAGE_PIXELS" in str(error))
 try:
-    read_picture(Path(sys.argv[1]))
+    read_image(Path(sys.argv[1]))
 except DatasetError as error:
     print(error)
 """

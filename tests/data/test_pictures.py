@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from yolact.data.pictures import read_picture, read_reduced
+from yolact.data.images import read_image, read_reduced
 from yolact.errors import DatasetError
 
 BLUE, GREEN, RED, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -55,8 +55,8 @@ def test_exif_orientation_is_applied_when_the_annotations_mean_the_turned_pictur
     tmp_path: Path, orientation: int
 ) -> None:
     write_jpeg(tmp_path / "a.jpg", as_stored(quarters(), orientation), orientation)
-    assert_close(read_picture(tmp_path / "a.jpg", (32, 48)), quarters())
-    assert_close(read_picture(tmp_path / "a.jpg"), quarters())
+    assert_close(read_image(tmp_path / "a.jpg", (32, 48)), quarters())
+    assert_close(read_image(tmp_path / "a.jpg"), quarters())
 
 
 @pytest.mark.parametrize("orientation", range(5, 9))
@@ -64,27 +64,27 @@ def test_exif_orientation_is_ignored_when_the_annotations_mean_the_stored_pictur
     tmp_path: Path, orientation: int
 ) -> None:
     write_jpeg(tmp_path / "a.jpg", quarters(), orientation)
-    assert_close(read_picture(tmp_path / "a.jpg", (32, 48)), quarters())
+    assert_close(read_image(tmp_path / "a.jpg", (32, 48)), quarters())
 
 
 def test_grayscale(tmp_path: Path) -> None:
     gray = np.arange(32 * 48, dtype=np.uint16).reshape(32, 48)
     cv2.imwrite(str(tmp_path / "8.png"), (gray // 8).astype(np.uint8))
     cv2.imwrite(str(tmp_path / "16.png"), gray * 40)
-    np.testing.assert_array_equal(read_picture(tmp_path / "8.png"), np.dstack([gray // 8] * 3))
-    np.testing.assert_allclose(read_picture(tmp_path / "16.png"), np.dstack([gray * 40 // 256] * 3), atol=1)
+    np.testing.assert_array_equal(read_image(tmp_path / "8.png"), np.dstack([gray // 8] * 3))
+    np.testing.assert_allclose(read_image(tmp_path / "16.png"), np.dstack([gray * 40 // 256] * 3), atol=1)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_sixteen_bits_a_channel(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     cv2.imwrite(str(path), quarters().astype(np.uint16) * 257)
-    np.testing.assert_array_equal(read_picture(path), quarters())
+    np.testing.assert_array_equal(read_image(path), quarters())
 
 
 def test_transparency_is_ignored(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.dstack((quarters(), np.full((32, 48), 7, np.uint8))))
-    np.testing.assert_array_equal(read_picture(tmp_path / "a.png"), quarters())
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), quarters())
 
 
 @pytest.mark.parametrize(("mode", "suffix"), [("P", ".png"), ("P", ".gif"), ("CMYK", ".jpg"), ("RGB", ".webp")])
@@ -92,26 +92,26 @@ def test_palette_and_cmyk(tmp_path: Path, mode: str, suffix: str) -> None:
     image = pytest.importorskip("PIL.Image")
     path = tmp_path / f"a{suffix}"
     image.fromarray(quarters()[..., ::-1].copy()).convert(mode).save(path, quality=98)
-    assert_close(read_picture(path, (32, 48)), quarters())
+    assert_close(read_image(path, (32, 48)), quarters())
 
 
 def test_one_pixel(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.full((1, 1, 3), 9, np.uint8))
-    assert read_picture(tmp_path / "a.png").tolist() == [[[9, 9, 9]]]
+    assert read_image(tmp_path / "a.png").tolist() == [[[9, 9, 9]]]
 
 
 def test_another_size_than_the_annotations(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), quarters())
     for size in ((48, 32), (32, 49)):
         with pytest.raises(DatasetError, match=rf"a\.png is 48 x 32 pixels .* says {size[1]} x {size[0]}"):
-            read_picture(tmp_path / "a.png", size)
+            read_image(tmp_path / "a.png", size)
 
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"gone\.png: No such file"):
-        read_picture(tmp_path / "gone.png")
+        read_image(tmp_path / "gone.png")
     with pytest.raises(DatasetError, match="Is a directory"):
-        read_picture(tmp_path)
+        read_image(tmp_path)
 
 
 @pytest.mark.parametrize("share", [0, 0.02, 0.3, 0.9, 0.999])
@@ -122,20 +122,20 @@ def test_cut_off_files(tmp_path: Path, share: float, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(data[: int(share * len(data))])
     with pytest.raises(DatasetError, match="Cannot decode the picture") as caught:
-        read_picture(path)
+        read_image(path)
     assert str(path) in str(caught.value)
 
 
 def test_bytes_after_the_end_of_a_jpeg_do_no_harm(tmp_path: Path) -> None:
     data = write_jpeg(tmp_path / "a.jpg", quarters())
     (tmp_path / "a.jpg").write_bytes(data + b"\n" + bytes(100))
-    assert_close(read_picture(tmp_path / "a.jpg"), quarters())
+    assert_close(read_image(tmp_path / "a.jpg"), quarters())
 
 
 def test_a_page_of_text_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("<html>404 Not Found</html>")
     with pytest.raises(DatasetError, match="Cannot decode"):
-        read_picture(tmp_path / "a.jpg")
+        read_image(tmp_path / "a.jpg")
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
@@ -148,14 +148,14 @@ def test_a_bomb_is_refused_by_its_header(tmp_path: Path, suffix: str) -> None:
         data[frame : frame + 4] = (30_000).to_bytes(2, "big") * 2
     (tmp_path / f"a{suffix}").write_bytes(data)
     with pytest.raises(DatasetError, match="30000 x 30000 pixels, more than the limit"):
-        read_picture(tmp_path / f"a{suffix}")
+        read_image(tmp_path / f"a{suffix}")
 
 
 def test_a_table_before_the_frame_is_not_taken_for_its_header(tmp_path: Path) -> None:
     data = write_jpeg(tmp_path / "a.jpg", quarters())
     (tmp_path / "a.jpg").write_bytes(data[:2] + b"\xff\xc4\x00\x20" + b"\xff" * 30 + data[2:])
     with pytest.raises(DatasetError, match="Cannot decode"):
-        read_picture(tmp_path / "a.jpg")
+        read_image(tmp_path / "a.jpg")
 
 
 @pytest.mark.parametrize("reduction", [2, 4, 8])
@@ -165,7 +165,7 @@ def test_a_jpeg_is_decoded_smaller(tmp_path: Path, size: tuple[int, int], reduct
     picture, found = read_reduced(tmp_path / "a.jpg", size, reduction)
     assert found == reduction
     assert picture.shape == (-(-size[0] // reduction), -(-size[1] // reduction), 3)
-    whole = read_picture(tmp_path / "a.jpg", size)
+    whole = read_image(tmp_path / "a.jpg", size)
     inner = tuple(side - side % reduction for side in size)
     means = whole[: inner[0], : inner[1]].reshape(inner[0] // reduction, reduction, inner[1] // reduction, reduction, 3)
     difference = np.abs(picture[: len(means), : means.shape[2]] - means.mean(axis=(1, 3)))

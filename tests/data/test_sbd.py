@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.data.masks import IDENTITY, draw_masks
 from yolact.data.mat_files import MatReader
 from yolact.data.sbd import find_sbd, read_objects

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.data.masks import IDENTITY, Rle, draw_masks
 from yolact.data.shapes_files import write_shapes
 from yolact.errors import DatasetError
@@ -26,7 +26,7 @@ def test_the_set_is_a_sound_coco_data_set(tmp_path: Path) -> None:
         assert not dataset.dropped
         kinds = set()
         for index, picture in enumerate(dataset.images):
-            assert dataset.load_picture(index).shape == (picture.height, picture.width, 3)
+            assert dataset.load_image(index).shape == (picture.height, picture.width, 3)
             for record in dataset.objects(index):
                 [mask] = draw_masks([record.segmentation], IDENTITY, (picture.height, picture.width))
                 assert int(mask.sum()) == pytest.approx(record.area, rel=0.15, abs=8)

@@ -19,11 +19,11 @@ from yolact.data.transforms import (
     build_target,
     largest_reduction,
     map_boxes,
-    prepare_picture,
+    prepare_image,
     sample_geometry,
     to_unit,
     view_matrix,
-    warp_picture,
+    warp_image,
 )
 
 FILL = (124, 117, 104)
@@ -97,9 +97,9 @@ def test_without_augmentation_the_picture_is_resized() -> None:
     picture = smooth_picture(64, 120)
     geometry = draw(0, 64, 120, [], NOTHING)
     assert geometry.frame == (0, 0, SIZE, SIZE)
-    image = warp_picture(picture, geometry, Photometric(), FILL, SIZE)
+    image = warp_image(picture, geometry, Photometric(), FILL, SIZE)
     assert image.dtype == torch.uint8
-    np.testing.assert_allclose(image.int(), prepare_picture(picture, SIZE).int(), atol=1)
+    np.testing.assert_allclose(image.int(), prepare_image(picture, SIZE).int(), atol=1)
 
 
 @pytest.mark.parametrize("augment", [ALL, replace(JITTERED, scale_jitter=(0.4, 2.0))], ids=["expand, crop", "jitter"])
@@ -108,7 +108,7 @@ def test_one_warp_equals_the_sequence_of_steps(seed: int, augment: AugmentConfig
     picture = smooth_picture(64, 120)
     record = box_record(30, 20, 80, 50)
     geometry = draw(seed, 64, 120, [record], augment)
-    image = warp_picture(picture, geometry, Photometric(), FILL, SIZE).numpy().astype(int)
+    image = warp_image(picture, geometry, Photometric(), FILL, SIZE).numpy().astype(int)
     difference = np.abs(image - single_steps(picture, geometry))
     # Along the frame the steps blend picture and canvas over a pixel, and the one warp does not.
     zoom = np.abs(geometry.matrix[:, :2]).max()
@@ -125,7 +125,7 @@ def test_a_rectangle_of_whole_pixels_is_cut_out_and_resized(flips: tuple[int, in
             matrix[axis, 2] += SIZE
     geometry = Geometry(matrix, (0, 0, SIZE, SIZE), np.ones(0, bool))
     expected = cv2.resize(picture[4:60, 10:90], (SIZE, SIZE))[:: flips[1], :: flips[0]]
-    image = warp_picture(picture, geometry, Photometric(), FILL, SIZE)
+    image = warp_image(picture, geometry, Photometric(), FILL, SIZE)
     np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), expected[..., ::-1])
 
 
@@ -143,7 +143,7 @@ def test_a_picture_decoded_smaller_lands_on_the_same_place(seed: int) -> None:
     off = geometry.matrix.copy()
     off[:, 2] += off[:, :2] @ (4, 0)  # half a small pixel to the right
     whole, reduced, shifted = (
-        warp_picture(p, geometry._replace(matrix=matrix), Photometric(), FILL, SIZE, reduction).float()
+        warp_image(p, geometry._replace(matrix=matrix), Photometric(), FILL, SIZE, reduction).float()
         for p, matrix, reduction in ((picture, geometry.matrix, 1), (small, geometry.matrix, 8), (small, off, 8))
     )
     assert (whole - reduced).abs().mean() < 0.3 * (whole - shifted).abs().mean()
@@ -177,7 +177,7 @@ def test_picture_box_and_mask_stay_aligned(seed: int, as_rle: bool, augment: Aug
         counts = coco_mask.encode(np.asfortranarray(picture[..., 1] // 255))["counts"]
         record = record._replace(segmentation=Rle(height, width, decode_counts(counts).astype(np.uint32)))
     geometry = draw(seed, height, width, [record], augment)
-    image = warp_picture(picture, geometry, Photometric(), FILL, SIZE)
+    image = warp_image(picture, geometry, Photometric(), FILL, SIZE)
     target = build_target([record], geometry, SIZE, image_id=3)
     if not geometry.kept[0]:  # too little of it is left
         assert augment is JITTERED
@@ -343,13 +343,13 @@ def test_pictures_of_odd_shape_come_through(height: int, width: int, augment: Au
     record = box_record(0, 0, width, height)
     for seed in range(20):
         geometry = draw(seed, height, width, [record], augment)
-        assert warp_picture(picture, geometry, Photometric(), FILL, SIZE).shape == (3, SIZE, SIZE)
+        assert warp_image(picture, geometry, Photometric(), FILL, SIZE).shape == (3, SIZE, SIZE)
         assert len(build_target([record], geometry, SIZE, 0)["labels"]) <= 1
 
 
 def test_colours_change_in_the_picture_and_never_in_the_fill() -> None:
     geometry = Geometry(view_matrix((-50, -50, 100, 100), SIZE), (32, 32, 64, 64), np.ones(0, bool))
-    image = warp_picture(np.full((50, 50, 3), 100, np.uint8), geometry, Photometric(brightness=20), FILL, SIZE)
+    image = warp_image(np.full((50, 50, 3), 100, np.uint8), geometry, Photometric(brightness=20), FILL, SIZE)
     assert image[:, 0, 0].tolist() == list(FILL)
     assert image[:, 31, 40].tolist() == list(FILL)
     assert image[:, 32, 32].tolist() == image[:, 63, 63].tolist() == [120, 120, 120]
@@ -359,14 +359,14 @@ def test_colours_change_in_the_picture_and_never_in_the_fill() -> None:
 @pytest.mark.parametrize(("edge", "first"), [(31.4, 31), (31.6, 32)])
 def test_the_picture_covers_the_pixels_whose_centre_it_covers(edge: float, first: int) -> None:
     geometry = Geometry(np.array([[1, 0, edge], [0, 1, 0]]), (edge, 0, SIZE, SIZE), np.ones(0, bool))
-    image = warp_picture(np.full((SIZE, SIZE, 3), 200, np.uint8), geometry, Photometric(), FILL, SIZE)
+    image = warp_image(np.full((SIZE, SIZE, 3), 200, np.uint8), geometry, Photometric(), FILL, SIZE)
     assert image[0, 0].tolist() == [FILL[0]] * first + [200] * (SIZE - first)
 
 
 def test_prepared_pictures_are_rgb_and_stretched() -> None:
     picture = np.zeros((20, 40, 3), np.uint8)
     picture[:, :20] = (1, 2, 3)
-    image = prepare_picture(picture, 10)
+    image = prepare_image(picture, 10)
     assert image.shape == (3, 10, 10)
     assert image.dtype == torch.uint8
     assert image[:, 0, 0].tolist() == [3, 2, 1]

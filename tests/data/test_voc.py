@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.data.masks import IDENTITY, draw_masks
 from yolact.data.voc import read_indices, read_objects, voc_palette
 from yolact.errors import DatasetError
@@ -138,7 +138,7 @@ def test_the_sample_pixel_for_pixel(shared: Path, script: ModuleType, tmp_path: 
         for index, name in enumerate(listed):
             numbers = np.array(image.open(folder / "SegmentationObject" / f"{name}.png"))
             classes = np.array(image.open(folder / "SegmentationClass" / f"{name}.png"))
-            assert dataset.load_picture(index).shape[:2] == numbers.shape
+            assert dataset.load_image(index).shape[:2] == numbers.shape
             restored_numbers, restored_classes = np.zeros_like(numbers), np.zeros_like(classes)
             kinds = sorted(set(np.unique(numbers)) - {0, VOID})
             for number, record in zip(kinds, dataset.objects(index), strict=True):

@@ -21,7 +21,7 @@ from yolact.evaluation.coco import (
     encode_mask,
     result_records,
 )
-from yolact.regions import regions_of
+from yolact.ops.regions import regions_of
 from yolact.structures import Instances
 
 

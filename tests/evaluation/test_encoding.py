@@ -14,7 +14,7 @@ from yolact.errors import LoaderError
 from yolact.evaluation import encoding
 from yolact.evaluation.coco import result_records
 from yolact.evaluation.encoding import MOST_WAITING, RecordMaker
-from yolact.regions import regions_of
+from yolact.ops.regions import regions_of
 from yolact.structures import Instances
 
 

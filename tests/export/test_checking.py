@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from yolact.data.transforms import prepare_picture, to_unit
+from yolact.data.transforms import prepare_image, to_unit
 from yolact.export.checking import compare
 from yolact.export.graphs import make_export
 from yolact.export.pictures import generated_pictures
@@ -99,7 +99,7 @@ def test_a_disagreement_of_raw_outputs_is_found(loaded, name, amount):
 
 def found_at(loaded, threshold):
     """Boxes of both pictures with another NMS threshold."""
-    images = torch.stack([prepare_picture(picture, 64) for picture in PICTURES])
+    images = torch.stack([prepare_image(picture, 64) for picture in PICTURES])
     settings = replace(loaded.config.eval, nms_threshold=threshold)
     with torch.no_grad():
         return select_detections(loaded.model(to_unit(images)), loaded.model.anchors, settings).boxes

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from yolact.config import AnchorConfig, Config, ModelConfig, override_config
-from yolact.data.annotations import ObjectRecord, PictureRecord
+from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.inspection.anchors import (
     Option,
     as_override,
@@ -72,7 +72,7 @@ def test_objects_on_one_place_crowd_one_another_out() -> None:
 
 
 def test_boxes_are_stretched_to_the_input_and_crowds_left_out() -> None:
-    picture = PictureRecord(id=1, file_name="a.jpg", height=50, width=100)
+    picture = ImageRecord(id=1, file_name="a.jpg", height=50, width=100)
     mask = [np.zeros((3, 2), np.float32)]
     objects = [
         ObjectRecord(0, (10, 10, 30, 20), False, mask, 1.0, 1),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.errors import DatasetError
 from yolact.inspection.check import Report, Source, inspect, sources_of
 from yolact.inspection.entries import read_set
@@ -141,7 +141,7 @@ def refuses(source: Source) -> bool:
     try:
         dataset = CocoDataset(source.annotation_file, source.image_folder)
         for index in range(len(dataset)):
-            dataset.load_picture(index)
+            dataset.load_image(index)
     except DatasetError:
         return True
     return False

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from yolact.data.annotations import PictureRecord
+from yolact.data.annotations import ImageRecord
 from yolact.data.masks import Rle
 from yolact.inspection.geometry import box_iou, mask_extent, object_faults
 
-PICTURE = PictureRecord(id=1, file_name="a.jpg", height=60, width=80)
+PICTURE = ImageRecord(id=1, file_name="a.jpg", height=60, width=80)
 
 
 def rectangle(x1: float, y1: float, x2: float, y2: float) -> list[np.ndarray]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.inspection.quick import anchor_line, data_line
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from yolact.config import load_config, override_config
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.errors import exit_on_user_error
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from yolact.data.archives import Limits
-from yolact.data.coco import CocoDataset
 from yolact.data.coco2017 import COCO_2017, Archive
+from yolact.data.dataset import CocoDataset
 from yolact.errors import exit_on_user_error
 
 NAMES = {
@@ -123,7 +123,7 @@ def test_a_whole_run_and_a_second_one(run, file_server, folder):
     assert run() == (0, f"COCO 2017 is in '{folder}':\n{WHOLE}", "")
     assert files(folder) == FILES
     dataset = CocoDataset(folder / "annotations/instances_train2017.json", folder / "train2017")
-    assert dataset.load_picture(2).shape == (40, 60, 3)
+    assert dataset.load_image(2).shape == (40, 60, 3)
     file_server.log.clear()
     assert run() == (0, f"COCO 2017 is there already, in '{folder}':\n{WHOLE}", "")
     assert run("--check") == (0, WHOLE, "")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from yolact.ops import masks as mask_ops
 from yolact.ops.paste import interpolation, paste_masks, pixel_windows
-from yolact.regions import full_masks
+from yolact.ops.regions import full_masks
 
 
 def by_whole_maps(logits, size, boxes, after_resize):

@@ -1,6 +1,6 @@
 import pytest
 
-from yolact.pages.wording import counted, percent, printable
+from yolact.text import counted, percent, printable
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import torch
 from yolact.benchmark.other import load_builder
 from yolact.benchmark.timing import Stage, Times, take_turns
 from yolact.config import Config
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.data.loader import FILL, TrainingSet
 from yolact.data.photometric import sample_photometric
-from yolact.data.transforms import boxes_of, largest_reduction, sample_geometry, warp_picture
+from yolact.data.transforms import boxes_of, largest_reduction, sample_geometry, warp_image
 from yolact.device import pick_device
 
 OTHER = "sample, compared"
@@ -28,7 +28,7 @@ def data_stages(config: Config, compare: Path | None = None) -> dict[str, Stage]
     dataset = CocoDataset(data.train_annotations, data.train_images, max_images=data.max_train_images)
     training_set = TrainingSet(dataset, size, data.augment, config.train.seed)
     stages: dict[str, Stage] = {
-        "decode": lambda number: dataset.load_picture(number % len(dataset)),
+        "decode": lambda number: dataset.load_image(number % len(dataset)),
         "sample without masks": lambda number: _image(dataset, config, number),
         "sample": lambda number: training_set[number, number % len(dataset)],
     }
@@ -46,7 +46,7 @@ def _image(dataset: CocoDataset, config: Config, number: int) -> torch.Tensor:
     crowds = np.zeros(len(boxes), np.bool_)
     geometry = sample_geometry(rng, (record.height, record.width), boxes, crowds, config.data.augment, size)
     picture, reduction = dataset.load_reduced(index, largest_reduction(geometry))
-    return warp_picture(picture, geometry, sample_photometric(rng), FILL, size, reduction)
+    return warp_image(picture, geometry, sample_photometric(rng), FILL, size, reduction)
 
 
 def measure_data(config: Config, repeats: int, compare: Path | None = None) -> dict[str, Times]:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from yolact.benchmark.synthetic import make_targets
 from yolact.evaluation.coco import Engine, compute_figures
 from yolact.evaluation.encoding import RecordMaker
-from yolact.regions import regions_of
+from yolact.ops.regions import regions_of
 from yolact.structures import Instances, Target
 
 SIDE, DETECTIONS, CLASSES = 480, 100, 80

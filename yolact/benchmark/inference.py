@@ -25,8 +25,8 @@ from yolact.benchmark.other import load_builder
 from yolact.benchmark.synthetic import make_images, make_predictions
 from yolact.benchmark.timing import Stage, Times, always, over, take_turns
 from yolact.config import Config, EvalConfig
-from yolact.data.pictures import read_picture
-from yolact.data.transforms import prepare_picture
+from yolact.data.images import read_image
+from yolact.data.transforms import prepare_image
 from yolact.device import DTYPES, Precision, keep_freed_memory
 from yolact.evaluation.run import predict
 from yolact.models import Yolact, build_model
@@ -96,8 +96,8 @@ def measure_paper(
     most 8 pictures in its first call with it, which is not timed.
     """
     model, settings = loaded.model, replace(loaded.config.eval, nms="fast")
-    read = [read_picture(path) for path in pictures[:8]]
-    prepared = [(prepare_picture(picture, model.image_size)[None], picture.shape[:2]) for picture in read]
+    read = [read_image(path) for path in pictures[:8]]
+    prepared = [(prepare_image(picture, model.image_size)[None], picture.shape[:2]) for picture in read]
 
     def stage(network: Yolact, number: int) -> Tensor:
         image, size = prepared[number % len(prepared)]

@@ -24,8 +24,8 @@ import torch
 
 from yolact.benchmark.synthetic import make_images, make_predictions
 from yolact.benchmark.timing import Stage, Times, always, over, take_turns
-from yolact.data.pictures import read_picture
-from yolact.data.transforms import prepare_picture, to_unit
+from yolact.data.images import read_image
+from yolact.data.transforms import prepare_image, to_unit
 from yolact.device import DTYPES, Precision
 from yolact.evaluation.coco import result_records
 from yolact.models import Yolact
@@ -61,10 +61,10 @@ def measure_parts(
 
 def _before(pictures: Sequence[Path], side: int) -> Stages:
     def prepare(picture: np.ndarray) -> torch.Tensor:
-        image = prepare_picture(picture, side)[None]
+        image = prepare_image(picture, side)[None]
         return to_unit(image).contiguous(memory_format=torch.channels_last)
 
-    return {"decode": over(read_picture, pictures), "prepare": over(prepare, [read_picture(path) for path in pictures])}
+    return {"decode": over(read_image, pictures), "prepare": over(prepare, [read_image(path) for path in pictures])}
 
 
 def _network(model: Yolact, precision: Precision, images: torch.Tensor) -> Stages:
@@ -105,7 +105,7 @@ def _compared(
     stages = {}
     for part, work in others.items():
         if part in ("decode", "prepare"):
-            stage = over(work, pictures if part == "decode" else [read_picture(path) for path in pictures])
+            stage = over(work, pictures if part == "decode" else [read_image(path) for path in pictures])
         elif part == "NMS":
             stage = always(work, predictions, anchors)
         elif part == "masks":

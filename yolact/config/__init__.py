@@ -17,7 +17,7 @@ from yolact.config.schema import (
     ModelConfig,
     TrainConfig,
 )
-from yolact.pages.wording import printable
+from yolact.text import printable
 
 __all__ = [
     "AnchorConfig",

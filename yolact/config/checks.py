@@ -5,7 +5,7 @@ from typing import Any
 
 from yolact.config.schema import Config
 from yolact.errors import ConfigError
-from yolact.pages.wording import printable
+from yolact.text import printable
 
 NUM_LEVELS = 5  # P3..P7
 SMALLEST_FOR_MASK_IOU = 249  # pixels; from it on, five unpadded convolutions of stride 2 fit onto the prototypes

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, Union, get_args,
 import yaml
 
 from yolact.errors import ConfigError
-from yolact.pages.wording import printable
+from yolact.text import printable
 
 T = TypeVar("T")
 

@@ -1,8 +1,9 @@
 """Data sets in COCO's format, the augmentation, and the loaders."""
 
-from yolact.data.annotations import ObjectRecord, PictureRecord
+from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.data.categories import Categories
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
+from yolact.data.images import read_image
 from yolact.data.loader import (
     Batch,
     EvaluationSet,
@@ -11,21 +12,20 @@ from yolact.data.loader import (
     evaluation_loader,
     training_loader,
 )
-from yolact.data.pictures import read_picture
-from yolact.data.transforms import prepare_picture, to_unit
+from yolact.data.transforms import prepare_image, to_unit
 
 __all__ = [
     "Batch",
     "Categories",
     "CocoDataset",
     "EvaluationSet",
+    "ImageRecord",
     "ObjectRecord",
-    "PictureRecord",
     "RunSampler",
     "TrainingSet",
     "evaluation_loader",
-    "prepare_picture",
-    "read_picture",
+    "prepare_image",
+    "read_image",
     "to_unit",
     "training_loader",
 ]

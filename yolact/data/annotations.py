@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from yolact.data.categories import Categories
+from yolact.data.images import MAX_PIXELS
 from yolact.data.masks import Rle, Segmentation, decode_counts
-from yolact.data.pictures import MAX_PIXELS
 from yolact.errors import DatasetError
-from yolact.pages.wording import printable
+from yolact.text import printable
 
 LARGEST_WHOLE = 2**63 - 1  # other readers of the format, such as hotcoco, fail on more
 
 
-class PictureRecord(NamedTuple):
+class ImageRecord(NamedTuple):
     """One picture of the annotation file."""
 
     id: int
@@ -105,7 +105,7 @@ def parse_categories(entries: list[dict[str, Any]], path: Path) -> Categories:
     return Categories(names=[names[category_id] for category_id in ids], ids=ids)
 
 
-def parse_pictures(entries: list[dict[str, Any]], path: Path) -> list[PictureRecord]:
+def parse_images(entries: list[dict[str, Any]], path: Path) -> list[ImageRecord]:
     """Return the pictures in the order of the file.
 
     Raises:
@@ -116,7 +116,7 @@ def parse_pictures(entries: list[dict[str, Any]], path: Path) -> list[PictureRec
     pictures, seen = [], set()
     for place, entry in enumerate(entries):
         where = f"images[{place}] of {path}"
-        picture = parse_picture(entry, where)
+        picture = parse_image(entry, where)
         if picture.id in seen:
             raise DatasetError(f"{where} repeats the id {picture.id}; give each picture its own.")
         seen.add(picture.id)
@@ -124,13 +124,13 @@ def parse_pictures(entries: list[dict[str, Any]], path: Path) -> list[PictureRec
     return pictures
 
 
-def parse_picture(entry: dict[str, Any], where: str) -> PictureRecord:
+def parse_image(entry: dict[str, Any], where: str) -> ImageRecord:
     """Return one picture; `where` names the entry in errors.
 
     Raises:
         DatasetError: a field is missing or wrong, or the name leaves the folder.
     """
-    picture = PictureRecord(
+    picture = ImageRecord(
         id=parse_whole(entry, "id", where),
         file_name=parse_text(entry, "file_name", where),
         height=parse_whole(entry, "height", where),
@@ -152,7 +152,7 @@ def parse_picture(entry: dict[str, Any], where: str) -> PictureRecord:
 
 
 def parse_object(
-    entry: dict[str, Any], where: str, picture: PictureRecord, categories: Categories, dropped: Counter[str]
+    entry: dict[str, Any], where: str, picture: ImageRecord, categories: Categories, dropped: Counter[str]
 ) -> ObjectRecord | None:
     """Return one annotation, or None and a count in `dropped` where it has nothing to train on.
 
@@ -173,7 +173,7 @@ def parse_object(
     return ObjectRecord(label, box, iscrowd, segmentation, area, id=parse_whole(entry, "id", where))
 
 
-def box_drop_reason(box: tuple[float, float, float, float], picture: PictureRecord) -> str | None:
+def box_drop_reason(box: tuple[float, float, float, float], picture: ImageRecord) -> str | None:
     """Return why an object with this box, xyxy, gives nothing to train on; None if it may give something."""
     if box[2] <= box[0] or box[3] <= box[1]:
         return "box without area"
@@ -230,7 +230,7 @@ def parse_box(entry: dict[str, Any], where: str) -> tuple[float, float, float, f
     return x, y, x + width, y + height
 
 
-def parse_segmentation(entry: dict[str, Any], where: str, picture: PictureRecord) -> Segmentation | None:
+def parse_segmentation(entry: dict[str, Any], where: str, picture: ImageRecord) -> Segmentation | None:
     """Return the mask, or None where the annotation has none or an empty one.
 
     Raises:
@@ -251,7 +251,7 @@ def parse_segmentation(entry: dict[str, Any], where: str, picture: PictureRecord
     return polygons or None
 
 
-def _polygon(value: object, where: str, picture: PictureRecord) -> np.ndarray:
+def _polygon(value: object, where: str, picture: ImageRecord) -> np.ndarray:
     def refuse(why: str, kind: str) -> DatasetError:
         return DatasetError(f"A polygon of {where} {why}; correct the annotation.", kind)
 
@@ -274,7 +274,7 @@ def _polygon(value: object, where: str, picture: PictureRecord) -> np.ndarray:
     return points.astype(np.float32)
 
 
-def _rle(value: dict[str, Any], where: str, picture: PictureRecord) -> Rle | None:
+def _rle(value: dict[str, Any], where: str, picture: ImageRecord) -> Rle | None:
     size, counts = value.get("size"), value.get("counts")
     if size != [picture.height, picture.width]:
         raise DatasetError(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from yolact.data.annotations import read_outline
 from yolact.data.archives import Limits, free_bytes, gigabytes, unpack
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.download import fetch
 from yolact.errors import DatasetError, DownloadError
 

@@ -13,16 +13,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from yolact.config.schema import AugmentConfig
-from yolact.data.coco import CocoDataset
 from yolact.data.copy_paste import paste_objects
+from yolact.data.dataset import CocoDataset
 from yolact.data.photometric import Photometric, sample_photometric
 from yolact.data.transforms import (
     boxes_of,
     build_target,
     largest_reduction,
-    prepare_picture,
+    prepare_image,
     sample_geometry,
-    warp_picture,
+    warp_image,
 )
 from yolact.data.workers import WORKER_TIMEOUT, Loader
 from yolact.distributed import ALONE, Processes
@@ -117,7 +117,7 @@ class TrainingSet(Dataset[tuple[Tensor, Target, list[str]]]):
         geometry = sample_geometry(rng, picture_size, boxes_of(objects), iscrowd, self.augment, size)
         photometric = sample_photometric(rng) if self.augment.photometric else Photometric()
         picture, reduction = self.dataset.load_reduced(index, largest_reduction(geometry))
-        image = warp_picture(picture, geometry, photometric, FILL, size, reduction)
+        image = warp_image(picture, geometry, photometric, FILL, size, reduction)
         return image, build_target(objects, geometry, size, record.id)
 
 
@@ -172,7 +172,7 @@ class EvaluationSet(Dataset[tuple[Tensor, tuple[int, int], int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, tuple[int, int], int]:
         """Return the image, uint8 [3, S, S] RGB, the picture's own (H, W) and its id."""
         record = self.dataset.images[index]
-        image = prepare_picture(self.dataset.load_picture(index), self.image_size)
+        image = prepare_image(self.dataset.load_image(index), self.image_size)
         return image, (record.height, record.width), record.id
 
 

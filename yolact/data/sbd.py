@@ -13,8 +13,8 @@ import numpy as np
 
 from yolact.data.class_lists import VOC_CATEGORY_IDS, VOC_CLASSES
 from yolact.data.convert.objects import FoundObject, coco_content, encode_numbers, pixel_object
+from yolact.data.images import read_image
 from yolact.data.mat_files import Load, MatReader
-from yolact.data.pictures import read_picture
 from yolact.data.voc import VOID, read_names
 from yolact.errors import DatasetError
 
@@ -58,7 +58,7 @@ def read_objects(folder: Path, name: str, reader: MatReader) -> tuple[tuple[int,
             f"Categories of {path} holds {categories[:5].tolist()}, expected numbers of classes from 1 to "
             f"{len(VOC_CLASSES)}; unpack SBD again."
         )
-    height, width = read_picture(folder / "img" / f"{name}.jpg").shape[:2]
+    height, width = read_image(folder / "img" / f"{name}.jpg").shape[:2]
     if numbers.shape != (height, width):
         raise DatasetError(
             f"Segmentation of {path} is {numbers.shape[1]} x {numbers.shape[0]} pixels (width x height), but "

@@ -42,7 +42,7 @@ def to_unit(images: Tensor) -> Tensor:
     return images.to(torch.float32) / 255
 
 
-def prepare_picture(picture: NDArray[np.uint8], size: int) -> Tensor:
+def prepare_image(picture: NDArray[np.uint8], size: int) -> Tensor:
     """Stretch a picture to the network input: the one way for inference and evaluation.
 
     Args:
@@ -207,7 +207,7 @@ def largest_reduction(geometry: Geometry) -> int:
     return next((reduction for reduction in (8, 4, 2) if reduction * scale <= 1), 1)
 
 
-def warp_picture(
+def warp_image(
     picture: NDArray[np.uint8],
     geometry: Geometry,
     photometric: Photometric,

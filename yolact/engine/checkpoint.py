@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from yolact.errors import CheckpointError
-from yolact.pages.wording import printable
+from yolact.text import printable
 
 FORMAT = "yolact-1"
 KEYS = ("model", "config", "class_names", "category_ids")  # what even the smallest use of a checkpoint needs

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from yolact.config import Config, config_to_dict
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.device import Precision
 from yolact.distributed import ALONE, Processes
 from yolact.engine.checkpoint import FORMAT, num_bytes, save_checkpoint

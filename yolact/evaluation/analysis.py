@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.evaluation.confusion import Shown, add_picture, no_pictures
 from yolact.evaluation.errors import Errors, picture_errors, total_errors
 from yolact.evaluation.overlaps import picture_overlaps

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from yolact.data.categories import Categories
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.errors import CheckpointError
 
 

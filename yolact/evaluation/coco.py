@@ -17,7 +17,7 @@ from pycocotools.cocoeval import COCOeval
 from yolact.errors import UserError
 from yolact.evaluation.curves import Curves, curves_of
 from yolact.evaluation.truth import IouType, Record, read_truth
-from yolact.regions import MaskRegion
+from yolact.ops.regions import MaskRegion
 from yolact.structures import Instances
 
 logger = logging.getLogger(__name__)

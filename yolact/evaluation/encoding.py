@@ -10,7 +10,7 @@ from yolact.data.workers import start_pool
 from yolact.errors import LoaderError
 from yolact.evaluation.coco import RunLengths, encode_regions, result_records
 from yolact.evaluation.truth import Record
-from yolact.regions import MaskRegion
+from yolact.ops.regions import MaskRegion
 from yolact.structures import Instances
 
 TOGETHER = 8  # pictures that are handed over at a time, as each time takes as long as some masks

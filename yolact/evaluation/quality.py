@@ -9,7 +9,7 @@ import numpy as np
 from pycocotools import mask as rle_tools
 
 from yolact.data.annotations import ObjectRecord
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.data.masks import Rle
 from yolact.evaluation.coco import Record
 from yolact.evaluation.overlaps import FOUND_IOU

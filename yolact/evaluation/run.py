@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from yolact.config import EvalConfig
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.data.loader import EvaluationSet, evaluation_loader
 from yolact.data.transforms import to_unit
 from yolact.device import DTYPES, Precision

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from yolact.config import EvalConfig
-from yolact.data.transforms import prepare_picture, to_unit
+from yolact.data.transforms import prepare_image, to_unit
 from yolact.export.files import Run
 from yolact.export.graphs import Export, Port
 from yolact.models import Yolact
@@ -118,7 +118,7 @@ def compare(run: Run, export: Export, loaded: LoadedModel, pictures: Sequence[np
 
 
 def _batches(pictures: Sequence[np.ndarray], size: int) -> Iterator[Tensor]:
-    prepared = [prepare_picture(picture, size) for picture in pictures]
+    prepared = [prepare_image(picture, size) for picture in pictures]
     yield torch.stack(prepared[:1])
     for start in range(1, len(prepared), BATCH):
         yield torch.stack(prepared[start : start + BATCH])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from yolact.data.pictures import SUFFIXES, read_picture
+from yolact.data.images import SUFFIXES, read_image
 from yolact.data.shapes import draw_shapes
 from yolact.errors import UserError
 
@@ -27,7 +27,7 @@ def read_pictures(sources: Sequence[Path]) -> list[np.ndarray]:
         if not inside:
             raise UserError(f"The folder '{source}' given with --pictures holds no pictures; name another one.")
         files += inside
-    return [read_picture(path) for path in files]
+    return [read_image(path) for path in files]
 
 
 def generated_pictures(size: int) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from yolact.config import AnchorConfig, ModelConfig
-from yolact.data.annotations import ObjectRecord, PictureRecord
+from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.data.transforms import SMALLEST_SIDE, boxes_of, map_boxes, view_matrix
 from yolact.models.anchors import level_sizes, make_anchors
 from yolact.ops.boxes import box_iou
@@ -48,7 +48,7 @@ class Crowding(NamedTuple):
     crowded_out: int
 
 
-def input_boxes(objects: Sequence[ObjectRecord], picture: PictureRecord, size: int) -> Boxes:
+def input_boxes(objects: Sequence[ObjectRecord], picture: ImageRecord, size: int) -> Boxes:
     """Return the boxes of one picture's objects, without crowds, when it is stretched to `size`, as training does."""
     boxes = boxes_of([item for item in objects if not item.iscrowd])
     boxes = map_boxes(boxes, view_matrix((0, 0, picture.width, picture.height), size)).clip(0, size)

@@ -12,7 +12,7 @@ from yolact.inspection.findings import Example, Finding, ordered
 from yolact.inspection.fit import AnchorFit, fit_anchors
 from yolact.inspection.kinds import RARE
 from yolact.inspection.statistics import Vanishing, count_vanishing, summarise
-from yolact.pages.wording import counted, printable
+from yolact.text import counted, printable
 
 FORMAT = 1  # of check.json
 

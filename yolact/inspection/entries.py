@@ -12,14 +12,14 @@ import numpy as np
 from tqdm import tqdm
 
 from yolact.data.annotations import (
+    ImageRecord,
     ObjectRecord,
-    PictureRecord,
     box_drop_reason,
     parse_area,
     parse_box,
+    parse_image,
     parse_iscrowd,
     parse_label,
-    parse_picture,
     parse_segmentation,
     parse_text,
     parse_whole,
@@ -53,7 +53,7 @@ class InspectedSet:
     image_folder: Path
     findings: Findings
     categories: Categories = field(default_factory=lambda: Categories([], []))
-    pictures: list[PictureRecord] = field(default_factory=list)
+    pictures: list[ImageRecord] = field(default_factory=list)
     objects: list[list[ObjectRecord]] = field(default_factory=list)
     num_annotations: int = 0
     num_considered: int = 0
@@ -169,7 +169,7 @@ class _Reader:
                 continue
             name, picture_id = entry.get("file_name"), entry.get("id")
             about = Example(picture=name if isinstance(name, str) else None)
-            picture = self._try(parse_picture, entry, where, example=about)
+            picture = self._try(parse_image, entry, where, example=about)
             if type(picture_id) is int:
                 self.places.setdefault(picture_id, None)
             if picture is None:
@@ -240,7 +240,7 @@ class _Reader:
         self.result.objects[place].append(item)
 
     def _read_segmentation(
-        self, entry: dict[str, Any], where: str, picture: PictureRecord, about: Example
+        self, entry: dict[str, Any], where: str, picture: ImageRecord, about: Example
     ) -> Segmentation | None:
         """Return the mask, or None and a finding where there is none or a bad one."""
         try:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from PIL import Image
 from tqdm import tqdm
 
-from yolact.data.annotations import PictureRecord
-from yolact.data.pictures import decode_picture
+from yolact.data.annotations import ImageRecord
+from yolact.data.images import decode_image
 from yolact.errors import DatasetError
 from yolact.inspection.entries import InspectedSet
 from yolact.inspection.findings import Example
@@ -55,7 +55,7 @@ def find_shared(train: InspectedSet, val: InspectedSet, facts: tuple[Sequence[Fi
             val.findings.add("shared-picture", about)
 
 
-def _look(inspected: InspectedSet, picture: PictureRecord) -> FileFacts:
+def _look(inspected: InspectedSet, picture: ImageRecord) -> FileFacts:
     path = inspected.image_folder / picture.file_name
     try:
         data = path.read_bytes()
@@ -63,7 +63,7 @@ def _look(inspected: InspectedSet, picture: PictureRecord) -> FileFacts:
         return FileFacts(None, kind="missing-picture", note=getattr(error, "strerror", None) or str(error))
     orientation, stored_size = _orientation(data)
     try:
-        pixels = decode_picture(data, path, (picture.height, picture.width))
+        pixels = decode_image(data, path, (picture.height, picture.width))
     except DatasetError as error:
         digest = hashlib.blake2b(data, digest_size=16).digest()
         return FileFacts(digest, orientation, stored_size, error.kind or "unreadable-picture", str(error))
@@ -81,7 +81,7 @@ def _orientation(data: bytes) -> tuple[int, tuple[int, int]]:
         return 1, (0, 0)
 
 
-def _reading(picture: PictureRecord, fact: FileFacts) -> str:
+def _reading(picture: ImageRecord, fact: FileFacts) -> str:
     """Say which way a turned picture is read, and whether its size could decide that."""
     size = (picture.height, picture.width)
     quarter_turn = fact.orientation >= 5 and size[0] != size[1]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from yolact.inspection.kinds import KINDS, SKIPPABLE, Kind, Level
-from yolact.pages.wording import printable
+from yolact.text import printable
 
 MAX_EXAMPLES = 1000  # of a kind in check.json, enough to mend a set by program; the page shows a few of them
 

@@ -3,14 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from yolact.data.annotations import PictureRecord
+from yolact.data.annotations import ImageRecord
 from yolact.data.masks import Rle, Segmentation, crop_rle, draw_masks
 from yolact.inspection.kinds import EDGE_TOLERANCE, LIKE_MASK_IOU, LIKE_MASK_PIXELS
 
 Box = tuple[float, float, float, float]
 
 
-def object_faults(box: Box, segmentation: Segmentation, picture: PictureRecord) -> list[tuple[str, str]]:
+def object_faults(box: Box, segmentation: Segmentation, picture: ImageRecord) -> list[tuple[str, str]]:
     """Return (kind, note) for whatever is odd about an object that the loader accepts.
 
     Args:

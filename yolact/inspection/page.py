@@ -16,7 +16,7 @@ from yolact.inspection.style import STYLE
 from yolact.pages.charts import Series, bar_chart
 from yolact.pages.markup import code, document, picture, table, text
 from yolact.pages.style import BLUE
-from yolact.pages.wording import counted, percent
+from yolact.text import counted, percent
 
 SHOWN_EXAMPLES = 8  # of a finding; check.json has more
 OPEN_EXAMPLES = 3  # so many are shown without a click

@@ -8,7 +8,7 @@ from yolact.inspection.fit import LONG, SMALL, AnchorFit
 from yolact.pages.charts import Series, bar_chart
 from yolact.pages.markup import table, text
 from yolact.pages.style import BLUE, GREY, ORANGE
-from yolact.pages.wording import counted, percent
+from yolact.text import counted, percent
 
 
 def anchor_section(report: Report) -> str:

@@ -8,9 +8,9 @@ import os
 import numpy as np
 
 from yolact.config import Config
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.inspection.anchors import count_crowded_out, input_boxes, measure
-from yolact.pages.wording import counted
+from yolact.text import counted
 
 SAMPLED_OBJECTS = 5_000  # for the share that meets an anchor: half a point
 CROWDING_OBJECTS = 1_000  # for the share crowded out, which is small; half a second on a slow core

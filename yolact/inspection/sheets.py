@@ -5,16 +5,16 @@ import numpy as np
 import torch
 
 from yolact.data.annotations import ObjectRecord
+from yolact.data.images import read_image
 from yolact.data.masks import draw_masks
-from yolact.data.pictures import read_picture
 from yolact.data.transforms import boxes_of
+from yolact.draw import draw_instances, encode_jpeg
 from yolact.errors import DatasetError
 from yolact.inspection.entries import InspectedSet
 from yolact.inspection.geometry import Box
-from yolact.pages.wording import printable
-from yolact.regions import regions_of
+from yolact.ops.regions import regions_of
 from yolact.structures import Instances
-from yolact.visualize import draw_instances, encode_jpeg
+from yolact.text import printable
 
 LARGEST_SIDE = 440  # pixels of a thumbnail
 MOST_DRAWN = 500  # objects of a picture; more cannot be told apart at this size
@@ -36,11 +36,11 @@ def draw_thumbnail(inspected: InspectedSet, place: int, marks: list[Box]) -> byt
     record, objects = inspected.pictures[place], inspected.objects[place]
     path = inspected.image_folder / record.file_name
     try:
-        image = read_picture(path, (record.height, record.width))
+        image = read_image(path, (record.height, record.width))
     except (DatasetError, ValueError) as error:
         if not isinstance(error, DatasetError) or error.kind != "size-mismatch":
             return None
-        image, objects, marks = read_picture(path), [], []
+        image, objects, marks = read_image(path), [], []
     share = LARGEST_SIDE / max(image.shape[:2])
     width, height = (max(1, round(side * share)) for side in image.shape[1::-1])
     image = np.asarray(

@@ -14,7 +14,7 @@ from yolact.data.transforms import view_matrix
 from yolact.inspection.entries import InspectedSet
 from yolact.models.anchors import level_sizes
 from yolact.ops.masks import shrink
-from yolact.pages.wording import printable
+from yolact.text import printable
 
 SIZE_EDGES = (0, 8, 16, 32, 64, 128, 256)  # pixels of the network input; the last bin is open
 COUNT_EDGES = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200)  # objects of a picture; the last bin is open

@@ -6,7 +6,7 @@ from yolact.inspection.anchors import Option, as_override
 from yolact.inspection.check import Report
 from yolact.inspection.findings import Finding
 from yolact.inspection.fit import AnchorFit
-from yolact.pages.wording import counted, percent
+from yolact.text import counted, percent
 
 
 def summary_lines(report: Report) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from yolact.regions import MaskRegion
+from yolact.ops.regions import MaskRegion
 
 Window = tuple[int, int, int, int]  # top, bottom, left, right: whole pixels, the second and fourth excluded
 

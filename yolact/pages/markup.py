@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from html import escape
 
 from yolact.pages.style import STYLE
-from yolact.pages.wording import printable
+from yolact.text import printable
 
 # Nothing is loaded from anywhere, whatever a data set writes into its names.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

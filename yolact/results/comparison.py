@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from yolact.evaluation.speed import conditions
-from yolact.pages.wording import counted
 from yolact.results.reading import Run
 from yolact.results.wording import ERRORS_EXPLAINED, EXPLAINED, KINDS, figure
+from yolact.text import counted
 
 
 class Cell(NamedTuple):

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from itertools import chain
 
-from yolact.pages.wording import printable
 from yolact.results.comparison import Cell, Section, compare, data_verdict
 from yolact.results.reading import Run
+from yolact.text import printable
 
 MOST_ROWS = 30  # of a table of classes
 LONGEST = 44  # letters of a value

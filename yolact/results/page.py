@@ -14,12 +14,12 @@ from yolact.gallery import GalleryPicture
 from yolact.pages.charts import Series, bar_chart
 from yolact.pages.markup import block, code, document, picture, table, text
 from yolact.pages.style import BLUE, ORANGE
-from yolact.pages.wording import counted, printable
 from yolact.results.page_classes import class_section, confusion_section, curve_section, size_section
 from yolact.results.script import SCRIPT
 from yolact.results.style import STYLE
 from yolact.results.tables import number_table
 from yolact.results.wording import ERRORS_EXPLAINED, EXPLAINED, explained, figure
+from yolact.text import counted, printable
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from yolact.pages.grid import count_grid
 from yolact.pages.lines import Line, line_chart
 from yolact.pages.markup import text
 from yolact.pages.style import BLUE, ORANGE
-from yolact.pages.wording import counted
 from yolact.results.tables import number_table, sortable_table
 from yolact.results.wording import KINDS
+from yolact.text import counted
 
 CURVE_COLOURS = (BLUE, ORANGE, "#1c2530")
 CHOSEN_CLASSES = 300  # of those with most objects the curves are in the page

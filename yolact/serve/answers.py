@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from yolact.draw import colour, encode_png, resize_picture
 from yolact.predictor import Predictor
 from yolact.serve.uploads import Limits, decode_upload
 from yolact.structures import Instances
-from yolact.visualize import colour, encode_png, resize_picture
 
 LOW_SCORE = 0.05  # everything above it is sent, so that the page can move the threshold without asking again
 SHOWN_SIDE = 1600  # longer side of a picture that is sent back, in pixels

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from yolact.data.headers import KINDS, header_size, jpeg_scans
-from yolact.data.pictures import decode_picture
+from yolact.data.images import decode_image
 from yolact.errors import DatasetError
 
 MAX_SCANS = 100  # of a JPEG; 20 MB hold hundreds of thousands, each of which takes milliseconds
@@ -110,6 +110,6 @@ def decode_upload(data: bytes, limits: Limits) -> np.ndarray:
     try:
         if jpeg_scans(data) > MAX_SCANS:
             raise DatasetError("")
-        return decode_picture(data, Path("upload"))
+        return decode_image(data, Path("upload"))
     except DatasetError:
         raise HTTPException(422, "The picture is damaged or cut off and cannot be decoded; try another file.") from None

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.data.masks import IDENTITY, draw_masks
 
 HEIGHT, WIDTH = 40, 60
@@ -64,7 +64,7 @@ def load() -> Callable[[Path, Path], Objects]:
         assert not dataset.dropped
         found: Objects = {}
         for index, picture in enumerate(dataset.images):
-            assert dataset.load_picture(index).shape[:2] == (picture.height, picture.width)
+            assert dataset.load_image(index).shape[:2] == (picture.height, picture.width)
             records = dataset.objects(index)
             masks = draw_masks([record.segmentation for record in records], IDENTITY, (picture.height, picture.width))
             for record, mask in zip(records, masks, strict=True):

@@ -9,12 +9,12 @@ from collections import Counter
 
 import pytest
 
-from yolact.data.coco import CocoDataset
 from yolact.data.convert.labelme import read_labelme
 from yolact.data.convert.mask_pairs import MaskClasses, read_masks
 from yolact.data.convert.summary import warning_lines
 from yolact.data.convert.writing import write_conversion
 from yolact.data.convert.yolo import read_yolo
+from yolact.data.dataset import CocoDataset
 from yolact.errors import UserError
 
 ODD = [
@@ -38,7 +38,7 @@ def outcome(tmp_path, everything):
         "\n".join(warning_lines(conversion)).encode()
         dataset = CocoDataset(written.annotations, written.images)
         for index in range(len(dataset)):
-            dataset.load_picture(index)
+            dataset.load_image(index)
             dataset.objects(index)
         return dataset, conversion.notes.left_out
 

@@ -8,7 +8,7 @@ from pycocotools import mask as coco_mask
 
 from yolact.data.convert.labelme import read_labelme
 from yolact.data.convert.writing import write_conversion
-from yolact.data.pictures import read_picture
+from yolact.data.images import read_image
 from yolact.errors import DatasetError
 
 HEIGHT, WIDTH = 40, 60
@@ -270,6 +270,6 @@ def test_coco_polygons_by_way_of_labelme(tmp_path, shared, load):
         for (_, mask), (_, _, runs) in zip(found[name], objects, strict=True):
             np.testing.assert_array_equal(mask, coco_mask.decode(runs) > 0)
             count += 1
-        picture = read_picture(tmp_path / "out" / "pictures" / name)
-        np.testing.assert_array_equal(picture, read_picture(folder / "val2017" / name))
+        picture = read_image(tmp_path / "out" / "pictures" / name)
+        np.testing.assert_array_equal(picture, read_image(folder / "val2017" / name))
     assert count > 40

@@ -20,7 +20,7 @@ from yolact.data.convert.common import (
     own_splits,
 )
 from yolact.data.convert.labelme_shapes import read_shapes
-from yolact.data.pictures import SUFFIXES, decode_picture, read_picture
+from yolact.data.images import SUFFIXES, decode_image, read_image
 from yolact.errors import DatasetError
 
 
@@ -57,7 +57,7 @@ def _read_picture(folder: Path, notes: Notes, path: Path) -> FoundPicture | None
         return None
     name, embedded = _find_picture(content, path, folder, notes)
     size = _declared_size(content, path)
-    picture = decode_picture(embedded(), path, size) if embedded else read_picture(folder / name, size)
+    picture = decode_image(embedded(), path, size) if embedded else read_image(folder / name, size)
     image_size = (picture.shape[0], picture.shape[1])
     return FoundPicture(name, image_size, read_shapes(content["shapes"], image_size, path, notes), embedded)
 

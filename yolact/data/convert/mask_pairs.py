@@ -23,7 +23,7 @@ from yolact.data.convert.common import (
 )
 from yolact.data.convert.numbered import foreground, read_numbers, read_values
 from yolact.data.convert.objects import FoundObject, encode_mask, encode_numbers, pixel_object
-from yolact.data.pictures import SUFFIXES, read_picture
+from yolact.data.images import SUFFIXES, read_image
 from yolact.errors import DatasetError
 
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})  # JPEG changes the numbers
@@ -152,10 +152,10 @@ def _read_pair(pair: _Pair, classes: MaskClasses, notes: Notes) -> FoundPicture:
 
 def _picture_size(picture: Path, values: NDArray[Any], mask: Path) -> tuple[int, int]:
     """Return the picture's size, turned as its EXIF orientation says unless the mask is of the stored picture."""
-    height, width, _ = read_picture(picture).shape
+    height, width, _ = read_image(picture).shape
     if values.shape[:2] == (width, height) != (height, width):
         try:
-            height, width, _ = read_picture(picture, (width, height)).shape
+            height, width, _ = read_image(picture, (width, height)).shape
         except DatasetError:
             raise _size_error(picture, (height, width), values, mask) from None
     return height, width

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolact.data.headers import PNG_START, header_size
-from yolact.data.pictures import MAX_PIXELS
+from yolact.data.images import MAX_PIXELS
 from yolact.errors import DatasetError
 
 PALETTE, GRAY = 3, 0  # colour types of PNG

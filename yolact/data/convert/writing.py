@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from yolact.data.annotations import parse_categories, parse_pictures
+from yolact.data.annotations import parse_categories, parse_images
 from yolact.data.convert.common import SPLITS, Conversion, FoundPicture, Track, name_below
 from yolact.data.convert.objects import coco_content
 from yolact.errors import DatasetError
@@ -138,7 +138,7 @@ def _write_split(item: WrittenSplit, conversion: Conversion, folder: Path, copy:
     names = {picture.name: posixpath.relpath(picture.name, common or ".") for picture in item.pictures}
     rows = ((names[picture.name], picture.image_size, picture.objects) for picture in item.pictures)
     content = coco_content(rows, conversion.class_names)
-    parse_pictures(content["images"], item.annotations)  # what the loader would refuse is refused now
+    parse_images(content["images"], item.annotations)  # what the loader would refuse is refused now
     parse_categories(content["categories"], item.annotations)
     for picture in track(item.pictures) if copy else ():
         _copy(picture, conversion.folder, folder / item.images.name / names[picture.name])

@@ -8,7 +8,7 @@ import numpy as np
 from yolact.data.convert.common import Conversion, FoundPicture, Notes, Track, collect, own_splits
 from yolact.data.convert.objects import FoundObject, Polygon, polygon_object
 from yolact.data.convert.yolo_layout import find_names, find_pictures, find_settings, label_name, unused_labels
-from yolact.data.pictures import read_picture
+from yolact.data.images import read_image
 from yolact.errors import DatasetError
 
 BOX_NUMBERS = 4  # a line of detection: class, centre, width and height
@@ -55,7 +55,7 @@ def _read_picture(folder: Path, names: dict[int, str], notes: Notes, name: str) 
     Raises:
         DatasetError: the picture or a line is wrong.
     """
-    height, width, _ = read_picture(folder / name).shape
+    height, width, _ = read_image(folder / name).shape
     image_size = (height, width)
     path = folder / label_name(name)
     objects: list[FoundObject] = []

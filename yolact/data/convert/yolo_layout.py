@@ -8,7 +8,7 @@ from typing import Any
 
 from yolact.config.loading import read_mapping
 from yolact.data.convert.common import SPLITS, Notes, is_plain, list_files, name_below, swap_folder
-from yolact.data.pictures import SUFFIXES
+from yolact.data.images import SUFFIXES
 from yolact.errors import DatasetError
 
 YAML_SUFFIXES = (".yaml", ".yml")

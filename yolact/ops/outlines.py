@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from yolact.regions import MaskRegion
+from yolact.ops.regions import MaskRegion
 
 SHARE = 0.1  # leaves discs of any size nine tenths of their overlap with their pixels
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from yolact.data.coco import CocoDataset
+from yolact.data.dataset import CocoDataset
 from yolact.data.masks import IDENTITY, Rle, draw_masks
 from yolact.errors import DatasetError
 
@@ -55,7 +55,7 @@ def test_max_images_keeps_the_first_pictures(write_set: WriteSet) -> None:
 def test_pictures_load_at_the_size_of_the_file(write_set: WriteSet) -> None:
     dataset = CocoDataset(*write_set())
     for index in range(3):
-        picture = dataset.load_picture(index)
+        picture = dataset.load_image(index)
         assert picture.shape == (40, 60, 3)
         assert picture.dtype == np.uint8
 

@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolact.data.annotations import (
+    ImageRecord,
     ObjectRecord,
-    PictureRecord,
     parse_categories,
+    parse_images,
     parse_object,
-    parse_pictures,
     read_annotation_file,
 )
 from yolact.data.categories import Categories
+from yolact.data.images import read_reduced
 from yolact.data.packing import PackedObjects
-from yolact.data.pictures import read_reduced
 from yolact.errors import DatasetError
-from yolact.pages.wording import printable
+from yolact.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +52,8 @@ class CocoDataset:
         self.annotation_file, self.image_folder = Path(annotation_file), Path(image_folder)
         content = read_annotation_file(self.annotation_file)
         self.categories: Categories = parse_categories(content["categories"], self.annotation_file)
-        pictures = parse_pictures(content["images"], self.annotation_file)
-        self.images: list[PictureRecord] = pictures[:max_images]
+        pictures = parse_images(content["images"], self.annotation_file)
+        self.images: list[ImageRecord] = pictures[:max_images]
         _check_files_exist(self.images, self.image_folder, self.annotation_file)
         self.dropped: Counter[str] = Counter()
         objects = self._parse_annotations(content["annotations"], pictures)
@@ -69,7 +69,7 @@ class CocoDataset:
         """Return the objects of picture `index`, crowd regions included."""
         return self._objects[range(len(self))[index]]
 
-    def load_picture(self, index: int) -> NDArray[np.uint8]:
+    def load_image(self, index: int) -> NDArray[np.uint8]:
         """Return picture `index`, uint8 [H, W, 3] BGR, of the size that the annotation file gives.
 
         Raises:
@@ -83,7 +83,7 @@ class CocoDataset:
         return read_reduced(self.image_folder / record.file_name, (record.height, record.width), reduction)
 
     def _parse_annotations(
-        self, entries: list[dict[str, Any]], pictures: list[PictureRecord]
+        self, entries: list[dict[str, Any]], pictures: list[ImageRecord]
     ) -> list[list[ObjectRecord]]:
         places = {picture.id: place for place, picture in enumerate(pictures)}
         objects: list[list[ObjectRecord]] = [[] for _ in self.images]
@@ -116,7 +116,7 @@ class CocoDataset:
             )
 
 
-def _check_files_exist(pictures: list[PictureRecord], folder: Path, annotation_file: Path) -> None:
+def _check_files_exist(pictures: list[ImageRecord], folder: Path, annotation_file: Path) -> None:
     """Raise a DatasetError for the first picture whose file is absent; one listing per folder, not one call each."""
     if not os.path.isdir(folder):
         raise DatasetError(f"The picture folder {folder} (of {annotation_file}) does not exist; check the path.")

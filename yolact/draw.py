@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from PIL import ImageFont
 from torch import Tensor
 
-from yolact.pages.wording import printable
-from yolact.regions import MaskRegion
+from yolact.ops.regions import MaskRegion
 from yolact.structures import Instances
+from yolact.text import printable
 
 Colour = tuple[int, int, int]  # BGR
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from yolact.data.headers import JPEG_START, PNG_START, header_size
 from yolact.errors import DatasetError
-from yolact.pages.wording import printable
+from yolact.text import printable
 
 MAX_PIXELS = 100_000_000  # a PNG of 100 KB can unpack to gigabytes; no camera makes more than this
 MAX_NAME = 1000  # characters of a path in an error
@@ -23,7 +23,7 @@ def read_reduced(path: Path, image_size: tuple[int, int], reduction: int) -> tup
 
     Args:
         path: the file.
-        image_size: (H, W) that the annotations give; see `read_picture`.
+        image_size: (H, W) that the annotations give; see `read_image`.
         reduction: 1, 2, 4 or 8.
 
     Returns:
@@ -31,7 +31,7 @@ def read_reduced(path: Path, image_size: tuple[int, int], reduction: int) -> tup
         the picture's pixels from r * k on.
 
     Raises:
-        DatasetError: as `read_picture`.
+        DatasetError: as `read_image`.
     """
     if reduction > 1:
         data = _read(path)
@@ -40,10 +40,10 @@ def read_reduced(path: Path, image_size: tuple[int, int], reduction: int) -> tup
             height, width = image_size
             if small is not None and small.shape[:2] == (-(-height // reduction), -(-width // reduction)):
                 return small, reduction
-    return read_picture(path, image_size), 1
+    return read_image(path, image_size), 1
 
 
-def read_picture(path: Path, image_size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+def read_image(path: Path, image_size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Decode a picture of any common kind: grayscale, palette, CMYK, transparent (alpha is ignored) or 16 bits deep.
 
     Args:
@@ -57,11 +57,11 @@ def read_picture(path: Path, image_size: tuple[int, int] | None = None) -> NDArr
     Raises:
         DatasetError: the file is absent, broken, of more than 100 megapixels, or not of `image_size`.
     """
-    return decode_picture(_read(path), path, image_size)
+    return decode_image(_read(path), path, image_size)
 
 
-def decode_picture(data: bytes, path: Path, image_size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """Decode the bytes of a picture file as `read_picture` does; `path` names it in errors."""
+def decode_image(data: bytes, path: Path, image_size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Decode the bytes of a picture file as `read_image` does; `path` names it in errors."""
     size = header_size(data)
     height, width = size or (0, 0)
     name = printable(str(path), MAX_NAME)

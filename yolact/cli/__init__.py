@@ -1,0 +1,84 @@
+"""`yolact VERB`: one file a verb.
+
+Each file has `add_arguments(parser)`, which imports nothing heavy, and `run(arguments)`, which imports what it needs
+and returns an exit code or None. So `yolact --help` and `yolact VERB --help` answer at once.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from yolact.errors import UserError
+
+VERBS = {
+    "train": "train a model, or go on with a training",
+    "eval": "COCO metrics and speed of a model",
+    "predict": "find objects in images, folders, videos and camera streams",
+    "explain": "show what each mask is the sum of",
+    "export": "write a model as ONNX or torch.export, and compare it with PyTorch",
+    "check": "find faults in a data set, and anchors that suit it",
+    "convert": "bring annotations of other tools into COCO's format",
+    "weights": "download published weights, or convert them",
+    "compare": "compare evaluations, runs or kinds of NMS",
+    "benchmark": "measure speed and memory",
+    "demo": "a page on this machine to try a model",
+}
+
+
+def main(*verb: str) -> NoReturn:
+    """Run the command line `yolact`; `verb` stands before its arguments.
+
+    A `UserError` becomes one line on stderr and exit code 2, Ctrl-C exit code 130; neither shows a traceback.
+    """
+    try:
+        sys.exit(run([*verb, *sys.argv[1:]], program=sys.argv[0] if verb else None))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def run(argv: Sequence[str], program: str | None = None) -> int | None:
+    """Run one command and return its exit code.
+
+    Args:
+        argv: the verb and its arguments.
+        program: the name to show in place of `yolact VERB`.
+
+    Raises:
+        UserError: a mistake of the user's, in one sentence.
+    """
+    if not argv or argv[0] not in VERBS:
+        return _overview(argv)
+    module = importlib.import_module(f"yolact.cli.{argv[0]}")
+    parser = argparse.ArgumentParser(
+        prog=program or f"yolact {argv[0]}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    arguments = parser.parse_args(argv[1:])
+    arguments.command_line = [program or f"yolact {argv[0]}", *argv[1:]]
+    code: int | None = module.run(arguments)
+    return code
+
+
+def _overview(argv: Sequence[str]) -> int:
+    """Print the verbs, or the version; anything else is a mistake."""
+    from yolact import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="yolact",
+        description="YOLACT: real-time instance segmentation.",
+        epilog="verbs:\n" + "\n".join(f"  {verb:10} {text}" for verb, text in VERBS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "verb", choices=VERBS, metavar="VERB", help="one of those below, each with --help"
+    )
+    parser.parse_args(argv or ["--help"])
+    return 2

@@ -1,0 +1,76 @@
+"""Arguments that several verbs have, and what they choose. Nothing heavy is imported before it is needed."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from yolact.data.dataset import CocoDataset
+    from yolact.predictor import LoadedModel
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+def add_model(parser: argparse.ArgumentParser, example: str = "eval.nms=cross_class") -> None:
+    """Add --weights, --config and --set, from which `load_chosen_model` loads; `example` is one of --set."""
+    parser.add_argument("--weights", type=Path, required=True, help="a checkpoint, ours or published by the authors")
+    parser.add_argument("--config", help="a name or YAML file; default: the configuration in the checkpoint")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=f"e.g. {example}")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add --device, for `pick_device`."""
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; default: cuda where there is some")
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """Add --precision, a key of `yolact.device.DTYPES`."""
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the network (default: fp32)")
+
+
+def load_chosen_model(arguments: argparse.Namespace, device: "str | torch.device") -> "LoadedModel":
+    """Load the model that the arguments of `add_model` name; errors are those of `load_model`."""
+    from yolact.config import load_config
+    from yolact.predictor import load_model
+
+    config = load_config(arguments.config) if arguments.config else None
+    return load_model(arguments.weights, device, config, arguments.set)
+
+
+def validation_set(loaded: "LoadedModel", weights: Path) -> "CocoDataset":
+    """Open the validation images of a model's configuration; `weights` names the model in errors.
+
+    Raises:
+        CheckpointError: the model was trained for other classes.
+        DatasetError: the annotation file cannot be used.
+    """
+    from yolact.data.categories import Categories
+    from yolact.data.dataset import CocoDataset
+    from yolact.evaluation.classes import check_classes
+
+    data, settings = loaded.config.data, loaded.config.eval
+    dataset = CocoDataset(data.val_annotations, data.val_images, max_images=settings.max_images)
+    check_classes(Categories(loaded.class_names, loaded.category_ids), loaded.names_known, dataset, weights)
+    return dataset
+
+
+def number(
+    called: str, is_allowed: Callable[[float], bool], kind: Callable[[str], float] = float
+) -> Callable[[str], float]:
+    """Return a `type` for an argument that is a number within limits, for which messages have the name `called`."""
+
+    def parse(text: str) -> float:
+        value = kind(text)
+        if not is_allowed(value):
+            raise ValueError
+        return value
+
+    parse.__name__ = called  # argparse puts it into its message
+    return parse
+
+
+share = number("number in [0, 1]", lambda value: 0 <= value <= 1)
+count = number("number from 1 on", lambda value: value >= 1, int)

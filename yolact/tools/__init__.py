@@ -1,0 +1,1 @@
+"""What stands around the core: data in and out, pages, runtimes. The core imports nothing of it."""
