@@ -15,7 +15,7 @@ from yolact.command_line import add_device, add_precision
 from yolact.compat.hub import fetch_published
 from yolact.compat.published import MODELS, PublishedModel
 from yolact.config import load_config
-from yolact.data.class_lists import COCO_CATEGORY_IDS
+from yolact.data.categories import COCO_CATEGORY_IDS
 from yolact.data.dataset import CocoDataset
 from yolact.device import pick_device
 from yolact.errors import UserError, exit_on_user_error

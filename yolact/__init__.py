@@ -7,23 +7,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from yolact.api import evaluate, train
     from yolact.config import Config, load_config
+    from yolact.instances import Instances
     from yolact.models import Yolact, build_model
     from yolact.predictor import Predictor, load
-    from yolact.structures import Instances
 
 __version__ = "0.2.0"
 
 _HOMES = {
+    "train": "yolact.api",
+    "evaluate": "yolact.api",
     "Config": "yolact.config",
     "load_config": "yolact.config",
     "Yolact": "yolact.models",
     "build_model": "yolact.models",
     "Predictor": "yolact.predictor",
     "load": "yolact.predictor",
-    "Instances": "yolact.structures",
+    "Instances": "yolact.instances",
 }
-__all__ = ["Config", "Instances", "Predictor", "Yolact", "build_model", "load", "load_config"]
+__all__ = ["Config", "Instances", "Predictor", "Yolact", "build_model", "evaluate", "load", "load_config", "train"]
 
 
 def __getattr__(name: str) -> Any:

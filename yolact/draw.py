@@ -18,7 +18,7 @@ from PIL import ImageFont
 from torch import Tensor
 
 from yolact.ops.regions import MaskRegion
-from yolact.structures import Instances
+from yolact.instances import Instances
 from yolact.text import printable
 
 Colour = tuple[int, int, int]  # BGR

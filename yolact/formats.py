@@ -1,21 +1,69 @@
-"""Instances in other forms: labelme's files, supervision's detections, cut-outs."""
+"""Instances in other forms: COCO's records, labelme's files, supervision's detections, cut-outs."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from yolact.draw import require_size
 from yolact.errors import UserError
 from yolact.ops.outlines import mask_polygons, one_line, simplified
 from yolact.ops.regions import MaskRegion, full_masks
-from yolact.structures import Instances
+from yolact.ops.rle import RunLengths
+
+if TYPE_CHECKING:
+    from yolact.instances import Instances
+
+Record = dict[str, Any]
 
 LABELME_VERSION = "5.4.1"  # labelme warns of files of another major version
 PIXEL_CENTRE = 0.5  # where labelme has the centre of the first pixel
 
 
-def labelme_content(instances: Instances, image_path: str, tolerance: float) -> dict[str, Any]:
+def coco_records(instances: "Instances", image_id: int, encoded: Sequence[RunLengths] | None = None) -> list[Record]:
+    """Return one COCO result record per instance: image_id, category_id, bbox (xywh), score, segmentation (RLE).
+
+    The score is the mask's (class probability times predicted mask IoU in YOLACT++, else the class probability).
+    `encoded` are the masks as `Instances.rle` makes them, where that is done already.
+    """
+    encoded = instances.rle() if encoded is None else encoded
+    boxes, scores, labels = instances.boxes.tolist(), instances.mask_scores.tolist(), instances.labels.tolist()
+    return [
+        {
+            "image_id": image_id,
+            "category_id": instances.category_ids[label],
+            "bbox": _xywh(box),
+            "score": score,
+            "segmentation": rle,
+        }
+        for box, score, label, rle in zip(boxes, scores, labels, encoded, strict=True)
+    ]
+
+
+def result_records(
+    instances: "Instances", image_id: int, encoded: Sequence[RunLengths] | None = None
+) -> tuple[list[Record], list[Record]]:
+    """Return (mask records, box records) as COCO's two result files hold them; `encoded` as for `coco_records`.
+
+    Mask records carry no bbox: pycocotools would take an object's size from it instead of from the mask. Box records
+    carry the class probability, which YOLACT++ does not rescore.
+    """
+    both = coco_records(instances, image_id, encoded)
+    masks = [{key: value for key, value in record.items() if key != "bbox"} for record in both]
+    keys = ("image_id", "category_id", "bbox")
+    boxes = [
+        {**{key: record[key] for key in keys}, "score": score}
+        for record, score in zip(both, instances.scores.tolist(), strict=True)
+    ]
+    return masks, boxes
+
+
+def _xywh(box: Sequence[float]) -> list[float]:
+    x1, y1, x2, y2 = box
+    return [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)]
+
+
+def labelme_content(instances: "Instances", image_path: str, tolerance: float) -> dict[str, Any]:
     """Return the content of a labelme file; `Instances.to_labelme` says which.
 
     Raises:
@@ -62,7 +110,7 @@ def _shape(name: str, line: np.ndarray, group: int | None) -> dict[str, Any]:
     }
 
 
-def supervision_detections(instances: Instances) -> Any:
+def supervision_detections(instances: "Instances") -> Any:
     """Return `supervision.Detections`; `Instances.to_supervision` says which.
 
     Raises:
@@ -85,13 +133,13 @@ def supervision_detections(instances: Instances) -> Any:
     )
 
 
-def cut_outs(image: np.ndarray, instances: Instances, masked: bool) -> list[np.ndarray]:
+def cut_outs(image: np.ndarray, instances: "Instances", masked: bool) -> list[np.ndarray]:
     """Return copies of the pixels that each box touches, at least one; see `Instances.crops`.
 
     Raises:
-        ValueError: the picture is not of the size that the instances belong to.
+        ValueError: the image is not of the size that the instances belong to.
     """
-    require_size(image, instances)
+    instances.require_size(image)
     height, width = instances.image_size
     parts = []
     for box, region in zip(instances.boxes.tolist(), instances.regions, strict=True):

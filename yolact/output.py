@@ -2,13 +2,16 @@
 
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from yolact.errors import UserError
+
+TEMPORARY = ".tmp"  # ends the name of a file that is being written
 
 
 @contextmanager
@@ -38,6 +41,37 @@ def output_folder(path: str | Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the name `path` when the block ends: at every moment the old or the new one stands there.
+
+    It survives a power cut. Until then it has a name of its own, so that two writers cannot mix; a kill leaves that.
+    """
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a renaming in `folder` survive a power cut, where the system can open folders."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_json(data: Any, path: Path, indent: int | None = None) -> None:
     """Write JSON so that either the old or the whole new file stands at `path`.
 
@@ -50,18 +84,15 @@ def write_json(data: Any, path: Path, indent: int | None = None) -> None:
 
 
 def write_bytes(data: bytes, path: Path, option: str = "--output") -> None:
-    """Write `data` to a temporary file beside `path` and rename it; `option` is what a user chooses the folder by.
+    """Write `data` as `atomic_file` does; `option` is what a user chooses the folder by.
 
     Raises:
         UserError: the disk is full, or the like.
     """
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        with atomic_file(path) as file:
+            file.write(data)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise UserError(
             f"'{path}' could not be written ({error.strerror}); make room or give another folder with {option}."
         ) from error

@@ -1,4 +1,4 @@
-"""From a checkpoint and pictures to instances, without a data set."""
+"""From a checkpoint and images to instances, without a data set."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,23 +13,25 @@ from torch import Tensor
 
 from yolact.compat import dbolya
 from yolact.config import Config, config_from_dict, load_config, override_config
-from yolact.data.class_lists import COCO_CATEGORY_IDS, COCO_CLASSES, VOC_CATEGORY_IDS, VOC_CLASSES
+from yolact.data.categories import COCO_CATEGORY_IDS, COCO_CLASSES, VOC_CATEGORY_IDS, VOC_CLASSES
 from yolact.data.images import read_image
 from yolact.data.transforms import prepare_image
 from yolact.device import DTYPES, Precision, pick_device
 from yolact.engine.checkpoint import load_checkpoint, model_weights
 from yolact.errors import CheckpointError
 from yolact.evaluation.run import predict
+from yolact.instances import Instances
 from yolact.models import Yolact, build_model
 from yolact.models.inference import for_inference
-from yolact.postprocess import select_detections, to_instances
-from yolact.structures import Detections, Instances, Predictions
+from yolact.postprocess import Detector
+from yolact.structures import Detections, Predictions
 
-Picture = str | Path | np.ndarray
-Pictures = list[Picture] | list[str] | list[Path] | list[np.ndarray] | tuple[Picture, ...]
+ImageSource = str | Path | np.ndarray
+ImageSources = list[ImageSource] | list[str] | list[Path] | list[np.ndarray] | tuple[ImageSource, ...]
 
-# Pictures that go through the network together: enough to fill a GPU, little enough for a laptop.
+# Images that go through the network together: enough to fill a GPU, little enough for a laptop.
 MAX_BATCH = 8
+SCORE_THRESHOLD = 0.3  # what people are shown; an evaluation counts detections of lower scores too
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class LoadedModel:
     """A model in evaluation mode on its device, with what its checkpoint says of it.
 
     `class_names` and `category_ids` are in the order of the labels. `names_known` is False for weights of the authors'
-    code with a class count that is neither COCO's nor VOC's: such files do not hold names.
+    code with a class count that is neither COCO's nor VOC's: such files do not hold names. `score_threshold` is what a
+    `Predictor` starts from: `eval.score_threshold` where an override sets it.
     """
 
     model: Yolact
@@ -45,6 +48,7 @@ class LoadedModel:
     class_names: list[str]
     category_ids: list[int]
     names_known: bool = True
+    score_threshold: float = SCORE_THRESHOLD
 
 
 def load_model(
@@ -62,9 +66,9 @@ def load_model(
         ConfigError: an override is wrong, or the configuration is needed and not given.
         UserError: the device does not exist.
     """
-    place = pick_device(device)
+    chosen = pick_device(device)
     loaded = model_from_checkpoint(load_checkpoint(path), path, config, overrides)
-    loaded.model.to(place)
+    loaded.model.to(chosen)
     return loaded
 
 
@@ -93,7 +97,9 @@ def model_from_checkpoint(
     model = build_model(config)
     _require_fit(model, weights, path, config.name, ours)
     model.load_state_dict(weights)
-    return LoadedModel(model.eval(), config, names, ids, known)
+    is_set = any(override.partition("=")[0].strip() == "eval.score_threshold" for override in overrides)
+    threshold = config.eval.score_threshold if is_set else SCORE_THRESHOLD
+    return LoadedModel(model.eval(), config, names, ids, known, threshold)
 
 
 def _published_classes(num_classes: int) -> tuple[list[str], list[int], bool]:
@@ -130,47 +136,52 @@ def _require_fit(model: Yolact, weights: Mapping[str, Tensor], path: str | Path,
 
 
 class Predictor:
-    """Finds objects in pictures: `found = predictor("street.jpg")`.
+    """Finds objects in images: `found = predictor("street.jpg")`.
 
     Attributes:
         model: the network as it was loaded, in evaluation mode on `device`; its `state_dict` is the checkpoint's.
         network: the copy of it that predicts, with its batch norms folded.
         config: its configuration; `settings` is its `eval` part (NMS, cropping, number of detections).
         class_names, category_ids: by label.
+        score_threshold: of calls that give none, in [0, 1].
     """
 
     def __init__(self, loaded: LoadedModel, precision: Precision = "fp32", compiled: bool = False) -> None:
         self.model = loaded.model
         self.network = for_inference(loaded.model, DTYPES[precision], compiled)
         if compiled:
-            on_gpu = loaded.model.anchors.device.type == "cuda"
+            on_gpu = loaded.model.device.type == "cuda"
             self.network.compile(dynamic=False, mode="reduce-overhead" if on_gpu else "default")
         self.config = loaded.config
         self.settings = loaded.config.eval
         self.class_names = loaded.class_names
         self.category_ids = loaded.category_ids
-        self.device = loaded.model.anchors.device
+        self.score_threshold = loaded.score_threshold
+        self.device = loaded.model.device
 
     @overload
-    def __call__(self, source: Picture, score_threshold: float = 0.3) -> Instances: ...
+    def __call__(self, source: ImageSource, score_threshold: float | None = None) -> Instances: ...
 
     @overload
-    def __call__(self, source: Pictures, score_threshold: float = 0.3) -> list[Instances]: ...
+    def __call__(self, source: ImageSources, score_threshold: float | None = None) -> list[Instances]: ...
 
-    def __call__(self, source: Picture | Pictures, score_threshold: float = 0.3) -> Instances | list[Instances]:
-        """Find the objects of one picture or of each picture of a list.
+    def __call__(
+        self, source: ImageSource | ImageSources, score_threshold: float | None = None
+    ) -> Instances | list[Instances]:
+        """Find the objects of one image or of each image of a list.
 
         Args:
             source: a path, a uint8 [H, W, 3] array in BGR order (as OpenCV reads it), or a list of either.
-            score_threshold: objects whose class probability is above this are returned, in [0, 1].
+            score_threshold: objects whose class probability is above this are returned, in [0, 1]; by default
+                `self.score_threshold`.
 
         Returns:
-            Instances for one picture, a list of them for a list. They hold the picture, for `plot`; where a list is
-            too long for memory, use `stream`. Which pictures went through the network together has no influence but
+            Instances for one image, a list of them for a list. They hold the image, for `plot`; where a list is
+            too long for memory, use `stream`. Which images went through the network at once has no influence but
             on the last digits of numbers.
 
         Raises:
-            DatasetError: a file cannot be read as a picture.
+            DatasetError: a file cannot be read as an image.
             TypeError, ValueError: the source or the threshold is not of the form above.
         """
         if isinstance(source, list | tuple):
@@ -178,38 +189,40 @@ class Predictor:
         return next(self.stream([source], score_threshold))
 
     def stream(
-        self, sources: Iterable[Picture], score_threshold: float = 0.3, batch_size: int = 1
+        self, sources: Iterable[ImageSource], score_threshold: float | None = None, batch_size: int = 1
     ) -> Iterator[Instances]:
-        """Find the objects of each picture as it comes, in their order: frames of a video, or any number of files.
+        """Find the objects of each image as it comes, in their order: frames of a video, or any number of files.
 
-        No more than two batches of pictures and results are in memory, besides those that the caller keeps.
+        No more than two batches of images and results are in memory, besides those that the caller keeps.
 
         Args:
             sources: paths or arrays as for a call; read when needed.
             score_threshold: as for a call.
-            batch_size: pictures that go through the network together. One gives each result at once; more are faster
+            batch_size: images that go through the network at once. One gives each result at once; more are faster
                 on a GPU, and results wait until their batch is complete.
 
         Raises:
             DatasetError, TypeError, ValueError: as for a call; an iterator of them ends there.
         """
-        _require_threshold(score_threshold)
+        threshold = self._threshold(score_threshold)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
         if isinstance(sources, str | Path) or not isinstance(sources, Iterable):
-            raise TypeError(f"stream() takes several pictures, got one {type(sources).__name__}; put it into a list.")
-        return self._stream(iter(sources), score_threshold, batch_size)
+            raise TypeError(f"stream() takes several images, got one {type(sources).__name__}; put it into a list.")
+        return self._stream(iter(sources), threshold, batch_size)
 
-    def _stream(self, sources: Iterator[Picture], score_threshold: float, batch_size: int) -> Iterator[Instances]:
-        while pictures := [_as_picture(source) for source in islice(sources, batch_size)]:
-            yield from self._predict(pictures, score_threshold)
+    def _stream(self, sources: Iterator[ImageSource], threshold: float, batch_size: int) -> Iterator[Instances]:
+        while images := [_as_image(source) for source in islice(sources, batch_size)]:
+            predictions, detections, detector = self._detect(images, threshold)
+            for index, image in enumerate(images):
+                yield self._instances(image, predictions, detections, detector, index)
 
-    def prototypes(self, picture: Picture) -> Tensor:
-        """Return the prototypes of a picture: float32 [K, Hp, Wp] on the CPU, not negative (YOLACT, figure 5)."""
-        return self._forward([_as_picture(picture)]).prototypes[0].cpu()
+    def prototypes(self, image: ImageSource) -> Tensor:
+        """Return the prototypes of an image: float32 [K, Hp, Wp] on the CPU, not negative (YOLACT, figure 5)."""
+        return self._forward([_as_image(image)]).prototypes[0].cpu()
 
-    def dissect(self, picture: Picture, score_threshold: float = 0.3) -> tuple[Instances, Detections, Tensor]:
-        """Find the objects of one picture as a call does, and return also what their masks are made of.
+    def dissect(self, image: ImageSource, score_threshold: float | None = None) -> tuple[Instances, Detections, Tensor]:
+        """Find the objects of one image as a call does, and return also what their masks are made of.
 
         Returns:
             The instances; their detections, one for each in the same order ([1, N, ...], see `Detections`); and the
@@ -218,51 +231,47 @@ class Predictor:
         Raises:
             DatasetError, TypeError, ValueError: as for a call.
         """
-        _require_threshold(score_threshold)
-        pixels = _as_picture(picture)
-        predictions, detections = self._detect([pixels], score_threshold)
-        found = self._instances(pixels, predictions, detections, 0, score_threshold)
+        threshold, pixels = self._threshold(score_threshold), _as_image(image)
+        predictions, detections, detector = self._detect([pixels], threshold)
+        found = self._instances(pixels, predictions, detections, detector, 0)
         # By descending score, so the first ones are those above the threshold.
         boxes, scores, labels, coefficients = (field[:, : len(found)].cpu() for field in detections[:4])
         kept = Detections(boxes, scores, labels, coefficients, counts=torch.tensor([len(found)]))
         return found, kept, predictions.prototypes[0].cpu()
 
-    def _forward(self, pictures: Sequence[np.ndarray]) -> Predictions:
-        images = torch.stack([prepare_image(picture, self.model.image_size) for picture in pictures])
+    def _forward(self, images: Sequence[np.ndarray]) -> Predictions:
+        inputs = torch.stack([prepare_image(image, self.model.image_size) for image in images])
         # no_grad, not inference_mode: a caller may change the results in place or use them in training.
         with torch.no_grad():
-            return predict(self.network, images.to(self.device))
+            return predict(self.network, inputs.to(self.device))
 
-    def _predict(self, pictures: Sequence[np.ndarray], score_threshold: float) -> list[Instances]:
-        predictions, detections = self._detect(pictures, score_threshold)
-        return [
-            self._instances(picture, predictions, detections, index, score_threshold)
-            for index, picture in enumerate(pictures)
-        ]
-
-    def _detect(self, pictures: Sequence[np.ndarray], score_threshold: float) -> tuple[Predictions, Detections]:
-        predictions = self._forward(pictures)
-        settings = replace(self.settings, score_threshold=score_threshold)
+    def _detect(self, images: Sequence[np.ndarray], threshold: float) -> tuple[Predictions, Detections, Detector]:
+        predictions = self._forward(images)
+        detector = Detector.of(self.model, replace(self.settings, score_threshold=threshold))
         with torch.no_grad():
-            return predictions, select_detections(predictions, self.model.anchors, settings)
+            return predictions, detector.detect(predictions), detector
 
     def _instances(
-        self, picture: np.ndarray, predictions: Predictions, detections: Detections, index: int, min_score: float
+        self,
+        image: np.ndarray,
+        predictions: Predictions,
+        detections: Detections,
+        detector: Detector,
+        index: int,
     ) -> Instances:
+        size = (image.shape[0], image.shape[1])
+        threshold = detector.settings.score_threshold
         with torch.no_grad():
-            found = to_instances(
-                detections,
-                predictions.prototypes,
-                index,
-                (picture.shape[0], picture.shape[1]),
-                self.settings,
-                input_size=self.model.image_size,
-                class_names=self.class_names,
-                category_ids=self.category_ids,
-                mask_iou=self.model.mask_iou,
-                min_score=min_score,
+            found = detector.instances(
+                detections, predictions.prototypes, index, size, self.class_names, self.category_ids, threshold
             )
-        return replace(found, image=picture)
+        return replace(found, image=image)
+
+    def _threshold(self, score_threshold: float | None) -> float:
+        threshold = self.score_threshold if score_threshold is None else score_threshold
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"score_threshold must lie in [0, 1], got {threshold}.")
+        return threshold
 
 
 def load(
@@ -282,8 +291,9 @@ def load(
             them (bf16: recent GPUs and CPUs; fp16: GPUs).
         config: a YAML file or a `Config`, instead of the checkpoint's; needed where weights of the authors do not say
             which of their models they are.
-        compiled: compile the network by torch.compile: the first picture takes up to a minute, the others less time.
-        settings: change fields of `EvalConfig`, such as nms="cross_class" or max_detections=300.
+        compiled: compile the network by torch.compile: the first image takes up to a minute, the others less time.
+        settings: change fields of `EvalConfig`, such as nms="cross_class", max_detections=300, or
+            score_threshold=0.5, which calls then take by default.
 
     Raises:
         UserError: one sentence about the file, the configuration, the device or the setting.
@@ -293,27 +303,22 @@ def load(
     return Predictor(load_model(path, device, chosen, overrides), precision, compiled)
 
 
-def _require_threshold(score_threshold: float) -> None:
-    if not 0 <= score_threshold <= 1:
-        raise ValueError(f"score_threshold must lie in [0, 1], got {score_threshold}.")
-
-
-def _as_picture(source: Picture) -> np.ndarray:
+def _as_image(source: ImageSource) -> np.ndarray:
     """Return the uint8 [H, W, 3] BGR array of a path, or the array itself where it is one."""
     if isinstance(source, str | Path):
         return read_image(Path(source))
     if not isinstance(source, np.ndarray):
         raise TypeError(
-            f"A picture must be a path or a uint8 [H, W, 3] BGR array, got {type(source).__name__}; "
+            f"An image must be a path or a uint8 [H, W, 3] BGR array, got {type(source).__name__}; "
             "a PIL image becomes one by np.asarray(image.convert('RGB'))[:, :, ::-1]."
         )
     if source.ndim == 2 or (source.ndim == 3 and source.shape[2] != 3):
         raise ValueError(
-            f"A picture must be [H, W, 3] in BGR order, got {list(source.shape)}; convert it first, "
-            "for example with cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)."
+            f"An image must be [H, W, 3] in BGR order, got {list(source.shape)}; convert it first, "
+            "for example with cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)."
         )
     if source.ndim != 3 or source.size == 0:
-        raise ValueError(f"A picture must be [H, W, 3] with at least one pixel, got {list(source.shape)}.")
+        raise ValueError(f"An image must be [H, W, 3] with at least one pixel, got {list(source.shape)}.")
     if source.dtype != np.uint8:
-        raise ValueError(f"A picture must be uint8 (0..255), got {source.dtype}; scale and convert it first.")
+        raise ValueError(f"An image must be uint8 (0..255), got {source.dtype}; scale and convert it first.")
     return source

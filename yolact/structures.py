@@ -1,42 +1,47 @@
-"""What crosses the boundaries between the rooms: targets, predictions, detections and the final instances.
+"""What crosses the boundaries between the rooms: targets, predictions, detections, and the code of a head's boxes.
 
 Everywhere inside, boxes are float32 xyxy in pixels of the network input, labels are 0..C-1 and sizes are (height,
 width). NamedTuples hold tensors because they pass `torch.compile`, `torch.export` and DistributedDataParallel.
 """
 
-import difflib
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, overload
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, TypedDict
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from yolact.errors import UserError
-from yolact.ops.regions import MaskRegion, full_masks
-
-if TYPE_CHECKING:
-    from yolact.draw import Drawing
-    from yolact.ops.outlines import Polygon
-
-
-REPR_CLASSES = 8  # classes that the short text names
-
-Classes = str | int | Iterable[str | int]
-
 
 class Target(TypedDict):
-    """Ground truth of one training picture; the keys are torchvision's. Crowd regions are marked, not removed."""
+    """Ground truth of one training image; the keys are torchvision's. Crowd regions are marked, not removed."""
 
     boxes: Tensor  # float32 [N, 4] xyxy, pixels of the network input
     labels: Tensor  # int64 [N], 0..C-1
     masks: Tensor  # uint8 or bool [N, H, W] at the size of the network input, nonzero on the object
     iscrowd: Tensor  # bool [N]
     image_id: int
+
+
+class Objects(NamedTuple):
+    """The T objects of a batch of B images, image after image, crowd regions among them."""
+
+    boxes: Tensor  # float32 [T, 4] xyxy
+    labels: Tensor  # int64 [T]
+    iscrowd: Tensor  # bool [T]
+    image_index: Tensor  # int64 [T], ascending
+    counts: list[int]  # B numbers that add up to T
+
+
+def join_targets(targets: Sequence[Target]) -> Objects:
+    """Put the objects of all images into one list, so that the losses need no loop; the device is not waited for."""
+    counts = [len(target["labels"]) for target in targets]
+    device = targets[0]["labels"].device
+    return Objects(
+        boxes=torch.cat([target["boxes"] for target in targets]),
+        labels=torch.cat([target["labels"] for target in targets]),
+        iscrowd=torch.cat([target["iscrowd"] for target in targets]),
+        image_index=torch.cat([torch.full((count,), i, device=device) for i, count in enumerate(counts)]),
+        counts=counts,
+    )
 
 
 class Predictions(NamedTuple):
@@ -49,227 +54,28 @@ class Predictions(NamedTuple):
     semantic_logits: Tensor  # [B, C, Hs, Ws]
 
 
+class BoxCoder(Protocol):
+    """How a head's outputs mean scores and boxes, at one size of the input. Nothing else knows the kind of head."""
+
+    @property
+    def image_size(self) -> int:
+        """Side S of the network input in pixels."""
+
+    def scores(self, class_logits: Tensor) -> Tensor:
+        """Return class probabilities [B, A, C], without background."""
+
+    def decode(self, box_deltas: Tensor) -> Tensor:
+        """Return boxes [B, A, 4] xyxy, pixels of the network input, not clipped."""
+
+    def encode(self, boxes: Tensor) -> Tensor:
+        """Return what `box_deltas` should be for each candidate's box [B, A, 4] xyxy."""
+
+
 class Detections(NamedTuple):
-    """What NMS keeps, padded to D detections a picture; rows from `counts` on are zero. Descending score."""
+    """What NMS keeps, padded to D detections an image; rows from `counts` on are zero. Descending score."""
 
     boxes: Tensor  # float32 [B, D, 4] xyxy, pixels of the network input, not clipped
     scores: Tensor  # float32 [B, D]
     labels: Tensor  # int64 [B, D]
     mask_coefficients: Tensor  # float32 [B, D, K]
     counts: Tensor  # int64 [B]
-
-
-@dataclass(repr=False, eq=False)
-class Instances:
-    """Final result for one picture, in its own pixels, by descending score. Tensors are on the CPU.
-
-    A notebook shows it as its picture with everything drawn. What it returns in other forms comes from `regions`, so
-    that memory stays small in large pictures; only `masks` and `to_supervision` make masks of the whole picture.
-    """
-
-    boxes: Tensor  # float32 [N, 4] xyxy, clipped to the picture
-    scores: Tensor  # float32 [N], class probability
-    labels: Tensor  # int64 [N], 0..C-1
-    regions: list[MaskRegion]  # N masks, each as the rectangle that holds it; `masks` makes them whole
-    mask_scores: Tensor  # float32 [N], score times predicted mask IoU (YOLACT++), else equal to scores
-    image_size: tuple[int, int]  # (H, W)
-    class_names: list[str]  # of all classes, by label
-    category_ids: list[int]  # of all classes, as in the annotation file
-    image: np.ndarray | None = None  # uint8 [H, W, 3] BGR, kept by `Predictor` for `plot`
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def __repr__(self) -> str:
-        counts = Counter(self.class_names[label] for label in self.labels.tolist()).most_common()
-        kinds = ", ".join(f"{count} {name}" for name, count in counts[:REPR_CLASSES])
-        others = len(counts) - REPR_CLASSES
-        kinds = f": {kinds}" + (f" and {others} more" if others > 0 else "") if counts else ""
-        height, width = self.image_size
-        noun = "instance" if len(self) == 1 else "instances"
-        return f"{len(self)} {noun} in {height} x {width} pixels (height x width){kinds}"
-
-    def _repr_png_(self) -> bytes | None:
-        from yolact.draw import notebook_png
-
-        return notebook_png(self)
-
-    @cached_property
-    def masks(self) -> Tensor:
-        """Bool [N, H, W], made at the first use and kept: N * H * W bytes, while `regions` need far less."""
-        return full_masks(self.regions, self.image_size)
-
-    def __getitem__(self, index: int | slice | Tensor | np.ndarray | list[int] | list[bool]) -> "Instances":
-        """Select instances by number, slice, integer list or boolean mask; the result is always `Instances`."""
-        if not isinstance(index, slice):
-            index = torch.as_tensor(index)
-            index = (index if index.dtype == torch.bool else index.long()).reshape(-1)
-        places = torch.arange(len(self))[index].tolist()
-        return Instances(
-            boxes=self.boxes[index],
-            scores=self.scores[index],
-            labels=self.labels[index],
-            regions=[self.regions[place] for place in places],
-            mask_scores=self.mask_scores[index],
-            image_size=self.image_size,
-            class_names=self.class_names,
-            category_ids=self.category_ids,
-            image=self.image,
-        )
-
-    def filter(self, classes: Classes | None = None, min_score: float = 0.0, min_area: int = 0) -> "Instances":
-        """Select instances by class, score and size; those that meet all conditions stay.
-
-        Args:
-            classes: a name, a label or several of either; None takes all.
-            min_score: the least class probability (`scores`), in [0, 1].
-            min_area: the least number of pixels of the mask.
-
-        Raises:
-            UserError: the model does not know a class, or the score is not in [0, 1].
-        """
-        if not 0 <= min_score <= 1:
-            raise UserError(f"min_score must lie in [0, 1], got {min_score}; correct it.")
-        wanted = self.scores >= min_score
-        if classes is not None:
-            labels = find_labels(classes, self.class_names)
-            wanted &= torch.tensor([label in labels for label in self.labels.tolist()], dtype=torch.bool)
-        if min_area > 0:
-            wanted &= torch.tensor([region.area >= min_area for region in self.regions], dtype=torch.bool)
-        return self[wanted]
-
-    def to_coco(self, image_id: int, kind: Literal["segm", "bbox"] | None = None) -> list[dict[str, Any]]:
-        """Return COCO result records: image_id, category_id, bbox (xywh), score and segmentation (compressed RLE).
-
-        Args:
-            image_id: of the picture in the annotation file.
-            kind: "segm" or "bbox" gives the records that COCOeval should get for that kind of figure: it takes an
-                object's size from the box where there is one, and box records have the class probability as score.
-        """
-        from yolact.evaluation.coco import coco_records, result_records
-
-        if kind is None:
-            return coco_records(self, image_id)
-        masks, boxes = result_records(self, image_id)
-        return {"segm": masks, "bbox": boxes}[kind]
-
-    def to_labelme(self, image_path: str | Path, tolerance: float = 1.0) -> dict[str, Any]:
-        """Return the content of a labelme file, with which found objects can be corrected by hand.
-
-        Parts of one object share a group_id, and a hole is joined to the outline around it by a line that is walked
-        both ways. Objects without a pixel are left out.
-
-        Args:
-            image_path: of the picture as labelme will look for it, relative to the label file; its bare name where
-                both lie in one folder.
-            tolerance: pixels by which outlines may be off, less for small objects, for the sake of fewer points; 0
-                keeps the masks exactly.
-
-        Raises:
-            UserError: the tolerance is below 0.
-        """
-        from yolact.formats import labelme_content
-
-        return labelme_content(self, Path(image_path).as_posix(), tolerance)
-
-    def to_supervision(self) -> Any:
-        """Return `supervision.Detections`, for that package's annotators, trackers and zones.
-
-        They hold the boxes, the masks (N * H * W bytes), `scores` as confidence, the labels as class ids, and the
-        class names as data["class_name"].
-
-        Raises:
-            UserError: the package is not installed.
-        """
-        from yolact.formats import supervision_detections
-
-        return supervision_detections(self)
-
-    def rle(self) -> list[dict[str, Any]]:
-        """Return each mask as COCO's compressed RLE: {"size": [H, W], "counts": str}."""
-        from yolact.evaluation.coco import encode_regions
-
-        return encode_regions(self.regions, self.image_size)
-
-    @overload
-    def polygons(self, holes: Literal[False] = False) -> list[list[np.ndarray]]: ...
-
-    @overload
-    def polygons(self, holes: Literal[True]) -> "list[list[Polygon]]": ...
-
-    def polygons(self, holes: bool = False) -> "list[list[np.ndarray]] | list[list[Polygon]]":
-        """Return each mask's outlines, float32 [M, 2] (x, y) pixel-centre coordinates; an instance may have several.
-
-        Args:
-            holes: return each part as (outline, [hole, ...]) instead; without it holes are filled.
-        """
-        from yolact.ops.outlines import mask_outlines, mask_polygons
-
-        if holes:
-            return [mask_polygons(region) for region in self.regions]
-        return [mask_outlines(region) for region in self.regions]
-
-    def crops(self, image: np.ndarray | None = None, masked: bool = False) -> list[np.ndarray]:
-        """Cut each object's box out of `image` (uint8 BGR), or of the picture that was predicted.
-
-        Args:
-            masked: make transparent what is not on the object.
-
-        Returns:
-            New uint8 [h, w, 3] BGR arrays, or [h, w, 4] BGRA with `masked`; at least one pixel each.
-
-        Raises:
-            ValueError: there is no picture, or it is of another size.
-        """
-        from yolact.formats import cut_outs
-
-        return cut_outs(self._picture(image, "crops"), self, masked)
-
-    def plot(self, image: np.ndarray | None = None, **options: Any) -> "Drawing":
-        """Draw boxes, masks and labels onto `image` (uint8 BGR), or onto the picture that was predicted.
-
-        Args:
-            options: of `yolact.draw.draw_instances`: boxes, masks, labels, scores, alpha, scale.
-
-        Returns:
-            A new uint8 [H, W, 3] BGR array, which a notebook shows as a picture.
-
-        Raises:
-            ValueError: there is no picture to draw on, or it is of another size.
-        """
-        from yolact.draw import Drawing, draw_instances
-
-        return draw_instances(self._picture(image, "plot"), self, **options).view(Drawing)
-
-    def _picture(self, image: np.ndarray | None, method: str) -> np.ndarray:
-        """Return `image`, or the picture that was predicted."""
-        picture = self.image if image is None else image
-        if picture is None:
-            raise ValueError(f"These instances do not hold their picture; pass it as {method}(image), uint8 BGR.")
-        return picture
-
-
-def find_labels(classes: Classes, class_names: list[str]) -> set[int]:
-    """Return the labels of classes that are given by name or label.
-
-    Raises:
-        UserError: there is no such class.
-    """
-    labels: set[int] = set()
-    for item in classes if isinstance(classes, Iterable) and not isinstance(classes, str) else [classes]:
-        if isinstance(item, str):
-            found = {label for label, name in enumerate(class_names) if name == item}
-        else:
-            found = {int(item)} & set(range(len(class_names)))
-        if not found:
-            raise UserError(_no_such_class(item, class_names))
-        labels |= found
-    return labels
-
-
-def _no_such_class(item: str | int, class_names: list[str]) -> str:
-    count = f"none of the {len(class_names)} classes of this model"
-    if isinstance(item, str):
-        near = difflib.get_close_matches(item, class_names, 1) or class_names[:1]
-        return f"'{item}' is {count}; did you mean '{near[0]}'?"
-    return f"{item} is the label of {count}; give a name, or a number from 0 to {len(class_names) - 1}."

@@ -10,7 +10,7 @@ import torch
 from compare import published_state_dict
 
 import eval as evaluation
-from yolact.data.class_lists import COCO_CATEGORY_IDS, COCO_CLASSES
+from yolact.data.categories import COCO_CATEGORY_IDS, COCO_CLASSES
 from yolact.errors import UserError
 
 NAME, FILE = "yolact_resnet50", "yolact_resnet50_54_800000.pth"

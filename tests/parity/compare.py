@@ -23,7 +23,7 @@ from yolact.config import Config, EvalConfig, LossConfig
 from yolact.losses import ModelWithLoss
 from yolact.models import Yolact, build_model
 from yolact.ops.boxes import xyxy_to_cxcywh
-from yolact.postprocess import select_detections, to_instances
+from yolact.postprocess import Detector
 from yolact.structures import Predictions, Target
 
 HERE = Path(__file__).parent
@@ -111,19 +111,11 @@ def detections(
     predictions: Predictions, model: Yolact, config: Config, reference: dict[str, np.ndarray], nms: str, limit: int
 ) -> Iterator[Check]:
     settings = replace(EvalConfig(), nms=nms, max_detections=limit)
-    found = select_detections(predictions, model.anchors, settings)
+    detector = Detector.of(model, settings)
     height, width = reference[f"{nms}_mask_shape"][1:]
-    instances = to_instances(
-        found,
-        predictions.prototypes,
-        0,
-        (int(height), int(width)),
-        settings,
-        input_size=model.image_size,
-        class_names=[""] * model.num_classes,
-        category_ids=range(model.num_classes),
-        mask_iou=model.mask_iou,
-    )
+    names, ids = [""] * model.num_classes, range(model.num_classes)
+    size = (int(height), int(width))
+    instances = detector.instances(detector.detect(predictions), predictions.prototypes, 0, size, names, ids)
     want = reference[f"{nms}_classes"]
     yield Check(f"{nms}: number of detections", abs(len(instances) - len(want)), 0)
     same_class = instances.labels.numpy() == want

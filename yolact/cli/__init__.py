@@ -61,7 +61,7 @@ def run(argv: Sequence[str], program: str | None = None) -> int | None:
     )
     module.add_arguments(parser)
     arguments = parser.parse_args(argv[1:])
-    arguments.command_line = [program or f"yolact {argv[0]}", *argv[1:]]
+    arguments.parser, arguments.command_line = parser, [program or f"yolact {argv[0]}", *argv[1:]]
     code: int | None = module.run(arguments)
     return code
 
@@ -77,8 +77,6 @@ def _overview(argv: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument(
-        "verb", choices=VERBS, metavar="VERB", help="one of those below, each with --help"
-    )
+    parser.add_argument("verb", choices=VERBS, metavar="VERB", help="one of those below, each with --help")
     parser.parse_args(argv or ["--help"])
     return 2

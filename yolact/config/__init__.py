@@ -1,5 +1,6 @@
 """The configuration: one frozen `Config`, read from YAML by `load_config`."""
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from yolact.config.schema import (
     ModelConfig,
     TrainConfig,
 )
+from yolact.errors import ConfigError
 from yolact.text import printable
 
 __all__ = [
@@ -37,17 +39,37 @@ __all__ = [
 ]
 
 
+# In the installed package, and else beside it in the repository.
+CONFIG_FOLDERS = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
+
+
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML configuration and apply `key.path=value` overrides.
 
     Args:
-        path: a YAML file; its `_base_` is a path relative to the file.
+        path: a YAML file; its `_base_` is a path relative to the file. Or the name of a configuration that comes with
+            the package, such as "yolact_resnet50" or "experiments/prototypes".
         overrides: such as `"train.batch_size=4"`; the values are YAML.
 
     Raises:
         ConfigError: one sentence that names the file or override, the key, and what was expected.
     """
-    return override_config(check(loading.load(Config, path), str(path)), overrides)
+    file = _find(path)
+    return override_config(check(loading.load(Config, file), str(file)), overrides)
+
+
+def _find(path: str | Path) -> Path:
+    """Return the file of a configuration that is given by path or by name."""
+    if Path(path).suffix or Path(path).exists():
+        return Path(path)
+    files = [folder / f"{path}.yaml" for folder in CONFIG_FOLDERS]
+    found = next((file for file in files if file.is_file()), None)
+    if found is not None:
+        return found
+    names = sorted({file.stem for folder in CONFIG_FOLDERS for file in folder.glob("*.yaml")})
+    near = difflib.get_close_matches(str(path), names, 1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(names)}, or give the path of a YAML file."
+    raise ConfigError(f"There is no configuration '{printable(str(path))}'; {hint}")
 
 
 def override_config(config: Config, overrides: Sequence[str]) -> Config:

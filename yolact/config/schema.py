@@ -10,7 +10,7 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
-    name: Literal["resnet18", "resnet34", "resnet50", "resnet101", "darknet53"] = "resnet101"
+    name: str = "resnet101"  # of yolact.models.build.BACKBONES: resnet18, 34, 50, 101, darknet53, or one added there
     # YOLACT++ section 3.2: how many of the last blocks of each of the four stages are deformable, and every which one.
     deformable_blocks: tuple[int, ...] = (0, 0, 0, 0)
     deformable_interval: int = 1
@@ -28,7 +28,7 @@ class AnchorConfig:
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     num_classes: int | None = None  # C, without background; null takes the classes of the training annotations
-    image_size: int = 550  # the picture is stretched to this many pixels on both sides
+    image_size: int = 550  # the image is stretched to this many pixels on both sides
     # Per channel, RGB, on the 0..255 scale. These are ImageNet's; DarkNet wants mean 0 and std 255.
     pixel_mean: tuple[float, float, float] = (123.68, 116.78, 103.94)
     pixel_std: tuple[float, float, float] = (58.40, 57.12, 57.38)
@@ -42,20 +42,20 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """The authors' SSD-style augmentation, and others that are off; every probability is a picture's."""
+    """The authors' SSD-style augmentation, and others that are off; every probability is an image's."""
 
     photometric: bool = True  # brightness, contrast, saturation and hue
     expand_probability: float = 0.5  # zoom out onto a mean-coloured canvas
-    expand_max_ratio: float = 4.0  # side of the largest canvas over side of the picture
-    crop: bool = True  # SSD's random crop, sides 0.3 to 1 of the picture's
+    expand_max_ratio: float = 4.0  # side of the largest canvas over side of the image
+    crop: bool = True  # SSD's random crop, sides 0.3 to 1 of the image's
     mirror_probability: float = 0.5
-    flip_probability: float = 0.0  # upside down; for pictures without an up, such as microscopy
+    flip_probability: float = 0.0  # upside down; for images without an up, such as microscopy
     rotate90_probability: float = 0.0  # by 90 degrees; likewise
     # Large-scale jitter (Ghiasi et al. 2021), in place of expand and crop: the smallest and largest scale of the whole
-    # picture against the input, where it is cropped or lies on a mean-coloured canvas, at random. The paper's are
+    # image against the input, where it is cropped or lies on a mean-coloured canvas, at random. The paper's are
     # [0.1, 2.0] for very long trainings; [0.8, 1.25] is the usual, mild choice that it compares with.
     scale_jitter: tuple[float, float] | None = None
-    # Copy-paste (the same paper): with this probability some objects of another picture, itself augmented, are laid
+    # Copy-paste (the same paper): with this probability some objects of another image, itself augmented, are laid
     # over this one, which costs the loader a second sample. The paper does it always, with large-scale jitter.
     copy_paste_probability: float = 0.0
 
@@ -70,7 +70,7 @@ class DataConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     num_workers: int = 4  # loader processes of each training process; 0 loads in the main process
     worker_timeout: float = 300.0  # seconds without a batch after which these count as hung; 0 waits for ever
-    # An unreadable picture met while training: stop with its name, or take the next one and count it.
+    # An unreadable image met while training: stop with its name, or take the next one and count it.
     unreadable: Literal["raise", "skip"] = "raise"
 
 
@@ -83,19 +83,20 @@ class LossConfig:
     mask_weight: float = 6.125
     semantic_weight: float = 1.0  # 0 leaves the semantic term out, as in the paper's ablation
     mask_iou_weight: float = 25.0  # YOLACT++ only
+    assigner: str = "max_iou"  # of yolact.losses.ASSIGNERS: which candidate answers for which object
     positive_iou: float = 0.5  # an anchor is positive from this IoU with a ground-truth box on ...
     negative_iou: float = 0.4  # ... negative below this one, and neutral between
     crowd_overlap: float = 0.7  # a non-positive anchor is neutral with more than this share of it in a crowd region
-    negatives_per_positive: int = 3  # online hard example mining, per picture
-    masks_to_train: int = 100  # at most so many positive anchors of a picture get a mask loss
+    negatives_per_positive: int = 3  # online hard example mining, per image
+    masks_to_train: int = 100  # at most so many positive anchors of an image get a mask loss
     mask_iou_min_area: float = 25.0  # in prototype pixels; smaller masks do not train the rescoring network
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     max_steps: int = 800_000  # optimizer steps
-    epochs: float | None = None  # a convenience: replaces max_steps by this many passes over the pictures
-    # Pictures an optimizer step sees at once, before accumulation. Several processes share them out, equally many each,
+    epochs: float | None = None  # a convenience: replaces max_steps by this many passes over the images
+    # Images an optimizer step sees at once, before accumulation. Several ranks share them, equally many each,
     # so that neither the plan nor the result of a run depends on their number.
     batch_size: int = 8
     # Multi-scale training: every batch has one of these sizes in pixels, at random, instead of model.image_size, which
@@ -118,9 +119,9 @@ class TrainConfig:
     warmup_lr: float = 1e-4
     clip_norm: float | None = None  # largest L2 norm of the whole gradient
     ema_decay: float | None = None  # exponential moving average of the weights, used to evaluate and saved beside them
-    # Batch norm is frozen when fewer than 6 pictures are normalised together ("auto", the authors' rule).
+    # Batch norm is frozen when fewer than 6 images are normalised together ("auto", the authors' rule).
     freeze_batch_norm: Literal["auto", "always", "never"] = "auto"
-    # Several processes: a trained batch norm sees the pictures of all of them instead of its own process's. CUDA only.
+    # Several processes: a trained batch norm sees the images of all of them instead of its own process's. CUDA only.
     sync_batch_norm: bool = False
     # "auto" is bf16 where the device computes it natively, else fp32. Losses are always fp32.
     precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
@@ -147,12 +148,12 @@ class EvalConfig:
     nms: Literal["fast", "cross_class", "exact"] = "fast"  # Fast NMS per class, over all classes, or sequential NMS
     nms_threshold: float = 0.5
     nms_top_k: int = 200  # candidates of a class that enter Fast NMS; sequential NMS takes all
-    max_detections: int = 100  # of a picture; more than 100 for crowded pictures
+    max_detections: int = 100  # of an image; more than 100 for crowded images
     # Crop masks to their boxes at prototype resolution, as the published weights expect, or after resizing: sharper.
     crop: Literal["before_resize", "after_resize", "none"] = "before_resize"
-    max_images: int | None = None  # evaluate only the first so many pictures
+    max_images: int | None = None  # evaluate only the first so many images
     num_workers: int = 2  # processes that load, and as many that encode masks; 0 does both in the main process
-    # What computes COCO's figures: the reference, or an optional extra with equal figures in a fraction of the time.
+    # What computes COCO's metrics: the reference, or an optional extra with equal metrics in a fraction of the time.
     engine: Literal["pycocotools", "hotcoco"] = "pycocotools"
 
 

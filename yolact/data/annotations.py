@@ -22,19 +22,19 @@ LARGEST_WHOLE = 2**63 - 1  # other readers of the format, such as hotcoco, fail 
 
 
 class ImageRecord(NamedTuple):
-    """One picture of the annotation file."""
+    """One image of the annotation file."""
 
     id: int
-    file_name: str  # relative to the picture folder
+    file_name: str  # relative to the image folder
     height: int
     width: int
 
 
 class ObjectRecord(NamedTuple):
-    """One object of a picture."""
+    """One object of a image."""
 
     label: int  # 0..C-1
-    bbox: tuple[float, float, float, float]  # xyxy, pixels of the picture
+    bbox: tuple[float, float, float, float]  # xyxy, pixels of the image
     iscrowd: bool
     segmentation: Segmentation
     area: float  # square pixels, as the file gives it
@@ -106,65 +106,65 @@ def parse_categories(entries: list[dict[str, Any]], path: Path) -> Categories:
 
 
 def parse_images(entries: list[dict[str, Any]], path: Path) -> list[ImageRecord]:
-    """Return the pictures in the order of the file.
+    """Return the images in the order of the file.
 
     Raises:
         DatasetError: there are none, a field is missing or wrong, an id is repeated, or a name leaves the folder.
     """
     if not entries:
         raise DatasetError(f"The annotation file {path} lists no images; there is nothing to load.")
-    pictures, seen = [], set()
+    images, seen = [], set()
     for place, entry in enumerate(entries):
         where = f"images[{place}] of {path}"
-        picture = parse_image(entry, where)
-        if picture.id in seen:
-            raise DatasetError(f"{where} repeats the id {picture.id}; give each picture its own.")
-        seen.add(picture.id)
-        pictures.append(picture)
-    return pictures
+        image = parse_image(entry, where)
+        if image.id in seen:
+            raise DatasetError(f"{where} repeats the id {image.id}; give each image its own.")
+        seen.add(image.id)
+        images.append(image)
+    return images
 
 
 def parse_image(entry: dict[str, Any], where: str) -> ImageRecord:
-    """Return one picture; `where` names the entry in errors.
+    """Return one image; `where` names the entry in errors.
 
     Raises:
         DatasetError: a field is missing or wrong, or the name leaves the folder.
     """
-    picture = ImageRecord(
+    image = ImageRecord(
         id=parse_whole(entry, "id", where),
         file_name=parse_text(entry, "file_name", where),
         height=parse_whole(entry, "height", where),
         width=parse_whole(entry, "width", where),
     )
-    name, shown, size = picture.file_name, printable(picture.file_name), f"{picture.width} x {picture.height}"
+    name, shown, size = image.file_name, printable(image.file_name), f"{image.width} x {image.height}"
     parts = {*PurePosixPath(name).parts, *PureWindowsPath(name).parts}
     if ".." in parts or name.startswith(("/", "\\")) or PureWindowsPath(name).drive:
         raise DatasetError(
-            f"The file_name '{shown}' in {where} leaves the picture folder; use a path below it.",
+            f"The file_name '{shown}' in {where} leaves the image folder; use a path below it.",
             "name-leaves-folder",
         )
-    if picture.height < 1 or picture.width < 1 or picture.height * picture.width > MAX_PIXELS:
+    if image.height < 1 or image.width < 1 or image.height * image.width > MAX_PIXELS:
         raise DatasetError(
             f"{where} ('{shown}') is {size} pixels (width x height), expected 1 to {MAX_PIXELS:,} in all; correct it.",
             "invalid-picture-size",
         )
-    return picture
+    return image
 
 
 def parse_object(
-    entry: dict[str, Any], where: str, picture: ImageRecord, categories: Categories, dropped: Counter[str]
+    entry: dict[str, Any], where: str, image: ImageRecord, categories: Categories, dropped: Counter[str]
 ) -> ObjectRecord | None:
     """Return one annotation, or None and a count in `dropped` where it has nothing to train on.
 
     Raises:
         DatasetError: the category is undeclared, or the box or segmentation is not what COCO's format allows.
     """
-    where = f"{where} (picture '{printable(picture.file_name)}')"
+    where = f"{where} (image '{printable(image.file_name)}')"
     label, iscrowd = parse_label(entry, where, categories), parse_iscrowd(entry, where)
     box, area = parse_box(entry, where), parse_area(entry, where)
     # Also where it is not needed, because evaluation hands it to pycocotools.
-    segmentation = parse_segmentation(entry, where, picture)
-    reason = box_drop_reason(box, picture)
+    segmentation = parse_segmentation(entry, where, image)
+    reason = box_drop_reason(box, image)
     if segmentation is None or reason:
         dropped[reason or "no segmentation"] += 1
         return None
@@ -173,12 +173,12 @@ def parse_object(
     return ObjectRecord(label, box, iscrowd, segmentation, area, id=parse_whole(entry, "id", where))
 
 
-def box_drop_reason(box: tuple[float, float, float, float], picture: ImageRecord) -> str | None:
+def box_drop_reason(box: tuple[float, float, float, float], image: ImageRecord) -> str | None:
     """Return why an object with this box, xyxy, gives nothing to train on; None if it may give something."""
     if box[2] <= box[0] or box[3] <= box[1]:
         return "box without area"
-    if box[0] >= picture.width or box[1] >= picture.height or box[2] <= 0 or box[3] <= 0:
-        return "box outside the picture"
+    if box[0] >= image.width or box[1] >= image.height or box[2] <= 0 or box[3] <= 0:
+        return "box outside the image"
     return None
 
 
@@ -218,7 +218,7 @@ def parse_label(entry: dict[str, Any], where: str, categories: Categories) -> in
 
 
 def parse_box(entry: dict[str, Any], where: str) -> tuple[float, float, float, float]:
-    """Return the box as xyxy in pixels of the picture; DatasetError if it is not four finite numbers."""
+    """Return the box as xyxy in pixels of the image; DatasetError if it is not four finite numbers."""
     box = entry.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         raise DatasetError(
@@ -230,15 +230,15 @@ def parse_box(entry: dict[str, Any], where: str) -> tuple[float, float, float, f
     return x, y, x + width, y + height
 
 
-def parse_segmentation(entry: dict[str, Any], where: str, picture: ImageRecord) -> Segmentation | None:
+def parse_segmentation(entry: dict[str, Any], where: str, image: ImageRecord) -> Segmentation | None:
     """Return the mask, or None where the annotation has none or an empty one.
 
     Raises:
-        DatasetError: it is neither polygons nor run lengths, or they cannot belong to the picture.
+        DatasetError: it is neither polygons nor run lengths, or they cannot belong to the image.
     """
     value = entry.get("segmentation")
     if isinstance(value, dict):
-        return _rle(value, where, picture)
+        return _rle(value, where, image)
     if value is None:
         return None
     if not isinstance(value, list):
@@ -247,11 +247,11 @@ def parse_segmentation(entry: dict[str, Any], where: str, picture: ImageRecord) 
             "correct the annotation.",
             "invalid-segmentation",
         )
-    polygons = [_polygon(polygon, where, picture) for polygon in value if polygon != []]
+    polygons = [_polygon(polygon, where, image) for polygon in value if polygon != []]
     return polygons or None
 
 
-def _polygon(value: object, where: str, picture: ImageRecord) -> np.ndarray:
+def _polygon(value: object, where: str, image: ImageRecord) -> np.ndarray:
     def refuse(why: str, kind: str) -> DatasetError:
         return DatasetError(f"A polygon of {where} {why}; correct the annotation.", kind)
 
@@ -265,21 +265,21 @@ def _polygon(value: object, where: str, picture: ImageRecord) -> np.ndarray:
         kind = "short-polygon" if len(points) < 6 else "invalid-polygon"
         raise refuse(f"has {len(points)} coordinates, expected an even number of at least 6", kind)
     points = points.reshape(-1, 2)
-    # A comparison with NaN is false, so this refuses NaN too. Half a picture of overhang is generous.
-    size = np.array([picture.width, picture.height])
+    # A comparison with NaN is false, so this refuses NaN too. Half a image of overhang is generous.
+    size = np.array([image.width, image.height])
     if not ((points >= -0.5 * size - 10) & (points <= 1.5 * size + 10)).all():
         kind = "polygon-far-outside" if np.isfinite(points).all() else "invalid-polygon"
-        size_text = f"{picture.width} x {picture.height}"
-        raise refuse(f"has a coordinate far outside its {size_text} picture, or one that is NaN", kind)
+        size_text = f"{image.width} x {image.height}"
+        raise refuse(f"has a coordinate far outside its {size_text} image, or one that is NaN", kind)
     return points.astype(np.float32)
 
 
-def _rle(value: dict[str, Any], where: str, picture: ImageRecord) -> Rle | None:
+def _rle(value: dict[str, Any], where: str, image: ImageRecord) -> Rle | None:
     size, counts = value.get("size"), value.get("counts")
-    if size != [picture.height, picture.width]:
+    if size != [image.height, image.width]:
         raise DatasetError(
-            f"The RLE of {where} has size {brief(size)}, expected [height, width] = [{picture.height}, "
-            f"{picture.width}] of its picture; correct the annotation.",
+            f"The RLE of {where} has size {brief(size)}, expected [height, width] = [{image.height}, "
+            f"{image.width}] of its image; correct the annotation.",
             "rle-size-mismatch",
         )
     try:
@@ -290,7 +290,7 @@ def _rle(value: dict[str, Any], where: str, picture: ImageRecord) -> Rle | None:
             "the annotation.",
             "invalid-rle",
         ) from None
-    total = picture.height * picture.width
+    total = image.height * image.width
     if runs.size == 0 or runs.min() < 0 or runs.max() > total or runs.sum() != total:
         raise DatasetError(
             f"The runs of the RLE of {where} add up to {int(runs.sum())}, expected height x width = {total} in numbers "
@@ -299,7 +299,7 @@ def _rle(value: dict[str, Any], where: str, picture: ImageRecord) -> Rle | None:
         )
     if not runs[1::2].any():
         return None
-    return Rle(picture.height, picture.width, runs.astype(np.uint32))
+    return Rle(image.height, image.width, runs.astype(np.uint32))
 
 
 def parse_whole(entry: dict[str, Any], key: str, where: str) -> int:

@@ -26,7 +26,7 @@ def paste_objects(
         source: likewise; neither is changed.
 
     Returns:
-        The image and its target: the remaining objects, then the copied ones; the picture's id is that of `sample`.
+        The image and its target: the remaining objects, then the copied ones; the image's id is that of `sample`.
     """
     (image, target), (other_image, other) = sample, source
     taken = (rng.random(len(other["labels"])) < 0.5) & ~other["iscrowd"].numpy()

@@ -1,14 +1,17 @@
-"""A data set in COCO's format: one JSON file and a folder of pictures."""
+"""A data set in COCO's format: one JSON file and a folder of images."""
 
 import logging
 import os
 from collections import Counter, defaultdict
+from functools import cached_property
 from pathlib import Path
 from reprlib import repr as brief
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from yolact.data.annotations import (
     ImageRecord,
@@ -20,6 +23,7 @@ from yolact.data.annotations import (
 )
 from yolact.data.categories import Categories
 from yolact.data.images import read_reduced
+from yolact.data.masks import IDENTITY, draw_masks
 from yolact.data.packing import PackedObjects
 from yolact.errors import DatasetError
 from yolact.text import printable
@@ -27,12 +31,35 @@ from yolact.text import printable
 logger = logging.getLogger(__name__)
 
 
+class GroundTruth:
+    """The objects of one image, in its own pixels, crowd regions included.
+
+    Attributes:
+        image_id, image_size: as in the annotation file; (H, W).
+        boxes: float32 [N, 4] xyxy.
+        labels: int64 [N], 0..C-1.
+        iscrowd: bool [N].
+    """
+
+    def __init__(self, image: ImageRecord, objects: list[ObjectRecord]) -> None:
+        self.image_id, self.image_size, self._objects = image.id, (image.height, image.width), objects
+        self.boxes = torch.tensor([item.bbox for item in objects]).reshape(-1, 4)
+        self.labels = torch.tensor([item.label for item in objects], dtype=torch.int64)
+        self.iscrowd = torch.tensor([item.iscrowd for item in objects], dtype=torch.bool)
+
+    @cached_property
+    def masks(self) -> Tensor:
+        """Bool [N, H, W], drawn at the first use."""
+        drawn = draw_masks([item.segmentation for item in self._objects], IDENTITY, self.image_size)
+        return torch.from_numpy(drawn.view(np.bool_))
+
+
 class CocoDataset:
-    """All pictures of an annotation file, with and without objects, checked as far as can be without opening them.
+    """All images of an annotation file, with and without objects, checked as far as can be without opening them.
 
     Attributes:
         categories: the classes, taken from the file.
-        images: the pictures, in the order of the file.
+        images: the images, in the order of the file.
         class_counts: int64 [C], the objects of each label, crowd regions left out.
         dropped: how many annotations give nothing to train on, by reason. They are left out; evaluation still sees
             them, because it reads the file itself.
@@ -44,19 +71,19 @@ class CocoDataset:
         Args:
             annotation_file: COCO JSON with polygons or RLE.
             image_folder: the folder that the file names are relative to.
-            max_images: keep only the first so many pictures.
+            max_images: keep only the first so many images.
 
         Raises:
-            DatasetError: the file or one of its entries is wrong, or a picture file is absent.
+            DatasetError: the file or one of its entries is wrong, or a image file is absent.
         """
         self.annotation_file, self.image_folder = Path(annotation_file), Path(image_folder)
         content = read_annotation_file(self.annotation_file)
         self.categories: Categories = parse_categories(content["categories"], self.annotation_file)
-        pictures = parse_images(content["images"], self.annotation_file)
-        self.images: list[ImageRecord] = pictures[:max_images]
+        images = parse_images(content["images"], self.annotation_file)
+        self.images: list[ImageRecord] = images[:max_images]
         _check_files_exist(self.images, self.image_folder, self.annotation_file)
         self.dropped: Counter[str] = Counter()
-        objects = self._parse_annotations(content["annotations"], pictures)
+        objects = self._parse_annotations(content["annotations"], images)
         labels = [item.label for items in objects for item in items if not item.iscrowd]
         self.class_counts = np.bincount(np.array(labels, np.int64), minlength=len(self.categories))
         self._objects = PackedObjects(objects)
@@ -66,11 +93,15 @@ class CocoDataset:
         return len(self.images)
 
     def objects(self, index: int) -> list[ObjectRecord]:
-        """Return the objects of picture `index`, crowd regions included."""
+        """Return the objects of image `index`, crowd regions included."""
         return self._objects[range(len(self))[index]]
 
+    def ground_truth(self, index: int) -> "GroundTruth":
+        """Return the objects of image `index` as tensors, for evaluators."""
+        return GroundTruth(self.images[index], self.objects(index))
+
     def load_image(self, index: int) -> NDArray[np.uint8]:
-        """Return picture `index`, uint8 [H, W, 3] BGR, of the size that the annotation file gives.
+        """Return image `index`, uint8 [H, W, 3] BGR, of the size that the annotation file gives.
 
         Raises:
             DatasetError: it is broken or has another size.
@@ -78,14 +109,12 @@ class CocoDataset:
         return self.load_reduced(index, 1)[0]
 
     def load_reduced(self, index: int, reduction: int) -> tuple[NDArray[np.uint8], int]:
-        """Return picture `index` and how many times smaller it was decoded: 1 or `reduction`; see `read_reduced`."""
+        """Return image `index` and how many times smaller it was decoded: 1 or `reduction`; see `read_reduced`."""
         record = self.images[index]
         return read_reduced(self.image_folder / record.file_name, (record.height, record.width), reduction)
 
-    def _parse_annotations(
-        self, entries: list[dict[str, Any]], pictures: list[ImageRecord]
-    ) -> list[list[ObjectRecord]]:
-        places = {picture.id: place for place, picture in enumerate(pictures)}
+    def _parse_annotations(self, entries: list[dict[str, Any]], images: list[ImageRecord]) -> list[list[ObjectRecord]]:
+        places = {image.id: place for place, image in enumerate(images)}
         objects: list[list[ObjectRecord]] = [[] for _ in self.images]
         seen: set[int] = set()
         for position, entry in enumerate(entries):
@@ -99,8 +128,8 @@ class CocoDataset:
             place = places.get(image_id) if type(image_id) is int else None
             if place is None:
                 raise DatasetError(
-                    f"{where} belongs to picture id {brief(image_id)}, which 'images' does not list; add the "
-                    "picture or remove the annotation."
+                    f"{where} belongs to image id {brief(image_id)}, which 'images' does not list; add the "
+                    "image or remove the annotation."
                 )
             if place < len(objects):
                 record = parse_object(entry, where, self.images[place], self.categories, self.dropped)
@@ -116,20 +145,20 @@ class CocoDataset:
             )
 
 
-def _check_files_exist(pictures: list[ImageRecord], folder: Path, annotation_file: Path) -> None:
-    """Raise a DatasetError for the first picture whose file is absent; one listing per folder, not one call each."""
+def _check_files_exist(images: list[ImageRecord], folder: Path, annotation_file: Path) -> None:
+    """Raise a DatasetError for the first image whose file is absent; one listing per folder, not one call each."""
     if not os.path.isdir(folder):
-        raise DatasetError(f"The picture folder {folder} (of {annotation_file}) does not exist; check the path.")
+        raise DatasetError(f"The image folder {folder} (of {annotation_file}) does not exist; check the path.")
     names_by_folder: dict[str, set[str]] = defaultdict(set)
     missing: list[str] = []
-    for picture in pictures:
-        parent, name = os.path.split(picture.file_name)
+    for image in images:
+        parent, name = os.path.split(image.file_name)
         # os.path takes names that are too long for a file, or hold a zero, for absent ones; Path raises.
         if parent not in names_by_folder and os.path.isdir(folder / parent):
             names_by_folder[parent] = _listing(folder / parent)
         # A listing may spell a name otherwise than the file does (accents, case), so ask before refusing.
-        if name not in names_by_folder[parent] and not os.path.isfile(folder / picture.file_name):
-            missing.append(picture.file_name)
+        if name not in names_by_folder[parent] and not os.path.isfile(folder / image.file_name):
+            missing.append(image.file_name)
     if missing:
         others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
         raise DatasetError(

@@ -1,7 +1,7 @@
 """Batches for training and evaluation.
 
 A training sample's random numbers come from the seed and its position in the run, so that neither the number of
-worker processes nor an interruption changes what the network sees.
+workers nor an interruption changes what the network sees.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,20 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from yolact.config.schema import AugmentConfig
 from yolact.data.copy_paste import paste_objects
 from yolact.data.dataset import CocoDataset
-from yolact.data.photometric import Photometric, sample_photometric
-from yolact.data.transforms import (
-    boxes_of,
-    build_target,
-    largest_reduction,
-    prepare_image,
-    sample_geometry,
-    warp_image,
-)
+from yolact.data.transforms import Sample, Transform, build_target, largest_reduction, prepare_image, render_image
 from yolact.data.workers import WORKER_TIMEOUT, Loader
-from yolact.distributed import ALONE, Processes
+from yolact.distributed import SINGLE, World
 from yolact.errors import DatasetError
 from yolact.structures import Target
 
@@ -35,21 +26,19 @@ class Batch(NamedTuple):
 
     images: Tensor  # uint8 [B, 3, S, S] RGB
     targets: list[Target]
-    skipped: list[str]  # errors of pictures that could not be read and were replaced by the next ones
+    skipped: list[str]  # errors of images that could not be read and were replaced by the next ones
 
 
 class Place(NamedTuple):
     """Which training sample to make."""
 
     position: int  # in the run
-    picture: int  # its index in the data set
+    image: int  # its index in the data set
     image_size: int | None = None  # side of the network input in pixels; None is the training set's
 
 
-# RGB of what the picture does not cover: ImageNet's mean, for DarkNet too, as the authors have it.
-FILL = (124, 117, 104)
 # Third numbers beside the seed and a position, so that what is drawn for another purpose is not the same again.
-COPY_PASTE, PASTED_PICTURE, INPUT_SIZE = 1, 2, 3
+COPY_PASTE, PASTED_IMAGE, INPUT_SIZE = 1, 2, 3
 
 
 class TrainingSet(Dataset[tuple[Tensor, Target, list[str]]]):
@@ -59,48 +48,50 @@ class TrainingSet(Dataset[tuple[Tensor, Target, list[str]]]):
         self,
         dataset: CocoDataset,
         image_size: int,
-        augment: AugmentConfig,
+        transforms: Sequence[Transform],
         seed: int,
         unreadable: str = "raise",
+        copy_paste_probability: float = 0.0,
     ) -> None:
         """Hold what a sample depends on.
 
         Args:
-            dataset: the pictures and their objects.
+            dataset: the images and their objects.
             image_size: side S of the network input in pixels.
-            augment: the augmentation.
+            transforms: applied to each sample in this order.
             seed: of the run, not negative.
-            unreadable: "raise" a DatasetError for a picture that cannot be read, or "skip" to the next one.
+            unreadable: "raise" a DatasetError for an image that cannot be read, or "skip" to the next one.
+            copy_paste_probability: with which objects of another sample are pasted over one.
         """
-        self.dataset, self.image_size, self.augment, self.seed = dataset, image_size, augment, seed
-        self.unreadable = unreadable
+        self.dataset, self.image_size, self.transforms, self.seed = dataset, image_size, transforms, seed
+        self.unreadable, self.copy_paste_probability = unreadable, copy_paste_probability
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def name_of(self, place: Place | tuple[int, int]) -> str:
-        """Return the file name of the picture that a sample begins with."""
+        """Return the file name of the image that a sample begins with."""
         return f"'{self.dataset.images[place[1]].file_name}'"
 
     def __getitem__(self, place: Place | tuple[int, int]) -> tuple[Tensor, Target, list[str]]:
-        """Return the image, uint8 [3, S, S] RGB, its target, and the errors of pictures that were skipped.
+        """Return the image, uint8 [3, S, S] RGB, its target, and the errors of images that were skipped.
 
         Raises:
-            DatasetError: the picture cannot be read and must not be skipped, or none can be read.
+            DatasetError: the image cannot be read and must not be skipped, or none can be read.
         """
         position, index, size = Place(*place)
         size = size or self.image_size
         skipped: list[str] = []
         sample = self._first_readable(index, [self.seed, position], size, skipped)
         rng = np.random.default_rng([self.seed, position, COPY_PASTE])
-        if rng.random() < self.augment.copy_paste_probability:
+        if rng.random() < self.copy_paste_probability:
             other = int(rng.integers(len(self)))
-            source = self._first_readable(other, [self.seed, position, PASTED_PICTURE], size, skipped)
+            source = self._first_readable(other, [self.seed, position, PASTED_IMAGE], size, skipped)
             sample = paste_objects(rng, sample, source)
         return *sample, skipped
 
     def _first_readable(self, index: int, seeds: Sequence[int], size: int, skipped: list[str]) -> tuple[Tensor, Target]:
-        """Make a sample of picture `index`, or of the next one that can be read where unreadable ones are skipped."""
+        """Make a sample of image `index`, or of the next one that can be read where unreadable ones are skipped."""
         for offset in range(len(self)):
             try:
                 return self._sample(np.random.default_rng(seeds), (index + offset) % len(self), size)
@@ -108,45 +99,44 @@ class TrainingSet(Dataset[tuple[Tensor, Target, list[str]]]):
                 if self.unreadable == "raise":
                     raise
                 skipped.append(str(error))
-        raise DatasetError(f"None of the {len(self)} pictures can be read; the first error: {skipped[0]}")
+        raise DatasetError(f"None of the {len(self)} images can be read; the first error: {skipped[0]}")
 
     def _sample(self, rng: np.random.Generator, index: int, size: int) -> tuple[Tensor, Target]:
-        record, objects = self.dataset.images[index], self.dataset.objects(index)
-        iscrowd = np.array([item.iscrowd for item in objects], np.bool_)
-        picture_size = (record.height, record.width)
-        geometry = sample_geometry(rng, picture_size, boxes_of(objects), iscrowd, self.augment, size)
-        photometric = sample_photometric(rng) if self.augment.photometric else Photometric()
-        picture, reduction = self.dataset.load_reduced(index, largest_reduction(geometry))
-        image = warp_image(picture, geometry, photometric, FILL, size, reduction)
-        return image, build_target(objects, geometry, size, record.id)
+        record = self.dataset.images[index]
+        sample = Sample.of((record.height, record.width), self.dataset.objects(index), size)
+        for transform in self.transforms:
+            sample = transform(rng, sample)
+        image, reduction = self.dataset.load_reduced(index, largest_reduction(sample))
+        return render_image(image, sample, reduction), build_target(sample, record.id)
 
 
 class RunSampler(Sampler[Place]):
-    """The endless sequence of a run's places: one random permutation of the pictures after another.
+    """The endless sequence of a run's places: one random permutation of the images after another.
 
     Where there are several sizes of the input, every batch has one of them, drawn from the seed and its number. Where
-    several processes share out the batches, each gets its own places of every batch, which are the same in any case.
+    several ranks share the batches, each gets its own places of every batch, which are the same in any case.
     """
 
     def __init__(
         self,
-        num_pictures: int,
+        num_images: int,
         seed: int,
         start: int = 0,
         batch_size: int = 1,
         image_sizes: Sequence[int] = (),
-        processes: Processes = ALONE,
+        world: World = SINGLE,
     ) -> None:
-        self.num_pictures, self.seed, self.start = num_pictures, seed, start
-        self.batch_size, self.image_sizes, self.processes = batch_size, image_sizes, processes
+        self.num_images, self.seed, self.start = num_images, seed, start
+        self.batch_size, self.image_sizes, self.world = batch_size, image_sizes, world
 
     def __iter__(self) -> Iterator[Place]:
         position = self.start
         while True:
-            epoch, place = divmod(position, self.num_pictures)
-            order = np.random.default_rng([self.seed, epoch]).permutation(self.num_pictures)
+            epoch, place = divmod(position, self.num_images)
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.num_images)
             for index in order[place:]:
-                if self.processes.own((position - self.start) % self.batch_size, self.batch_size):
+                place_in_batch = (position - self.start) % self.batch_size
+                if place_in_batch // self.world.share(self.batch_size) == self.world.rank:
                     yield Place(position, int(index), self._size(position // self.batch_size))
                 position += 1
 
@@ -156,8 +146,8 @@ class RunSampler(Sampler[Place]):
         return int(np.random.default_rng([self.seed, batch, INPUT_SIZE]).choice(self.image_sizes))
 
 
-class EvaluationSet(Dataset[tuple[Tensor, tuple[int, int], int]]):
-    """Every picture as the network sees it at inference."""
+class EvaluationSet(Dataset[tuple[Tensor, int]]):
+    """Every image as the network sees it at inference."""
 
     def __init__(self, dataset: CocoDataset, image_size: int) -> None:
         self.dataset, self.image_size = dataset, image_size
@@ -166,14 +156,12 @@ class EvaluationSet(Dataset[tuple[Tensor, tuple[int, int], int]]):
         return len(self.dataset)
 
     def name_of(self, index: int) -> str:
-        """Return the file name of picture `index`."""
+        """Return the file name of image `index`."""
         return f"'{self.dataset.images[index].file_name}'"
 
-    def __getitem__(self, index: int) -> tuple[Tensor, tuple[int, int], int]:
-        """Return the image, uint8 [3, S, S] RGB, the picture's own (H, W) and its id."""
-        record = self.dataset.images[index]
-        image = prepare_image(self.dataset.load_image(index), self.image_size)
-        return image, (record.height, record.width), record.id
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Return the image, uint8 [3, S, S] RGB, and its index."""
+        return prepare_image(self.dataset.load_image(index), self.image_size), index
 
 
 def training_loader(
@@ -184,36 +172,36 @@ def training_loader(
     num_workers: int = 0,
     image_sizes: Sequence[int] = (),
     timeout: float = WORKER_TIMEOUT,
-    processes: Processes = ALONE,
+    world: World = SINGLE,
 ) -> DataLoader[Batch]:
     """Yield batches for ever, beginning with the sample at `start_position` of the run, the first of a batch.
 
     Every batch has one of `image_sizes` at random, where there are any, instead of the training set's. Of several
-    `processes`, each gets its part of every batch of `batch_size`, which they can share out evenly.
+    ranks, each gets its part of every batch of `batch_size`, which they can share evenly.
 
-    Iterating raises DatasetError for a picture that cannot be read, unless the set skips those, and LoaderError for a
-    process that dies or gives no batch for `timeout` seconds.
+    Iterating raises DatasetError for an image that cannot be read, unless the set skips those, and LoaderError for a
+    worker that dies or gives no batch for `timeout` seconds.
     """
     return Loader(
         training_set,
         _collate_training,
         num_workers,
         timeout,
-        batch_size=processes.share(batch_size),
-        sampler=RunSampler(len(training_set), seed, start_position, batch_size, image_sizes, processes),
+        batch_size=world.share(batch_size),
+        sampler=RunSampler(len(training_set), seed, start_position, batch_size, image_sizes, world),
     )
 
 
 def evaluation_loader(
-    dataset: EvaluationSet, batch_size: int = 1, num_workers: int = 0, processes: Processes = ALONE
-) -> DataLoader[tuple[Tensor, list[tuple[int, int]], list[int]]]:
-    """Yield (images uint8 [B, 3, S, S], sizes (H, W), ids) over every picture once, in order.
+    dataset: EvaluationSet, batch_size: int = 1, num_workers: int = 0, world: World = SINGLE
+) -> DataLoader[tuple[Tensor, list[int]]]:
+    """Yield (images uint8 [B, 3, S, S] RGB, their indices) over every image once, in order.
 
-    The last batch may be smaller. Several `processes` take turns at the batches, which are the same in any case.
+    The last batch may be smaller. Several ranks take turns at the batches, which are the same in any case.
 
-    Iterating raises DatasetError for a picture that cannot be read, and LoaderError for a process that dies or hangs.
+    Iterating raises DatasetError for an image that cannot be read, and LoaderError for a worker that dies or hangs.
     """
-    starts = range(0, len(dataset), batch_size)[processes.rank :: processes.count]
+    starts = range(0, len(dataset), batch_size)[world.rank :: world.size]
     batches = [range(start, min(start + batch_size, len(dataset))) for start in starts]
     return Loader(dataset, _collate_evaluation, num_workers, batch_sampler=batches)
 
@@ -223,6 +211,6 @@ def _collate_training(samples: list[Any]) -> Batch:
     return Batch(torch.stack(images), list(targets), [reason for reasons in skipped for reason in reasons])
 
 
-def _collate_evaluation(samples: list[Any]) -> tuple[Tensor, list[tuple[int, int]], list[int]]:
-    images, sizes, ids = zip(*samples, strict=True)
-    return torch.stack(images), list(sizes), list(ids)
+def _collate_evaluation(samples: list[Any]) -> tuple[Tensor, list[int]]:
+    images, indices = zip(*samples, strict=True)
+    return torch.stack(images), list(indices)

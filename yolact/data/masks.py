@@ -2,7 +2,7 @@
 
 Coordinates are continuous, as in COCO: pixel (row i, column j) covers [j, j+1) x [i, i+1) and its centre lies at
 (j + 0.5, i + 0.5). Each object is drawn within the rectangle that it occupies, so that the work follows the size of
-the objects and not that of the picture: microscopy has hundreds of small ones.
+the objects and not that of the image: microscopy has hundreds of small ones.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ IDENTITY: NDArray[np.float64] = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
 class Rle(NamedTuple):
-    """Run lengths over a picture of `height` x `width`, column by column, beginning with a run of zeros."""
+    """Run lengths over a image of `height` x `width`, column by column, beginning with a run of zeros."""
 
     height: int
     width: int
     runs: NDArray[np.uint32]  # they add up to height * width
 
 
-Segmentation = list[NDArray[np.float32]] | Rle  # polygons [M, 2] (x, y) in pixels of the picture, or run lengths
+Segmentation = list[NDArray[np.float32]] | Rle  # polygons [M, 2] (x, y) in pixels of the image, or run lengths
 
 
 def decode_counts(counts: str | bytes | Sequence[int]) -> NDArray[np.int64]:
@@ -97,8 +97,8 @@ def draw_masks(
     """Draw objects under an affine map.
 
     Args:
-        segmentations: of N objects, in pixels of the picture.
-        matrix: float64 [2, 3], from the picture's continuous coordinates to those of the result.
+        segmentations: of N objects, in pixels of the image.
+        matrix: float64 [2, 3], from the image's continuous coordinates to those of the result.
         size: (H, W) of the result.
 
     Returns:

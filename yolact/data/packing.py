@@ -1,4 +1,4 @@
-"""The objects of all pictures in a few arrays.
+"""The objects of all images in a few arrays.
 
 A million Python objects in forked processes would be copied page by page as their reference counts change.
 """
@@ -22,14 +22,14 @@ FIELDS = np.dtype([
 
 
 class PackedObjects:
-    """The objects of each picture, by the picture's index; the arrays in them cannot be written to."""
+    """The objects of each image, by the image's index; the arrays in them cannot be written to."""
 
-    def __init__(self, pictures: Iterable[Sequence[ObjectRecord]]) -> None:
+    def __init__(self, images: Iterable[Sequence[ObjectRecord]]) -> None:
         parts: list[NDArray[np.uint32]] = []  # a polygon or run lengths each
         rows: list[tuple[object, ...]] = []
         ids: list[int] = []
         ends: list[int] = []
-        for objects in pictures:
+        for objects in images:
             for item in objects:
                 parts += _parts(item.segmentation)
                 size = item.segmentation[:2] if isinstance(item.segmentation, Rle) else (0, 0)

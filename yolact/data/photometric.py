@@ -1,4 +1,4 @@
-"""The authors' colour changes, drawn once for a picture and applied to it by lookup tables."""
+"""The authors' colour changes, drawn once for a image and applied to it by lookup tables."""
 
 from typing import NamedTuple
 
@@ -30,25 +30,25 @@ def sample_photometric(rng: np.random.Generator) -> Photometric:
     )
 
 
-def apply_photometric(picture: NDArray[np.uint8], change: Photometric) -> NDArray[np.uint8]:
-    """Change the colours of a picture, uint8 [H, W, 3] BGR, by lookup tables; values are clipped to 0..255."""
+def apply_photometric(image: NDArray[np.uint8], change: Photometric) -> NDArray[np.uint8]:
+    """Change the colours of a image, uint8 [H, W, 3] BGR, by lookup tables; values are clipped to 0..255."""
     changes_colour = change.saturation != 1 or change.hue != 0
     first = change.contrast if change.contrast_first or not changes_colour else 1.0
     last = change.contrast / first
-    picture = _linear(picture, first, change.brightness * first)
+    image = _linear(image, first, change.brightness * first)
     if changes_colour:
-        hsv = cv2.cvtColor(picture, cv2.COLOR_BGR2HSV_FULL)  # all three channels span 0..255
+        hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV_FULL)  # all three channels span 0..255
         values = np.arange(256, dtype=np.float64)
         turned = np.round(values + change.hue * 256 / 360) % 256
         table = np.stack((turned, np.round(values * change.saturation).clip(0, 255), values), axis=1)
-        picture = np.asarray(
+        image = np.asarray(
             cv2.cvtColor(cv2.LUT(hsv, table.astype(np.uint8)[:, None]), cv2.COLOR_HSV2BGR_FULL), np.uint8
         )
-    return _linear(picture, last, 0.0)
+    return _linear(image, last, 0.0)
 
 
-def _linear(picture: NDArray[np.uint8], factor: float, offset: float) -> NDArray[np.uint8]:
+def _linear(image: NDArray[np.uint8], factor: float, offset: float) -> NDArray[np.uint8]:
     if factor == 1 and offset == 0:
-        return picture
+        return image
     table = np.round(np.arange(256) * factor + offset).clip(0, 255).astype(np.uint8)
-    return np.asarray(cv2.LUT(picture, table), np.uint8)
+    return np.asarray(cv2.LUT(image, table), np.uint8)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from yolact.data.class_lists import VOC_CATEGORY_IDS, VOC_CLASSES
+from yolact.data.categories import VOC_CATEGORY_IDS, VOC_CLASSES
 from yolact.data.convert.objects import FoundObject, coco_content, encode_numbers, pixel_object
 from yolact.data.images import read_image
 from yolact.data.mat_files import Load, MatReader

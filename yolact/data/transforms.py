@@ -1,13 +1,13 @@
-"""How pictures become network inputs: plainly for inference, and through the authors' SSD-style augmentation.
+"""From images to network inputs: plainly for inference, and through a list of transforms for training.
 
-All geometry is drawn first and composed into one affine map, so that each picture is warped once, as uint8, and each
-mask is drawn once at the size of the input (REFERENCE: Liu et al. 2016, SSD, section 2.2, as the authors apply it).
-Large-scale jitter takes the place of expand and crop where it is asked for.
+A transform is called with the sample's random numbers and the `Sample`, and returns it. Geometric transforms contribute
+to one affine map, so that each image is warped once, as uint8, and each mask is drawn once at the size of the input.
+The first ones are the authors' SSD-style augmentation (Liu et al. 2016, SSD, section 2.2).
 Coordinates are continuous: the centre of the pixel in row i and column j is (j + 0.5, i + 0.5).
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -17,142 +17,119 @@ from torch import Tensor
 
 from yolact.config.schema import AugmentConfig
 from yolact.data.annotations import ObjectRecord
-from yolact.data.masks import draw_masks, pixel_index_map
-from yolact.data.photometric import Photometric, apply_photometric
+from yolact.data.masks import IDENTITY, draw_masks, pixel_index_map
+from yolact.data.photometric import apply_photometric, sample_photometric
 from yolact.structures import Target
 
 CROP_TRIALS = 50
-WHOLE_PICTURE = 1 / 6  # one of SSD's six crop modes keeps the whole picture
+WHOLE_IMAGE = 1 / 6  # one of SSD's six crop modes keeps the whole image
 SMALLEST_SIDE = 0.01  # pixels of the input; a thinner box is only rounding
 SMALLEST_JITTERED = 1.0  # likewise after large-scale jitter, which shrinks many objects to nothing
+FILL = (124, 117, 104)  # RGB of what the image does not cover: ImageNet's mean, for DarkNet too, as the authors have it
 
-View = tuple[int, int, int, int]  # xyxy, pixels of the picture: the rectangle that the input shows; may go beyond it
+View = tuple[int, int, int, int]  # xyxy, pixels of the image: the rectangle that the input shows; may go beyond it
+Pixels = NDArray[np.uint8]  # [H, W, 3] BGR
 
 
-class Geometry(NamedTuple):
-    """Where a picture goes in the square network input of side S."""
+@dataclass
+class Sample:
+    """One training image on its way through the transforms, before its pixels are read.
 
-    matrix: NDArray[np.float64]  # [2, 3], from continuous coordinates of the picture to those of the input
-    frame: tuple[float, float, float, float]  # xyxy, the part of the input that shows the picture; the rest is fill
+    The input shows the rectangle `view` of the image, stretched to a square of side `size`, under the map `after`.
+    """
+
+    image_size: tuple[int, int]  # (H, W) of the image
+    objects: Sequence[ObjectRecord]  # N, in pixels of the image
+    size: int  # side S of the input in pixels
+    view: View
     kept: NDArray[np.bool_]  # [N], the objects that stay: enough of them is seen
+    after: NDArray[np.float64] = field(default_factory=IDENTITY.copy)  # [2, 3], within the input
+    pixel_changes: list[Callable[[Pixels], Pixels]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, image_size: tuple[int, int], objects: Sequence[ObjectRecord], size: int) -> "Sample":
+        """Return a sample that shows the whole image, stretched to the input."""
+        height, width = image_size
+        return cls(image_size, objects, size, (0, 0, width, height), np.ones(len(objects), np.bool_))
+
+    @property
+    def boxes(self) -> NDArray[np.float64]:
+        """The boxes of all objects, float64 [N, 4] xyxy, pixels of the image."""
+        return np.array([record.bbox for record in self.objects], np.float64).reshape(-1, 4)
+
+    @property
+    def iscrowd(self) -> NDArray[np.bool_]:
+        """Which objects are crowd regions, [N]."""
+        return np.array([record.iscrowd for record in self.objects], np.bool_)
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """The whole map [2, 3], from continuous coordinates of the image to those of the input."""
+        return compose(self.after, view_matrix(self.view, self.size))
+
+    def apply(self, matrix: Sequence[Sequence[float]] | NDArray[np.float64]) -> None:
+        """Move what the input shows by an affine map [2, 3] of its continuous coordinates (x, y), in pixels."""
+        self.after = compose(np.array(matrix, np.float64), self.after)
+
+    def change_pixels(self, change: Callable[[Pixels], Pixels]) -> None:
+        """Have `change` called with the warped image, uint8 [h, w, 3] BGR, the fill around it left out."""
+        self.pixel_changes.append(change)
 
 
-def to_unit(images: Tensor) -> Tensor:
-    """Turn uint8 images into float32 in [0, 1], as `Yolact.forward` takes them, on the device that they are on."""
-    return images.to(torch.float32) / 255
+Transform = Callable[[np.random.Generator, Sample], Sample]
 
 
-def prepare_image(picture: NDArray[np.uint8], size: int) -> Tensor:
-    """Stretch a picture to the network input: the one way for inference and evaluation.
-
-    Args:
-        picture: uint8 [H, W, 3] BGR.
-        size: side S of the input in pixels.
-
-    Returns:
-        uint8 [3, S, S] RGB.
-    """
-    resized = cv2.resize(picture, (size, size), interpolation=cv2.INTER_LINEAR)
-    return torch.from_numpy(np.stack(cv2.split(resized)[::-1]))
-
-
-def sample_geometry(
-    rng: np.random.Generator,
-    picture_size: tuple[int, int],
-    boxes: NDArray[np.float64],
-    iscrowd: NDArray[np.bool_],
-    augment: AugmentConfig,
-    size: int,
-) -> Geometry:
-    """Draw expand and crop, or the jitter of the scale, then mirror, flip and rotation; compose all with the resize.
-
-    Args:
-        rng: the sample's random numbers.
-        picture_size: (H, W) of the picture.
-        boxes: float64 [N, 4] xyxy, pixels of the picture.
-        iscrowd: bool [N].
-        augment: what to draw, and how often.
-        size: side S of the input in pixels.
-    """
-    height, width = picture_size
+def make_transforms(augment: AugmentConfig) -> list[Transform]:
+    """Return what the configuration asks for, in the order in which random numbers are drawn."""
+    transforms: list[Transform] = []
     if augment.scale_jitter is None:
-        view, kept = _expand_and_crop(rng, picture_size, boxes, iscrowd, augment)
+        transforms += [Expand(augment.expand_probability, augment.expand_max_ratio), *([crop] if augment.crop else [])]
     else:
-        view = _jitter(rng, picture_size, augment.scale_jitter)
-        kept = _is_visible(boxes, picture_size, view, size)
-    matrix = view_matrix(view, size)
-    if rng.random() < augment.mirror_probability:
-        matrix = _compose([[-1, 0, size], [0, 1, 0]], matrix)
-    if rng.random() < augment.flip_probability:
-        matrix = _compose([[1, 0, 0], [0, -1, size]], matrix)
-    if rng.random() < augment.rotate90_probability:
-        matrix = _compose([[0, 1, 0], [-1, 0, size]], matrix)  # counterclockwise
-    frame = np.clip(map_boxes(np.array([[0, 0, width, height]], np.float64), matrix), 0, size)[0]
-    return Geometry(matrix, (frame[0], frame[1], frame[2], frame[3]), kept)
+        transforms.append(ScaleJitter(augment.scale_jitter))
+    transforms += [
+        Mirror(augment.mirror_probability),
+        Flip(augment.flip_probability),
+        Rotate90(augment.rotate90_probability),
+    ]
+    return [*transforms, photometric] if augment.photometric else transforms
 
 
-def view_matrix(view: View, size: int) -> NDArray[np.float64]:
-    """Return the map [2, 3] that stretches the rectangle `view` (xyxy) to a square of side `size`."""
-    x0, y0, x1, y1 = view
-    scale_x, scale_y = size / (x1 - x0), size / (y1 - y0)
-    return np.array([[scale_x, 0, -x0 * scale_x], [0, scale_y, -y0 * scale_y]])
+@dataclass(frozen=True)
+class Expand:
+    """Zoom out: the image lies somewhere on a larger canvas, at most `max_ratio` times as wide and high."""
+
+    probability: float
+    max_ratio: float
+
+    def __call__(self, rng: np.random.Generator, sample: Sample) -> Sample:
+        if rng.random() < self.probability:
+            height, width = sample.image_size
+            ratio = rng.uniform(1, self.max_ratio)
+            left, top = int(rng.uniform(0, width * ratio - width)), int(rng.uniform(0, height * ratio - height))
+            sample.view = (-left, -top, int(width * ratio) - left, int(height * ratio) - top)
+        return sample
 
 
-def _compose(after: Sequence[Sequence[float]], before: NDArray[np.float64]) -> NDArray[np.float64]:
-    outer = np.array(after, np.float64)
-    composed: NDArray[np.float64] = outer[:, :2] @ before
-    composed[:, 2] += outer[:, 2]
-    return composed
-
-
-def _expand_and_crop(
-    rng: np.random.Generator,
-    picture_size: tuple[int, int],
-    boxes: NDArray[np.float64],
-    iscrowd: NDArray[np.bool_],
-    augment: AugmentConfig,
-) -> tuple[View, NDArray[np.bool_]]:
-    """Return what the input shows after SSD's two steps, and which objects stay."""
-    height, width = picture_size
-    view = (0, 0, width, height)
-    if rng.random() < augment.expand_probability:
-        view = _expand(rng, view, augment.expand_max_ratio)
-    if augment.crop:
-        return _crop(rng, view, boxes, iscrowd)
-    return view, np.ones(len(boxes), np.bool_)
-
-
-def _expand(rng: np.random.Generator, view: View, max_ratio: float) -> View:
-    """Zoom out: return the canvas, in the picture's coordinates, somewhere on which the picture lies."""
-    _, _, width, height = view
-    ratio = rng.uniform(1, max_ratio)
-    left, top = int(rng.uniform(0, width * ratio - width)), int(rng.uniform(0, height * ratio - height))
-    return (-left, -top, int(width * ratio) - left, int(height * ratio) - top)
-
-
-def _crop(
-    rng: np.random.Generator,
-    view: View,
-    boxes: NDArray[np.float64],
-    iscrowd: NDArray[np.bool_],
-) -> tuple[View, NDArray[np.bool_]]:
-    """SSD's random crop: return the crop and which objects have their centre in it.
+def crop(rng: np.random.Generator, sample: Sample) -> Sample:
+    """SSD's random crop; the objects whose centre it holds stay.
 
     A crop must hold the centre of at least one object that is not a crowd, if there is any. SSD's modes also ask for
     a smallest IoU, but the authors' test of it can never reject, and their accuracy was reached so: the modes
-    differ only in keeping the whole picture or not.
+    differ only in keeping the whole image or not.
     """
+    boxes, iscrowd = sample.boxes, sample.iscrowd
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     needs_object = not iscrowd.all()
-    while rng.random() >= WHOLE_PICTURE:
+    while rng.random() >= WHOLE_IMAGE:
         for _ in range(CROP_TRIALS):
-            crop = _draw_crop(rng, view)
-            if crop is None:
+            view = _draw_crop(rng, sample.view)
+            if view is None:
                 continue
-            kept = np.all((centres > crop[:2]) & (centres < crop[2:]), axis=1)
+            kept = np.all((centres > view[:2]) & (centres < view[2:]), axis=1)
             if not needs_object or (kept & ~iscrowd).any():
-                return crop, kept
-    return view, np.ones(len(boxes), np.bool_)
+                sample.view, sample.kept = view, kept
+                return sample
+    return sample
 
 
 def _draw_crop(rng: np.random.Generator, view: View) -> View | None:
@@ -163,94 +140,177 @@ def _draw_crop(rng: np.random.Generator, view: View) -> View | None:
     if not 0.5 <= height / width <= 2:
         return None
     left, top = left_share * (full_width - width), top_share * (full_height - height)
-    crop = (x0 + int(left), y0 + int(top), x0 + int(left + width), y0 + int(top + height))
-    return crop if crop[2] > crop[0] and crop[3] > crop[1] else None
+    drawn = (x0 + int(left), y0 + int(top), x0 + int(left + width), y0 + int(top + height))
+    return drawn if drawn[2] > drawn[0] and drawn[3] > drawn[1] else None
 
 
-def _jitter(rng: np.random.Generator, picture_size: tuple[int, int], scales: tuple[float, float]) -> View:
-    """Large-scale jitter (Ghiasi et al. 2021, section 3): return a view at a random scale, cropped or padded.
+@dataclass(frozen=True)
+class ScaleJitter:
+    """Large-scale jitter (Ghiasi et al. 2021, section 3): the image at a random scale, cropped or padded.
 
-    At scale 1 the picture fills the input. It is stretched to the square at every scale, so that objects have the
-    shapes that the network meets at inference; the paper, whose networks see unstretched pictures, keeps the aspect
-    ratio. Below 1 the picture lies anywhere in the input, above 1 any part of it fills the input.
+    At scale 1 the image fills the input. It is stretched to the square at every scale, so that objects have the
+    shapes that the network meets at inference; the paper, whose networks see unstretched images, keeps the aspect
+    ratio. Below 1 the image lies anywhere in the input, above 1 any part of it fills the input. An object stays if a
+    part at least a pixel of the input wide and high is seen: SSD's rule, the centre in the crop, would call objects
+    background that fill much of an enlarged image.
     """
-    height, width = picture_size
-    scale = rng.uniform(*scales)
-    view_width, view_height = max(1, round(width / scale)), max(1, round(height / scale))
-    left_share, top_share = rng.random(2)
-    left, top = round(left_share * (width - view_width)), round(top_share * (height - view_height))
-    return (left, top, left + view_width, top + view_height)
+
+    scales: tuple[float, float]
+
+    def __call__(self, rng: np.random.Generator, sample: Sample) -> Sample:
+        height, width = sample.image_size
+        scale = rng.uniform(*self.scales)
+        view_width, view_height = max(1, round(width / scale)), max(1, round(height / scale))
+        left_share, top_share = rng.random(2)
+        left, top = round(left_share * (width - view_width)), round(top_share * (height - view_height))
+        sample.view = (left, top, left + view_width, top + view_height)
+        inside = np.clip(sample.boxes, 0, (width, height, width, height))
+        shown = map_boxes(inside, view_matrix(sample.view, sample.size)).clip(0, sample.size)
+        sample.kept = (shown[:, 2:] - shown[:, :2] >= SMALLEST_JITTERED).all(axis=1)
+        return sample
 
 
-def _is_visible(boxes: NDArray[np.float64], picture_size: tuple[int, int], view: View, size: int) -> NDArray[np.bool_]:
-    """Tell of which objects [N] the view shows a part at least a pixel of the input wide and high.
+@dataclass(frozen=True)
+class Mirror:
+    """Left becomes right."""
 
-    SSD's rule, the centre in the crop, would call objects background that fill much of an enlarged picture.
-    """
-    height, width = picture_size
-    inside = np.clip(boxes, 0, (width, height, width, height))
-    shown = map_boxes(inside, view_matrix(view, size)).clip(0, size)
-    visible: NDArray[np.bool_] = (shown[:, 2:] - shown[:, :2] >= SMALLEST_JITTERED).all(axis=1)
-    return visible
+    probability: float
 
-
-def map_boxes(boxes: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Map boxes [N, 4] xyxy by an affine map that turns by multiples of 90 degrees; corners come out in order."""
-    first = boxes[:, :2] @ matrix[:, :2].T + matrix[:, 2]
-    second = boxes[:, 2:] @ matrix[:, :2].T + matrix[:, 2]
-    return np.concatenate((np.minimum(first, second), np.maximum(first, second)), axis=1)
+    def __call__(self, rng: np.random.Generator, sample: Sample) -> Sample:
+        if rng.random() < self.probability:
+            sample.apply([[-1, 0, sample.size], [0, 1, 0]])
+        return sample
 
 
-def largest_reduction(geometry: Geometry) -> int:
-    """Return by how much, 1, 2, 4 or 8, a picture may be decoded smaller and still not be enlarged afterwards."""
-    scale = np.abs(geometry.matrix[:, :2]).max()
-    return next((reduction for reduction in (8, 4, 2) if reduction * scale <= 1), 1)
+@dataclass(frozen=True)
+class Flip:
+    """Up becomes down."""
+
+    probability: float
+
+    def __call__(self, rng: np.random.Generator, sample: Sample) -> Sample:
+        if rng.random() < self.probability:
+            sample.apply([[1, 0, 0], [0, -1, sample.size]])
+        return sample
 
 
-def warp_image(
-    picture: NDArray[np.uint8],
-    geometry: Geometry,
-    photometric: Photometric,
-    fill: tuple[int, int, int],
-    size: int,
-    reduction: int = 1,
-) -> Tensor:
-    """Warp the picture into its frame and change its colours there; the rest of the input is `fill`.
+@dataclass(frozen=True)
+class Rotate90:
+    """A quarter turn, counterclockwise."""
+
+    probability: float
+
+    def __call__(self, rng: np.random.Generator, sample: Sample) -> Sample:
+        if rng.random() < self.probability:
+            sample.apply([[0, 1, 0], [-1, 0, sample.size]])
+        return sample
+
+
+def photometric(rng: np.random.Generator, sample: Sample) -> Sample:
+    """Brightness, contrast, saturation and hue."""
+    change = sample_photometric(rng)
+    sample.change_pixels(lambda pixels: apply_photometric(pixels, change))
+    return sample
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """Turn uint8 images into float32 in [0, 1], as `Yolact.forward` takes them, on the device that they are on."""
+    return images.to(torch.float32) / 255
+
+
+def prepare_image(image: Pixels, size: int) -> Tensor:
+    """Stretch an image to the network input: the one way for inference and evaluation.
 
     Args:
-        picture: uint8 [H, W, 3] BGR, or `reduction` times smaller.
-        geometry: where it goes.
-        photometric: the change of its colours.
-        fill: RGB, 0..255.
+        image: uint8 [H, W, 3] BGR.
         size: side S of the input in pixels.
-        reduction: how many times smaller the picture is than the one that the geometry was drawn for.
 
     Returns:
         uint8 [3, S, S] RGB.
     """
+    resized = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+    return torch.from_numpy(np.stack(cv2.split(resized)[::-1]))
+
+
+def view_matrix(view: View, size: int) -> NDArray[np.float64]:
+    """Return the map [2, 3] that stretches the rectangle `view` (xyxy) to a square of side `size`."""
+    x0, y0, x1, y1 = view
+    scale_x, scale_y = size / (x1 - x0), size / (y1 - y0)
+    return np.array([[scale_x, 0, -x0 * scale_x], [0, scale_y, -y0 * scale_y]])
+
+
+def compose(after: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the affine map [2, 3] that does `before` and then `after`."""
+    composed: NDArray[np.float64] = after[:, :2] @ before
+    composed[:, 2] += after[:, 2]
+    return composed
+
+
+def map_boxes(boxes: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the boxes xyxy [N, 4] around boxes [N, 4] that an affine map [2, 3] moves."""
+    corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]] @ matrix[:, :2].T + matrix[:, 2]
+    return np.concatenate((corners.min(axis=1), corners.max(axis=1)), axis=1)
+
+
+def frame_of(sample: Sample) -> NDArray[np.float64]:
+    """Return the part of the input within which the image is seen, xyxy [4]."""
+    height, width = sample.image_size
+    frame: NDArray[np.float64] = map_boxes(np.array([[0, 0, width, height]], np.float64), sample.matrix)[0]
+    return frame.clip(0, sample.size)
+
+
+def largest_reduction(sample: Sample) -> int:
+    """Return by how much, 1, 2, 4 or 8, an image may be decoded smaller and still not be enlarged afterwards."""
+    scale = np.abs(sample.matrix[:, :2]).max()
+    return next((reduction for reduction in (8, 4, 2) if reduction * scale <= 1), 1)
+
+
+def render_image(image: Pixels, sample: Sample, reduction: int = 1) -> Tensor:
+    """Warp the image into its frame and change its pixels there; the rest of the input is `FILL`.
+
+    Args:
+        image: uint8 [H, W, 3] BGR, or `reduction` times smaller.
+        sample: where it goes.
+        reduction: how many times smaller the image is than the one that the sample was made for.
+
+    Returns:
+        uint8 [3, S, S] RGB.
+    """
+    size = sample.size
     result = np.empty((3, size, size), np.uint8)
-    # The pixels whose centre lies in the frame. Nothing blends with the fill: the picture's border is repeated.
-    x0, y0, x1, y1 = (int(np.ceil(edge - 0.5)) for edge in geometry.frame)
+    # The pixels whose centre lies in the frame. Nothing blends with the fill: the image's border is repeated.
+    x0, y0, x1, y1 = (int(np.ceil(edge - 0.5)) for edge in frame_of(sample))
     if (x0, y0, x1, y1) != (0, 0, size, size):
-        result[:] = np.array(fill, np.uint8)[:, None, None]
+        result[:] = np.array(FILL, np.uint8)[:, None, None]
     if x1 > x0 and y1 > y0:
-        matrix = geometry.matrix.copy()
+        matrix = sample.matrix
         matrix[:, :2] *= reduction
-        patch = _stretch(picture, matrix, size) if y1 - y0 == x1 - x0 == size else None
+        patch = _stretch(image, matrix, size) if y1 - y0 == x1 - x0 == size else None
         if patch is None:
-            local = pixel_index_map(matrix)
-            local[:, 2] -= (x0, y0)
-            window, border = (x1 - x0, y1 - y0), cv2.BORDER_REPLICATE
-            patch = np.asarray(
-                cv2.warpAffine(picture, local, window, flags=cv2.INTER_LINEAR, borderMode=border), np.uint8
-            )
-        planes = cv2.split(apply_photometric(patch, photometric))
+            patch = _warp(image, matrix, (x0, y0, x1, y1))
+        for change in sample.pixel_changes:
+            patch = change(patch)
+        planes = cv2.split(patch)
         for channel, plane in zip(result, reversed(planes), strict=True):
             channel[y0:y1, x0:x1] = plane
     return torch.from_numpy(result)
 
 
-def _stretch(picture: NDArray[np.uint8], matrix: NDArray[np.float64], size: int) -> NDArray[np.uint8] | None:
+def _warp(image: Pixels, matrix: NDArray[np.float64], frame: View) -> Pixels:
+    """Return the pixels of the input within `frame`."""
+    x0, y0, x1, y1 = frame
+    local = pixel_index_map(matrix)
+    local[:, 2] -= (x0, y0)
+    linear = matrix[:, :2]
+    is_upright = not (linear.diagonal().any() and linear[[0, 1], [1, 0]].any())
+    border = cv2.BORDER_REPLICATE if is_upright else cv2.BORDER_CONSTANT
+    warped = cv2.warpAffine(
+        image, local, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR, borderMode=border, borderValue=FILL[::-1]
+    )
+    return np.asarray(warped, np.uint8)
+
+
+def _stretch(image: Pixels, matrix: NDArray[np.float64], size: int) -> Pixels | None:
     """Resize the rectangle of whole pixels that fills the input: the same as a warp, in a fifth of the time.
 
     Returns None where the map turns, or where the rectangle's edges lie within pixels.
@@ -263,21 +323,21 @@ def _stretch(picture: NDArray[np.uint8], matrix: NDArray[np.float64], size: int)
     if (np.abs(edges - whole) > 1e-6).any():
         return None
     (x0, y0), (x1, y1) = whole
-    patch = cv2.resize(picture[y0:y1, x0:x1], (size, size), interpolation=cv2.INTER_LINEAR)
+    patch = cv2.resize(image[y0:y1, x0:x1], (size, size), interpolation=cv2.INTER_LINEAR)
     return np.asarray(patch[:: int(np.sign(scales[1])), :: int(np.sign(scales[0]))], np.uint8)
 
 
-def build_target(objects: Sequence[ObjectRecord], geometry: Geometry, size: int, image_id: int) -> Target:
-    """Map the objects that the crop keeps into the input; boxes are clipped to the visible part of the picture.
+def build_target(sample: Sample, image_id: int) -> Target:
+    """Map the objects that stay into the input; boxes are clipped to the visible part of the image.
 
     Returns:
         The target, with masks uint8 [N, S, S] of 0 and 1; N may be 0.
     """
-    low, high = np.array(geometry.frame[:2] * 2), np.array(geometry.frame[2:] * 2)
-    boxes = np.clip(map_boxes(boxes_of(objects), geometry.matrix), low, high)
-    visible = geometry.kept & (boxes[:, 2:] - boxes[:, :2] >= SMALLEST_SIDE).all(axis=1)
-    chosen = [record for record, keep in zip(objects, visible, strict=True) if keep]
-    masks = draw_masks([record.segmentation for record in chosen], geometry.matrix, (size, size))
+    frame, matrix, size = frame_of(sample), sample.matrix, sample.size
+    boxes = np.clip(map_boxes(sample.boxes, matrix), np.tile(frame[:2], 2), np.tile(frame[2:], 2))
+    visible = sample.kept & (boxes[:, 2:] - boxes[:, :2] >= SMALLEST_SIDE).all(axis=1)
+    chosen = [record for record, keep in zip(sample.objects, visible, strict=True) if keep]
+    masks = draw_masks([record.segmentation for record in chosen], matrix, (size, size))
     return Target(
         boxes=torch.from_numpy(boxes[visible].astype(np.float32)),
         labels=torch.tensor([record.label for record in chosen], dtype=torch.int64),
@@ -285,8 +345,3 @@ def build_target(objects: Sequence[ObjectRecord], geometry: Geometry, size: int,
         iscrowd=torch.tensor([record.iscrowd for record in chosen], dtype=torch.bool),
         image_id=image_id,
     )
-
-
-def boxes_of(objects: Sequence[ObjectRecord]) -> NDArray[np.float64]:
-    """Return the boxes of objects, float64 [N, 4] xyxy, also for none."""
-    return np.array([record.bbox for record in objects], np.float64).reshape(-1, 4)

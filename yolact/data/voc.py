@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yolact.data.class_lists import VOC_CATEGORY_IDS, VOC_CLASSES
+from yolact.data.categories import VOC_CATEGORY_IDS, VOC_CLASSES
 from yolact.data.convert.numbered import decode_values
 from yolact.data.convert.objects import coco_content, encode_mask, pixel_object
 from yolact.errors import DatasetError

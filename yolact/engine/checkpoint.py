@@ -2,8 +2,8 @@
 
 A checkpoint of ours is a dict of plain data: "format", "step", "model" and "ema" (state dicts, the latter or None),
 "optimizer", "scaler", "position", "config", "class_names", "category_ids", "metrics", "best" and what else a run goes
-on with (`Run.state`); one converted from weights alone has no more than it knows, and "names_known". A file of tensors
-alone is somebody's weights, such as the authors' published ones.
+on with (`Trainer.state`); one converted from weights alone has no more than it knows, and "names_known". A file of
+tensors alone is somebody's weights, such as the authors' published ones.
 """
 
 import errno
@@ -13,7 +13,6 @@ import shutil
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,12 +21,12 @@ import torch
 from torch import Tensor
 
 from yolact.errors import CheckpointError
+from yolact.output import TEMPORARY, atomic_file
 from yolact.text import printable
 
 FORMAT = "yolact-1"
 KEYS = ("model", "config", "class_names", "category_ids")  # what even the smallest use of a checkpoint needs
 PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device)
-TEMPORARY = ".tmp"  # added to the name of a file that is being written
 ZIP_START = b"PK\x03\x04"
 LEGACY_START = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # the magic number of PyTorch before 1.6
 
@@ -44,7 +43,7 @@ def save_checkpoint(
 
     Args:
         state: tensors and plain data only, which is all that `load_checkpoint` reads.
-        path: in an existing folder. A kill can leave `path` + ".tmp" behind, which the next save takes over.
+        path: in an existing folder. A kill can leave a file ending in ".tmp" behind.
         previous: a whole checkpoint in the same folder, often the one at `path`, to be kept as `previous_of(path)`.
         old_form: write what PyTorch before 1.6 can read too; such files have no checksums.
 
@@ -53,19 +52,12 @@ def save_checkpoint(
     """
     path = Path(path)
     _require_plain(state, "state")
-    temporary = path.with_name(path.name + TEMPORARY)
     try:
-        with temporary.open("wb") as file:
+        with atomic_file(path) as file:
             torch.save(state, file, _use_new_zipfile_serialization=not old_form)
-            file.flush()
-            os.fsync(file.fileno())
-        if previous is not None and previous.exists():
-            _keep(previous, previous_of(path))
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+            if previous is not None and previous.exists():
+                _keep(previous, previous_of(path))
     except (OSError, RuntimeError) as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise CheckpointError(
             f"{path}: the checkpoint could not be written: {_write_failure(error)}{_space(error, state, path)}; make "
             "room or choose another folder (an older file of this name is untouched)."
@@ -242,17 +234,6 @@ def _require_plain(value: Any, place: str) -> None:
             _require_plain(item, f"{place}[{index}]")
     elif type(value) not in PLAIN and not isinstance(value, Tensor):
         raise TypeError(f"{place} must be plain data to be saved, got {type(value).__name__}")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a renaming in `folder` survive a power cut, where the system can open folders."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_failure(error: Exception) -> str:

@@ -6,19 +6,20 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
-from yolact.engine.checkpoint import TEMPORARY, load_checkpoint, previous_of
-from yolact.engine.run import BEST, LAST, NEEDED
+from filelock import FileLock, Timeout
+
+from yolact.engine.callbacks import BEST, LAST, METRICS_FILE
+from yolact.engine.checkpoint import load_checkpoint, previous_of
+from yolact.engine.trainer import NEEDED
 from yolact.errors import CheckpointError, UserError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
+from yolact.output import TEMPORARY
 
 logger = logging.getLogger(__name__)
+
+# The workers of a killed training hold its lock until they see, within five seconds, that it is gone.
+SECONDS_TO_WAIT = 10.0
 
 
 class Found(NamedTuple):
@@ -81,7 +82,7 @@ def prepare_folder(folder: Path, resuming: bool) -> None:
     Raises:
         UserError: it holds a run already, or cannot be made or written.
     """
-    if not resuming and (folder / "metrics.jsonl").exists():
+    if not resuming and (folder / METRICS_FILE).exists():
         raise UserError(f"{folder} already holds a run: go on with --resume {folder}, or give another --name.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,27 +101,23 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process is training in it.
     """
-    with (folder / ".lock").open("wb") as file:
-        if not _lock(file):
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        try:
+            lock.acquire(timeout=SECONDS_TO_WAIT)
+        except Timeout:
             raise UserError(
                 f"Another process is training in {folder}: wait for it or end it, or start anew with --config."
-            )
+            ) from None
+    except (NotImplementedError, OSError):  # a file system without locks
         yield
-
-
-def _lock(file: BinaryIO) -> bool:
-    """Lock a file; true also where locks are not to be had. Processes forked from this one do not hold it."""
-    if fcntl is None:
-        return True
+        return
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except PermissionError:  # the other error that POSIX allows for a lock that somebody holds
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
+        yield
+    finally:
+        lock.release()
 
 
 def warn_of_little_space(folder: Path, checkpoint_bytes: int) -> None:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from yolact.config import TrainConfig
-from yolact.distributed import ALONE, Processes
+from yolact.distributed import SINGLE, World
 
-# Below this many pictures a batch norm sees too few to estimate statistics from; the authors' rule.
+# Below this many images a batch norm sees too few to estimate statistics from; the authors' rule.
 MIN_BATCH_FOR_BATCH_NORM = 6
 
 
@@ -22,42 +22,42 @@ class Plan:
     max_steps: int
     lr: float
     lr_steps: tuple[int, ...]
-    pictures_per_step: int
-    num_pictures: int
+    images_per_step: int
+    num_images: int
 
     @property
     def epochs(self) -> float:
-        return self.max_steps * self.pictures_per_step / self.num_pictures
+        return self.max_steps * self.images_per_step / self.num_images
 
     def describe(self, config: TrainConfig) -> str:
         """Say in one line what the plan is and what the batch size did to it."""
         text = (
-            f"{self.max_steps} steps of {self.pictures_per_step} pictures ({self.epochs:.1f} passes over "
-            f"{self.num_pictures}), {config.optimizer} at {self.lr:.3g}, {config.schedule} schedule"
+            f"{self.max_steps} steps of {self.images_per_step} images ({self.epochs:.1f} passes over "
+            f"{self.num_images}), {config.optimizer} at {self.lr:.3g}, {config.schedule} schedule"
         )
         if config.schedule == "steps":
             text += f" with lr x {config.lr_gamma} at {', '.join(map(str, self.lr_steps)) or 'no step'}"
         reference = config.reference_batch_size
-        if reference and reference != self.pictures_per_step:
-            factor = self.pictures_per_step / reference
+        if reference and reference != self.images_per_step:
+            factor = self.images_per_step / reference
             kept = "" if config.epochs is None else " (max_steps follows from epochs)"
-            text += f"; scaled by {factor:.3g} for a batch of {self.pictures_per_step} instead of {reference}{kept}"
+            text += f"; scaled by {factor:.3g} for a batch of {self.images_per_step} instead of {reference}{kept}"
         return text
 
 
-def make_plan(config: TrainConfig, num_pictures: int) -> Plan:
+def make_plan(config: TrainConfig, num_images: int) -> Plan:
     """Scale learning rate and steps to the batch size, and turn epochs into steps.
 
     `lr_steps` keep their place relative to `max_steps`, whether it changes by the batch size or by `epochs`.
     """
-    pictures = config.batch_size * config.accumulate
-    factor = pictures / config.reference_batch_size if config.reference_batch_size else 1.0
+    images = config.batch_size * config.accumulate
+    factor = images / config.reference_batch_size if config.reference_batch_size else 1.0
     if config.epochs is None:
         max_steps = max(1, int(config.max_steps / factor))
     else:
-        max_steps = max(1, round(config.epochs * num_pictures / pictures))
+        max_steps = max(1, round(config.epochs * num_images / images))
     lr_steps = tuple(int(step * max_steps / config.max_steps) for step in config.lr_steps)
-    return Plan(max_steps, config.lr * factor, lr_steps, pictures, num_pictures)
+    return Plan(max_steps, config.lr * factor, lr_steps, images, num_images)
 
 
 def learning_rate(step: int, config: TrainConfig, plan: Plan) -> float:
@@ -95,15 +95,15 @@ def step_if(finite: Tensor, optimizer: torch.optim.Optimizer) -> None:
     del optimizer.found_inf  # type: ignore[attr-defined]
 
 
-def normalised_together(config: TrainConfig, processes: Processes = ALONE) -> int:
-    """Return how many pictures a batch norm sees at once: a process's, or with `sync_batch_norm` those of all."""
-    return config.batch_size if config.sync_batch_norm else processes.share(config.batch_size)
+def batch_norm_size(config: TrainConfig, world: World = SINGLE) -> int:
+    """Return how many images a batch norm sees at once: a rank's, or with `sync_batch_norm` those of all."""
+    return config.batch_size if config.sync_batch_norm else world.share(config.batch_size)
 
 
-def batch_norm_is_frozen(config: TrainConfig, processes: Processes = ALONE) -> bool:
+def batch_norm_is_frozen(config: TrainConfig, world: World = SINGLE) -> bool:
     """Tell whether batch norm keeps its statistics and affine parameters as they are."""
     if config.freeze_batch_norm == "auto":
-        return normalised_together(config, processes) < MIN_BATCH_FOR_BATCH_NORM
+        return batch_norm_size(config, world) < MIN_BATCH_FOR_BATCH_NORM
     return config.freeze_batch_norm == "always"
 
 

@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from yolact.data.workers import stop_signals_handled
 from yolact.distributed import launched
 
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 # A scheduler that ends a job signals all its processes, and torchrun then passes its own signal on to those that it
 # started, as it does when the first of them has stopped. That repeats the request, and nobody is in a hurry yet.
 SECONDS_OF_ECHO = 5.0
@@ -59,10 +59,15 @@ class Stop:
 
 @contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """Collect the signals that ask a program to end instead of dying of them."""
+    """Collect the signals that ask a program to end instead of dying of them; in the main thread."""
     stop = Stop()
-    with stop_signals_handled(stop.note):
+    previous = {number: signal.signal(number, stop.note) for number in STOP_SIGNALS}
+    try:
         yield stop
+    finally:
+        for number, handler in previous.items():
+            if handler is not None:  # one that was not set by Python cannot be set again
+                signal.signal(number, handler)
 
 
 def _leave_at_once(number: int) -> None:

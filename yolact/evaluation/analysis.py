@@ -1,11 +1,11 @@
-"""What lies behind the figures of an evaluation: errors by kind for masks and boxes, and confusion between classes."""
+"""What lies behind the metrics of an evaluation: errors by kind for masks and boxes, and confusion between classes."""
 
 from dataclasses import dataclass
 
 from yolact.data.dataset import CocoDataset
-from yolact.evaluation.confusion import Shown, add_picture, no_pictures
-from yolact.evaluation.errors import Errors, picture_errors, total_errors
-from yolact.evaluation.overlaps import picture_overlaps
+from yolact.evaluation.confusion import Shown, add_image, no_images
+from yolact.evaluation.errors import Errors, image_errors, total_errors
+from yolact.evaluation.overlaps import image_overlaps
 from yolact.evaluation.quality import SHOWN_SCORE
 from yolact.evaluation.run import Evaluation
 from yolact.evaluation.truth import IouType
@@ -20,18 +20,18 @@ class Analysis:
 
 
 def analyse(dataset: CocoDataset, evaluation: Evaluation) -> Analysis:
-    """Compare the records of an evaluation with the objects of its data set, one picture in memory at a time."""
+    """Compare the records of an evaluation with the objects of its data set, one image in memory at a time."""
     num_classes = len(dataset.categories)
-    image_ids = [picture.id for picture in dataset.images]
-    shown = no_pictures(num_classes)
+    image_ids = [image.id for image in dataset.images]
+    shown = no_images(num_classes)
     errors: dict[IouType, Errors] = {}
     records: dict[IouType, list] = {"segm": evaluation.segm, "bbox": evaluation.bbox}
     for kind, found in records.items():
-        pictures = []
-        for overlaps in picture_overlaps(dataset.annotation_file, found, kind, image_ids):
+        images = []
+        for overlaps in image_overlaps(dataset.annotation_file, found, kind, image_ids):
             matches = overlaps.match()
-            pictures.append(picture_errors(overlaps, matches))
+            images.append(image_errors(overlaps, matches))
             if kind == "segm":
-                add_picture(shown, overlaps, matches, SHOWN_SCORE)
-        errors[kind] = total_errors(pictures, num_classes)
+                add_image(shown, overlaps, matches, SHOWN_SCORE)
+        errors[kind] = total_errors(images, num_classes)
     return Analysis(errors, shown)

@@ -1,4 +1,4 @@
-"""Instances as COCO result records, and the COCO figures of such records by pycocotools."""
+"""COCO's metrics of result records, by pycocotools."""
 
 import contextlib
 import io
@@ -10,31 +10,31 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pycocotools import mask as rle_tools
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from yolact.data.dataset import CocoDataset, GroundTruth
 from yolact.errors import UserError
 from yolact.evaluation.curves import Curves, curves_of
-from yolact.evaluation.truth import IouType, Record, read_truth
-from yolact.ops.regions import MaskRegion
-from yolact.structures import Instances
+from yolact.evaluation.encoding import RecordMaker
+from yolact.evaluation.truth import IouType, read_truth
+from yolact.formats import Record
+from yolact.instances import Instances
 
 logger = logging.getLogger(__name__)
 
 Engine = Literal["pycocotools", "hotcoco"]
-RunLengths = dict[str, Any]  # {"size": [H, W], "counts": str}, COCO's compressed form
 
 SUMMARY_KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
 @dataclass(frozen=True)
-class Figures:
-    """COCO's figures as plain floats in [0, 1]; None (null in JSON) where no ground truth of that kind exists.
+class CocoMetrics:
+    """COCO's metrics as plain floats in [0, 1]; None (null in JSON) where no ground truth of that kind exists.
 
-    `summary` has the keys of `SUMMARY_KEYS`. AR100 and ARs, ARm, ARl allow `max_detections` detections of a picture
-    (so does AP), which is more than 100 only where the caller asked for more; the key's name stays.
-    `per_class` maps a class name to its AP; `curves` has what these figures are the means of.
+    `summary` has the keys of `SUMMARY_KEYS`. AP, and AR by size, allow `max_detections` detections of an image and
+    class, which is more than 100 only where the caller asked for more; "ARmax" is then AR with as many.
+    `per_class` maps a class name to its AP; `curves` has what these metrics are the means of.
     """
 
     summary: dict[str, float | None]
@@ -42,105 +42,70 @@ class Figures:
     curves: Curves = field(compare=False)  # arrays do not compare to one truth value
 
 
-def encode_mask(mask: np.ndarray) -> RunLengths:
-    """Return the compressed RLE of a bool [H, W] mask: {"size": [H, W], "counts": str}, as pycocotools encodes it."""
-    return encode_region(MaskRegion.of(mask), (mask.shape[0], mask.shape[1]))
+class CocoEvaluator:
+    """An evaluator that collects result records and scores them as COCO does.
 
-
-def encode_region(region: MaskRegion, image_size: tuple[int, int]) -> RunLengths:
-    """Return the compressed RLE of a mask of a picture of `image_size` (H, W), as pycocotools encodes the whole mask.
-
-    Only the columns that hold the object are scanned, which makes it many times as fast as `mask.encode`.
+    Attributes:
+        segm, bbox: the records, complete when the `RecordMaker` has closed.
+        curves: after `compute`, of both.
     """
-    height, width = image_size
-    if region.height == 0:
-        counts = [height * width]
-    else:
-        columns = np.zeros((region.width, height), bool)
-        columns[:, region.window[0]] = region.mask.T
-        runs = columns.reshape(-1)
-        borders = np.flatnonzero(runs[1:] != runs[:-1]) + 1
-        borders = np.concatenate([[0], borders, [len(runs)]])
-        lengths = np.diff(borders).tolist()
-        # RLE starts with a run of zeros and alternates.
-        counts = lengths if not runs[0] else [0, *lengths]
-        counts[0] += region.left * height
-        if after := (width - region.left - region.width) * height:
-            if len(counts) % 2:
-                counts[-1] += after
-            else:
-                counts.append(after)
-    encoded = rle_tools.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-    return {"size": [height, width], "counts": encoded["counts"].decode("ascii")}
 
+    def __init__(self, dataset: CocoDataset, max_detections: int, engine: Engine, maker: RecordMaker) -> None:
+        self.dataset, self.max_detections, self.engine = dataset, max_detections, engine
+        self.segm: list[Record] = []
+        self.bbox: list[Record] = []
+        self.curves: dict[str, Curves] = {}
+        self._maker: RecordMaker | None = maker
 
-def decode_mask(rle: RunLengths) -> np.ndarray:
-    """Return the bool [H, W] mask of a compressed RLE."""
-    mask: np.ndarray = rle_tools.decode(rle).astype(bool)
-    return mask
+    def __getstate__(self) -> dict[str, Any]:
+        """Hold, for other ranks, the records alone."""
+        return {"segm": self.segm, "bbox": self.bbox}
 
+    def update(self, image_id: int, instances: Instances, target: GroundTruth) -> None:
+        """Take the records of an image."""
+        assert self._maker is not None
+        self._maker.put(instances, image_id, self.segm, self.bbox)
 
-def encode_regions(regions: Sequence[MaskRegion], image_size: tuple[int, int]) -> list[RunLengths]:
-    """Return the compressed RLEs of the masks of a picture of `image_size` (H, W)."""
-    return [encode_region(region, image_size) for region in regions]
+    def merge(self, others: Sequence["CocoEvaluator"]) -> None:
+        """Add the records of other ranks, in the order that they have where one rank makes them all."""
+        order = {image.id: place for place, image in enumerate(self.dataset.images)}
+        for kind in ("segm", "bbox"):
+            records = getattr(self, kind)
+            records += [record for other in others for record in getattr(other, kind)]
+            records.sort(key=lambda record: order[record["image_id"]])
 
-
-def coco_records(instances: Instances, image_id: int, encoded: Sequence[RunLengths] | None = None) -> list[Record]:
-    """Return one COCO result record per instance: image_id, category_id, bbox (xywh), score, segmentation (RLE).
-
-    The score is the mask's (class probability times predicted mask IoU in YOLACT++, else the class probability).
-    `encoded` are the masks as `encode_regions` makes them, where that is done already.
-    """
-    if encoded is None:
-        encoded = encode_regions(instances.regions, instances.image_size)
-    boxes, scores, labels = instances.boxes.tolist(), instances.mask_scores.tolist(), instances.labels.tolist()
-    return [
-        {
-            "image_id": image_id,
-            "category_id": instances.category_ids[label],
-            "bbox": _xywh(box),
-            "score": score,
-            "segmentation": rle,
+    def compute(self) -> dict[str, Any]:
+        """Return "segm" and "bbox", COCO's metrics of each, and "per_class", the AP by class name of both."""
+        image_ids = [image.id for image in self.dataset.images]
+        kinds: dict[IouType, list[Record]] = {"segm": self.segm, "bbox": self.bbox}
+        metrics = {
+            kind: compute_metrics(
+                self.dataset.annotation_file, records, kind, self.max_detections, image_ids, self.engine
+            )
+            for kind, records in kinds.items()
         }
-        for box, score, label, rle in zip(boxes, scores, labels, encoded, strict=True)
-    ]
+        self.curves = {kind: one.curves for kind, one in metrics.items()}
+        summaries: dict[str, Any] = {kind: one.summary for kind, one in metrics.items()}
+        return dict(summaries) | {"per_class": {kind: one.per_class for kind, one in metrics.items()}}
 
 
-def result_records(
-    instances: Instances, image_id: int, encoded: Sequence[RunLengths] | None = None
-) -> tuple[list[Record], list[Record]]:
-    """Return (mask records, box records) as COCO's two result files hold them; `encoded` as for `coco_records`.
-
-    Mask records carry no bbox: pycocotools would take an object's size from it instead of from the mask. Box records
-    carry the class probability, which YOLACT++ does not rescore.
-    """
-    both = coco_records(instances, image_id, encoded)
-    masks = [{key: value for key, value in record.items() if key != "bbox"} for record in both]
-    keys = ("image_id", "category_id", "bbox")
-    boxes = [
-        {**{key: record[key] for key in keys}, "score": score}
-        for record, score in zip(both, instances.scores.tolist(), strict=True)
-    ]
-    return masks, boxes
-
-
-def compute_figures(
+def compute_metrics(
     annotation_file: str | Path,
     records: Sequence[Record],
     iou_type: IouType,
     max_detections: int = 100,
     image_ids: Iterable[int] | None = None,
     engine: Engine = "pycocotools",
-) -> Figures:
-    """Score result records against every picture of an annotation file, as `COCOeval` does.
+) -> CocoMetrics:
+    """Score result records against every image of an annotation file, as `COCOeval` does.
 
     Args:
         annotation_file: COCO JSON that a `CocoDataset` has accepted (pycocotools does not validate it).
         records: result records of one kind; an empty list scores 0.
         iou_type: "segm" compares masks, "bbox" boxes.
-        max_detections: of one picture and class; below 100 it has no effect, as COCO's figures allow 100.
-        image_ids: evaluate these pictures only; by default all pictures of the file, also those without objects.
-        engine: pycocotools is the reference; hotcoco, an optional extra, gives the same figures many times as fast.
+        max_detections: of one image and class; below 100 it has no effect, as COCO's metrics allow 100.
+        image_ids: evaluate these images only; by default all images of the file, also those without objects.
+        engine: pycocotools is the reference; hotcoco, an optional extra, gives the same metrics many times as fast.
 
     Raises:
         UserError: hotcoco is asked for and not installed.
@@ -149,13 +114,13 @@ def compute_figures(
     data, without_mask = read_truth(annotation_file, iou_type)
     if without_mask:
         logger.warning(
-            "%s: %d annotations without a mask do not enter the mask figures.", annotation_file, without_mask
+            "%s: %d annotations without a mask do not enter the mask metrics.", annotation_file, without_mask
         )
     truth = index(data)
     with contextlib.redirect_stdout(io.StringIO()):
         results = _results(truth, records, iou_type) if records else index({**truth.dataset, "annotations": []})
         evaluator = evaluator_class(truth, results, iou_type)
-        evaluator.params.maxDets = [1, 10, max(100, max_detections)]
+        evaluator.params.maxDets = [1, 10, 100, *([max_detections] if max_detections > 100 else [])]
         if image_ids is not None:
             evaluator.params.imgIds = sorted(set(image_ids))
         evaluator.evaluate()
@@ -166,11 +131,11 @@ def compute_figures(
         names[category_id]: _mean(precision[:, :, index, 0, -1])
         for index, category_id in enumerate(evaluator.params.catIds)
     }
-    return Figures(_summary(precision, evaluator.eval["recall"]), per_class, curves_of(precision))
+    return CocoMetrics(_summary(precision, evaluator.eval["recall"]), per_class, curves_of(precision))
 
 
 def _summary(precision: np.ndarray, recall: np.ndarray) -> dict[str, float | None]:
-    """Take the 12 figures from COCOeval's tables; areas are (all, small, medium, large), last axis (1, 10, most)."""
+    """Take the metrics from COCOeval's tables; areas are (all, small, medium, large), limits (1, 10, 100[, most])."""
     values = [
         _mean(precision[:, :, :, 0, -1]),
         _mean(precision[0, :, :, 0, -1]),  # IoU thresholds .50, .55, ... .95
@@ -179,18 +144,14 @@ def _summary(precision: np.ndarray, recall: np.ndarray) -> dict[str, float | Non
         *(_mean(recall[:, :, 0, limit]) for limit in (0, 1, 2)),
         *(_mean(recall[:, :, area, -1]) for area in (1, 2, 3)),
     ]
-    return dict(zip(SUMMARY_KEYS, values, strict=True))
+    summary = dict(zip(SUMMARY_KEYS, values, strict=True))
+    return {**summary, "ARmax": _mean(recall[:, :, 0, -1])} if recall.shape[-1] > 3 else summary
 
 
 def _mean(table: np.ndarray) -> float | None:
     """Return the mean over the defined cells; COCOeval writes -1 where there is no ground truth."""
     defined = table[table > -1]
     return float(np.mean(defined)) if defined.size else None
-
-
-def _xywh(box: Sequence[float]) -> list[float]:
-    x1, y1, x2, y2 = box
-    return [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)]
 
 
 def _tools(engine: Engine) -> tuple[Callable[[dict[str, Any]], Any], Any]:
@@ -202,7 +163,7 @@ def _tools(engine: Engine) -> tuple[Callable[[dict[str, Any]], Any], Any]:
     except ImportError:
         raise UserError(
             "eval.engine is hotcoco, which is not installed: run `pip install hotcoco`, or leave the key at "
-            "pycocotools, which gives the same figures."
+            "pycocotools, which gives the same metrics."
         ) from None
     return hotcoco.COCO, hotcoco.COCOeval
 

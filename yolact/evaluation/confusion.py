@@ -13,7 +13,7 @@ SIZE_BORDERS = (8, 16, 32, 64, 96, 128, 256)
 
 
 class Shown(NamedTuple):
-    """What happened in one picture, or in several, among detections that score at least a threshold.
+    """What happened in one image, or in several, among detections that score at least a threshold.
 
     confusion: int64 [C + 1, C + 1], a row for each class of objects and a column for each class of detections. The
         last column counts the objects that nothing lies on, the last row the detections that lie on no object which
@@ -26,20 +26,20 @@ class Shown(NamedTuple):
     found: NDArray[np.int64]
 
 
-def no_pictures(num_classes: int) -> Shown:
-    """Return the sum over no picture."""
+def no_images(num_classes: int) -> Shown:
+    """Return the sum over no image."""
     sizes = len(SIZE_BORDERS) + 1
     return Shown(np.zeros((num_classes + 1, num_classes + 1), np.int64), np.zeros(sizes, int), np.zeros(sizes, int))
 
 
-def add_picture(total: Shown, overlaps: Overlaps, matches: NDArray[np.int64], min_score: float) -> None:
-    """Add one picture's counts to `total`.
+def add_image(total: Shown, overlaps: Overlaps, matches: NDArray[np.int64], min_score: float) -> None:
+    """Add one image's counts to `total`.
 
     Detections and objects of one class are paired first, as for AP, and then what is left over, whatever its class,
     at an IoU of 0.5 or more.
 
     Args:
-        overlaps: of the picture.
+        overlaps: of the image.
         matches: of these, by `Overlaps.match`.
         min_score: what is below it is not shown.
     """

@@ -60,15 +60,15 @@ class Objects(NamedTuple):
     missed: NDArray[Any]  # bool [G], not found, nor would be by a mended detection
 
 
-def picture_errors(overlaps: Overlaps, matches: NDArray[np.int64]) -> tuple[Judged, Objects]:
-    """Sort a picture's detections into right ones and errors.
+def image_errors(overlaps: Overlaps, matches: NDArray[np.int64]) -> tuple[Judged, Objects]:
+    """Sort a image's detections into right ones and errors.
 
     A false positive is the first of these that it fits: localisation (IoU from 0.1 to 0.5 with an object of its class),
     class (0.5 or more with one of another class), duplicate (0.5 or more with one of its class, which a better
     detection has found), background (below 0.1 with all), both.
 
     Args:
-        overlaps: of the picture.
+        overlaps: of the image.
         matches: of these, by `Overlaps.match`.
     """
     num_objects = len(overlaps.truth_labels)
@@ -107,11 +107,11 @@ def _kinds(
     return np.select(conditions, [RIGHT, LOCALISATION, CLASS, DUPLICATE, BACKGROUND], BOTH)
 
 
-def total_errors(pictures: Sequence[tuple[Judged, Objects]], num_classes: int) -> Errors:
-    """Score the errors of all pictures, given in the order in which COCOeval takes them."""
-    if not pictures:
+def total_errors(images: Sequence[tuple[Judged, Objects]], num_classes: int) -> Errors:
+    """Score the errors of all images, given in the order in which COCOeval takes them."""
+    if not images:
         return _without_objects(np.zeros(len(KINDS), np.int64))
-    judged, objects = zip(*pictures, strict=True)
+    judged, objects = zip(*images, strict=True)
     return _Scoring(
         Judged(*(np.concatenate(columns) for columns in zip(*judged, strict=True))),
         Objects(*(np.concatenate(columns) for columns in zip(*objects, strict=True))),

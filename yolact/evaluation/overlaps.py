@@ -1,4 +1,4 @@
-"""Each picture's detections and objects with their IoU, whatever their classes are, and which detection finds which."""
+"""Each image's detections and objects with their IoU, whatever their classes are, and which detection finds which."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as rle_tools
 
-from yolact.evaluation.truth import IouType, Record, encode_annotation, read_truth
+from yolact.evaluation.truth import IouType, encode_annotation, read_truth
+from yolact.formats import Record
 
 FOUND_IOU = 0.5
 
 
 class Overlaps(NamedTuple):
-    """One picture with D detections, best first, and G objects, crowd regions left out."""
+    """One image with D detections, best first, and G objects, crowd regions left out."""
 
     scores: NDArray[np.float64]  # [D]
     labels: NDArray[np.int64]  # [D], 0..C-1 in ascending order of category id
@@ -47,28 +48,28 @@ def greedy(iou: NDArray[np.float64]) -> NDArray[np.int64]:
     return chosen
 
 
-def picture_overlaps(
+def image_overlaps(
     annotation_file: str | Path, records: Iterable[Record], iou_type: IouType, image_ids: Iterable[int]
 ) -> Iterator[Overlaps]:
-    """Yield the overlaps of each picture that has objects or detections, in ascending order of id, as COCOeval does.
+    """Yield the overlaps of each image that has objects or detections, in ascending order of id, as COCOeval does.
 
     Args:
         annotation_file: COCO JSON that a `CocoDataset` has accepted.
         records: result records of one kind.
         iou_type: "segm" compares masks, "bbox" boxes.
-        image_ids: the pictures.
+        image_ids: the images.
     """
     data, _ = read_truth(annotation_file, iou_type)
     sizes = {image["id"]: (image["height"], image["width"]) for image in data["images"]}
     labels = {category_id: label for label, category_id in enumerate(sorted(item["id"] for item in data["categories"]))}
-    truths, detections = _by_picture(data["annotations"]), _by_picture(records)
+    truths, detections = _by_image(data["annotations"]), _by_image(records)
     for image_id in sorted(set(image_ids)):
         found, objects = detections.get(image_id, []), truths.get(image_id, [])
         if found or objects:
             yield _overlaps(found, objects, labels, iou_type, sizes[image_id])
 
 
-def _by_picture(entries: Iterable[Record]) -> dict[int, list[Record]]:
+def _by_image(entries: Iterable[Record]) -> dict[int, list[Record]]:
     groups: defaultdict[int, list[Record]] = defaultdict(list)
     for entry in entries:
         groups[entry["image_id"]].append(entry)

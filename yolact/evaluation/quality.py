@@ -1,4 +1,4 @@
-"""How well single pictures went: what the gallery's best and worst are chosen by."""
+"""How well single images went: what the gallery's best and worst are chosen by."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -11,19 +11,19 @@ from pycocotools import mask as rle_tools
 from yolact.data.annotations import ObjectRecord
 from yolact.data.dataset import CocoDataset
 from yolact.data.masks import Rle
-from yolact.evaluation.coco import Record
 from yolact.evaluation.overlaps import FOUND_IOU
+from yolact.formats import Record
 
 # What a person would be shown; AP itself counts detections of every score.
 SHOWN_SCORE = 0.3
 
 
 @dataclass(frozen=True)
-class PictureQuality:
-    """Result of one picture, over detections that score at least `SHOWN_SCORE`.
+class ImageQuality:
+    """Result of one image, over detections that score at least `SHOWN_SCORE`.
 
     Attributes:
-        index: of the picture in the data set.
+        index: of the image in the data set.
         found, missed, wrong: objects with a mask of their class at IoU 0.5 or more, objects without, and masks
             without an object.
         quality: panoptic quality in [0, 1], which is F1 times the mean IoU of the found ones.
@@ -36,8 +36,8 @@ class PictureQuality:
     quality: float
 
 
-def picture_qualities(dataset: CocoDataset, records: Iterable[Record]) -> list[PictureQuality]:
-    """Return the quality of each picture that holds an object or a detection, in the order of the data set.
+def image_qualities(dataset: CocoDataset, records: Iterable[Record]) -> list[ImageQuality]:
+    """Return the quality of each image that holds an object or a detection, in the order of the data set.
 
     Crowd regions, and what is detected in them, do not count.
     """
@@ -46,16 +46,16 @@ def picture_qualities(dataset: CocoDataset, records: Iterable[Record]) -> list[P
         if record["score"] >= SHOWN_SCORE:
             by_image[record["image_id"]].append(record)
     qualities = []
-    for index, picture in enumerate(dataset.images):
-        objects, shown = dataset.objects(index), by_image[picture.id]
-        size = (picture.height, picture.width)
+    for index, image in enumerate(dataset.images):
+        objects, shown = dataset.objects(index), by_image[image.id]
+        size = (image.height, image.width)
         qualities.append(_quality(index, objects, shown, dataset.categories.ids, size))
     return [one for one in qualities if one.found or one.missed or one.wrong]
 
 
 def _quality(
     index: int, objects: list[ObjectRecord], shown: list[Record], category_ids: Sequence[int], size: tuple[int, int]
-) -> PictureQuality:
+) -> ImageQuality:
     found, wrong, overlap = 0, 0, 0.0
     for label, category_id in enumerate(category_ids):
         truths = [item for item in objects if item.label == label]
@@ -63,7 +63,7 @@ def _quality(
         ious, num_wrong = _match(truths, detections, size)
         found, wrong, overlap = found + len(ious), wrong + num_wrong, overlap + sum(ious)
     missed = sum(not item.iscrowd for item in objects) - found
-    return PictureQuality(index, found, missed, wrong, overlap / (found + (missed + wrong) / 2 or 1))
+    return ImageQuality(index, found, missed, wrong, overlap / (found + (missed + wrong) / 2 or 1))
 
 
 def _match(truths: list[ObjectRecord], detections: list[Record], size: tuple[int, int]) -> tuple[list[float], int]:
@@ -96,7 +96,7 @@ def _match(truths: list[ObjectRecord], detections: list[Record], size: tuple[int
 
 
 def encode_segmentation(item: ObjectRecord, size: tuple[int, int]) -> dict[str, Any]:
-    """Return the compressed RLE of an object's segmentation in a picture of `size` (H, W)."""
+    """Return the compressed RLE of an object's segmentation in a image of `size` (H, W)."""
     if isinstance(item.segmentation, Rle):
         return rle_tools.frPyObjects({"size": list(size), "counts": item.segmentation.runs.tolist()}, *size)
     polygons = [polygon.ravel().astype(float).tolist() for polygon in item.segmentation]

@@ -1,37 +1,50 @@
-"""The evaluation loop: every picture through the network, records in COCO's form, figures and speed."""
+"""The evaluation loop: every image through the network, and each result to the evaluators."""
 
 import platform
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from yolact.config import EvalConfig
-from yolact.data.dataset import CocoDataset
+from yolact.data.dataset import CocoDataset, GroundTruth
 from yolact.data.loader import EvaluationSet, evaluation_loader
 from yolact.data.transforms import to_unit
 from yolact.device import DTYPES, Precision
-from yolact.distributed import ALONE, Processes
-from yolact.evaluation.coco import Figures, Record, compute_figures
+from yolact.distributed import SINGLE, World
+from yolact.evaluation.coco import CocoEvaluator
 from yolact.evaluation.curves import Curves
 from yolact.evaluation.encoding import RecordMaker
-from yolact.evaluation.speed import StageTimer, frames_per_second
+from yolact.evaluation.speed import SpeedEvaluator
+from yolact.formats import Record
+from yolact.instances import Instances
 from yolact.models.inference import for_inference
 from yolact.models.yolact import Yolact
-from yolact.postprocess import select_detections, to_instances
-from yolact.structures import Detections, Instances, Predictions
+from yolact.postprocess import Detector
+from yolact.structures import Predictions
 
 NmsKind = Literal["fast", "exact", "cross_class"]
 NMS_KINDS: tuple[NmsKind, ...] = ("fast", "exact", "cross_class")
 
-EvaluationBatch = tuple[Tensor, list[tuple[int, int]], list[int]]  # uint8 [B, 3, S, S] RGB, sizes (H, W), picture ids
+
+class Evaluator(Protocol):
+    """Something that is measured over a data set."""
+
+    def update(self, image_id: int, instances: Instances, target: GroundTruth) -> None:
+        """Take what was found in one image, and what is there."""
+
+    def merge(self, others: Sequence[Any]) -> None:
+        """Add what evaluators of this class have taken on other ranks, each on its share of the images."""
+
+    def compute(self) -> dict[str, Any]:
+        """Return the metrics by name: numbers, None or dicts of such."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +52,13 @@ class Evaluation:
     """What an evaluation found.
 
     Attributes:
-        metrics: what metrics.json holds: "segm" and "bbox" (the 12 figures each, see `Figures`), "per_class" (AP by
-            class name for each of the two), "fps", "milliseconds" (median of each stage per picture), "annotations"
-            (name of the file), "images", "batch_size", "nms", "max_detections", "device", "dtype",
-            "processes", "versions".
+        metrics: what metrics.json holds: "segm" and "bbox" (COCO's metrics, see `CocoMetrics`), "per_class" (AP by
+            class name for each of the two), "fps", "milliseconds" (median of each stage per image), what further
+            evaluators computed, "annotations" (name of the file), "images", "batch_size", "nms", "max_detections",
+            "device", "dtype", "processes", "versions".
         segm: mask records, as in detections_segm.json.
         bbox: box records, as in detections_bbox.json.
-        curves: of both, what the figures are the means of.
+        curves: of both, what the metrics are the means of.
     """
 
     metrics: dict[str, Any]
@@ -54,105 +67,48 @@ class Evaluation:
     curves: dict[str, Curves] = field(default_factory=dict)
 
 
+Guard = Callable[[], AbstractContextManager[None]]
+
+
 def evaluate(
     model: Yolact,
     dataset: CocoDataset,
     settings: EvalConfig,
-    device: torch.device,
     precision: Precision = "fp32",
+    *,
+    evaluators: Sequence[Evaluator] = (),
     progress: bool = True,
-    processes: Processes = ALONE,
-    guard: Callable[[], AbstractContextManager[None]] = nullcontext,
+    world: World = SINGLE,
+    guard: Guard = nullcontext,
 ) -> Evaluation:
-    """Detect on every picture of `dataset` and score the result.
+    """Detect on every image of `dataset` and score the result.
 
     Args:
-        model: on `device`, in float32; a copy of it is evaluated, see `for_inference`.
+        model: in float32; a copy of it is evaluated, see `for_inference`.
         precision: of the network. All that follows it is float32.
+        evaluators: beside COCO's metrics and speed, which are always there.
         progress: show a progress bar on stderr.
-        processes: that share out the pictures. All get the metrics, but only the first one records and curves.
-        guard: entered around what takes long; what it raises ends the evaluation in all processes.
+        world: the ranks that share the images. All get the metrics, but only the main process records and curves.
+        guard: entered around what takes long; what it raises ends the evaluation on all ranks.
 
     Raises:
-        GaveUpError: another process did not finish its share.
+        GaveUpError: another rank did not finish its share.
     """
-    (evaluation,) = _evaluate(model, dataset, [settings], device, precision, progress, processes, guard)
+    run = _Run(model, dataset, [settings], precision, evaluators)
+    (evaluation,) = run.evaluate(progress, world, guard)
     return evaluation
 
 
 def compare_nms(
-    model: Yolact,
-    dataset: CocoDataset,
-    settings: EvalConfig,
-    device: torch.device,
-    precision: Precision = "fp32",
-    progress: bool = True,
+    model: Yolact, dataset: CocoDataset, settings: EvalConfig, precision: Precision = "fp32", progress: bool = True
 ) -> dict[NmsKind, Evaluation]:
     """Evaluate with each kind of NMS; the arguments are those of `evaluate`, and `settings.nms` has no effect.
 
-    The network runs once per picture and every kind works on the same predictions. They take turns at being first, so
+    The network runs once per image and every kind works on the same predictions. They take turns at being first, so
     that their times can be compared; "load" and "network" are the same measurement in all of them.
     """
-    variants = [replace(settings, nms=kind) for kind in NMS_KINDS]
-    evaluations = _evaluate(model, dataset, variants, device, precision, progress)
-    return dict(zip(NMS_KINDS, evaluations, strict=True))
-
-
-def _evaluate(
-    model: Yolact,
-    dataset: CocoDataset,
-    variants: Sequence[EvalConfig],
-    device: torch.device,
-    precision: Precision,
-    progress: bool,
-    processes: Processes = ALONE,
-    guard: Callable[[], AbstractContextManager[None]] = nullcontext,
-) -> list[Evaluation]:
-    """Evaluate each of `variants`, which differ in what follows the network only, in one pass over the pictures."""
-    with processes.together(), guard(), torch.inference_mode():
-        network = for_inference(model, DTYPES[precision])
-        run = _Run(network, dataset, [_Variant(one, StageTimer(device)) for one in variants])
-        run.all_pictures(progress, processes)
-    if processes.count > 1:
-        run.collect(processes)
-    facts = {
-        "annotations": dataset.annotation_file.name,
-        "images": len(dataset.images),
-        "device": device_name(device),
-        "dtype": str(DTYPES[precision]).removeprefix("torch."),
-        "processes": processes.count,
-        "versions": versions(),
-    }
-    evaluations: list[Evaluation] = []
-
-    def score() -> list[dict[str, Any]]:
-        with guard():
-            evaluations.extend(_evaluation(dataset, variant, run.timer, facts) for variant in run.variants)
-        return [evaluation.metrics for evaluation in evaluations]
-
-    metrics = processes.from_first(score)
-    return evaluations or [Evaluation(one, [], []) for one in metrics]
-
-
-def _evaluation(dataset: CocoDataset, variant: "_Variant", shared: StageTimer, facts: dict[str, Any]) -> Evaluation:
-    """Score one variant's records; `shared` has timed what comes before it."""
-    figures = {
-        "segm": _figures(dataset, variant.segm, "segm", variant.settings),
-        "bbox": _figures(dataset, variant.bbox, "bbox", variant.settings),
-    }
-    milliseconds = {**shared.milliseconds(), **variant.timer.milliseconds()}
-    metrics = {
-        **{kind: figure.summary for kind, figure in figures.items()},
-        "per_class": {kind: figure.per_class for kind, figure in figures.items()},
-        "fps": frames_per_second(milliseconds),
-        "milliseconds": milliseconds,
-        "batch_size": variant.settings.batch_size,
-        "nms": variant.settings.nms,
-        "max_detections": variant.settings.max_detections,
-        **facts,
-    }
-    curves = {kind: figure.curves for kind, figure in figures.items()}
-    return Evaluation(metrics, variant.segm, variant.bbox, curves)
+    run = _Run(model, dataset, [replace(settings, nms=kind) for kind in NMS_KINDS], precision)
+    return dict(zip(NMS_KINDS, run.evaluate(progress, SINGLE, nullcontext), strict=True))
 
 
 def device_name(device: torch.device) -> str:
@@ -166,7 +122,7 @@ def device_name(device: torch.device) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that figures and speed depend on."""
+    """Return the versions that metrics and speed depend on."""
     found = {name: version(name) for name in ("torchvision", "numpy", "pycocotools")}
     return {"python": platform.python_version(), "torch": str(torch.__version__), **found}
 
@@ -174,100 +130,119 @@ def versions() -> dict[str, str]:
 def predict(network: nn.Module, images: Tensor) -> Predictions:
     """Run a network made by `for_inference` on uint8 [B, 3, S, S] RGB images; the predictions are float32."""
     predictions: Predictions = network(to_unit(images).contiguous(memory_format=torch.channels_last))
-    return Predictions(*(field.float() for field in predictions))
+    return Predictions(*(value.float() for value in predictions))
 
 
 @dataclass(frozen=True)
 class _Variant:
-    """One way from predictions to records, with the time that it takes."""
+    """One way from predictions to metrics, with the time that it takes."""
 
-    settings: EvalConfig
-    timer: StageTimer
-    segm: list[Record] = field(default_factory=list)
-    bbox: list[Record] = field(default_factory=list)
+    detector: Detector
+    coco: CocoEvaluator
+    speed: SpeedEvaluator
 
 
 class _Run:
-    """One pass over a data set. Only records outlive a picture."""
+    """One pass over a data set, with variants that differ in what follows the network only."""
 
-    def __init__(self, model: Yolact, dataset: CocoDataset, variants: list[_Variant]) -> None:
-        self.model, self.dataset, self.variants = model, dataset, variants
-        self.timer = StageTimer(variants[0].timer.device)  # of what the variants share
+    def __init__(
+        self,
+        model: Yolact,
+        dataset: CocoDataset,
+        settings: Sequence[EvalConfig],
+        precision: Precision,
+        evaluators: Sequence[Evaluator] = (),
+    ) -> None:
+        self.model, self.dataset, self.settings, self.precision = model, dataset, settings, precision
+        self.evaluators = evaluators
 
-    def all_pictures(self, progress: bool, processes: Processes) -> None:
-        """Fill the records of every variant with those of this process's pictures."""
-        pictures = EvaluationSet(self.dataset, self.model.image_size)
-        settings = self.variants[0].settings
-        batches = iter(evaluation_loader(pictures, settings.batch_size, settings.num_workers, processes))
-        total, turns = -(-len(self.dataset.images) // processes.count), deque(self.variants)
-        hidden = not (progress and processes.first)
-        bar = tqdm(total=total, desc="evaluate", unit="picture", disable=hidden, dynamic_ncols=True)
-        with RecordMaker(settings.num_workers) as maker, bar:
+    def evaluate(self, progress: bool, world: World, guard: Guard) -> list[Evaluation]:
+        """Return the evaluation of each variant."""
+        self.timer = SpeedEvaluator(self.model.device)  # of what the variants share
+        with (
+            world.raising_on_all(),
+            guard(),
+            torch.inference_mode(),
+            RecordMaker(self.settings[0].num_workers) as maker,
+        ):
+            variants = [
+                _Variant(
+                    Detector.of(self.model, one),
+                    CocoEvaluator(self.dataset, one.max_detections, one.engine, maker),
+                    SpeedEvaluator(self.model.device),
+                )
+                for one in self.settings
+            ]
+            self._all_images(for_inference(self.model, DTYPES[self.precision]), variants, progress, world)
+        for evaluator in (*(variant.coco for variant in variants), *self.evaluators):
+            evaluator.merge(world.gather(evaluator)[1:])
+        evaluations: list[Evaluation] = []
+
+        def score() -> list[dict[str, Any]]:
+            with guard():
+                evaluations.extend(self._scored(variant, world) for variant in variants)
+            return [evaluation.metrics for evaluation in evaluations]
+
+        metrics = world.broadcast(score)
+        return evaluations or [Evaluation(one, [], []) for one in metrics]
+
+    def _all_images(self, network: Yolact, variants: list[_Variant], progress: bool, world: World) -> None:
+        settings = self.settings[0]
+        images = EvaluationSet(self.dataset, network.image_size)
+        batches = iter(evaluation_loader(images, settings.batch_size, settings.num_workers, world))
+        total, turns = -(-len(self.dataset) // world.size), deque(variants)
+        hidden = not (progress and world.is_main_process)
+        with tqdm(total=total, desc="evaluate", unit="image", disable=hidden, dynamic_ncols=True) as bar:
             while batch := self._next(batches):
-                images, image_sizes, image_ids = batch
+                inputs, indices = batch
                 with self.timer.stage("network"):
-                    predictions = predict(self.model, images)
-                self.timer.end_batch(len(images))
+                    predictions = predict(network, inputs)
+                self.timer.end_batch(len(indices))
                 for variant in turns:
-                    self._one_batch(variant, predictions, image_sizes, image_ids, maker)
+                    self._one_batch(variant, predictions, indices)
                 turns.rotate()
-                bar.update(len(images))
+                bar.update(len(indices))
 
-    def collect(self, processes: Processes) -> None:
-        """Give the first process the records of all, in the order that they have where one process makes them all."""
-        order = {picture.id: place for place, picture in enumerate(self.dataset.images)}
-        for variant in self.variants:
-            for records in (variant.segm, variant.bbox):
-                parts = processes.collect(records)
-                records[:] = [record for part in parts for record in part]
-                records.sort(key=lambda record: order[record["image_id"]])
-
-    def _next(self, batches: Iterator[EvaluationBatch]) -> EvaluationBatch | None:
+    def _next(self, batches: Any) -> tuple[Tensor, list[int]] | None:
         with self.timer.stage("load"):
             batch = next(batches, None)
-            return batch and (batch[0].to(self.timer.device), *batch[1:])
+            return batch and (batch[0].to(self.model.device), batch[1])
 
-    def _one_batch(
-        self,
-        variant: _Variant,
-        predictions: Predictions,
-        image_sizes: list[tuple[int, int]],
-        image_ids: list[int],
-        maker: RecordMaker,
-    ) -> None:
-        """Add the records of a batch to those of `variant`."""
-        with variant.timer.stage("detect"):
-            detections = select_detections(predictions, self.model.anchors, variant.settings)
-        for index, (image_size, image_id) in enumerate(zip(image_sizes, image_ids, strict=True)):
-            instances = self._instances(variant, detections, predictions.prototypes, index, image_size)
-            with variant.timer.stage("encode"):
-                maker.put(instances, image_id, variant.segm, variant.bbox)
-        variant.timer.end_batch(len(image_ids))
+    def _one_batch(self, variant: _Variant, predictions: Predictions, indices: list[int]) -> None:
+        """Give what is found in a batch to the evaluators."""
+        stage, categories = variant.speed.stage, self.dataset.categories
+        with stage("detect"):
+            detections = variant.detector.detect(predictions)
+        for row, index in enumerate(indices):
+            target = self.dataset.ground_truth(index)
+            with stage("masks"):
+                instances = variant.detector.instances(
+                    detections, predictions.prototypes, row, target.image_size, categories.names, categories.ids
+                )
+            with stage("encode"):
+                variant.coco.update(target.image_id, instances, target)
+            for evaluator in self.evaluators:
+                evaluator.update(target.image_id, instances, target)
+        variant.speed.end_batch(len(indices))
 
-    def _instances(
-        self, variant: _Variant, detections: Detections, prototypes: Tensor, index: int, image_size: tuple[int, int]
-    ) -> Instances:
-        """Return what was found in picture `index` of a batch."""
-        with variant.timer.stage("masks"):
-            return to_instances(
-                detections,
-                prototypes,
-                index,
-                image_size,
-                variant.settings,
-                input_size=self.model.image_size,
-                class_names=self.dataset.categories.names,
-                category_ids=self.dataset.categories.ids,
-                mask_iou=self.model.mask_iou,
-            )
-
-
-def _figures(
-    dataset: CocoDataset, records: list[Record], kind: Literal["segm", "bbox"], settings: EvalConfig
-) -> Figures:
-    image_ids = [picture.id for picture in dataset.images]
-    limit, engine = settings.max_detections, settings.engine
-    return compute_figures(dataset.annotation_file, records, kind, limit, image_ids, engine)
+    def _scored(self, variant: _Variant, world: World) -> Evaluation:
+        settings, coco = variant.detector.settings, variant.coco
+        variant.speed.merge([self.timer])
+        metrics = coco.compute() | variant.speed.compute()
+        for evaluator in self.evaluators:
+            metrics |= evaluator.compute()
+        metrics |= {
+            "batch_size": settings.batch_size,
+            "nms": settings.nms,
+            "max_detections": settings.max_detections,
+            "annotations": self.dataset.annotation_file.name,
+            "images": len(self.dataset),
+            "device": device_name(self.model.device),
+            "dtype": str(DTYPES[self.precision]).removeprefix("torch."),
+            "processes": world.size,
+            "versions": versions(),
+        }
+        return Evaluation(metrics, coco.segm, coco.bbox, coco.curves)
 
 
 def _processor() -> str:

@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from pycocotools import mask as rle_tools
 
+from yolact.formats import Record
+
 IouType = Literal["segm", "bbox"]
-Record = dict[str, Any]
 
 
 def read_truth(annotation_file: str | Path, iou_type: IouType) -> tuple[dict[str, Any], int]:
@@ -28,7 +29,7 @@ def read_truth(annotation_file: str | Path, iou_type: IouType) -> tuple[dict[str
 
 
 def encode_annotation(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
-    """Return the compressed RLE of an annotation's polygons or run lengths in a picture of `size` (H, W)."""
+    """Return the compressed RLE of an annotation's polygons or run lengths in a image of `size` (H, W)."""
     if isinstance(segmentation, dict) and isinstance(segmentation["counts"], str | bytes):
         return segmentation
     rles: Any = rle_tools.frPyObjects(segmentation, *size)

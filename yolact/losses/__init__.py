@@ -1,5 +1,16 @@
-"""Training losses: functions of tensors, and one module that computes them beside the network."""
+"""The losses: assigners, terms, and the criterion over both. They know the network by its outputs only."""
 
-from yolact.losses.criterion import ModelWithLoss
+from yolact.losses.assigners import ASSIGNERS, Assignment, Candidates, MaxIoUAssigner
+from yolact.losses.criterion import LossInputs, ModelWithLoss
+from yolact.losses.terms import TERMS, LossTerm
 
-__all__ = ["ModelWithLoss"]
+__all__ = [
+    "ASSIGNERS",
+    "TERMS",
+    "Assignment",
+    "Candidates",
+    "LossInputs",
+    "LossTerm",
+    "MaxIoUAssigner",
+    "ModelWithLoss",
+]

@@ -1,120 +1,132 @@
-"""The terms of YOLACT's loss (sections 3.1, 3.2 and 5), unweighted, as pure functions of tensors.
+"""The terms of YOLACT's loss (sections 3.1, 3.2 and 5; YOLACT++ section 3.3), unweighted.
 
-Where a term takes `weights`, entries of weight 0 do not count: that is how a fixed number of entries can stand for a
-number that only the device knows.
+A term takes `LossInputs` and returns a scalar. Adding one is a function and a line in `TERMS`.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolact.config import LossConfig
 from yolact.ops import masks as mask_ops
 
+if TYPE_CHECKING:
+    from yolact.losses.criterion import LossInputs
 
-def box_loss(box_deltas: Tensor, encoded: Tensor, weights: Tensor) -> Tensor:
-    """Sum the smooth-L1 distance of deltas [P, 4] to their `encoded` objects [P, 4], each times its weight [P]."""
-    return (F.smooth_l1_loss(box_deltas, encoded, reduction="none").sum(1) * weights).sum()
+# Hardest candidates that teach "background" on an image without any object; the authors skip such images.
+NEGATIVES_OF_EMPTY = 30
 
 
-def hard_negatives(class_logits: Tensor, positive: Tensor, neutral: Tensor, num_negatives: Tensor) -> Tensor:
-    """Choose each picture's hardest negatives: the anchors least sure of background (SSD section 2.2, "OHEM").
+class LossTerm(NamedTuple):
+    """A function of `LossInputs` to a scalar, and the factor by which it enters the sum."""
+
+    compute: Callable[["LossInputs"], Tensor]
+    weight: float
+
+
+def box_loss(inputs: "LossInputs") -> Tensor:
+    """Smooth-L1 distance of the deltas to the encoded boxes of their objects, over the number of positives."""
+    boxes = inputs.of_objects(inputs.objects.boxes, inputs.no_box)
+    distance = F.smooth_l1_loss(inputs.predictions.box_deltas, inputs.coder.encode(boxes), reduction="none").sum(-1)
+    return (distance * inputs.positive_weight).sum() / inputs.num_positives
+
+
+def class_loss(inputs: "LossInputs") -> Tensor:
+    """Softmax cross-entropy of positives and of the hardest negatives (SSD section 2.2, "OHEM").
+
+    It is divided by the number of positives, unless images without objects bring more negatives than belong to that.
+    """
+    log_probabilities = inputs.predictions.class_logits.log_softmax(-1)
+    num_negatives = _num_negatives(inputs)
+    chosen = hard_negatives(
+        -log_probabilities[..., 0].detach(), inputs.assignment.positive, inputs.assignment.ignored, num_negatives
+    )
+    labels = inputs.of_objects(inputs.objects.labels + 1, inputs.objects.labels.new_zeros(()))
+    loss = -log_probabilities.gather(-1, labels[..., None])[..., 0]
+    total = (loss * (inputs.positive_weight + chosen)).sum()
+    negatives = inputs.world.all_reduce(num_negatives.sum()) / max(1, inputs.config.negatives_per_positive)
+    return total / torch.maximum(inputs.num_positives, negatives / inputs.world.size)
+
+
+def _num_negatives(inputs: "LossInputs") -> Tensor:
+    """Return how many negatives of each image get a class loss, int [B]."""
+    positive, objects = inputs.assignment.positive, inputs.objects
+    num_negatives = (inputs.config.negatives_per_positive * positive.sum(1)).clamp(max=positive.shape[1] - 1)
+    num_objects = torch.zeros_like(num_negatives).index_add_(0, objects.image_index, (~objects.iscrowd).long())
+    return num_negatives.where(num_objects > 0, NEGATIVES_OF_EMPTY)
+
+
+def hard_negatives(hardness: Tensor, positive: Tensor, ignored: Tensor, num_negatives: Tensor) -> Tensor:
+    """Choose each image's hardest negatives.
 
     Args:
-        class_logits: [B, A, 1+C].
-        positive, neutral: bool [B, A]; neither is a negative. Neutrals take up places in the ranking by being easiest.
-        num_negatives: int [B], how many to choose in each picture.
+        hardness: float [B, A], not negative: how unsure a candidate is of background.
+        positive, ignored: bool [B, A]; neither is a negative. The ignored take up ranks by being easiest.
+        num_negatives: int [B], how many to choose in each image.
 
     Returns:
         bool [B, A].
     """
-    with torch.no_grad():
-        hardness = -class_logits.log_softmax(-1)[..., 0]
-        hardness = hardness.masked_fill(positive | neutral, 0)
-        order = hardness.argsort(1, descending=True)
-        chosen_ranks = torch.arange(order.shape[1], device=order.device) < num_negatives[:, None]
-        chosen = torch.zeros_like(positive).scatter(1, order, chosen_ranks)
-    return chosen & ~positive & ~neutral
+    order = hardness.masked_fill(positive | ignored, 0).argsort(1, descending=True)
+    chosen_ranks = torch.arange(order.shape[1], device=order.device) < num_negatives[:, None]
+    chosen = torch.zeros_like(positive).scatter(1, order, chosen_ranks)
+    return chosen & ~positive & ~ignored
 
 
-def class_loss(class_logits: Tensor, classes: Tensor, weights: Tensor) -> Tensor:
-    """Sum the softmax cross-entropy of `class_logits` [P, 1+C] to `classes` int64 [P], each times its weight [P]."""
-    return (F.cross_entropy(class_logits, classes, reduction="none") * weights).sum()
+def mask_loss(inputs: "LossInputs") -> Tensor:
+    """Binary cross-entropy of masks inside their objects' boxes, over each box's area and the number of positives."""
+    sample = inputs.mask_sample
+    height, width = sample.logits.shape[1:]
+    window = mask_ops.box_window(sample.boxes, height, width).flatten()
+    # On a CPU the pixels inside alone; elsewhere all of them, because their number would have to be waited for.
+    pixels = window.nonzero()[:, 0] if window.device.type == "cpu" else torch.arange(len(window), device=window.device)
+    logits, masks = sample.logits.flatten()[pixels], sample.masks.flatten()[pixels].to(sample.logits.dtype)
+    area = (sample.boxes[:, 2:] - sample.boxes[:, :2]).prod(1)
+    weight = (sample.weight / area)[pixels.div(height * width, rounding_mode="floor")] * window[pixels]
+    return torch.dot(F.binary_cross_entropy_with_logits(logits, masks, reduction="none"), weight) / inputs.num_positives
 
 
-def mask_loss(mask_logits: Tensor, masks: Tensor, boxes: Tensor, weights: Tensor, static: bool = False) -> Tensor:
-    """Binary cross-entropy of masks inside their objects' boxes, divided by each box's area, summed by weight.
+def semantic_loss(inputs: "LossInputs") -> Tensor:
+    """Binary cross-entropy of each class's map to the union of its objects' masks: sum over maps, mean over pixels."""
+    logits, objects = inputs.predictions.semantic_logits, inputs.objects
+    num_images, num_classes, height, width = logits.shape
+    masks = inputs.semantic_masks & ~objects.iscrowd[:, None, None]
+    target = logits.new_zeros(num_images * num_classes, height * width)
+    target.index_add_(0, objects.image_index * num_classes + objects.labels, masks.flatten(1).to(target.dtype))
+    loss = F.softplus(logits).sum() - torch.dot(logits.flatten(), target.clamp_(max=1).flatten())
+    return loss / (height * width * num_images)
 
-    Args:
-        mask_logits: [P, Hp, Wp].
-        masks: bool [P, Hp, Wp], the objects' masks at prototype resolution.
-        boxes: [P, 4] xyxy of the objects, in pixels of the prototypes.
-        weights: [P].
-        static: compute whole maps, so that no shape depends on the boxes; otherwise their windows alone.
+
+class MaskIoULoss:
+    """Smooth-L1 distance of the predicted to the true mask IoU, over the number of positives (YOLACT++ section 3.3).
+
+    The gradient flows through the soft masks into prototypes and coefficients, as in the authors' training.
     """
-    window = mask_ops.box_window(boxes, mask_logits.shape[1], mask_logits.shape[2])
-    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    loss: Tensor = _WindowedCrossEntropy.apply(mask_logits, masks, window, weights / (width * height), static)
-    return loss
+
+    def __init__(self, network: nn.Module, config: LossConfig) -> None:
+        """Hold the rescoring network: probabilities [N, 1, Hp, Wp] to IoU [N, C]."""
+        self.network, self.config = network, config
+
+    def __call__(self, inputs: "LossInputs") -> Tensor:
+        sample = inputs.mask_sample
+        soft = mask_ops.crop(sample.logits.sigmoid(), sample.boxes)
+        with torch.no_grad():
+            hard = soft > 0.5
+            shared = (hard & sample.masks).sum((1, 2))
+            true_iou = shared / (hard | sample.masks).sum((1, 2)).clamp(min=1)
+            large = sample.masks.sum((1, 2)) > self.config.mask_iou_min_area
+        predicted = self.network(soft[:, None]).gather(1, sample.labels[:, None])[:, 0]
+        distance = F.smooth_l1_loss(predicted, true_iou, reduction="none")
+        return (distance * (large & (sample.weight > 0))).sum() / inputs.num_positives
 
 
-class _WindowedCrossEntropy(torch.autograd.Function):
-    """Binary cross-entropy with logits, summed over a window of each map by weight.
-
-    The gradient is made together with the loss: the maps are the largest tensors of the loss, and every pass over them
-    that PyTorch would record is a pass more.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, masks: Tensor, window: Tensor, weights: Tensor, static: bool) -> Tensor:
-        flat, target = logits.reshape(-1), masks.reshape(-1)
-        if static:
-            weight, target = (window * weights[:, None, None]).reshape(-1), target.to(logits.dtype)
-            gradient = torch.sigmoid(flat).sub_(target).mul_(weight)
-        else:
-            places = window.reshape(-1).nonzero()[:, 0]
-            map_size = window.shape[1] * window.shape[2]
-            weight = weights.index_select(0, places.div(map_size, rounding_mode="floor"))
-            gradient = torch.zeros_like(flat)
-            flat, target = flat.index_select(0, places), target.index_select(0, places).to(logits.dtype)
-            gradient.index_copy_(0, places, torch.sigmoid(flat).sub_(target).mul_(weight))
-        ctx.save_for_backward(gradient.view_as(logits))
-        return torch.dot(F.softplus(flat).addcmul_(flat, target, value=-1), weight)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
-        (inner,) = ctx.saved_tensors
-        return inner * gradient, None, None, None, None
-
-
-def semantic_loss(semantic_logits: Tensor, masks: Tensor, maps: Tensor) -> Tensor:
-    """Binary cross-entropy of each class's map to the union of its objects' masks: sum over maps, mean over places.
-
-    Args:
-        semantic_logits: [B, C, Hs, Ws].
-        masks: [T, Hs, Ws] of 0 and 1.
-        maps: int64 [T], which of the B * C maps each mask belongs to.
-    """
-    num_pictures, num_classes, height, width = semantic_logits.shape
-    target = semantic_logits.new_zeros(num_pictures * num_classes, height * width)
-    target.index_add_(0, maps, masks.flatten(1).to(target.dtype)).clamp_(max=1)
-    loss = F.softplus(semantic_logits).sum() - torch.dot(semantic_logits.flatten(), target.flatten())
-    return loss / (height * width)
-
-
-def mask_iou_loss(
-    mask_iou: nn.Module, mask_logits: Tensor, masks: Tensor, boxes: Tensor, labels: Tensor, weights: Tensor
-) -> Tensor:
-    """Sum the smooth-L1 distance of the predicted to the true mask IoU by weight (YOLACT++ section 3.3).
-
-    The gradient flows through the soft masks into prototypes and coefficients, as in the authors' training. Arguments
-    as in `mask_loss`; labels int64 [P].
-    """
-    soft = mask_ops.crop(mask_logits.sigmoid(), boxes)
-    with torch.no_grad():
-        hard = soft > 0.5
-        shared = (hard & masks).sum((1, 2))
-        true_iou = shared / (hard | masks).sum((1, 2)).clamp(min=1)
-    predicted = mask_iou(soft[:, None]).gather(1, labels[:, None])[:, 0]
-    return (F.smooth_l1_loss(predicted, true_iou, reduction="none") * weights).sum()
+# Each with the key of its weight in the configuration.
+TERMS: dict[str, tuple[Callable[["LossInputs"], Tensor], str]] = {
+    "box": (box_loss, "box_weight"),
+    "class": (class_loss, "class_weight"),
+    "mask": (mask_loss, "mask_weight"),
+    "semantic": (semantic_loss, "semantic_weight"),
+}

@@ -18,6 +18,8 @@ RESNETS = {
 class ResNetFeatures(nn.Module):
     """A ResNet without its classifier: images [B, 3, S, S] to C3, C4, C5 at strides 8, 16 and 32."""
 
+    strides = (8, 16, 32)
+
     def __init__(self, name: str, deformable_blocks: Sequence[int] = (0, 0, 0, 0), deformable_interval: int = 1):
         super().__init__()
         network = RESNETS[name](weights=None)
@@ -53,6 +55,8 @@ class DeformableConv2d(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.is_meta:  # where shapes alone are computed, by a kernel that can do that
+            return nn.functional.conv2d(x, self.weight, self.bias, self.stride, padding=1)
         # torchvision's CPU kernel has no half precision, so this one layer leaves autocast.
         with torch.autocast(x.device.type, enabled=False):
             full = x.float()

@@ -28,7 +28,7 @@ class DarkNetBlock(nn.Module):
 class DarkNetFeatures(nn.Module):
     """DarkNet-53 without its classifier: images [B, 3, S, S] to C3, C4, C5 at strides 8, 16 and 32."""
 
-    channels = (256, 512, 1024)
+    channels, strides = (256, 512, 1024), (8, 16, 32)
 
     def __init__(self) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ class FeaturePyramid(nn.Module):
 
     def __init__(self, in_channels: Sequence[int], channels: int = 256):
         super().__init__()
+        self.channels = channels
         self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in in_channels)
         self.output = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels)
         self.downsample = nn.ModuleList(nn.Conv2d(channels, channels, 3, stride=2, padding=1) for _ in range(2))

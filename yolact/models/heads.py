@@ -1,22 +1,78 @@
-"""The prediction head that all pyramid levels share (YOLACT section 3.2, figure 4)."""
+"""The prediction head, its anchors, and the code of its boxes (YOLACT sections 3.2 and 4, figure 4)."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolact.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 
-class PredictionHead(nn.Module):
-    """Class logits, box deltas and mask coefficients of every anchor."""
+CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2  # SSD's scaling of regression targets, which the published weights assume
 
-    def __init__(self, channels: int, num_anchors: int, num_classes: int, num_prototypes: int):
+
+class AnchorCoder:
+    """SSD's box code against anchors, and softmax with background (SSD section 2.2).
+
+    Attributes:
+        unit_anchors: float32 [A, 4] xyxy as shares of the image's side.
+        anchors: the same in pixels of the network input.
+        image_size: side of that in pixels.
+    """
+
+    def __init__(self, unit_anchors: Tensor, image_size: int) -> None:
+        self.unit_anchors, self.image_size = unit_anchors, image_size
+        self.anchors = unit_anchors * image_size
+
+    def scores(self, class_logits: Tensor) -> Tensor:
+        """Return class probabilities [..., C] of logits [..., 1+C] whose first column is background."""
+        return class_logits.softmax(-1)[..., 1:]
+
+    def encode(self, boxes: Tensor) -> Tensor:
+        """Encode xyxy `boxes` [..., A, 4] against the anchors as regression targets."""
+        box, anchor = xyxy_to_cxcywh(boxes), xyxy_to_cxcywh(self.anchors)
+        centre = (box[..., :2] - anchor[..., :2]) / (CENTRE_VARIANCE * anchor[..., 2:])
+        size = torch.log(box[..., 2:] / anchor[..., 2:]) / SIZE_VARIANCE
+        return torch.cat([centre, size], -1)
+
+    def decode(self, box_deltas: Tensor) -> Tensor:
+        """Invert `encode`: regression outputs [..., A, 4] to xyxy boxes, not clipped."""
+        anchor = xyxy_to_cxcywh(self.anchors)
+        centre = anchor[..., :2] + box_deltas[..., :2] * CENTRE_VARIANCE * anchor[..., 2:]
+        size = anchor[..., 2:] * torch.exp(box_deltas[..., 2:] * SIZE_VARIANCE)
+        return cxcywh_to_xyxy(torch.cat([centre, size], -1))
+
+
+class AnchorHead(nn.Module):
+    """Class logits, box deltas and mask coefficients of every anchor; one head for all pyramid levels.
+
+    Args:
+        channels: of each level.
+        unit_anchors: for each side of the input that occurs, in pixels, float32 [A, 4] xyxy as shares of it.
+        anchors_per_cell: how many of them belong to each cell of a level.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        unit_anchors: Mapping[int, Tensor],
+        anchors_per_cell: int,
+        num_classes: int,
+        num_prototypes: int,
+    ) -> None:
         super().__init__()
         self.widths = (1 + num_classes, 4, num_prototypes)
         self.shared = nn.Conv2d(channels, channels, 3, padding=1)
-        self.class_logits = nn.Conv2d(channels, num_anchors * (1 + num_classes), 3, padding=1)
-        self.box_deltas = nn.Conv2d(channels, num_anchors * 4, 3, padding=1)
-        self.mask_coefficients = nn.Conv2d(channels, num_anchors * num_prototypes, 3, padding=1)
+        self.class_logits = nn.Conv2d(channels, anchors_per_cell * (1 + num_classes), 3, padding=1)
+        self.box_deltas = nn.Conv2d(channels, anchors_per_cell * 4, 3, padding=1)
+        self.mask_coefficients = nn.Conv2d(channels, anchors_per_cell * num_prototypes, 3, padding=1)
+        for size, anchors in unit_anchors.items():
+            self.register_buffer(f"unit_anchors_{size}", anchors, persistent=False)
+
+    def coder(self, image_size: int) -> AnchorCoder:
+        """Return the code of the boxes for inputs of side `image_size`, one of those that anchors were given for."""
+        return AnchorCoder(self.get_buffer(f"unit_anchors_{image_size}"), image_size)
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Map levels [B, C, H, W] to [B, A, 1+C], [B, A, 4] and [B, A, K], anchors in the order of `make_anchors`."""
@@ -32,3 +88,41 @@ class PredictionHead(nn.Module):
 def _per_anchor(x: Tensor, width: int) -> Tensor:
     """Rearrange [B, anchors * width, H, W] to [B, H * W * anchors, width]."""
     return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, width)  # len(x) would fix the batch size in an export
+
+
+def make_anchors(
+    image_size: int,
+    level_sizes: Sequence[tuple[int, int]],
+    scales: Sequence[Sequence[float]],
+    aspect_ratios: Sequence[float],
+    square: bool,
+) -> Tensor:
+    """Return anchors float32 [A, 4] xyxy as shares of the image's side: multiply by `image_size` for pixels.
+
+    Their order is level by level, row by row, then by scale, then by aspect ratio. The arithmetic is the authors',
+    rounding included, because rounding decides between anchors that overlap an object equally.
+
+    Args:
+        image_size: side of the network input in pixels.
+        level_sizes: (H, W) of each pyramid level, from the finest.
+        scales: side lengths in pixels, one list for each level; all lists of one length.
+        aspect_ratios: width / height.
+        square: give every anchor the height of its width, as the published YOLACT weights were trained.
+    """
+    if len({len(level) for level in scales}) != 1:
+        raise ValueError(f"Every level needs the same number of anchor scales, got {[len(s) for s in scales]}.")
+    levels = []
+    for (rows, columns), level_scales in zip(level_sizes, scales, strict=True):
+        centre_y = ((torch.arange(rows, dtype=torch.float64) + 0.5) / rows).float()
+        centre_x = ((torch.arange(columns, dtype=torch.float64) + 0.5) / columns).float()
+        y, x = torch.meshgrid(centre_y, centre_x, indexing="ij")
+        shapes = [_shape(scale / image_size, ratio, square) for scale in level_scales for ratio in aspect_ratios]
+        shape = torch.tensor(shapes).expand(rows * columns, -1, 2)
+        centre = torch.stack([x, y], -1).reshape(-1, 1, 2).expand_as(shape)
+        levels.append(cxcywh_to_xyxy(torch.cat([centre, shape], -1)).reshape(-1, 4))
+    return torch.cat(levels)
+
+
+def _shape(scale: float, aspect_ratio: float, square: bool) -> list[float]:
+    root = math.sqrt(aspect_ratio)
+    return [scale * root, scale * root if square else scale / root]

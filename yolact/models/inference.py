@@ -4,19 +4,19 @@ import copy
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from yolact.device import keep_freed_memory
-from yolact.models.backbones import DeformableConv2d
+from yolact.models.backbones import DeformableConv2d, ResNetFeatures
 from yolact.models.mask_iou import MaskIoUNet
 from yolact.models.packed import can_pack, pack
 from yolact.models.winograd import WinogradConv2d
 from yolact.models.yolact import Yolact
 
-# Deformable convolution has no half precision on CPUs, and re-scoring works on float masks.
-ALWAYS_FLOAT = (DeformableConv2d, MaskIoUNet)
+# Deformable convolution has no half precision on CPUs, re-scoring works on float masks, and norms have statistics.
+KEPT_FLOAT = (DeformableConv2d, MaskIoUNet, _BatchNorm)
 
 
 def for_inference(model: Yolact, dtype: torch.dtype = torch.float32, compiled: bool = False) -> Yolact:
@@ -27,18 +27,17 @@ def for_inference(model: Yolact, dtype: torch.dtype = torch.float32, compiled: b
     their weights as `dtype`; bfloat16 and float16 halve the work on hardware that has them. The input is float32 and
     normalised as such in any case.
 
-    On a CPU `keep_freed_memory` is called, and weights are held in oneDNN's order where `yolact.models.packed` can;
-    such a copy cannot be copied or pickled again. One that is to be `compiled` leaves that order to the compiler.
+    On a CPU weights are held in oneDNN's order where `yolact.models.packed` can; such a copy cannot be copied or
+    pickled again. One that is to be `compiled` leaves that order to the compiler.
     """
     copied = folded(model)
     _cast(copied, dtype)
     copied.to(memory_format=torch.channels_last)
-    if copied.anchors.device.type == "cpu":
-        keep_freed_memory()
-        _use_winograd(copied)
+    if copied.device.type == "cpu":
+        _use_winograd(copied, [])
         if can_pack(dtype) and not compiled:
             for part in (copied.backbone, copied.fpn, copied.protonet):  # the head's maps have five sizes
-                pack(part, (*ALWAYS_FLOAT, WinogradConv2d))
+                pack(part, (*KEPT_FLOAT, WinogradConv2d))
     return copied
 
 
@@ -50,11 +49,7 @@ def folded(model: Yolact) -> Yolact:
 
 
 def fold_batch_norms(model: nn.Module) -> None:
-    """Fold every batch norm into its convolution, in place.
-
-    Raises:
-        ValueError: a batch norm does not follow a convolution.
-    """
+    """Fold every batch norm that certainly follows a convolution into that, in place; others stay."""
     for parent, name, conv in _pairs(model):
         norm = getattr(parent, name)
         weight, bias = fuse_conv_bn_weights(
@@ -63,31 +58,31 @@ def fold_batch_norms(model: nn.Module) -> None:
         conv.register_parameter("weight", weight)
         conv.register_parameter("bias", bias)
         setattr(parent, name, nn.Identity())
-    left = [name for name, module in model.named_modules() if isinstance(module, _BatchNorm)]
-    if left:
-        raise ValueError(f"Batch norm '{left[0]}' does not follow a convolution, so it cannot be folded.")
 
 
 def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Conv2d | DeformableConv2d]]:
     """Yield each batch norm, as a module and the name of its child, with the convolution whose output it takes."""
     for parent in list(model.modules()):
         children = dict(parent.named_children())
-        for place, (name, child) in enumerate(children.items()):
+        names = list(children)
+        for previous, name in zip([None, *names], names, strict=False):
             if isinstance(parent, nn.Sequential):
-                before = parent[place - 1]
-            else:  # torchvision's names: bn1 comes after conv1
-                before = children.get(name.replace("bn", "conv"), parent)
-            if isinstance(child, _BatchNorm) and isinstance(before, nn.Conv2d | DeformableConv2d):
+                before = children.get(previous) if previous is not None else None
+            elif isinstance(parent, BasicBlock | Bottleneck | ResNetFeatures):  # bn1 comes after conv1
+                before = children.get(name.replace("bn", "conv"))
+            else:
+                before = None  # the order of a module's children says nothing of its forward
+            if isinstance(children[name], _BatchNorm) and isinstance(before, nn.Conv2d | DeformableConv2d):
                 yield parent, name, before
 
 
-def _use_winograd(module: nn.Module) -> None:
+def _use_winograd(module: nn.Module, scratch: list[Tensor]) -> None:
     """Replace the convolutions that `WinogradConv2d` is faster at, in place."""
     for name, child in module.named_children():
         if WinogradConv2d.suits(child):
-            setattr(module, name, WinogradConv2d(child))
-        elif not isinstance(child, ALWAYS_FLOAT):
-            _use_winograd(child)
+            setattr(module, name, WinogradConv2d(child, scratch))
+        elif not isinstance(child, KEPT_FLOAT):
+            _use_winograd(child, scratch)
 
 
 def _cast(module: nn.Module, dtype: torch.dtype) -> None:
@@ -95,5 +90,5 @@ def _cast(module: nn.Module, dtype: torch.dtype) -> None:
     for parameter in module.parameters(recurse=False):
         parameter.data = parameter.data.to(dtype)
     for child in module.children():
-        if not isinstance(child, ALWAYS_FLOAT):
+        if not isinstance(child, KEPT_FLOAT):
             _cast(child, dtype)

@@ -42,9 +42,10 @@ class WinogradConv2d(nn.Module):
 
     filters: Tensor  # [36, in_channels, out_channels]
 
-    def __init__(self, conv: nn.Conv2d) -> None:
+    def __init__(self, conv: nn.Conv2d, scratch: list[Tensor]) -> None:
+        """Compute what `conv` does; `scratch` is memory that the convolutions of a network share."""
         super().__init__()
-        self.conv = conv
+        self.conv, self._scratch = conv, scratch
         filters = torch.einsum("ai,kcij,bj->abck", FILTER, conv.weight.double(), FILTER)
         self.register_buffer("filters", filters.flatten(0, 1).float().contiguous(), persistent=False)
 
@@ -69,32 +70,29 @@ class WinogradConv2d(nn.Module):
             filtered: Tensor = self.conv(x)
             return filtered
         output = x.new_empty(len(x), height, width, outputs)
-        with _lent_memory() as memory:
+        with _lent_memory(self._scratch) as memory:
             strip = _Strip(self.filters, height, width, memory)
-            for picture, target in zip(x.permute(0, 2, 3, 1), output, strict=True):
+            for image, target in zip(x.permute(0, 2, 3, 1), output, strict=True):
                 for top in range(0, height, strip.height):
-                    strip.convolve(picture, target, top, self.conv.bias)
+                    strip.convolve(image, target, top, self.conv.bias)
         return output.permute(0, 3, 1, 2)
 
 
-_memories: list[Tensor] = []  # that no convolution works in now
-
-
 @contextmanager
-def _lent_memory() -> Iterator[Tensor]:
+def _lent_memory(scratch: list[Tensor]) -> Iterator[Tensor]:
     """Lend the memory of an earlier convolution: to get fresh one can take longer than the convolution.
 
-    Each thread that convolves at the same time gets memory of its own.
+    `scratch` holds what no convolution works in now; each thread that convolves at the same time gets its own.
     """
     try:
-        memory = _memories.pop()
+        memory = scratch.pop()
     except IndexError:
         with torch.inference_mode(False):  # so that it can be used with and without that mode
             memory = torch.empty(0)
     try:
         yield memory
     finally:
-        _memories.append(memory)
+        scratch.append(memory)
 
 
 class _Strip:
@@ -123,9 +121,9 @@ class _Strip:
             self.pixels, self.sums_of_rows, self.sums, self.products, self.rows_of_result, self.result, self.spare
         ) = (part.view(shape) for part, shape in zip(parts, shapes, strict=True))  # fmt: skip
 
-    def convolve(self, picture: Tensor, target: Tensor, top: int, bias: Tensor | None) -> None:
-        """Write rows `top` to `top` + `height` - 1 of the convolved `picture` [H, W, C] into `target` [H, W, K]."""
-        self._fill(picture, top)
+    def convolve(self, image: Tensor, target: Tensor, top: int, bias: Tensor | None) -> None:
+        """Write rows `top` to `top` + `height` - 1 of the convolved `image` [H, W, C] into `target` [H, W, K]."""
+        self._fill(image, top)
         height, width, places = self.height - OUT + 1, self.pixels.shape[1] - IN + 1, range(IN)
         self._add([self.pixels[i : i + height : OUT] for i in places], list(self.sums_of_rows))
         columns = [self.sums_of_rows[:, :, i : i + width : OUT] for i in places]
@@ -140,12 +138,12 @@ class _Strip:
         wanted = target[top : top + self.height]
         wanted.copy_(result[: len(wanted), : wanted.shape[1]])
 
-    def _fill(self, picture: Tensor, top: int) -> None:
-        """Take the rows from `top` - 1 on, with zeros around the picture."""
-        height, width = picture.shape[:2]
+    def _fill(self, image: Tensor, top: int) -> None:
+        """Take the rows from `top` - 1 on, with zeros around the image."""
+        height, width = image.shape[:2]
         first, stop = max(top - 1, 0), min(top + self.height + 1, height)
         above, below = first - (top - 1), stop - (top - 1)
-        self.pixels[above:below, 1 : width + 1] = picture[first:stop]
+        self.pixels[above:below, 1 : width + 1] = image[first:stop]
         for outside in (self.pixels[:above], self.pixels[below:], self.pixels[:, :1], self.pixels[:, width + 1 :]):
             outside.zero_()
 

@@ -1,12 +1,12 @@
 """YOLACT: backbone, feature pyramid, protonet and prediction head (arXiv 1904.02689, figure 2)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from yolact.models.fpn import FeaturePyramid
-from yolact.models.heads import PredictionHead
+from yolact.models.heads import AnchorHead
 from yolact.models.mask_iou import MaskIoUNet
 from yolact.models.protonet import Protonet
 from yolact.structures import Predictions
@@ -16,48 +16,51 @@ class Yolact(nn.Module):
     """The whole network; the same forward for training, evaluation and export.
 
     Args:
-        backbone: images to three feature maps, with `channels` naming their widths.
-        unit_anchors: for each side of the input that occurs, in pixels, float32 [A, 4] xyxy as shares of it, as many as
-            the head predicts. Sides other than `image_size` are for multi-scale training alone.
+        backbone: images to feature maps, with `channels` naming their widths.
+        head: pyramid levels to class logits, box deltas and mask coefficients; its `coder` says what they mean.
+        mask_iou: the rescoring network of YOLACT++.
+        image_size: side of the input in pixels.
+        training_sizes: further sides that a multi-scale training has.
         pixel_mean, pixel_std: per channel, RGB, on the 0..255 scale.
     """
 
-    anchors: Tensor  # float32 [A, 4] xyxy, pixels of the network input
     pixel_mean: Tensor
     pixel_std: Tensor
 
     def __init__(
         self,
         backbone: nn.Module,
-        unit_anchors: Mapping[int, Tensor],
+        fpn: FeaturePyramid,
+        protonet: Protonet,
+        head: AnchorHead,
+        mask_iou: MaskIoUNet | None,
         *,
-        image_size: int,
         num_classes: int,
-        anchors_per_cell: int,
+        image_size: int,
+        training_sizes: Sequence[int] = (),
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
-        fpn_channels: int = 256,
-        protonet_channels: int = 256,
-        num_prototypes: int = 32,
-        mask_iou: bool = False,
-    ):
+    ) -> None:
         super().__init__()
-        self.image_size, self.num_classes = image_size, num_classes
-        self.backbone = backbone
-        self.fpn = FeaturePyramid(backbone.channels, fpn_channels)  # type: ignore[arg-type]
-        self.protonet = Protonet(fpn_channels, protonet_channels, num_prototypes)
-        self.head = PredictionHead(fpn_channels, anchors_per_cell, num_classes, num_prototypes)
-        self.semantic = nn.Conv2d(fpn_channels, num_classes, 1)  # an extra loss on P3 while training (section 5)
-        self.mask_iou = MaskIoUNet(num_classes) if mask_iou else None
-        self.training_sizes = frozenset(unit_anchors)
-        for size, anchors in unit_anchors.items():
-            self.register_buffer(f"unit_anchors_{size}", anchors, persistent=False)
-        self.register_buffer("anchors", unit_anchors[image_size] * image_size, persistent=False)
+        self.image_size, self.num_classes, self.training_sizes = image_size, num_classes, frozenset(training_sizes)
+        self.backbone, self.fpn, self.protonet, self.head = backbone, fpn, protonet, head
+        self.semantic = nn.Conv2d(fpn.channels, num_classes, 1)  # an extra loss on P3 while training (section 5)
+        self.mask_iou = mask_iou
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1) / 255, persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1) / 255, persistent=False)
         for part in (self.fpn, self.protonet, self.head, self.semantic, self.mask_iou):
             if part is not None:
                 part.apply(_xavier)
+
+    @property
+    def anchors(self) -> Tensor:
+        """The anchors of the head, float32 [A, 4] xyxy, pixels of the network input."""
+        return self.head.coder(self.image_size).anchors
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.pixel_mean.device
 
     def forward(self, images: Tensor) -> Predictions:
         """Predict from `images`, float32 [B, 3, S, S], RGB in [0, 1], S the `image_size` of the configuration.
@@ -84,10 +87,6 @@ class Yolact(nn.Module):
             prototypes=self.protonet(levels[0]),
             semantic_logits=self.semantic(levels[0]),
         )
-
-    def unit_anchors_of(self, image_size: int) -> Tensor:
-        """Return the anchors of inputs of side `image_size`, float32 [A, 4] xyxy as shares of it."""
-        return self.get_buffer(f"unit_anchors_{image_size}")
 
 
 def _xavier(module: nn.Module) -> None:

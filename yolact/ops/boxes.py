@@ -1,9 +1,7 @@
-"""Box formats, overlaps and the SSD box code. Boxes are float [..., 4], in any unit that both arguments share."""
+"""Box formats and overlaps. Boxes are float [..., 4], in any unit that both arguments share."""
 
 import torch
 from torch import Tensor
-
-CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2  # SSD's scaling of regression targets, which the published weights assume
 
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
@@ -51,19 +49,3 @@ def _shared_area(a: Tensor, b: Tensor) -> Tensor:
 def covered_share(boxes: Tensor, regions: Tensor) -> Tensor:
     """Return which share [N, M] of each of `boxes` [N, 4] lies in each of `regions` [M, 4]: COCO's crowd overlap."""
     return intersection(boxes, regions) / box_area(boxes)[:, None]
-
-
-def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """Encode xyxy `boxes` [..., 4] against xyxy `anchors` [..., 4] as regression targets (SSD section 2.2)."""
-    box, anchor = xyxy_to_cxcywh(boxes), xyxy_to_cxcywh(anchors)
-    centre = (box[..., :2] - anchor[..., :2]) / (CENTRE_VARIANCE * anchor[..., 2:])
-    size = torch.log(box[..., 2:] / anchor[..., 2:]) / SIZE_VARIANCE
-    return torch.cat([centre, size], -1)
-
-
-def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
-    """Invert `encode`: regression outputs [..., 4] and xyxy `anchors` [..., 4] to xyxy boxes, not clipped."""
-    anchor = xyxy_to_cxcywh(anchors)
-    centre = anchor[..., :2] + deltas[..., :2] * CENTRE_VARIANCE * anchor[..., 2:]
-    size = anchor[..., 2:] * torch.exp(deltas[..., 2:] * SIZE_VARIANCE)
-    return cxcywh_to_xyxy(torch.cat([centre, size], -1))

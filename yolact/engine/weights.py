@@ -1,7 +1,8 @@
-"""ImageNet weights for a backbone: a file under weights/ if there is one, else torchvision's download."""
+"""What a run starts from: a backbone's ImageNet weights, or another model's weights as far as they fit."""
 
 import logging
 import urllib.error
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ def load_backbone(backbone: nn.Module, name: str, source: str) -> str:
     """Load ImageNet weights into `backbone` and return where they came from.
 
     Args:
-        name: "resnet18", "resnet34", "resnet50", "resnet101" or "darknet53".
+        name: of the backbone, as in the configuration.
         source: "imagenet", or the path of a file with a backbone's state dict.
 
     Raises:
@@ -57,7 +58,7 @@ def _download(name: str) -> dict[str, Tensor]:
     if name == "darknet53":
         raise CheckpointError(
             f"train.backbone_weights is imagenet, but {WEIGHTS_FOLDER / AUTHORS_FILES[name]} is not there and "
-            "torchvision has no DarkNet-53: fetch it by `python scripts/download_weights.py darknet53`, or set "
+            "torchvision has no DarkNet-53: fetch it by `yolact weights darknet53`, or set "
             "train.backbone_weights=none."
         )
     weights = _torchvision_weights(name)
@@ -86,3 +87,31 @@ def _load(backbone: nn.Module, state: dict[str, Tensor], origin: str) -> None:
             f"shape, the first is '{missing[0]}'; check model.backbone.name."
         )
     backbone.load_state_dict(fitting, strict=False)
+
+
+def transfer_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: str) -> list[str]:
+    """Load every tensor of `weights` that `model` has in the same shape; the others keep their fresh start.
+
+    Returns:
+        The names of the model's tensors that were re-made.
+
+    Raises:
+        CheckpointError: hardly anything fits, so this is another kind of model.
+    """
+    own = model.state_dict()
+    fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    if len(fitting) < len(own) / 2:
+        raise CheckpointError(
+            f"Only {len(fitting)} of the model's {len(own)} tensors are in '{origin}' with the same shape: give "
+            "weights of the same backbone (model.backbone.name) and widths."
+        )
+    model.load_state_dict(fitting, strict=False)
+    remade = [name for name in own if name not in fitting]
+    for name in remade:
+        found = f"the file has {list(weights[name].shape)}" if name in weights else "the file does not have it"
+        logger.info("re-made %s %s: %s", name, list(own[name].shape), found)
+    for name in weights:
+        if name not in own:
+            logger.info("left out %s %s: this model has no such tensor", name, list(weights[name].shape))
+    logger.info("weights from %s: %d of %d tensors loaded, %d re-made", origin, len(fitting), len(own), len(remade))
+    return remade

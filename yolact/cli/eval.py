@@ -1,0 +1,55 @@
+"""Evaluate a model on the validation images of its configuration.
+
+yolact eval --weights runs/shapes/quickstart/best.pth
+yolact eval --weights weights/yolact_base_54_800000.pth --set data.val_images=... --device cuda
+
+Prints COCO's metrics for masks and boxes, AP by class and speed, and writes report.html, metrics.json, config.yaml, the
+detections in COCO's format and a gallery of best and worst images.
+
+`torchrun --nproc-per-node 4 eval.py ...` shares the images between four GPUs; the metrics are the same.
+"""
+
+import argparse
+from pathlib import Path
+
+from yolact.cli.arguments import add_device, add_model, add_precision, load_chosen_model, validation_set
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of an evaluation."""
+    add_model(parser)
+    add_device(parser)
+    add_precision(parser)
+    parser.add_argument("--output", type=Path, help="folder for the results; default: 'eval' beside the weights")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Evaluate as one of the ranks that share the images; the main process writes the results."""
+    import logging
+    import shlex
+    from contextlib import ExitStack
+
+    from yolact.api import evaluate
+    from yolact.config import dump_config
+    from yolact.device import keep_freed_memory
+    from yolact.distributed import joined_world, local_device
+    from yolact.output import output_folder
+    from yolact.tools.report.page import describe, terminal_text, write_report
+
+    with joined_world() as world, ExitStack() as stack:
+        logging.basicConfig(level=logging.INFO if world.is_main_process else logging.WARNING, format="%(message)s")
+        device = local_device(arguments.device)
+        if device.type == "cpu":
+            keep_freed_memory()
+        loaded = load_chosen_model(arguments, device)
+        dataset = validation_set(loaded, arguments.weights)
+        world.require_equal({"number of images": len(dataset), "configuration": dump_config(loaded.config)})
+        with world.raising_on_all():
+            if world.is_main_process:
+                output = stack.enter_context(output_folder(arguments.output or arguments.weights.parent / "eval"))
+                print(describe(loaded.config, dataset))
+        evaluation = evaluate(loaded, dataset, precision=arguments.precision, world=world)
+        if world.is_main_process:
+            command = shlex.join(arguments.command_line)
+            write_report(output, dataset, evaluation, loaded.config, str(arguments.weights), command)
+            print(terminal_text(output))

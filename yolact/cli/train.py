@@ -1,0 +1,66 @@
+"""Train a model.
+
+yolact train --config shapes
+yolact train --config configs/custom.yaml --weights weights/yolact_resnet50_54_800000.pth    # fine-tune
+yolact train --resume runs/custom/first                                                      # go on exactly
+
+A run writes to runs/<config name>/<time or --name>/: config.yaml, log.txt, metrics.jsonl, last.pth, last.prev.pth (the
+one before), best.pth and plots. Ctrl-C, SIGTERM and SIGUSR1 save and stop it.
+
+`torchrun --nproc-per-node 4 train.py ...` shares every batch between four GPUs (docs/scaling.md).
+"""
+
+import argparse
+
+from yolact.cli.arguments import add_device
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a training."""
+    parser.add_argument("--config", metavar="NAME_OR_FILE", help="a configuration; not needed with --resume")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides",
+        help="such as train.batch_size=4",
+    )  # fmt: skip
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--weights", metavar="FILE", help="fine-tune from a checkpoint, as far as it fits")
+    start.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="DIR_OR_FILE",
+        help="go on exactly where a run stopped; without a value, the run under --runs that was saved last",
+    )
+    add_device(parser)
+    parser.add_argument("--name", help="of the run folder; default: the time")
+    parser.add_argument("--runs", default="runs", metavar="DIR", help="where run folders are made (default: runs)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train; return 0, or 128 + the number of the signal that stopped the training."""
+    if not arguments.config and arguments.resume is None:
+        arguments.parser.error("--config NAME_OR_FILE is needed, or --resume [DIR_OR_FILE]")
+    if arguments.config and arguments.resume is not None:
+        arguments.parser.error(
+            "--resume takes the configuration from the checkpoint: leave --config out, change keys by --set"
+        )
+    from yolact.api import train
+    from yolact.config import load_config
+    from yolact.device import keep_freed_memory
+    from yolact.distributed import joined_world, local_device
+
+    with joined_world() as world:
+        device = local_device(arguments.device)
+        if device.type == "cpu":
+            keep_freed_memory()
+        trainer = train(
+            load_config(arguments.config, arguments.overrides) if arguments.config else None,
+            name=arguments.name,
+            runs=arguments.runs,
+            weights=arguments.weights,
+            resume=arguments.resume,
+            overrides=arguments.overrides,
+            device=device,
+            world=world,
+        )
+        return 0 if trainer.signal is None else 128 + trainer.signal

@@ -1,0 +1,155 @@
+"""What happens beside a training: logging, TensorBoard, the best checkpoint."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yolact.errors import UserError
+
+if TYPE_CHECKING:
+    from yolact.engine.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+LAST, BEST = "last.pth", "best.pth"
+METRICS_FILE = "metrics.jsonl"
+
+
+class Callback:
+    """Called by the trainer on every rank; the methods that a callback does not need do nothing.
+
+    A callback reads the trainer (`step`, `metrics`, `window` with the sums of losses, `model`, `folder`, `config`) and
+    may end the training by `trainer.stop()`.
+    """
+
+    def on_step(self, trainer: "Trainer") -> None:
+        """After each optimizer step."""
+
+    def on_evaluate(self, trainer: "Trainer") -> None:
+        """After each evaluation, whose result is `trainer.metrics`, and before the checkpoint is saved."""
+
+    def on_end(self, trainer: "Trainer") -> None:
+        """After the last step, or when the training is stopped."""
+
+
+class BestCheckpoint(Callback):
+    """Save best.pth when the mask AP is the highest so far."""
+
+    def on_evaluate(self, trainer: "Trainer") -> None:
+        assert trainer.metrics is not None
+        mask_ap = trainer.metrics["segm"]["AP"] or 0.0
+        if trainer.best is None or mask_ap > trainer.best:
+            trainer.best = mask_ap
+            trainer.save(BEST)
+
+
+class MetricsFile(Callback):
+    """metrics.jsonl: one JSON object a line, training lines {"step", "lr", "losses", ...}, and evaluation lines.
+
+    The file holds nothing that depends on the machine's speed, so two equal runs write equal files. Opened for a run
+    that goes on at some step, it is cut after the last line that the checkpoint knows of: the rest will be written
+    again. Each line is on the disk before the checkpoint that is saved next.
+    """
+
+    def __init__(self, folder: Path, step: int, evaluated: bool = True) -> None:
+        """Open the file, made if it is not there.
+
+        Args:
+            folder: of the run.
+            step: of the checkpoint that the run goes on from.
+            evaluated: whether an evaluation at that step, if any, is in the checkpoint; else its line is cut off too.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        self.path = folder / METRICS_FILE
+        try:
+            self.file = self.path.open("a+b", buffering=0)
+            self.file.truncate(self._known(step, evaluated))
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written ({error.strerror}): see to its permissions.") from error
+
+    def _known(self, step: int, evaluated: bool) -> int:
+        """Return how many bytes there are up to the last line that a checkpoint at `step` knows of."""
+        known = place = 0
+        for line in self.path.read_bytes().splitlines(keepends=True):
+            place += len(line)
+            at = _step_of(line)
+            if at < step or (at == step and (evaluated or b'"evaluation"' not in line)):
+                known = place
+        return known
+
+    def on_step(self, trainer: "Trainer") -> None:
+        if trainer.record is not None:
+            self.write(trainer.record)
+
+    def on_evaluate(self, trainer: "Trainer") -> None:
+        assert trainer.metrics is not None
+        self.write({"step": trainer.step, "evaluation": {kind: trainer.metrics[kind] for kind in ("segm", "bbox")}})
+
+    def on_end(self, trainer: "Trainer") -> None:
+        self.file.close()
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append one line.
+
+        Raises:
+            UserError: the disk is full, or the like; half a line is dropped when the run goes on.
+        """
+        rest = (json.dumps(record) + "\n").encode()
+        try:
+            while rest:
+                rest = rest[self.file.write(rest) :]
+            os.fsync(self.file.fileno())
+        except OSError as error:
+            raise UserError(
+                f"{self.path} could not be written ({error.strerror}): make room and go on with --resume "
+                f"{self.path.parent}."
+            ) from error
+
+
+class TensorBoard(Callback):
+    """The same numbers as TensorBoard events."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        """Begin at `step`; what older events say of later steps is dropped.
+
+        Raises:
+            UserError: TensorBoard is not installed.
+        """
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise UserError(
+                "train.tensorboard is true, but TensorBoard is not installed: run `pip install tensorboard`, or leave "
+                "it out; metrics.jsonl and the plots are written in any case."
+            ) from None
+        self.writer: Any = SummaryWriter(str(folder), purge_step=step)
+
+    def on_step(self, trainer: "Trainer") -> None:
+        if trainer.record is not None:
+            self._add(trainer.record, trainer.step)
+
+    def on_evaluate(self, trainer: "Trainer") -> None:
+        assert trainer.metrics is not None
+        self._add({"evaluation": {kind: trainer.metrics[kind] for kind in ("segm", "bbox")}}, trainer.step)
+
+    def on_end(self, trainer: "Trainer") -> None:
+        self.writer.close()
+
+    def _add(self, record: dict[str, Any], step: int, prefix: str = "") -> None:
+        for key, value in record.items():
+            if isinstance(value, dict):
+                self._add(value, step, f"{prefix}{key}/")
+            elif isinstance(value, int | float) and key != "step":
+                self.writer.add_scalar(prefix + key, float(value), step)
+
+
+def _step_of(line: bytes) -> float:
+    """Return the step of a line; a line that a kill cut short counts as after every step."""
+    try:
+        return json.loads(line)["step"] if line.endswith(b"\n") else float("inf")
+    except (ValueError, KeyError):
+        return float("inf")

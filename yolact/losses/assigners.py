@@ -1,0 +1,142 @@
+"""Which candidate of the network answers for which object.
+
+An assigner is called with `Candidates` and the `Objects` of a batch, without gradient, and returns an `Assignment`.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from yolact.config import LossConfig
+from yolact.ops.boxes import box_iou, covered_share
+from yolact.structures import BoxCoder, Objects, Predictions
+
+NEGATIVE, IGNORED = -1, -2
+# Rounds of forced matching on a device that must not be waited for. Each serves all objects but those that want the
+# anchor of a better pair; more rounds than this need a chain of as many objects that all want each other's anchors.
+MAX_ROUNDS = 6
+
+
+class Assignment(NamedTuple):
+    """The assignment of A candidates of each of B images."""
+
+    object_index: Tensor  # int64 [B, A]: number of the object in `Objects`, or NEGATIVE or IGNORED
+    weight: Tensor  # float32 [B, A]: what a candidate counts in the losses
+
+    @property
+    def positive(self) -> Tensor:
+        return self.object_index >= 0
+
+    @property
+    def ignored(self) -> Tensor:
+        return self.object_index == IGNORED
+
+
+class Candidates:
+    """What an assigner may look at. Scores and boxes are computed when they are first used.
+
+    Attributes:
+        coder: of the head; of anchor heads it has `anchors` and `unit_anchors`.
+    """
+
+    def __init__(self, predictions: Predictions, coder: BoxCoder) -> None:
+        self._predictions, self.coder = predictions, coder
+
+    @cached_property
+    def scores(self) -> Tensor:
+        """Class probabilities, float32 [B, A, C]."""
+        return self.coder.scores(self._predictions.class_logits.detach())
+
+    @cached_property
+    def boxes(self) -> Tensor:
+        """Predicted boxes, float32 [B, A, 4] xyxy, pixels of the network input."""
+        return self.coder.decode(self._predictions.box_deltas.detach())
+
+
+Assigner = Callable[[Candidates, Objects], Assignment]
+
+
+class MaxIoUAssigner:
+    """The paper's rule: anchors by their IoU with objects (SSD section 2.2, with RetinaNet's band of ignored ones).
+
+    Every object is first forced onto one anchor of its own, best pairs first; then each anchor takes its best object
+    if their IoU reaches `positive_iou`, and is negative if it stays below `negative_iou`. Anchors in crowd regions are
+    not negative.
+    """
+
+    def __init__(self, config: LossConfig) -> None:
+        self.config = config
+
+    def __call__(self, candidates: Candidates, objects: Objects) -> Assignment:
+        config, coder = self.config, candidates.coder
+        # Several anchors often overlap a large object equally but for rounding. To force the same one as the authors'
+        # code, boxes are taken in its unit, as shares of the image's side.
+        anchors, boxes = coder.unit_anchors, objects.boxes / coder.image_size  # type: ignore[attr-defined]
+        iou = box_iou(boxes, anchors).masked_fill_(objects.iscrowd[:, None], -1)
+        best, index = _best_objects(iou, objects)
+        # A column more takes what is not to be written: crowd regions have no anchor.
+        place = (objects.image_index, force_match(iou, objects.image_index, ~objects.iscrowd))
+        best, index = F.pad(best, (0, 1)), F.pad(index, (0, 1))
+        best[place], index[place] = 2.0, torch.arange(len(boxes), device=index.device)
+        best, index = best[:, :-1], index[:, :-1]
+        index = index.masked_fill(best < config.positive_iou, IGNORED).masked_fill(best < config.negative_iou, NEGATIVE)
+        covered = (covered_share(anchors, boxes) > config.crowd_overlap) & objects.iscrowd
+        in_crowd = torch.stack([part.any(1) for part in covered.split(objects.counts, 1)])
+        index = index.masked_fill(in_crowd & (index < 0), IGNORED)
+        return Assignment(index, torch.ones_like(index, dtype=torch.float32))
+
+
+def _best_objects(iou: Tensor, objects: Objects) -> tuple[Tensor, Tensor]:
+    """Return each anchor's best IoU, [B, A], and the number of that object; without objects the IoU is -1."""
+    best, index = [], []
+    first = 0
+    for part in iou.split(objects.counts):
+        if len(part):
+            values, numbers = part.max(0)
+        else:
+            values, numbers = iou.new_full(iou.shape[1:], -1), objects.image_index.new_zeros(iou.shape[1:])
+        best.append(values)
+        index.append(numbers + first)
+        first += len(part)
+    return torch.stack(best), torch.stack(index)
+
+
+def force_match(iou: Tensor, image_index: Tensor, wanted: Tensor) -> Tensor:
+    """Give each object an anchor of its own by taking the best remaining pair of its image again and again.
+
+    A pair that is the best both of its object's row and of its anchor's column is one that this order would take, so
+    each round takes all such pairs: a few rounds instead of one for each object. Devices other than CPUs run a fixed
+    number of rounds, so that the host need not wait; what is left then takes its best anchor, shared or not.
+
+    Args:
+        iou: [T, A], of every object with the anchors of its image. It is overwritten.
+        image_index: int64 [T].
+        wanted: bool [T]; other objects get no anchor.
+
+    Returns:
+        int64 [T], the anchor of each object, and A for objects that are not wanted.
+    """
+    anchor_of = torch.full_like(image_index, iou.shape[1])
+    if not len(iou):
+        return anchor_of
+    on_cpu = iou.device.type == "cpu"
+    waiting, same, numbers = wanted, image_index[:, None] == image_index, torch.arange(len(iou), device=iou.device)
+    best_anchor = iou.argmax(1)
+    for _ in range(len(iou) if on_cpu else MAX_ROUNDS):
+        if on_cpu and not waiting.any():
+            break
+        rivals = iou[:, best_anchor].masked_fill(~(same & waiting[:, None]), -2)  # of each object's best anchor
+        served = waiting & (rivals.argmax(0) == numbers)
+        anchor_of = torch.where(served, best_anchor, anchor_of)
+        waiting = waiting & ~served
+        # Nobody else of the image gets an anchor that is taken.
+        iou.scatter_reduce_(1, best_anchor.expand(len(iou), -1), torch.where(same & served, -1.0, 2.0), "amin")
+        best_anchor = iou.argmax(1)
+    return torch.where(waiting, best_anchor, anchor_of)
+
+
+ASSIGNERS: dict[str, Callable[[LossConfig], Assigner]] = {"max_iou": MaxIoUAssigner}
