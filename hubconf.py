@@ -1,7 +1,7 @@
 """Models for `torch.hub.load(REPOSITORY, "yolact_resnet50", weights=...)`.
 
-Each entry returns a `yolact.Predictor` where `weights` is a checkpoint, the project's or the authors', and the untrained
-network of that configuration where it is None.
+Each entry returns a `yolact.Predictor` where `weights` is a checkpoint, the project's or the authors', and else the
+untrained network of that configuration.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def _entry(name: str) -> Callable[..., Any]:
         return yolact.load(weights, config=name, **options)
 
     load.__name__ = name
-    load.__doc__ = f"Return the predictor of `weights` for {name}, else its network; options as `yolact.load`."
+    load.__doc__ = f"Return the predictor of `weights` for {name}, or without them its network."
     return load
 
 
