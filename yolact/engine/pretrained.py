@@ -57,7 +57,7 @@ def _download(name: str) -> dict[str, Tensor]:
     if name == "darknet53":
         raise CheckpointError(
             f"train.backbone_weights is imagenet, but {WEIGHTS_FOLDER / AUTHORS_FILES[name]} is not there and "
-            "torchvision has no DarkNet-53: fetch it by `python scripts/download_weights.py darknet53`, or set "
+            "torchvision has no DarkNet-53: fetch it by `yolact weights darknet53`, or set "
             "train.backbone_weights=none."
         )
     weights = _torchvision_weights(name)
