@@ -114,7 +114,8 @@ def read_shapes(folder: Path, data: bytes) -> None:
 def read_voc(folder: Path, case: tuple[bytes, bytes, bytes]) -> None:
     files = ("ImageSets/Segmentation/train.txt", "SegmentationObject/2008_000002.png",
              "SegmentationClass/2008_000002.png")  # fmt: skip
-    for name, data in [*zip(files, case, strict=True), ("JPEGImages/2008_000002.jpg", inputs.PICTURE)]:
+    photo = inputs.indexed_png(inputs.two_objects())  # of the size of the masks
+    for name, data in [*zip(files, case, strict=True), ("JPEGImages/2008_000002.jpg", photo)]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
     names = voc.read_names(folder / "ImageSets/Segmentation/train.txt")

@@ -43,11 +43,11 @@ ZIPS = {
 
 
 @pytest.fixture
-def publish(file_server, monkeypatch):
+def publish(web, monkeypatch):
     """Return a function that puts zip files on the server and makes them the release."""
 
     def put(zips=ZIPS):
-        file_server.files = {f"/{name}": data for name, data in zips.items()}
+        web.files = dict(zips)
         monkeypatch.setattr(coco2017, "SHA256", {name: hashlib.sha256(data).hexdigest() for name, data in zips.items()})
         monkeypatch.setattr(coco2017, "GIGABYTES", dict.fromkeys(zips, 0.001))
         monkeypatch.setattr(coco2017, "COUNTS", {split: len(names) for split, names in NAMES.items()})
@@ -62,13 +62,13 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def run(load_script, publish, file_server, folder, capsys):
+def run(load_script, publish, web, folder, capsys):
     """Return a function that runs the command line and returns what it printed."""
     main = load_script("prepare_coco").main
 
     def call(*arguments):
         capsys.readouterr()
-        main(["--folder", str(folder), "--url", file_server.url + "/", *arguments])
+        main(["--folder", str(folder), "--url", web.url + "/", *arguments])
         return capsys.readouterr().out
 
     return call
@@ -81,17 +81,17 @@ def files(folder):
 WHOLE = "train2017: 2 images, 2 objects of 1 classes\nval2017: 1 images, 1 objects of 1 classes\n"
 
 
-def test_a_whole_run_and_a_second_one(run, file_server, folder):
+def test_a_whole_run_and_a_second_one(run, web, folder):
     assert all(len(digits) == 64 for digits in coco2017.SHA256.values())
     assert run() == f"COCO 2017 is in '{folder}':\n{WHOLE}"
     assert files(folder) == FILES
-    file_server.log.clear()
+    web.log.clear()
     assert run() == f"COCO 2017 is there already, in '{folder}':\n{WHOLE}"
     assert run("--check") == WHOLE
-    assert file_server.log == []
+    assert web.log == []
 
 
-def test_one_split_and_then_the_other(run, file_server, folder):
+def test_one_split_and_then_the_other(run, web, folder):
     run("--splits", "val2017")
     assert set(files(folder)) == {"annotations/instances_val2017.json", "val2017/000000000139.jpg"}
     before = (folder / "val2017/000000000139.jpg").stat()
@@ -100,7 +100,7 @@ def test_one_split_and_then_the_other(run, file_server, folder):
     assert (folder / "val2017/000000000139.jpg").stat() == before
 
 
-def test_archives_can_stay_and_are_used_again(run, file_server, folder):
+def test_archives_can_stay_and_are_used_again(run, web, folder):
     run("--keep-archives")
     assert {name for name in files(folder) if name.endswith(".zip")} == {name.split("/")[1] for name in ZIPS}
     for name in NAMES["train2017"]:
@@ -108,30 +108,30 @@ def test_archives_can_stay_and_are_used_again(run, file_server, folder):
     (folder / "train2017").rmdir()
     (folder / ".unpacking/train2017").mkdir(parents=True)
     (folder / ".unpacking/train2017/half.jpg").write_bytes(b"left by a killed process")
-    file_server.log.clear()
+    web.log.clear()
     run()
     assert files(folder) == {**FILES, **{name.split("/")[1]: ZIPS[name] for name in (ANNOTATIONS, VAL)}}
-    assert file_server.log == []
+    assert web.log == []
 
 
-def test_what_cannot_be_fetched(run, file_server, folder, tmp_path):
-    file_server.faults = [("cut", 700)]
+def test_what_cannot_be_fetched(run, web, folder, tmp_path):
+    web.cuts = [700]
     with pytest.raises(DownloadError, match=r"could not be fetched \(.*\); run this again, or fetch it by `curl -C - "):
         run()
     (tmp_path / "secret").write_text("what nobody should see")
-    del file_server.files[f"/{VAL}"]
-    file_server.redirects[f"/{VAL}"] = (tmp_path / "secret").as_uri()
+    del web.files[VAL]
+    web.redirects[VAL] = (tmp_path / "secret").as_uri()
     with pytest.raises(DownloadError, match=r"val2017\.zip could not be fetched \(HTTP Error 302"):
         run("--splits", "val2017")
     assert set(files(folder)) == {"annotations/instances_val2017.json"}
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_another_archive_is_never_unpacked(run, file_server, folder, there):
+def test_another_archive_is_never_unpacked(run, web, folder, there):
     if there:
         folder.mkdir()
         (folder / "val2017.zip").write_bytes(b"another one")
-    file_server.files[f"/{VAL}"] = ZIPS[TRAIN]
+    web.files[VAL] = ZIPS[TRAIN]
     with pytest.raises(DownloadError, match=r"is not the file that was published" if there else "invalid hash value"):
         run("--splits", "val2017")
     assert not (folder / "val2017").exists()
@@ -180,20 +180,20 @@ def test_an_archive_that_cannot_be_unpacked_leaves_nothing(run, publish, folder,
     assert set(files(folder)) == {"annotations/instances_val2017.json", "val2017.zip"}
 
 
-def test_no_room_is_said_before_anything_is_fetched(run, file_server, folder, monkeypatch):
+def test_no_room_is_said_before_anything_is_fetched(run, web, folder, monkeypatch):
     monkeypatch.setattr(coco2017, "GIGABYTES", dict.fromkeys(ZIPS, 1e9))
     with pytest.raises(DownloadError, match=r"needs 3000000000\.0 GB, but only .*fewer --splits"):
         run()
-    assert file_server.log == []
+    assert web.log == []
     assert not folder.exists()
 
 
-def test_a_check_says_what_is_missing_or_wrong(run, file_server, folder):
+def test_a_check_says_what_is_missing_or_wrong(run, web, folder):
     with pytest.raises(DatasetError, match="Cannot read the annotation file"):
         run("--check")
     assert not folder.exists()
     run()
-    file_server.log.clear()
+    web.log.clear()
     (folder / "train2017/000000000025.jpg").unlink()
     with pytest.raises(DatasetError, match=r"'000000000025\.jpg' named by"):
         run()  # the folder is there, and nothing is put into it
@@ -204,7 +204,7 @@ def test_a_check_says_what_is_missing_or_wrong(run, file_server, folder):
     assert run("--check", "--splits", "train2017") == (
         "train2017: 1 images, 1 objects of 1 classes; all of COCO's train2017 are 2 images\n"
     )
-    assert file_server.log == []
+    assert web.log == []
 
 
 def test_the_sample_of_coco(load_script, shared, capsys):

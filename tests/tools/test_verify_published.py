@@ -34,9 +34,9 @@ def coco(sample_data, tmp_path_factory):
     return folder
 
 
-def test_it_fetches_evaluates_and_compares(command, coco, hub, tmp_path, capsys):
+def test_it_fetches_evaluates_and_compares(command, coco, web, tmp_path, capsys):
     torch.save(published_state_dict(NAME), tmp_path / "stand-in.pth")
-    hub.files[f"dbolya/yolact-resnet50/{FILE}"] = (tmp_path / "stand-in.pth").read_bytes()
+    web.files[f"dbolya/yolact-resnet50/{FILE}"] = (tmp_path / "stand-in.pth").read_bytes()
     arguments = ["--coco", str(coco), "--weights", str(tmp_path), "--output", str(tmp_path / "out")]
     assert command.main([*arguments, "--models", NAME, "--device", "cpu"]) == 0
     printed = capsys.readouterr().out

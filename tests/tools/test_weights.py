@@ -20,11 +20,11 @@ WEIGHTS = bytes(range(256)) * 4000
 
 
 @pytest.fixture
-def full_hub(hub):
+def everything(web):
     """The Hub with everything that was published."""
-    hub.files = {f"{file.repository}/{file.file_name}": file.file_name.encode() for file in FILES.values()}
-    hub.files[FILE] = WEIGHTS
-    return hub
+    web.files = {f"{file.repository}/{file.file_name}": file.file_name.encode() for file in FILES.values()}
+    web.files[FILE] = WEIGHTS
+    return web
 
 
 def names(folder):
@@ -44,39 +44,39 @@ def test_the_table_has_what_was_published():
     assert not FILES.keys() & UNPUBLISHED.keys()
 
 
-def test_everything(full_hub, tmp_path, capsys):
+def test_everything(everything, tmp_path, capsys):
     assert not run(["weights", "--all", "--output", str(tmp_path / "new" / "w")])
     folder = tmp_path / "new" / "w"
     assert names(folder) == sorted(file.file_name for file in FILES.values())  # no parts or notes of the library
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
-        name.rpartition("/")[2]: content for name, content in full_hub.files.items()
+        name.rpartition("/")[2]: content for name, content in everything.files.items()
     }
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 9
     assert f"yolact_base: {folder / NAME}" in printed
-    assert not any(token for *_, token in full_hub.log)
+    assert not any(token for *_, token in everything.log)
 
 
-def test_names_of_models_and_backbones_and_a_second_run(full_hub, tmp_path, capsys):
+def test_names_of_models_and_backbones_and_a_second_run(everything, tmp_path, capsys):
     command = ["weights", "yolact_base", "resnet50", "yolact_base", "--output", str(tmp_path)]
     run(command)
     assert names(tmp_path) == ["resnet50-19c8e357.pth", NAME]
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["yolact_base", "resnet50"]
-    full_hub.log.clear()
+    everything.log.clear()
     run(command)
-    assert {method for method, *_ in full_hub.log} == {"HEAD"}  # checked, not fetched again
+    assert {method for method, *_ in everything.log} == {"HEAD"}  # checked, not fetched again
 
 
-def test_a_connection_that_breaks_off_is_resumed(hub, tmp_path):
+def test_a_connection_that_breaks_off_is_resumed(web, tmp_path):
     """By the library, which takes pieces of 10 MB."""
-    hub.files[FILE] = WEIGHTS * 12
-    hub.cuts = [11_000_000]
+    web.files[FILE] = WEIGHTS * 12
+    web.cuts = [11_000_000]
     assert fetch_weights("yolact_base", tmp_path).read_bytes() == WEIGHTS * 12
-    assert [wanted for method, _, wanted, _ in hub.log if method == "GET"] == [None, "bytes=10485760-"]
+    assert [wanted for method, _, wanted, _ in web.log if method == "GET"] == [None, "bytes=10485760-"]
 
 
-def test_after_a_failure_the_others_still_come(full_hub, tmp_path, capsys):
-    del full_hub.files[FILE]
+def test_after_a_failure_the_others_still_come(everything, tmp_path, capsys):
+    del everything.files[FILE]
     with pytest.raises(UserError, match=r"^1 of 9 could not be fetched: yolact_base; see above why\.$"):
         run(["weights", "--all", "--output", str(tmp_path)])
     printed = capsys.readouterr()
@@ -84,19 +84,19 @@ def test_after_a_failure_the_others_still_come(full_hub, tmp_path, capsys):
     assert re.search("yolact_base: .*404.* by hand", printed.err)
 
 
-def test_wrong_bytes_never_get_the_name(full_hub, tmp_path):
-    full_hub.sha256[FILE] = hashlib.sha256(b"other").hexdigest()
+def test_wrong_bytes_never_get_the_name(everything, tmp_path):
+    everything.sha256[FILE] = hashlib.sha256(b"other").hexdigest()
     with pytest.raises(
         DownloadError, match=rf"is not the file that was published \(1024000 bytes.*instead.*{'.' * 64}"
     ):
         fetch_weights("yolact_base", tmp_path)
     assert names(tmp_path) == []
-    full_hub.sha256[FILE] = "no-hash"
+    everything.sha256[FILE] = "no-hash"
     with pytest.raises(DownloadError, match="does not say its SHA-256"):
         fetch_weights("yolact_base", tmp_path)
 
 
-def test_a_file_that_is_there_is_checked_and_never_overwritten(full_hub, tmp_path):
+def test_a_file_that_is_there_is_checked_and_never_overwritten(everything, tmp_path):
     (tmp_path / NAME).write_bytes(b"mine")
     with pytest.raises(DownloadError, match=r"is not the file that was published.*remove it and run this again"):
         fetch_weights("yolact_base", tmp_path)
@@ -134,11 +134,11 @@ def test_without_a_network_there_is_one_sentence_or_what_is_there(monkeypatch, t
         ("yolact_resnet50_pascal", "only behind a link"),
     ],
 )
-def test_a_name_that_cannot_be_fetched_stops_before_anything_comes(full_hub, tmp_path, name, message):
+def test_a_name_that_cannot_be_fetched_stops_before_anything_comes(everything, tmp_path, name, message):
     with pytest.raises(UserError) as refusal:
         run(["weights", "resnet50", name, "--output", str(tmp_path / "w")])
     assert message in str(refusal.value)
-    assert full_hub.log == []
+    assert everything.log == []
     assert not (tmp_path / "w").exists()
 
 

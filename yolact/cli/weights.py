@@ -23,12 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="show the names, and what is there; needs no network")
     parser.add_argument("--output", type=Path, default=Path("weights"), help="folder (default: weights)")
     group = parser.add_argument_group("converting")
-    group.add_argument(
-        "--convert",
-        nargs=2,
-        metavar=("IN", "OUT"),
-        help="weights of the authors' code or a checkpoint of ours; a file, or a folder that gets it by its usual name",
-    )
+    group.add_argument("--convert", nargs=2, metavar=("IN", "OUT"), help="OUT may be a folder, for the usual name")
     group.add_argument("--to", choices=("ours", "authors"), help="default: the form that IN does not have")
     group.add_argument("--config", metavar="FILE", help="a name or YAML file; default: the one in IN, or recognised")
     group.add_argument(

@@ -70,15 +70,14 @@ def _to_ours(
         "names_known": loaded.names_known,
     }
     path = _save(state, source, target, f"{name['config'] if name else loaded.config.name}.pth")
-    report = [f"{source}: weights of the authors' code"]
-    if theirs.parallel:
-        report.append(f"names: the prefix 'module.' of DataParallel taken off {len(checkpoint)} of them")
+    prefix = f"names: the prefix 'module.' of DataParallel taken off {len(checkpoint)} of them"
     alike = f"file name (the tensors fit {', '.join(candidates)} alike)" if len(candidates) > 1 else "tensors"
     how = "given" if config_given else f"recognised by the {alike}"
     layers = ", ".join(f"{layer} ({count})" for layer, count in dbolya.legacy_groups(theirs.legacy).items())
     older = f"{len(theirs.legacy)} tensors of older versions of the authors' code: {layers}"
     return [
-        *report,
+        f"{source}: weights of the authors' code",
+        *([prefix] if theirs.parallel else []),
         f"configuration: {loaded.config.name}, {how}",
         _renaming(theirs.tensors, weights),
         f"left out: {older if layers else 'nothing'}",

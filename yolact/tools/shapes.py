@@ -227,13 +227,8 @@ def _waves(rng: np.random.Generator, height: int, width: int) -> Array:
 def write_shapes(folder: str | Path, num_train: int, num_val: int, size: int = 256, seed: int = 0) -> bool:
     """Write folder/train, folder/val, folder/instances_train.json and folder/instances_val.json, all of it or nothing.
 
-    Args:
-        folder: made with its parents; it appears when it is complete.
-        size: the longest side that is possible, in pixels.
-        seed: the same seed gives the same images.
-
-    Returns:
-        False where the same set was there already.
+    `size` is the longest possible side in pixels; the same `seed` gives the same images. Returns False where the same
+    set was there already.
 
     Raises:
         DatasetError: a number is out of range, the folder holds something else, or it cannot be written.

@@ -29,17 +29,14 @@ class Published(NamedTuple):
     repository: str
 
 
+_BACKBONES = {"resnet50": "resnet50-19c8e357.pth", "resnet101": "resnet101_reducedfc.pth", "darknet53": "darknet53.pth"}
 FILES = {
     name: Published(model.title, f"{name}_54_800000.pth", f"dbolya/{name.replace('_', '-')}")
     for name, model in MODELS.items()
     if name not in UNPUBLISHED
 } | {
     name: Published("ImageNet weights of the backbone", file_name, "dbolya/yolact-initial-weights")
-    for name, file_name in (
-        ("resnet50", "resnet50-19c8e357.pth"),
-        ("resnet101", "resnet101_reducedfc.pth"),
-        ("darknet53", "darknet53.pth"),
-    )
+    for name, file_name in _BACKBONES.items()
 }
 
 
