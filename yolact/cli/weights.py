@@ -6,8 +6,8 @@ yolact weights --all --output /data/weights
 yolact weights --convert weights/yolact_base_54_800000.pth weights/yolact_base.pth
 yolact weights --convert runs/custom/first/best.pth path/of/their/weights/
 
-Nothing needs to be converted to be used here: every command takes the authors' files as they are. Fetching from the
-Hugging Face Hub needs huggingface_hub; the environment variable HF_ENDPOINT names a mirror.
+Nothing needs to be converted to be used here: every command takes the authors' files as they are. Fetching needs
+huggingface_hub; the environment variable HF_ENDPOINT names a mirror of the Hugging Face Hub.
 """
 
 import argparse

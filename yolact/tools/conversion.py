@@ -49,9 +49,9 @@ def convert_checkpoint(
     loaded = model_from_checkpoint(checkpoint, source, config, overrides)
     names = ", ".join(loaded.class_names[:5]) + (", ..." if len(loaded.class_names) > 5 else "")
     numbered = "" if loaded.names_known else " (numbered, because the file does not hold their names)"
+    make = _to_authors if ours else _to_ours
     classes = f"classes: {len(loaded.class_names)}: {names}{numbered}"
-    convert = _to_authors if ours else _to_ours
-    return convert(checkpoint, loaded, Path(source), target, config is not None, classes)
+    return make(checkpoint, loaded, Path(source), target, config is not None, classes)
 
 
 def _to_ours(

@@ -70,13 +70,12 @@ def fetch_weights(name: str, folder: str | Path) -> Path:
         UserError: there are no such weights, or huggingface_hub is missing.
     """
     _, file_name, repository = require_known(name)
-    path = Path(folder) / file_name
     try:
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     except ImportError:
         raise UserError("Weights are fetched by huggingface_hub: run `pip install huggingface_hub` first.") from None
     endpoint = os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or None
-    temporary = path.with_name(f".{file_name}.part")
+    path, temporary = Path(folder, file_name), Path(folder, f".{file_name}.part")
     try:
         # No token: what is public needs none, and a mirror should not see it.
         remote = get_hf_file_metadata(hf_hub_url(repository, file_name, endpoint=endpoint), token=False)
