@@ -19,20 +19,22 @@ from pycocotools import mask as coco_mask
 
 from tests import fuzz_inputs as inputs
 from yolact.config import AugmentConfig, dump_config, load_config
+from yolact.data.class_lists import VOC_CLASSES
 from yolact.data.convert.common import Conversion
 from yolact.data.convert.labelme import read_labelme
+from yolact.data.convert.objects import coco_content
 from yolact.data.convert.summary import warning_lines
 from yolact.data.convert.writing import write_conversion
 from yolact.data.convert.yolo import read_yolo
 from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
-from yolact.data.voc import convert_split, read_split
 from yolact.engine.checkpoint import load_checkpoint
 from yolact.errors import UserError
 from yolact.evaluation.truth import encode_annotation, read_truth
 from yolact.inspection.entries import read_set
 from yolact.inspection.files import inspect_files
 from yolact.inspection.findings import ordered
+from yolact.tools.prepare import voc
 
 
 class Target(NamedTuple):
@@ -112,10 +114,12 @@ def read_shapes(folder: Path, data: bytes) -> None:
 def read_voc(folder: Path, case: tuple[bytes, bytes, bytes]) -> None:
     files = ("ImageSets/Segmentation/train.txt", "SegmentationObject/2008_000002.png",
              "SegmentationClass/2008_000002.png")  # fmt: skip
-    for name, data in [*zip(files, case, strict=True), ("JPEGImages/2008_000002.jpg", inputs.PICTURE)]:
+    photo = inputs.indexed_png(inputs.two_objects())  # of the size of the masks
+    for name, data in [*zip(files, case, strict=True), ("JPEGImages/2008_000002.jpg", photo)]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-    content, _ = convert_split(folder, read_split(folder, "train"))
+    names = voc.read_names(folder / "ImageSets/Segmentation/train.txt")
+    content = coco_content([voc.read_voc(folder, name)[0] for name in names], dict(enumerate(VOC_CLASSES, start=1)))
     (folder / "train.json").write_text(json.dumps(content, allow_nan=False))
 
 

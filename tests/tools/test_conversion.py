@@ -1,4 +1,4 @@
-"""scripts/convert_weights.py: both ways, what it says, and what it refuses."""
+"""`yolact weights --convert`: both ways, what it says, and what it refuses."""
 
 import numpy as np
 import pytest
@@ -6,18 +6,14 @@ import torch
 
 import yolact
 from tests.configurations import SMALL_RESNET50
+from yolact.cli import run
 from yolact.compat import dbolya
 from yolact.config import Config, config_to_dict, dump_config
-from yolact.conversion import _require_written, _their_name
 from yolact.engine.checkpoint import FORMAT, LEGACY_START, load_checkpoint, save_checkpoint
-from yolact.errors import CheckpointError, ConfigError, UserError, exit_on_user_error
+from yolact.errors import CheckpointError, ConfigError, UserError
 from yolact.models import build_model
 from yolact.predictor import load_model
-
-
-@pytest.fixture(scope="module")
-def command(load_script):
-    return load_script("convert_weights").main
+from yolact.tools import conversion
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +24,12 @@ def models():
 
 
 @pytest.fixture
-def run(command, tmp_path, capsys):
-    """Run the command in `tmp_path` and return the lines that it prints."""
+def convert(capsys):
+    """Run the command and return the lines that it prints."""
 
     def call(*arguments):
         capsys.readouterr()
-        command([str(argument) for argument in arguments])
+        run(["weights", "--convert", *map(str, arguments)])
         return capsys.readouterr().out.splitlines()
 
     return call
@@ -48,57 +44,39 @@ def config_file(tmp_path):
 
 @pytest.fixture(scope="module")
 def files(models, tmp_path_factory):
-    """Folder with a file of the authors' code and a checkpoint of this project, for the fixtures below."""
+    """Folder with a file of the authors' code, which holds what an older version left, and a checkpoint with EMA."""
     folder = tmp_path_factory.mktemp("convert")
     old = ("backbone.layer1.0.conv1.weight", "fpn.downsample_layers.2.bias", "fpn.downsample_layers.2.weight")
     torch.save({**dict.fromkeys(old, torch.zeros(1)), **dbolya.export(models[0])}, folder / "theirs.pth")
-    state = {
-        "format": FORMAT,
-        "step": 120,
-        "model": models[0],
-        "ema": models[1],
-        "optimizer": {"state": {}},
-        "config": config_to_dict(SMALL_RESNET50),
-        "class_names": ["cat", "dog"],
-        "category_ids": [1, 2],
-    }
-    save_checkpoint(state, folder / "ours.pth")
+    run = {"format": FORMAT, "step": 120, "optimizer": {"state": {}}, "config": config_to_dict(SMALL_RESNET50)}
+    classes = {"class_names": ["cat", "dog"], "category_ids": [1, 2]}
+    save_checkpoint({**run, **classes, "model": models[0], "ema": models[1]}, folder / "ours.pth")
     return folder
 
 
 @pytest.fixture
 def theirs(files, tmp_path):
-    """A file of the authors' code, with what an older version left in it."""
-    path = tmp_path / "their_own_12_3400.pth"
-    path.hardlink_to(files / "theirs.pth")
-    return path
+    (tmp_path / "their_own_12_3400.pth").hardlink_to(files / "theirs.pth")
+    return tmp_path / "their_own_12_3400.pth"
 
 
 @pytest.fixture
 def ours(files, tmp_path):
-    """A checkpoint of this project with a moving average and an optimizer."""
-    path = tmp_path / "best.pth"
-    path.hardlink_to(files / "ours.pth")
-    return path
-
-
-def identity(status):
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    (tmp_path / "best.pth").hardlink_to(files / "ours.pth")
+    return tmp_path / "best.pth"
 
 
 def equal(left, right):
     return left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
 
 
-def test_the_authors_weights_become_a_checkpoint_of_ours(run, theirs, models, config_file, tmp_path):
-    lines = run(theirs, tmp_path / "new.pth", "--config", config_file)
+def test_the_authors_weights_become_a_checkpoint_of_ours(convert, theirs, models, config_file, tmp_path):
+    lines = convert(theirs, tmp_path / "new.pth", "--config", config_file)
     checkpoint = load_checkpoint(tmp_path / "new.pth")
     assert equal(checkpoint["model"], models[0])
     assert checkpoint["step"] == 3400
     assert checkpoint["config"] == config_to_dict(SMALL_RESNET50)
-    assert checkpoint["class_names"] == ["class 1", "class 2"]
-    assert checkpoint["category_ids"] == [1, 2]
-    assert not load_model(tmp_path / "new.pth").names_known
+    assert (checkpoint["class_names"], checkpoint["category_ids"]) == (["class 1", "class 2"], [1, 2])
     assert "optimizer" not in checkpoint
     renamed = sum(key not in models[0] for key in dbolya.export(models[0]))
     assert 300 < renamed < len(models[0])  # the first convolution has the same name here and there
@@ -112,23 +90,23 @@ def test_the_authors_weights_become_a_checkpoint_of_ours(run, theirs, models, co
     ]
 
 
-def test_the_converted_file_predicts_the_same(run, theirs, config_file, tmp_path):
-    run(theirs, tmp_path / "new.pth", "--config", config_file)
-    run(tmp_path / "new.pth", tmp_path / "back.pth")
-    picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    expected = yolact.load(theirs, config=SMALL_RESNET50)(picture, 0.1)
+def test_the_converted_file_predicts_the_same(convert, theirs, config_file, tmp_path):
+    convert(theirs, tmp_path / "new.pth", "--config", config_file)
+    convert(tmp_path / "new.pth", tmp_path / "back.pth")
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    expected = yolact.load(theirs, config=SMALL_RESNET50)(image, 0.1)
     assert len(expected) > 5
     for name, config in (("new.pth", None), ("back.pth", config_file)):
-        found = yolact.load(tmp_path / name, config=config)(picture, 0.1)
+        found = yolact.load(tmp_path / name, config=config)(image, 0.1)
         for part in ("boxes", "scores", "labels", "masks"):
             assert torch.equal(getattr(found, part), getattr(expected, part))
 
 
-def test_the_configuration_is_recognised_and_coco_has_names(run, tmp_path):
+def test_the_configuration_is_recognised_and_coco_has_names(convert, tmp_path):
     config = Config(name="yolact_resnet50", model=dbolya.PUBLISHED["yolact_resnet50"])
     weights = dbolya.export(build_model(config).state_dict())
     torch.save({f"module.{key}": value for key, value in weights.items()}, tmp_path / "weights.pth")
-    lines = run(tmp_path / "weights.pth", tmp_path)
+    lines = convert(tmp_path / "weights.pth", tmp_path)
     assert lines[1:3] == [
         "names: the prefix 'module.' of DataParallel taken off 354 of them",
         "configuration: yolact_resnet50, recognised by the tensors",
@@ -138,13 +116,13 @@ def test_the_configuration_is_recognised_and_coco_has_names(run, tmp_path):
     loaded = load_model(tmp_path / "yolact_resnet50.pth")
     assert loaded.config == config
     assert loaded.names_known
-    lines = run(tmp_path / "yolact_resnet50.pth", tmp_path)
+    lines = convert(tmp_path / "yolact_resnet50.pth", tmp_path)
     assert equal(load_checkpoint(tmp_path / "yolact_resnet50_0_0.pth"), weights)
     assert "their configuration: yolact_resnet50_config builds this model" in lines
 
 
-def test_a_checkpoint_of_ours_becomes_weights_for_the_authors(run, ours, models, tmp_path):
-    lines = run(ours, tmp_path)
+def test_a_checkpoint_of_ours_becomes_weights_for_the_authors(convert, ours, models, tmp_path):
+    lines = convert(ours, tmp_path)
     path = tmp_path / "small_0_120.pth"
     assert path.read_bytes().startswith(LEGACY_START)  # for the old PyTorch that their code needs
     assert equal(load_checkpoint(path), dbolya.export(models[1]))
@@ -166,30 +144,35 @@ def test_a_checkpoint_of_ours_becomes_weights_for_the_authors(run, ours, models,
     ]
 
 
-def test_in_a_folder_the_name_stays_without_the_numbers_and_keys_can_be_set(run, theirs, config_file, tmp_path):
+def test_in_a_folder_the_name_stays_without_the_numbers_and_keys_can_be_set(convert, theirs, config_file, tmp_path):
     config_file.write_text(dump_config(SMALL_RESNET50).replace("num_classes: 2", "num_classes: 80"))
-    run(theirs, tmp_path, "--config", config_file, "--set", "model.num_classes=2")
+    convert(theirs, tmp_path, "--config", config_file, "--set", "model.num_classes=2")
     assert load_checkpoint(tmp_path / "their_own.pth")["config"] == config_to_dict(SMALL_RESNET50)
 
 
-def test_without_an_average_the_weights_themselves_are_taken(run, ours, models, tmp_path):
-    save_checkpoint({**load_checkpoint(ours), "ema": None}, ours)
+@pytest.mark.parametrize(
+    ("name", "theirs"), [("my run-2", "my_run_2"), ("yolact_base", "yolact_base_custom"), ("custom", "custom")]
+)
+def test_without_an_average_the_weights_are_taken_under_a_name_that_their_code_can_have(
+    convert, ours, models, tmp_path, name, theirs
+):
+    state = load_checkpoint(ours)
+    save_checkpoint({**state, "ema": None, "config": {**state["config"], "name": name}}, ours)
     (tmp_path / "out.pth").write_text("older")  # a file that is named is replaced
-    lines = run(ours, tmp_path / "out.pth")
+    lines = convert(ours, tmp_path / "out.pth")
     assert equal(load_checkpoint(tmp_path / "out.pth"), dbolya.export(models[0]))
     assert lines[0].endswith("at step 120, the weights taken")
+    assert lines[-1].endswith(f"--config={theirs}_config ...")
 
 
-def test_the_name_of_an_own_configuration_works_in_their_code():
-    names = {"my run-2": "my_run_2", "yolact_base": "yolact_base_custom", "custom": "custom"}
-    assert {name: _their_name(name) for name in names} == names
-
-
-def test_mistakes_are_one_sentence_and_leave_everything_as_it_was(command, ours, theirs, sample_checkpoint, tmp_path):
+def test_mistakes_are_one_sentence_and_leave_everything_as_it_was(convert, ours, theirs, sample_checkpoint, tmp_path):
     (tmp_path / "small_0_120.pth").write_text("older")
     (tmp_path / "link.pth").hardlink_to(ours)
-    before = {path: identity(path.stat()) for path in tmp_path.iterdir()}
-    out = tmp_path / "out.pth"
+
+    def state():
+        return {path: (path.stat().st_ino, path.stat().st_size, path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
+
+    before, out = state(), tmp_path / "out.pth"
     for arguments, error, message in (
         ([ours, ours], UserError, "is the file to convert"),
         ([ours, tmp_path / "link.pth"], UserError, "is the file to convert"),
@@ -198,47 +181,28 @@ def test_mistakes_are_one_sentence_and_leave_everything_as_it_was(command, ours,
         ([ours, tmp_path / "none" / "out.pth"], CheckpointError, "could not be written: No such file"),
         ([ours, out, "--to", "ours"], UserError, "a checkpoint of this project already"),
         ([theirs, out, "--to", "authors"], UserError, "in the form of the authors' code already"),
-        ([sample_checkpoint, out], ConfigError, "backbone is resnet18, made of basic blocks"),
+        ([sample_checkpoint, out], CheckpointError, "cannot hold this model: its backbone is resnet18; its backbones"),
         ([theirs, out], CheckpointError, "do not fit the model of configuration 'yolact_resnet50'"),
         ([theirs, out, "--config", tmp_path / "none.yaml"], ConfigError, r"none\.yaml"),
         ([tmp_path / "none.pth", out], CheckpointError, r"none\.pth: there is no such"),
     ):
         with pytest.raises(error, match=message) as mistake:
-            command([str(argument) for argument in arguments])
+            convert(*arguments)
         assert "\n" not in str(mistake.value)
-    assert {path: identity(path.stat()) for path in tmp_path.iterdir()} == before
-    with pytest.raises(SystemExit) as stopped:
-        exit_on_user_error(lambda: command([str(ours), str(ours)]))
-    assert stopped.value.code == 2
+    assert state() == before
 
 
 @pytest.mark.parametrize(
-    "change",
-    [
-        lambda state: state["model"].update(w=torch.tensor([[1.0, 2.0]])),
-        lambda state: state["model"].update(w=torch.tensor([1.0, 3.0])),
-        lambda state: state["model"].update(w=torch.tensor([1, 2])),
-        lambda state: state["model"].pop("w"),
-        lambda state: state.update(step=2),
-        lambda state: state.update(class_names=["dog"]),
-    ],
+    "damage", [lambda data: data[:-9], lambda data: data.replace(b"\x00\x00\x80?", b"\x00\x00\x80@", 1)]
 )
-def test_what_does_not_read_back_is_no_success(change, tmp_path):
-    def state():
-        weights = {"w": torch.tensor([1.0, 2.0]), "n": torch.tensor([float("nan")])}
-        rest = {"config": {}, "class_names": ["cat"], "category_ids": [1], "step": 1}
-        return {"format": FORMAT, "model": weights, **rest}
+def test_what_does_not_read_back_is_no_success(convert, ours, tmp_path, monkeypatch, damage):
+    """In the old form, which has no checksums, ones become fours."""
 
-    path = tmp_path / "a.pth"
-    save_checkpoint(state(), path)
-    _require_written(state(), path)
-    other = state()
-    change(other)
+    def save(state, path, **form):
+        save_checkpoint(state, path, **form)
+        path.write_bytes(damage(path.read_bytes()))
+
+    monkeypatch.setattr(conversion, "save_checkpoint", save)
     with pytest.raises(CheckpointError, match="did not read back"):
-        _require_written(other, path)
-    assert not path.exists()
-    save_checkpoint(state(), path)
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(CheckpointError, match="did not read back"):
-        _require_written(state(), path)
-    assert not path.exists()
+        convert(ours, tmp_path / "out.pth")
+    assert not (tmp_path / "out.pth").exists()
