@@ -1,9 +1,9 @@
 """Bring annotations of other tools into COCO's format.
 
-  yolact convert labelme my_images --output data/custom --val-share 0.2
-  yolact convert yolo my_yolo_set --output data/custom
-  yolact convert masks my_images --output data/custom --val-share 0.2 --class-name cell
-  yolact convert datumaro cvat my_export --output data/custom
+yolact convert labelme my_images --output data/custom --val-share 0.2
+yolact convert yolo my_yolo_set --output data/custom
+yolact convert masks my_images --output data/custom --val-share 0.2 --class-name cell
+yolact convert datumaro cvat my_export --output data/custom
 """
 
 import argparse
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pixels hold K * 1000 + number, as in Cityscapes: 24=person 26=car",
     )
     others = formats.add_parser("datumaro", parents=[common], help="other formats, by the package datumaro")
-    others.add_argument("name", metavar="FORMAT", help="such as cvat, cityscapes, coco_panoptic, voc; another lists all")
+    others.add_argument("name", metavar="FORMAT", help="such as cvat or coco_panoptic; an unknown one lists all")
     others.add_argument("source", type=Path, help="folder that datumaro reads as FORMAT")
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from yolact.data.class_lists import VOC_CATEGORY_IDS, VOC_CLASSES
-from yolact.data.convert.objects import FoundObject, coco_content, encode_numbers, pixel_object
 from yolact.data.images import read_image
 from yolact.data.mat_files import Load, MatReader
 from yolact.data.voc import VOID, read_names
 from yolact.errors import DatasetError
+from yolact.tools.convert.objects import FoundObject, coco_content, encode_numbers, pixel_object
 
 
 def find_sbd(folder: Path) -> Path | None:

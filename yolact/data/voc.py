@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolact.data.class_lists import VOC_CATEGORY_IDS, VOC_CLASSES
-from yolact.data.convert.numbered import decode_values
-from yolact.data.convert.objects import coco_content, encode_mask, pixel_object
 from yolact.errors import DatasetError
+from yolact.tools.convert.mask_files import decode_values
+from yolact.tools.convert.objects import coco_content, encode_mask, pixel_object
 
 VOID = 255
 

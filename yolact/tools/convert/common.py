@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from reprlib import repr as brief
@@ -104,11 +104,15 @@ def _walk(folder: Path) -> Iterator[str]:
         yield from (Path(os.path.relpath(name, folder)).as_posix() for name in names)
 
 
-def own_splits(images: list[FoundImage]) -> dict[str, list[FoundImage]]:
-    """Sort images into the splits that their folders are named after; "" holds all where not every one is."""
+def own_splits(images: list[FoundImage], subsets: Mapping[str, str] | None = None) -> dict[str, list[FoundImage]]:
+    """Sort images into the splits that their folders are named after; "" holds all where not every one is.
+
+    `subsets` gives, by image, the name of a subset to take in place of folders.
+    """
     splits: dict[str, list[FoundImage]] = {}
     for image in images:
-        matches = (SPLIT_FOLDER.fullmatch(part.lower()) for part in image.name.split("/")[:-1])
+        folders = [subsets[image.name]] if subsets else image.name.split("/")[:-1]
+        matches = (SPLIT_FOLDER.fullmatch(folder.lower()) for folder in folders)
         splits.setdefault(next((match[1] for match in matches if match), ""), []).append(image)
     if "" in splits or "train" not in splits:
         return {"": images}

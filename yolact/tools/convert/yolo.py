@@ -131,8 +131,8 @@ def _listed(conversion: Conversion, text: object, roots: list[Path], split: str)
     name = _locate(folder, text, roots)
     if name is None:
         raise DatasetError(
-            f"'{split}' of the YAML file is {brief(text)}, which leads to nothing below '{folder}'; correct it, or take "
-            "'train' and 'val' out of the file if the folders are named so."
+            f"'{split}' of the YAML file is {brief(text)}, which leads to nothing below '{folder}'; correct it, or "
+            "take 'train' and 'val' out of the file if the folders are named so."
         )
     path = folder / name
     if path.is_dir():
