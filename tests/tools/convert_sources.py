@@ -76,13 +76,13 @@ def load(annotations: Path, images: Path) -> dict[str, list[tuple[str, np.ndarra
         assert dataset.load_image(index).shape[:2] == size
         records = dataset.objects(index)
         masks = draw_masks([record.segmentation for record in records], IDENTITY, size).astype(bool)
+        assert [record.area for record in records] == masks.sum(axis=(1, 2)).tolist()
         for record, mask in zip(records, masks, strict=True):
-            rows, columns = np.nonzero(mask)
-            low, high = np.array((columns.min(), rows.min())), np.array((columns.max(), rows.max()))
-            assert record.area == mask.sum()
-            # The box of a polygon is that of its points, and a thin tip has no pixels.
-            assert (np.array(record.bbox) <= (*(low + 0.5), WIDTH * HEIGHT, WIDTH * HEIGHT)).all()
-            assert (record.bbox[2:] >= high + 0.5).all()
+            places = np.argwhere(mask)[
+                :, ::-1
+            ]  # the box of a polygon is that of its points, and thin tips have no pixels
+            assert (places.min(axis=0) + 0.5 >= record.bbox[:2]).all()
+            assert (places.max(axis=0) + 0.5 <= record.bbox[2:]).all()
         names = [dataset.categories.names[record.label] for record in records]
         found[image.file_name] = list(zip(names, masks, strict=True))
     return found

@@ -37,7 +37,7 @@ def read_labelme(folder: Path) -> Conversion:
     labelled = {image.name for image in images}
     for name in Conversion(folder).list_files(folder, SUFFIXES):
         if name not in labelled:
-            conversion.note("images without a label file, left out", name)
+            conversion.note("images without a usable label file, left out", name)
     conversion.splits = own_splits(images)
     labels = {item.class_name for image in images for item in image.objects}
     conversion.class_names = dict(enumerate(sorted(labels), start=1))

@@ -39,14 +39,8 @@ def read_masks(
     each object; both folders may have subfolders and lie in one. Where `images` holds a single image, as in
     `<id>/images/<id>.png`, they may also be all files in `<id>/masks/`.
 
-    Args:
-        source: the folder that holds all of it.
-        classes: what the objects are.
-        images: the folder of the images, and `masks` that of the masks, in place of `source`.
-        masks: see `images`.
-
-    Raises:
-        DatasetError: there are no images or no masks for them, or none can be used.
+    In place of `source`, `images` and `masks` may give the folders of both. DatasetError where there are no images or
+    no masks for them, or none can be used.
     """
     conversion = Conversion(images or source or Path())
     folder, mask_folder = conversion.folder, masks or conversion.folder
@@ -154,8 +148,7 @@ def _numbered_objects(
 def read_numbers(path: Path) -> NDArray[Any]:
     """Return the numbers of a mask file, integers [H, W]: gray values or palette indices of up to 32 bits.
 
-    Raises:
-        DatasetError: the file is absent, broken, too large, in colours, or holds fractions or numbers below 0.
+    DatasetError where it is absent, broken, too large, in colours, or holds fractions or numbers below 0.
     """
     values = decode_values(read_file(path), f"the mask {path}")
     numbers = values[..., 0] if values.ndim == 3 else values
@@ -170,15 +163,10 @@ def read_numbers(path: Path) -> NDArray[Any]:
 
 
 def decode_values(data: bytes, where: str, *, with_palette: bool = False) -> NDArray[Any]:
-    """Return the values of a mask file, [H, W], or [H, W, 3] BGR where it has colours; the indices of a palette.
+    """Return the values of a mask file, [H, W], or [H, W, 3] BGR where it has colours.
 
-    Args:
-        data: the file's content.
-        where: names it in errors.
-        with_palette: return a palette's colours in place of its indices.
-
-    Raises:
-        DatasetError: it is broken or too large.
+    Of a palette these are the indices, or the colours if `with_palette`. DatasetError where the file is broken or too
+    large; `where` names it.
     """
     height, width = header_size(data) or (0, 0)
     if height * width > MAX_PIXELS:

@@ -36,15 +36,8 @@ class WrittenSplit(NamedTuple):
 def share_out(conversion: Conversion, share: float, seed: int) -> None:
     """Split the images that are not for tests into "train" and "val", each with at least one.
 
-    Each image is placed by its name and the seed alone, in whatever order they are read.
-
-    Args:
-        conversion: is changed.
-        share: of the images to validate on, between 0 and 1.
-        seed: another one gives another split.
-
-    Raises:
-        DatasetError: the source has images to validate on already, or there are fewer than two images.
+    `share` of them, between 0 and 1, is to validate on. Which ones follows from their names and the seed alone, in
+    whatever order they are read. DatasetError where the source has such images already, or fewer than two images.
     """
     if "val" in conversion.splits:
         raise DatasetError(f"'{conversion.folder}' has its own split into train and val; leave --val-share out.")
@@ -67,13 +60,7 @@ def _outputs(output: Path, split: str) -> tuple[Path, Path]:
 
 
 def check_output(folder: Path, output: Path, copy: bool) -> None:
-    """Refuse an output within the folder that is read, or one that holds what might be written.
-
-    Args:
-        folder: that is read.
-        output: that is to be written.
-        copy: whether images will be written too.
-    """
+    """Refuse an output within the folder that is read, or one that holds what might be written; `copy`: images too."""
     if name_below(folder.resolve(), output.resolve()) is not None:
         raise DatasetError(f"The output folder '{output}' lies within the source '{folder}'; give another one.")
     for split in ("", *SPLITS):
@@ -87,10 +74,9 @@ def write_conversion(conversion: Conversion, output: Path, copy: bool) -> list[W
 
     Args:
         conversion: what to write.
-        output: takes instances_train.json and the folder train for the split "train", and so on, instances.json and
-            the folder pictures for "".
-        copy: False leaves the images where they are; the annotation files then name them relative to the folder that
-            holds them all.
+        output: takes instances_train.json and the folder train for the split "train", instances.json and the folder
+            pictures for "".
+        copy: False leaves the images where they are; the annotation files name them below the folder of them all.
 
     Raises:
         DatasetError: there are no objects, an image cannot be copied, or as `check_output`.
@@ -119,9 +105,8 @@ def write_conversion(conversion: Conversion, output: Path, copy: bool) -> list[W
             common = posixpath.commonpath([posixpath.dirname(image.name) for image in part])
             names = [posixpath.relpath(image.name, common or ".") for image in part]
             annotations, folder = _outputs(output, split)
-            content = coco_content(
-                [(name, *image[1:3]) for name, image in zip(names, part, strict=True)], conversion.class_names
-            )
+            rows = [(name, image.image_size, image.objects) for name, image in zip(names, part, strict=True)]
+            content = coco_content(rows, conversion.class_names)
             parse_images(content["images"], annotations)  # what the loader would refuse is refused now
             parse_categories(content["categories"], annotations)
             if copy:
@@ -191,16 +176,12 @@ def train_command(written: list[WrittenSplit]) -> str:
     """Return the command that trains on the result, for a shell; what follows --set is YAML."""
     parts = {item.split or "train": item for item in written}
     lines = ["yolact train --config custom --set"]
-    for split in ("train", "val"):
-        if split in parts:
-            item = parts[split]
-            lines.append(
-                f"  {_setting(f'data.{split}_images', item.folder)} "
-                f"{_setting(f'data.{split}_annotations', item.annotations)}"
-            )
+    for split in [split for split in ("train", "val") if split in parts]:
+        paths = {"images": parts[split].folder, "annotations": parts[split].annotations}
+        lines.append("  " + " ".join(_setting(f"data.{split}_{key}", str(path)) for key, path in paths.items()))
     return " \\\n".join(lines)
 
 
-def _setting(key: str, path: Path) -> str:
-    is_text = re.fullmatch(r"[\w./-]*/[\w./-]*", str(path))  # for YAML as it is
-    return shlex.quote(f"{key}={path if is_text else json.dumps(str(path), ensure_ascii=False)}")
+def _setting(key: str, path: str) -> str:
+    is_text = re.fullmatch(r"[\w./-]*/[\w./-]*", path)  # for YAML as it is
+    return shlex.quote(f"{key}={path if is_text else json.dumps(path, ensure_ascii=False)}")

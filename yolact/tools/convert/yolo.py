@@ -1,6 +1,8 @@
 """YOLO segmentation text: a line `class x1 y1 x2 y2 ...` for each object, in shares of the image's sides."""
 
 import os
+import posixpath
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -27,9 +29,8 @@ def read_yolo(source: Path) -> Conversion:
 
     Class k becomes category k + 1. Images without a label file are images without objects.
 
-    Raises:
-        DatasetError: there are no images or labels, the YAML file is wrong, or no image can be used.
-        ConfigError: the YAML file is not valid YAML.
+    DatasetError where there are no images or labels, the YAML file says something wrong, or no image can be used;
+    ConfigError where it is not valid YAML.
     """
     folder, settings = _settings(source)
     conversion, names = Conversion(folder), _class_names(folder, settings)
@@ -52,9 +53,9 @@ def read_yolo(source: Path) -> Conversion:
         conversion.note("sets without class names (data.yaml or classes.txt), so that classes are numbers", str(folder))
     conversion.class_names = {index + 1: name for index, name in sorted(names.items())}
     splits = {split: [found[name] for name in part if name in found] for split, part in lists.items()}
-    conversion.splits = (
-        common.own_splits(splits[""]) if "" in splits else {s: part for s, part in splits.items() if part}
-    )
+    if "" in splits:
+        splits = common.own_splits(splits[""])
+    conversion.splits = {split: part for split, part in splits.items() if part}
     return conversion
 
 
@@ -63,7 +64,7 @@ def _settings(source: Path) -> tuple[Path, dict[str, Any]]:
     if source.suffix.lower() in YAML_SUFFIXES:
         files = [source]
     else:
-        files = sorted(file for suffix in YAML_SUFFIXES for file in source.glob(f"*{suffix}"))
+        files = sorted(file for file in source.glob("*") if file.suffix.lower() in YAML_SUFFIXES)
         files = [file for file in files if file.stem == "data"] or files
     if len(files) > 1:
         raise DatasetError(f"'{source}' holds {len(files)} YAML files; give the one that describes the data set.")
@@ -86,12 +87,11 @@ def _class_names(folder: Path, settings: dict[str, Any]) -> dict[int, str]:
     common.check(is_right, f"the YAML file in '{folder}'", "names", "a list, or names by number", given)
     names = {key: str(value) if type(value) is int else value for key, value in entries.items()}
     for name in names.values():
-        if not isinstance(name, str) or not name or not common.is_plain(name):
-            raise DatasetError(
-                f"The class name {brief(name)} of '{folder}' is not text; put it in quotes or correct it."
-            )
-        if list(names.values()).count(name) > 1:
-            raise DatasetError(f"Several classes of '{folder}' have the name '{name}'; give each its own.")
+        is_right = isinstance(name, str) and name != "" and common.is_plain(name)
+        common.check(is_right, f"'{folder}'", "names", "texts, in quotes where YAML reads them otherwise", name)
+    [(name, count)] = Counter(names.values()).most_common(1) or [("", 0)]
+    if count > 1:
+        raise DatasetError(f"{count} classes of '{folder}' have the name '{name}'; give each its own.")
     return names
 
 
@@ -136,7 +136,7 @@ def _listed(conversion: Conversion, text: object, roots: list[Path], split: str)
         )
     path = folder / name
     if path.is_dir():
-        yield from (os.path.normpath(f"{name}/{image}") for image in conversion.list_files(path, SUFFIXES))
+        yield from (posixpath.normpath(f"{name}/{image}") for image in conversion.list_files(path, SUFFIXES))
         return
     for line in filter(None, map(str.strip, common.read_lines(path))):
         found = _locate(folder, line, [path.parent, *roots])
