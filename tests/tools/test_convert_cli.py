@@ -73,9 +73,7 @@ def test_images_stay_where_they_are(convert):
     assert set(everything(Path("bare"))) == {"instances.json"}
     convert("labelme labelme --output out --seed 3")
     assert Path("bare/instances.json").read_bytes() == Path("out/instances.json").read_bytes()
-    assert (
-        load(Path("bare/instances.json"), Path("labelme")).keys() == load("out/instances.json", "out/pictures").keys()
-    )
+    assert len(load(Path("bare/instances.json"), Path("labelme"))) == 10
     shutil.rmtree("bare")
     shutil.rmtree("out")
     assert everything(Path()) == before
@@ -93,34 +91,32 @@ def test_masks_with_and_without_classes(convert):
     assert [(record.label, record.area) for record in dataset.objects(0)] == [(0, 25), (0, 40), (1, 80)]
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("labelme gone --output out", "There is no folder 'gone'"),
-        ("labelme set --output out", "There are no label files of labelme"),
-        ("labelme labelme --output labelme/out", "lies within the source 'labelme'"),
-        ("labelme labelme --output link", "lies within the source 'labelme'"),
-        ("labelme labelme --output taken", "'taken/instances_val.json' exists already"),
-        ("labelme labelme --output notes.txt", "The output folder 'notes.txt' cannot be written"),
-        ("yolo gone --output out", "There is no folder 'gone'"),
-        ("yolo gone.yaml --output out", "gone.yaml: there is no such"),
-        ("yolo taken --output out", "There are no images below 'taken'"),
-        ("yolo set --output out", "has a label file, such as 'labels/0.txt' for 'images/0.png'"),
-        ("masks gone --output out", "There is no folder 'gone'"),
-        ("masks labelme --output out", "There are no images below 'labelme'"),
-        ("masks --images set/images --masks labelme --output out", "has a mask .* such as 'labelme/0.png' for '0.png'"),
-        ("masks --output out", "Give either SOURCE, or both"),
-        ("masks set --output out --images set", "Give either SOURCE, or both"),
-        ("masks --output set/masks/x --images set/images --masks set/masks", "lies within"),
-        ("masks set --output out --class-map 24=a 24=b", "--class-map takes numbers and names"),
-        ("masks set --output out --class-map 3=x", "no object with a mask; it has 12 numbers"),
-        ("datumaro cifar set --output out", "FORMAT must be one of coco_panoptic, cvat"),
-    ],
-)
+@pytest.mark.parametrize(("line", "expected"), [
+    ("labelme gone --output out", "There is no folder 'gone'"),
+    ("labelme set --output out", "There are no label files of labelme"),
+    ("labelme labelme --output labelme/out", "lies within the source 'labelme'"),
+    ("labelme labelme --output link", "lies within the source 'labelme'"),
+    ("labelme labelme --output taken", "'taken/instances_val.json' exists already"),
+    ("labelme labelme --output notes.txt", "The output folder 'notes.txt' cannot be written"),
+    ("yolo gone --output out", "There is no folder 'gone'"),
+    ("yolo gone.yaml --output out", "gone.yaml: there is no such"),
+    ("yolo taken --output out", "There are no images below 'taken'"),
+    ("yolo twice --output out", "'twice' holds 2 YAML files"),
+    ("yolo set --output out", "has a label file, such as 'labels/0.txt' for 'images/0.png'"),
+    ("masks gone --output out", "There is no folder 'gone'"),
+    ("masks labelme --output out", "There are no images below 'labelme'"),
+    ("masks --images set/images --masks labelme --output out", "has a mask .* such as 'labelme/0.png' for '0.png'"),
+    ("masks --output out", "Give either SOURCE, or both"),
+    ("masks set --output out --images set", "Give either SOURCE, or both"),
+    ("masks --output set/masks/x --images set/images --masks set/masks", "lies within"),
+    ("masks set --output out --class-map 24=a 24=b", "--class-map takes numbers and names"),
+    ("masks set --output out --class-map 3=x", "no object with a mask; it has 12 numbers"),
+    ("datumaro cifar set --output out", "FORMAT must be one of coco_panoptic, cvat"),
+])  # fmt: skip
 def test_mistakes(convert, line, expected):
     write_sources()
-    Path("taken").mkdir()
-    for name in ("taken/instances_val.json", "notes.txt"):
+    for name in ("taken/instances_val.json", "notes.txt", "twice/a.yaml", "twice/b.yml"):
+        Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text("mine")
     Path("link").symlink_to("labelme")
     before = everything(Path())
@@ -156,15 +152,14 @@ def test_nothing_is_half_written(tmp_path):
         raise KeyboardInterrupt
 
     write_image(tmp_path / "source" / "a.png")
-    for odd, error in (
+    for bad, error in (
         (found("b.png"), pytest.raises(DatasetError, match=r"Cannot copy the image 'b\.png'")),
         (found("C:x.png"), pytest.raises(DatasetError, match="leaves the")),  # the loader would refuse it
         (found("b.png", embedded=stop), pytest.raises(KeyboardInterrupt)),
     ):
         with error:
-            write_conversion(
-                Conversion(tmp_path / "source", {"": [found("a.png", "cat"), odd]}, {1: "cat"}), tmp_path / "out", True
-            )
+            images = {"": [found("a.png", "cat"), bad]}
+            write_conversion(Conversion(tmp_path / "source", images, {1: "cat"}), tmp_path / "out", True)
         assert not (tmp_path / "out").exists()
 
 

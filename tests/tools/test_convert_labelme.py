@@ -110,20 +110,17 @@ def test_what_has_no_area_is_counted(tmp_path):
     assert conversion.examples["shapes of the kind 'line', which have no area, passed over"] == f"shapes[1] of {path}"
 
 
-@pytest.mark.parametrize(
-    ("fields", "why"),
-    [
-        (shape(points=[[1, 1], [2, 2], [3, 1]], kind="rectangle"), "as many as the kind 'rectangle' has"),
-        (shape(points=[[1, 1]], kind="circle"), "as many as the kind 'circle' has"),
-        (shape(points=[[1, 1], [float("nan"), 2], [3, 1]]), "in finite numbers"),
-        (shape(points=[[1, 1], [900, 2], [3, 1]]), r"a point at \(900, 2\), far outside"),
-        (shape(points=[[1, 1], [9, 9]], kind="mask", mask=png_text(np.ones((2, 4)))), "is 4 x 2 .* points say 9 x 9"),
-        (shape(points=[[1, 1], [9, 9]], kind="mask", mask="%%"), "'mask' of .* is not base64"),
-        (shape(group="1"), "'group_id' of .* must be a whole number or null"),
-        (shape("two\nlines"), "'label' of .* must be text without control characters"),
-        (shape("half \ud800"), "'label' of .* must be text without control characters"),
-    ],
-)
+@pytest.mark.parametrize(("fields", "why"), [
+    (shape(points=[[1, 1], [2, 2], [3, 1]], kind="rectangle"), "as many as the kind 'rectangle' has"),
+    (shape(points=[[1, 1]], kind="circle"), "as many as the kind 'circle' has"),
+    (shape(points=[[1, 1], [float("nan"), 2], [3, 1]]), "in finite numbers"),
+    (shape(points=[[1, 1], [900, 2], [3, 1]]), r"a point at \(900, 2\), far outside"),
+    (shape(points=[[1, 1], [9, 9]], kind="mask", mask=png_text(np.ones((2, 4)))), "is 4 x 2 .* points say 9 x 9"),
+    (shape(points=[[1, 1], [9, 9]], kind="mask", mask="%%"), "'mask' of .* is not base64"),
+    (shape(group="1"), "'group_id' of .* must be a whole number or null"),
+    (shape("two\nlines"), "'label' of .* must be text without control characters"),
+    (shape("half \ud800"), "'label' of .* must be text without control characters"),
+])  # fmt: skip
 def test_shapes_that_are_wrong(tmp_path, fields, why):
     write_labelme(tmp_path / "source", [fields])
     with pytest.raises(DatasetError, match=f"None of 1 images can be used; the first: .*{why}"):
@@ -171,38 +168,3 @@ def test_images_that_cannot_be_used_are_left_out(tmp_path):
     assert [item.class_name for item in conversion.splits[""][0].objects] == ["dog"]  # "again" comes first
     assert "good.png is labelled twice, again by" in conversion.left_out[0]
     assert "60 x 40 pixels (width x height), but the annotation file says 60 x 41" in conversion.left_out[1]
-
-
-def test_coco_polygons_by_way_of_labelme(tmp_path, shared):
-    """Every polygon of real images, written as labelme does, comes back with the same mask and the same numbers."""
-    folder, source = shared / "coco_tiny", tmp_path / "source"
-    content = json.loads((folder / "annotations" / "instances_val2017.json").read_text())
-    names = {category["id"]: category["name"] for category in content["categories"]}
-    source.mkdir()
-    expected = {}
-    for image in content["images"][:8]:
-        name, size = image["file_name"], (image["height"], image["width"])
-        (source / name).write_bytes((folder / "val2017" / name).read_bytes())
-        shapes, expected[name] = [], []
-        for item in content["annotations"]:
-            if (
-                item["image_id"] == image["id"]
-                and not item["iscrowd"]
-                and drawn(*item["segmentation"], size=size).any()
-            ):
-                points = [np.reshape(polygon, (-1, 2)).tolist() for polygon in item["segmentation"]]
-                shapes += [shape(names[item["category_id"]], part, group=item["id"]) for part in points]
-                expected[name].append((names[item["category_id"]], item["segmentation"]))
-        label = {"shapes": shapes, "imagePath": name, "imageHeight": size[0], "imageWidth": size[1]}
-        (source / f"{image['id']}.json").write_text(json.dumps(label))
-    found = converted(read_labelme(source), tmp_path / "out")
-    written = json.loads((tmp_path / "out" / "instances.json").read_text())
-    ids = {image["file_name"]: image["id"] for image in written["images"]}
-    assert set(ids) == set(expected)
-    for name, objects in expected.items():
-        assert [label for label, _ in found[name]] == [label for label, _ in objects]
-        polygons = [entry["segmentation"] for entry in written["annotations"] if entry["image_id"] == ids[name]]
-        assert polygons == [segmentation for _, segmentation in objects]
-        for (_, mask), (_, segmentation) in zip(found[name], objects, strict=True):
-            np.testing.assert_array_equal(mask, drawn(*segmentation, size=mask.shape))
-    assert sum(map(len, expected.values())) > 40

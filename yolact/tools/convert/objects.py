@@ -19,7 +19,7 @@ class FoundObject(NamedTuple):
 
     class_name: str
     segmentation: list[list[float]] | RunLengths  # as in COCO's JSON
-    box: list[float]  # x, y, width, height in pixels
+    box: tuple[float, ...]  # x, y, width, height in pixels
     area: int  # pixels of the mask
     iscrowd: bool = False
 
@@ -52,7 +52,8 @@ def pixel_object(class_name: str, runs: RunLengths, iscrowd: bool = False) -> Fo
     """Return an object of run lengths, None where they are empty."""
     area = int(coco_mask.area(runs))
     segmentation = {"size": list(runs["size"]), "counts": runs["counts"].decode()}
-    return FoundObject(class_name, segmentation, coco_mask.toBbox(runs).tolist(), area, iscrowd) if area else None
+    box = tuple(coco_mask.toBbox(runs).tolist())
+    return FoundObject(class_name, segmentation, box, area, iscrowd) if area else None
 
 
 def join_object(
@@ -82,7 +83,7 @@ def join_object(
         return joined
     corners = np.clip(points, 0, size)
     low, high = corners.min(axis=0), corners.max(axis=0)
-    return joined._replace(segmentation=rows, box=np.round([*low, *(high - low)], DECIMALS).tolist())
+    return joined._replace(segmentation=rows, box=tuple(np.round([*low, *(high - low)], DECIMALS).tolist()))
 
 
 def coco_content(
