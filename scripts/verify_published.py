@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
             weights = fetch_weights(name, arguments.weights)
             loaded = load_model(weights, device)
             print(f"[{number}/{len(arguments.models)}] {name} on {len(dataset)} images", flush=True)
-            metrics = evaluate(loaded.model, dataset, loaded.config.eval, device, arguments.precision).metrics
+            metrics = evaluate(loaded.model, dataset, loaded.config.eval, arguments.precision).metrics
             mask_ap, box_ap = (100 * (metrics[kind]["AP"] or 0.0) for kind in ("segm", "bbox"))
             rows.append(Row(name, mask_ap, box_ap, metrics["fps"]))
             write_json(metrics, output / f"{name}.json", indent=2)

@@ -1,8 +1,7 @@
 """Attacks through files and the network: each is refused in one sentence, within ten seconds and a gigabyte.
 
 The sentinel, a file that every piece of hostile code would write, is never there. More of what belongs to one format
-alone is tested beside it: tests/tools/test_prepare_coco.py, tests/data/test_picture_kinds.py,
-tests/data/convert/test_hostile.py, tests/serve. That no source can run code: test_security.py.
+alone is tested beside it: tests/tools and tests/data. That no source can run code: test_security.py.
 """
 
 import io

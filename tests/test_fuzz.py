@@ -19,13 +19,7 @@ from pycocotools import mask as coco_mask
 
 from tests import fuzz_inputs as inputs
 from yolact.config import AugmentConfig, dump_config, load_config
-from yolact.data.class_lists import VOC_CLASSES
-from yolact.data.convert.common import Conversion
-from yolact.data.convert.labelme import read_labelme
-from yolact.data.convert.objects import coco_content
-from yolact.data.convert.summary import warning_lines
-from yolact.data.convert.writing import write_conversion
-from yolact.data.convert.yolo import read_yolo
+from yolact.data.categories import VOC_CLASSES
 from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
 from yolact.engine.checkpoint import load_checkpoint
@@ -34,6 +28,11 @@ from yolact.evaluation.truth import encode_annotation, read_truth
 from yolact.inspection.entries import read_set
 from yolact.inspection.files import inspect_files
 from yolact.inspection.findings import ordered
+from yolact.tools.convert.common import Conversion
+from yolact.tools.convert.labelme import read_labelme
+from yolact.tools.convert.writing import warning_lines, write_conversion
+from yolact.tools.convert.yolo import read_yolo
+from yolact.tools.convert.objects import coco_content
 from yolact.tools.prepare import voc
 
 
@@ -93,22 +92,22 @@ def train_on(file: Path, folder: Path) -> None:
 def write_out(conversion: Conversion, folder: Path) -> None:
     """Write what was converted, and load that."""
     "\n".join(warning_lines(conversion)).encode()
-    for written in write_conversion(conversion, folder / "out", True, list):
-        train_on(written.annotations, written.images)
+    for written in write_conversion(conversion, folder / "out", True):
+        train_on(written.annotations, written.folder)
 
 
 def read_labels(folder: Path, case: tuple[bytes, bytes]) -> None:
     for name, data in (("images/a.png", inputs.PICTURE), ("labels/a.txt", case[0]), ("data.yaml", case[1])):
         (folder / "set" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "set" / name).write_bytes(data)
-    write_out(read_yolo(folder / "set", list), folder)
+    write_out(read_yolo(folder / "set"), folder)
 
 
 def read_shapes(folder: Path, data: bytes) -> None:
     (folder / "set").mkdir()
     (folder / "set/a.png").write_bytes(inputs.PICTURE)
     (folder / "set/a.json").write_bytes(data)
-    write_out(read_labelme(folder / "set", list), folder)
+    write_out(read_labelme(folder / "set"), folder)
 
 
 def read_voc(folder: Path, case: tuple[bytes, bytes, bytes]) -> None:

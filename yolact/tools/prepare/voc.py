@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from yolact.data.class_lists import VOC_CATEGORY_IDS, VOC_CLASSES
-from yolact.data.convert.objects import FoundObject, encode_numbers, pixel_object
+from yolact.data.categories import VOC_CATEGORY_IDS, VOC_CLASSES
+from yolact.tools.convert.objects import FoundObject, encode_numbers, pixel_object
 from yolact.errors import DatasetError, UserError
 from yolact.text import printable
 
