@@ -11,9 +11,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from yolact.data.categories import VOC_CATEGORY_IDS, VOC_CLASSES
-from yolact.tools.convert.objects import coco_content
 from yolact.errors import DatasetError, exit_on_user_error
 from yolact.output import output_folder, write_json
+from yolact.tools.convert.objects import coco_content
 from yolact.tools.prepare.voc import find_sbd, read_names, read_sbd, read_voc
 
 

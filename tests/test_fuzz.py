@@ -30,9 +30,9 @@ from yolact.inspection.files import inspect_files
 from yolact.inspection.findings import ordered
 from yolact.tools.convert.common import Conversion
 from yolact.tools.convert.labelme import read_labelme
+from yolact.tools.convert.objects import coco_content
 from yolact.tools.convert.writing import warning_lines, write_conversion
 from yolact.tools.convert.yolo import read_yolo
-from yolact.tools.convert.objects import coco_content
 from yolact.tools.prepare import voc
 
 

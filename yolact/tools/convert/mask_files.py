@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from yolact.data.images import header_size
-from yolact.data.images import MAX_PIXELS, SUFFIXES, read_image
+from yolact.data.images import MAX_PIXELS, SUFFIXES, header_size, read_image
 from yolact.errors import DatasetError
 from yolact.tools.convert.common import Conversion, FoundImage, name_below, own_splits, read_file, swap_folder
 from yolact.tools.convert.objects import FoundObject, encode_mask, encode_numbers, pixel_object

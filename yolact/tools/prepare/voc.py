@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from yolact.data.categories import VOC_CATEGORY_IDS, VOC_CLASSES
-from yolact.tools.convert.objects import FoundObject, encode_numbers, pixel_object
 from yolact.errors import DatasetError, UserError
 from yolact.text import printable
+from yolact.tools.convert.objects import FoundObject, encode_numbers, pixel_object
 
 VOID = 255
 MAX_PIXELS = 100_000_000
