@@ -39,10 +39,10 @@ from yolact.engine.run import BEST, Run
 from yolact.engine.sharing import check_resumed, check_sharing, synchronise_batch_norm
 from yolact.engine.transfer import transfer_weights
 from yolact.errors import CheckpointError, ConfigError, DatasetError, exit_on_user_error
-from yolact.inspection.quick import anchor_line, data_line
 from yolact.losses import ModelWithLoss
 from yolact.models import Yolact, build_model
 from yolact.output import write_bytes
+from yolact.tools.inspect.quick import anchor_line, data_line
 
 logger = logging.getLogger("yolact.train")
 

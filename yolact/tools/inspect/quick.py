@@ -1,0 +1,52 @@
+"""What a training run says about its data at the start: two lines, from the annotations alone.
+
+Everything random has its own generator: a run's random numbers do not change by being looked at.
+"""
+
+import os
+
+import numpy as np
+
+from yolact.config import Config
+from yolact.data.dataset import CocoDataset
+from yolact.text import counted
+from yolact.tools.inspect.anchor_fit import input_boxes, measure
+
+SAMPLED_OBJECTS = 5_000  # for the share that meets an anchor: half a point
+FEW = 0.8  # share from which a run is told where to find better sizes
+
+
+def data_line(train: CocoDataset, val: CocoDataset) -> str:
+    """Say what is trained on, what is left out, and what no accuracy can be expected of."""
+    classes = ("class", "classes")
+    trained, validated = (int(one.class_counts.sum()) for one in (train, val))
+    known = f"{trained:,} objects of {counted(len(train.categories), *classes)}"
+    parts = [f"data: {len(train):,} images to train, with {known}; {len(val):,} to validate, with {validated:,}"]
+    if train.dropped:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in train.dropped.most_common())
+        parts.append(f"{train.dropped.total():,} annotations left out ({reasons})")
+    unused = [train.categories.names[label] for label in np.flatnonzero(train.class_counts == 0)]
+    if unused:
+        names = ", ".join(unused[:3] + ["..."] * (len(unused) > 3))
+        parts.append(f"{counted(len(unused), *classes)} without objects ({names})")
+    # A file that is linked to under two names counts as two.
+    files = [{os.path.realpath(one.image_folder / image.file_name) for image in one.images} for one in (train, val)]
+    if shared := len(files[0] & files[1]):
+        parts.append(f"{shared:,} of the images are both trained on and validated on")
+    return "; ".join(parts)
+
+
+def anchor_line(config: Config, train: CocoDataset) -> str:
+    """Say how many objects meet an anchor and how many only get one by force, without augmentation."""
+    model, iou = config.model, config.loss.positive_iou
+    boxes, number = [np.zeros((0, 4))], 0
+    for index in np.random.default_rng(0).permutation(len(train)).tolist():
+        if number < SAMPLED_OBJECTS:
+            boxes.append(input_boxes(train.objects(index), train.images[index], model.image_size))
+            number += len(boxes[-1])
+    if number == 0:
+        return "anchors: there are no objects that could meet one"
+    recall = measure(np.concatenate(boxes), model, iou).recall
+    advice = "; yolact check suggests sizes that more of them meet" if recall < FEW else ""
+    met = f"anchors: {100 * recall:.0f} % of the objects meet one at IoU {iou:g}"
+    return f"{met}, {100 * (1 - recall):.0f} % only get one by force{advice}"

@@ -1,0 +1,162 @@
+"""Reading a whole annotation file in spite of its faults: what `CocoDataset` refuses at the first one is collected."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from yolact.data import annotations as rules  # the loader's own, so that both agree on what is an error
+from yolact.data.categories import Categories
+from yolact.data.masks import Rle
+from yolact.errors import DatasetError
+from yolact.tools.inspect.findings import NOWHERE, Example, Findings
+from yolact.tools.inspect.geometry import object_faults
+
+T = TypeVar("T")
+
+BEYOND = -1  # in place of the index of an image after `max_images`
+
+
+class Source(NamedTuple):
+    """One set to inspect."""
+
+    name: str  # in reports: "train", "val", or another for a set alone
+    annotation_file: Path  # COCO JSON
+    image_folder: Path
+    max_images: int | None = None  # only the first so many, as `CocoDataset`
+    skips_unreadable: bool = False  # as data.unreadable=skip in training
+
+
+class InspectedSet:
+    """What can be used of one annotation file, and what is wrong with the rest.
+
+    Raises:
+        DatasetError: the file is missing or is not a COCO annotation file at all, or the folder does not exist.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        content = rules.read_outline(source.annotation_file)
+        if not source.image_folder.is_dir():
+            where = f"{source.image_folder} (of {source.annotation_file})"
+            raise DatasetError(f"The image folder {where} does not exist; check the path.")
+        self.findings = Findings(source.name, source.skips_unreadable)
+        self.images: list[rules.ImageRecord] = []  # those with a usable entry
+        self.objects: list[list[rules.ObjectRecord]] = []  # of each image, as training sees them; with crowd regions
+        self.num_annotations = len(content["annotations"])  # good and bad
+        # Bad entries are known too: an annotation is not at fault when its image or class is.
+        self._indices: dict[int, int | None] = {}  # of the images by id; None for a bad one
+        self._broken_categories: list[int] = []
+        self._annotation_ids: set[int] = set()
+        self._known_objects: set[tuple[Any, ...]] = set()
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.categories = self._read_categories(content["categories"])  # those that are declared well
+            self._read_images(content["images"])
+            fine = sum(self._read_annotation(*one) for one in self._entries("annotations", content["annotations"]))
+        self.left_out = self.num_annotations - fine  # what training does not see of the images that it uses
+
+    def without_crowds(self) -> list[list[rules.ObjectRecord]]:
+        """Return the objects of each image without crowd regions."""
+        return [[item for item in items if not item.iscrowd] for items in self.objects]
+
+    def _entries(self, key: str, entries: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the entries of one list that are objects, each with its name for messages."""
+        # A count of millions takes minutes, a few thousand no time that a bar could show.
+        quiet = True if len(entries) < 5000 else None
+        for position, entry in enumerate(tqdm(entries, f"{self.source.name}: {key}", unit="entry", disable=quiet)):
+            if isinstance(entry, dict):
+                yield f"{key}[{position}]", entry
+            else:
+                self.findings.add("invalid-entry", f"{key}[{position}] is a {type(entry).__name__}")
+
+    def _try(self, about: Example, parse: Callable[..., T], *arguments: Any) -> T | None:
+        """Return what a parser of the loader returns, or None and a finding where it refuses."""
+        try:
+            return parse(*arguments)
+        except DatasetError as error:
+            self.findings.add(error.kind or "invalid-field", str(error), about)
+            return None
+
+    def _read_categories(self, entries: list[Any]) -> Categories:
+        names: dict[int, str] = {}
+        if not entries:
+            self.findings.add("no-categories", f"'categories' of {self.source.annotation_file} is empty")
+        for where, entry in self._entries("categories", entries):
+            category_id = self._try(NOWHERE, rules.parse_whole, entry, "id", where)
+            name = self._try(NOWHERE, rules.parse_text, entry, "name", where)
+            if category_id in names:
+                self.findings.add("repeated-category", f"{where} repeats the id {category_id}")
+            elif category_id is not None and name is None:
+                self._broken_categories.append(category_id)
+            elif category_id is not None and name is not None:
+                if name in names.values():
+                    self.findings.add("repeated-category", f"{where} repeats the name '{name}'")
+                names[category_id] = name
+        return Categories(names=[names[category_id] for category_id in sorted(names)], ids=sorted(names))
+
+    def _read_images(self, entries: list[Any]) -> None:
+        files: set[PurePosixPath] = set()
+        if not entries:
+            self.findings.add("no-pictures", f"'images' of {self.source.annotation_file} is empty")
+        for where, entry in self._entries("images", entries):
+            name, image_id = entry.get("file_name"), entry.get("id")
+            about = Example(name if isinstance(name, str) else None)
+            image = self._try(about, rules.parse_image, entry, where)
+            if image is None:
+                if type(image_id) is int:
+                    self._indices.setdefault(image_id, None)
+            elif self._indices.get(image.id) is not None:
+                self.findings.add("repeated-picture-id", f"{where} repeats the id {image.id}", about)
+            elif len(self.images) == self.source.max_images:
+                self._indices[image.id] = BEYOND
+            else:
+                self._indices[image.id] = index = len(self.images)
+                if PurePosixPath(image.file_name) in files:
+                    about = about._replace(image=index)
+                    self.findings.add("repeated-file-name", f"{where} has id {image.id}", about)
+                files.add(PurePosixPath(image.file_name))
+                self.images.append(image)
+                self.objects.append([])
+
+    def _read_annotation(self, where: str, entry: dict[str, Any]) -> bool:
+        """Check an annotation; return False where training leaves it out though its image is used."""
+        annotation_id, image_id = self._try(NOWHERE, rules.parse_whole, entry, "id", where), entry.get("image_id")
+        about = Example(annotation=annotation_id)
+        if annotation_id in self._annotation_ids:
+            self.findings.add("repeated-annotation-id", f"{where} repeats the id {annotation_id}", about)
+        if annotation_id is not None:
+            self._annotation_ids.add(annotation_id)
+        if type(image_id) is not int or image_id not in self._indices:
+            kind = "unknown-picture" if type(image_id) is int else "invalid-field"
+            self.findings.add(kind, f"image_id of {where} is {image_id!r}", about)
+            return False
+        index = self._indices[image_id]
+        if index == BEYOND or index is None or entry.get("category_id") in self._broken_categories:
+            return index == BEYOND
+        about, dropped = about._replace(picture=self.images[index].file_name, image=index), Counter[str]()
+        known = {**entry, "id": annotation_id or 0}
+        item = self._try(about, rules.parse_object, known, where, self.images[index], self.categories, dropped)
+        for reason in dropped:
+            without_mask = "empty-mask" if isinstance(entry.get("segmentation"), dict) else "missing-mask"
+            kinds = {"box without area": "degenerate-box", "no segmentation": without_mask}
+            self.findings.add(kinds.get(reason, "box-outside"), f"bbox of {where} is {entry['bbox']}", about)
+        if item is not None:
+            self._check_object(item, entry, about._replace(box=item.bbox))
+            self.objects[index].append(item)
+        return item is not None
+
+    def _check_object(self, item: rules.ObjectRecord, entry: dict[str, Any], about: Example) -> None:
+        """Find what is odd about an object that training takes."""
+        mask = item.segmentation
+        if not isinstance(mask, Rle) and [] in entry["segmentation"]:
+            self.findings.add("empty-polygon", "its segmentation holds []", about)
+        for kind, note in object_faults(item.bbox, mask, self.images[about.image or 0]):
+            self.findings.add(kind, note, about)
+        data = mask.runs.tobytes() if isinstance(mask, Rle) else b"".join(polygon.tobytes() for polygon in mask)
+        known = (about.image, item.label, item.bbox, hash(data))
+        if known in self._known_objects:
+            self.findings.add("duplicate-object", "the same class, box and mask", about)
+        self._known_objects.add(known)
