@@ -23,18 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="checks its training and validation set, and its anchors")
     key = "such as model.image_size=700"
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=key)
-    alone = "checks this COCO file alone; the anchors are those of --config, else the paper's"
-    parser.add_argument("--annotations", type=Path, metavar="FILE", help=alone)
+    parser.add_argument("--annotations", type=Path, metavar="FILE", help="a COCO file to check by itself")
     parser.add_argument("--images", type=Path, metavar="DIR", help="the images of --annotations")
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: runs/check/ and the configuration's name")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, write both files and print the summary; returns 1 where an error was found, else 0."""
-    if not arguments.config and not arguments.annotations:
-        raise UserError("There is nothing to check; give --config FILE, or --annotations FILE --images DIR.")
-    if (arguments.annotations is None) != (arguments.images is None):
-        raise UserError("--annotations FILE and --images DIR belong to each other; give both or neither.")
+    alone = arguments.annotations is not None
+    if alone != (arguments.images is not None) or not (alone or arguments.config):
+        raise UserError("There is nothing to check; give --config FILE, or both --annotations FILE and --images DIR.")
 
     from yolact.config import Config, load_config, override_config
     from yolact.output import output_folder, write_bytes, write_json
@@ -42,19 +40,17 @@ def run(arguments: argparse.Namespace) -> int:
     from yolact.tools.inspect.page import render_page
     from yolact.tools.inspect.reading import Source
 
-    if arguments.config:
-        config = load_config(arguments.config, arguments.set)
-    else:
-        config = override_config(Config(), arguments.set)
+    config = load_config(arguments.config) if arguments.config else Config()
+    config = override_config(config, arguments.set)
     sources, name = sources_of(config), config.name
-    if arguments.annotations:
+    if alone:
         sources, name = [Source("data", arguments.annotations, arguments.images)], arguments.annotations.stem
     with output_folder(arguments.output or Path("runs/check") / name) as output:
         report = inspect(sources, config)
         write_bytes(render_page(report).encode(), output / "index.html")
         write_json(report.content, output / "check.json", indent=1)
     print("\n".join(summary_lines(report)) + f": see {output / 'index.html'}")
-    return 1 if report.content["errors"] else 0
+    return int(report.content["errors"] > 0)
 
 
 def summary_lines(report: "Report") -> list[str]:
@@ -68,6 +64,6 @@ def summary_lines(report: "Report") -> list[str]:
     for finding in report.findings:
         first = finding.examples[0]
         where = (first.picture or "") + ("" if first.annotation is None else f", annotation {first.annotation}")
-        shown = where.removeprefix(", ") or first.note
-        lines.append(f"  {finding.level:8}{finding.set:6}{finding.title}: {finding.count:,}, such as {shown}")
+        what = f"{finding.title}: {finding.count:,}, such as {where.removeprefix(', ') or first.note}"
+        lines.append(f"  {finding.level:8}{finding.set:6}{what}")
     return [*lines, *fit_lines(report.content), verdict(report.content)]

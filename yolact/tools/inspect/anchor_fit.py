@@ -20,7 +20,6 @@ from yolact.models.anchors import level_sizes
 from yolact.tools.inspect.reading import InspectedSet
 
 Boxes = NDArray[np.float64]  # [N, 4] xyxy, pixels of the network input
-Scales = tuple[tuple[float, ...], ...]
 
 SIZE_EDGES = (0, 8, 16, 32, 64, 128, 256)  # pixels of the network input; the last bin is open
 MAX_SIZES = 3  # a level; each adds as many predictions as the first
@@ -39,7 +38,7 @@ class Option(NamedTuple):
 
     image_size: int
     square: bool
-    scales: Scales
+    scales: tuple[tuple[float, ...], ...]
     override: str  # the scales as --set takes them
     num_anchors: int
     recall: float  # share of the objects whose best anchor reaches the IoU for positives, to four digits

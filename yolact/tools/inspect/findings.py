@@ -5,7 +5,7 @@ takes as it is. The names are part of check.json and of `DatasetError`: programs
 """
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from yolact.text import printable
 
@@ -29,8 +29,7 @@ REFUSED = (  # "Training refuses to start"
     ("unknown-picture", "annotations of images that are not listed", "list the image or remove the annotation"),
     ("undeclared-category", "annotations of a class that is not declared", "declare the class or correct category_id"),
     ("categories-differ", "classes that only one of the sets declares", "make the 'categories' lists equal"),
-    ("class-count-differs", "numbers of classes that contradict the configuration",
-     "set model.num_classes to null, which takes the classes from the file"),
+    ("class-count-differs", "numbers of classes other than configured", "set model.num_classes to null"),
     ("invalid-box", "boxes that are not four finite numbers", "write [x, y, width, height]: one NaN spoils all"),
     ("short-polygon", "polygons with fewer than three points", "remove them or draw them again"),
     ("invalid-polygon", "polygons that are not a flat list of finite numbers", "write [x1, y1, x2, y2, ...] in pixels"),
@@ -48,26 +47,21 @@ SKIPPABLE = (  # "Training stops at the first one"; data.unreadable=skip goes on
 )
 WARNINGS = (
     ("exif-rotation", "images that their EXIF data turns or mirrors",
-     "They are read as the JSON's width and height ask, which cannot tell turns by 180 degrees or mirroring; look at "
-     "the masks below, or save the images upright and annotate those."),
-    ("duplicate-picture", "images that repeat an earlier one",
-     "They count double, and contradict each other where their annotations differ; keep one of each."),
+     "The size in the JSON cannot tell all turns; look at the masks, or save the images upright and annotate those."),
+    ("duplicate-picture", "images that repeat an earlier one", "They count double; keep one of each."),
     ("shared-picture", "validation images that are also trained on", "Accuracy looks better than it is; remove them."),
-    ("repeated-file-name", "images that are listed twice",
-     "The objects of one entry are background in the other, which teaches not to find them; merge the entries."),
-    ("unused-category", "classes without an object",
-     "The network has an output for what it can neither learn nor be judged by; remove the class or add some."),
+    ("repeated-file-name", "images that are listed twice", "Objects of one entry are background in the other; merge."),
+    ("unused-category", "classes without an object", "They can be neither learnt nor judged; remove them or add some."),
     ("rare-category", f"classes with fewer than {RARE} objects", "Hardly learnt; add images or merge similar ones."),
     ("no-objects", "sets without any object", "Everything would be background; look at how the set was made."),
     ("degenerate-box", "boxes without area", "Left out of training; bbox is [x, y, width, height], not two corners."),
     ("box-outside", "boxes outside their image", "Left out of training; they may belong to another image or size."),
-    ("box-over-edge", f"boxes that cross the edge of their image by more than {EDGE_TOLERANCE:g} pixels",
+    ("box-over-edge", f"boxes over the edge of their image by more than {EDGE_TOLERANCE:g} pixels",
      "They are cut at the edge in training; if there are many, look at whether the sizes are right."),
-    ("thin-box", "boxes thinner than one pixel",
-     "Nothing of the object can be seen; if there are many, the coordinates may be shares of the image's side."),
+    ("thin-box", "boxes thinner than one pixel", "If there are many, coordinates may be shares of the image's side."),
     ("box-unlike-mask", "boxes that do not fit their mask",
      "The network learns wrong boxes and cuts its masks by them; compute bbox from the mask: [x, y, width, height]."),
-    ("polygon-over-edge", f"polygons that cross the edge of their image by more than {EDGE_TOLERANCE:g} pixels",
+    ("polygon-over-edge", f"polygons over the edge of their image by more than {EDGE_TOLERANCE:g} pixels",
      "They are cut at the edge in training; if there are many, look at whether the sizes are right."),
     ("empty-polygon", "empty polygons among others", "They are passed over; look at whether a part was lost."),
     ("missing-mask", "annotations without a mask", "Left out, which teaches that they are background; draw the mask."),
@@ -111,11 +105,6 @@ class Finding:
     advice: str
     count: int = 0
     examples: list[Example] = field(default_factory=list)  # the first ones
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        examples = [dict(zip(Example._fields[:3], example, strict=False)) for example in self.examples]
-        return {**vars(self), "examples": examples}
 
 
 class Findings(dict[str, Finding]):

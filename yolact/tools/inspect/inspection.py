@@ -19,7 +19,7 @@ from yolact.tools.inspect.findings import KINDS, RARE, Example, Finding
 from yolact.tools.inspect.image_files import inspect_files
 from yolact.tools.inspect.reading import InspectedSet, Source
 
-FORMAT = 1  # of check.json
+FORMAT, IN_JSON = 1, Example._fields[:3]  # of check.json, and what it has of an example
 COUNT_EDGES = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200)  # objects of an image; the last bin is open
 DRAWN_OBJECTS = 20_000  # masks that are drawn to see whether they vanish, of a random sample
 CHUNK = 8  # masks drawn at once: each is a whole network input
@@ -69,7 +69,10 @@ def inspect(sources: Sequence[Source], config: Config) -> Report:
         "config": config.name,
         "errors": errors,  # kinds, counted for each set
         "warnings": len(findings) - errors,
-        "findings": [finding.to_json() for finding in findings],
+        "findings": [
+            {**vars(one), "examples": [dict(zip(IN_JSON, example, strict=False)) for example in one.examples]}
+            for one in findings
+        ],
         "sets": summaries,
         "anchors": fit_anchors(sets[0], config),
         "masks": count_vanishing(sets[0], config.model.image_size),

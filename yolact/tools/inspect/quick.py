@@ -1,7 +1,4 @@
-"""What a training run says about its data at the start: two lines, from the annotations alone.
-
-Everything random has its own generator: a run's random numbers do not change by being looked at.
-"""
+"""What a run says about its data at the start, without touching its random numbers: two lines, from annotations."""
 
 import os
 
@@ -29,11 +26,14 @@ def data_line(train: CocoDataset, val: CocoDataset) -> str:
     if unused:
         names = ", ".join(unused[:3] + ["..."] * (len(unused) > 3))
         parts.append(f"{counted(len(unused), *classes)} without objects ({names})")
-    # A file that is linked to under two names counts as two.
-    files = [{os.path.realpath(one.image_folder / image.file_name) for image in one.images} for one in (train, val)]
-    if shared := len(files[0] & files[1]):
+    if shared := len(_files(train) & _files(val)):
         parts.append(f"{shared:,} of the images are both trained on and validated on")
     return "; ".join(parts)
+
+
+def _files(dataset: CocoDataset) -> set[str]:
+    folder = os.path.realpath(dataset.image_folder)  # links to files are not resolved: one under two names is two
+    return {os.path.normpath(os.path.join(folder, image.file_name)) for image in dataset.images}
 
 
 def anchor_line(config: Config, train: CocoDataset) -> str:

@@ -3,20 +3,24 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from yolact.data import annotations as rules  # the loader's own, so that both agree on what is an error
 from yolact.data.categories import Categories
-from yolact.data.masks import Rle
+from yolact.data.masks import Rle, Segmentation, crop_rle, draw_masks
 from yolact.errors import DatasetError
-from yolact.tools.inspect.findings import NOWHERE, Example, Findings
-from yolact.tools.inspect.geometry import object_faults
+from yolact.ops.boxes import paired_iou
+from yolact.tools.inspect.findings import EDGE_TOLERANCE, NOWHERE, Example, Findings
 
-T = TypeVar("T")
+Box = NDArray[np.float64]  # [4] xyxy, pixels of the image
 
+LIKE_MASK_IOU = 0.7  # of an annotation's box and its mask's own one; below it the box belongs to something else ...
+LIKE_MASK_PIXELS = 2.0  # ... unless no edge is further away than this, as with objects of a few pixels
 BEYOND = -1  # in place of the index of an image after `max_images`
 
 
@@ -72,7 +76,7 @@ class InspectedSet:
             else:
                 self.findings.add("invalid-entry", f"{key}[{position}] is a {type(entry).__name__}")
 
-    def _try(self, about: Example, parse: Callable[..., T], *arguments: Any) -> T | None:
+    def _try(self, about: Example, parse: Callable[..., Any], *arguments: Any) -> Any:
         """Return what a parser of the loader returns, or None and a finding where it refuses."""
         try:
             return parse(*arguments)
@@ -143,20 +147,62 @@ class InspectedSet:
             without_mask = "empty-mask" if isinstance(entry.get("segmentation"), dict) else "missing-mask"
             kinds = {"box without area": "degenerate-box", "no segmentation": without_mask}
             self.findings.add(kinds.get(reason, "box-outside"), f"bbox of {where} is {entry['bbox']}", about)
-        if item is not None:
-            self._check_object(item, entry, about._replace(box=item.bbox))
-            self.objects[index].append(item)
-        return item is not None
-
-    def _check_object(self, item: rules.ObjectRecord, entry: dict[str, Any], about: Example) -> None:
-        """Find what is odd about an object that training takes."""
-        mask = item.segmentation
+        if item is None:
+            return False
+        self.objects[index].append(item)
+        mask, about = item.segmentation, about._replace(box=item.bbox)
         if not isinstance(mask, Rle) and [] in entry["segmentation"]:
             self.findings.add("empty-polygon", "its segmentation holds []", about)
-        for kind, note in object_faults(item.bbox, mask, self.images[about.image or 0]):
+        for kind, note in object_faults(item.bbox, mask, self.images[index]):
             self.findings.add(kind, note, about)
         data = mask.runs.tobytes() if isinstance(mask, Rle) else b"".join(polygon.tobytes() for polygon in mask)
-        known = (about.image, item.label, item.bbox, hash(data))
-        if known in self._known_objects:
+        content = (index, item.label, item.bbox, hash(data))
+        if content in self._known_objects:
             self.findings.add("duplicate-object", "the same class, box and mask", about)
-        self._known_objects.add(known)
+        self._known_objects.add(content)
+        return True
+
+
+def object_faults(box: ArrayLike, mask: Segmentation, image: rules.ImageRecord) -> Iterator[tuple[str, str]]:
+    """Yield (kind, note) for whatever is odd about an object that the loader accepts: its box is partly inside."""
+    own, edges = np.asarray(box, float), np.array((image.width, image.height) * 2, float)
+    low, size = own[:2], own[2:] - own[:2]
+    if size.min() < 1:
+        yield "thin-box", f"width {size[0]:.3g}, height {size[1]:.3g}"
+    extent = mask_extent(mask, edges)
+    for kind, one in (("box-over-edge", own), ("polygon-over-edge", extent)):
+        if one is not None and (overhang := max((-one).max(), (one - edges).max())) > EDGE_TOLERANCE:
+            yield kind, f"by {overhang:.4g} pixels: {_shown(one)} in {image.width} x {image.height}"
+    if extent is None:
+        yield "empty-mask", "it covers no pixel of the image"
+    elif not _alike(own.clip(0, edges), expected := extent.clip(0, edges)):
+        readings = {  # the common ways of writing a box wrongly
+            "two corners, [x1, y1, x2, y2]": np.concatenate((low, size)),
+            "rows before columns, [y, x, height, width]": np.concatenate((low[::-1], (low + size)[::-1])),
+            "centre and size": np.concatenate((low - size / 2, low + size / 2)),
+        }
+        looks = [f"; bbox looks like {name}" for name, reading in readings.items() if _alike(reading, expected)]
+        note = f"bbox is {_shown(own)}, its mask {_shown(expected)} (x1, y1, x2, y2)"
+        yield "box-unlike-mask", note + "".join(looks[:1])
+
+
+def mask_extent(mask: Segmentation, edges: Box) -> Box | None:
+    """Return the box around a mask; None if it has no pixel in the image, whose `edges` are W, H, W, H."""
+    if isinstance(mask, Rle):
+        crop, left, top = crop_rle(mask)
+        return np.array((left, top, left + crop.shape[1], top + crop.shape[0]), float) if crop.size else None
+    points = np.concatenate(mask).astype(float)
+    extent = np.concatenate((points.min(axis=0), points.max(axis=0)))
+    low, high = np.floor(extent[:2]).clip(0, edges[:2]), np.ceil(extent[2:]).clip(0, edges[2:])
+    width, height = (high - low).astype(int)
+    return extent if draw_masks([mask], np.column_stack((np.eye(2), -low)), (height, width)).any() else None
+
+
+def _alike(box: Box, expected: Box) -> bool:
+    if (box[2:] <= box[:2]).any() or np.abs(box - expected).max() <= LIKE_MASK_PIXELS:
+        return bool((box[2:] > box[:2]).all())
+    return float(paired_iou(torch.from_numpy(box), torch.from_numpy(expected))) >= LIKE_MASK_IOU
+
+
+def _shown(box: Box) -> str:
+    return "[" + ", ".join(f"{edge:.6g}" for edge in box) + "]"
