@@ -64,7 +64,7 @@ def inspect(file: Path, folder: Path) -> None:
     inspected = InspectedSet(Source("train", file, folder))
     inspect_files(inspected)
     findings = list(inspected.findings.values())
-    json.dumps([vars(finding) for finding in findings], allow_nan=False).encode()
+    json.dumps([finding.to_json() for finding in findings], allow_nan=False).encode()
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
         raise UserError(str(errors[0].kind) + ".")

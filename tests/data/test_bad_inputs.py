@@ -233,7 +233,7 @@ def outcome(source: Source) -> str:
         inspected = InspectedSet(source)
         inspect_files(inspected)
         findings = list(inspected.findings.values())
-        json.dumps([vars(finding) for finding in findings], allow_nan=False).encode()
+        json.dumps([finding.to_json() for finding in findings], allow_nan=False).encode()
         found = any(finding.level == "error" for finding in findings)
     except DatasetError as error:
         check_sentence(error, "instances.json")

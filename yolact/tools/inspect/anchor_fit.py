@@ -55,15 +55,13 @@ def input_boxes(objects: Sequence[ObjectRecord], image: ImageRecord, size: int) 
     """Return the boxes of one image's objects, without crowds, when it is stretched to `size`, as training does."""
     boxes = boxes_of([item for item in objects if not item.iscrowd])
     boxes = map_boxes(boxes, view_matrix((0, 0, image.width, image.height), size)).clip(0, size)
-    visible: Boxes = boxes[(boxes[:, 2:] - boxes[:, :2] >= SMALLEST_SIDE).all(axis=1)]
-    return visible
+    return np.asarray(boxes[(boxes[:, 2:] - boxes[:, :2] >= SMALLEST_SIDE).all(axis=1)])
 
 
 def best_ious(boxes: Boxes, size: int, anchors: AnchorConfig) -> NDArray[np.float64]:
     """Return the IoU [N] of each box with the best of all anchors.
 
-    Among anchors of one shape and level the best is the one with the nearest centre, because both sides of the
-    intersection shrink with the distance; so one anchor of each shape is compared, not those of all cells.
+    Of one shape and level it is the one with the nearest centre, as the intersection shrinks with the distance.
     """
     best, area = np.zeros(len(boxes)), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     for side, scales in zip(level_sizes(size, len(anchors.scales)), anchors.scales, strict=True):
@@ -84,17 +82,15 @@ def measure(boxes: Boxes, model: ModelConfig, threshold: float) -> Option:
     number = cells * len(anchors.scales[0]) * len(anchors.aspect_ratios)
     recall = float((best_ious(boxes, size, anchors) >= threshold).mean()) if len(boxes) else 0.0
     scales = ",".join("[" + ",".join(f"{one:g}" for one in level) + "]" for level in anchors.scales)
-    override = f"model.anchors.scales=[{scales}]"
-    return Option(size, anchors.square, anchors.scales, override, number, round(recall, 4))
+    return Option(size, anchors.square, anchors.scales, f"model.anchors.scales=[{scales}]", number, round(recall, 4))
 
 
 def search_scales(boxes: Boxes, model: ModelConfig, num_sizes: int, threshold: float) -> Option:
     """Find the sizes that meet most boxes, `num_sizes` for each level.
 
-    The sizes grow by one factor from level to level and lie evenly between, as in YOLACT++ and RetinaNet, so that two
-    numbers are searched: the smallest size and the factor. A free choice of every size was measured to meet hardly
-    more objects (at most 4 points on COCO and on nuclei), and puts small anchors on coarse levels, which see no small
-    objects. Where many sizes meet all objects, the closest fit is the best.
+    They grow by one factor from level to level and lie evenly between, as in YOLACT++ and RetinaNet. A free choice of
+    every size was measured to meet hardly more objects (at most 4 points on COCO and on nuclei), and puts small anchors
+    on coarse levels, which see no small objects. Where many sizes meet all objects, the closest fit is the best.
     """
     sample, num_levels = boxes, len(model.anchors.scales)
     if len(boxes) > SEARCHED_OBJECTS:
@@ -122,11 +118,9 @@ def suggest(options: Sequence[Option], now: Option) -> Option | None:
 
 
 def fit_anchors(inspected: InspectedSet, config: Config) -> dict[str, Any] | None:
-    """Measure the anchors of `config` on the objects of a set; None if it has no objects.
+    """Measure the anchors of `config` on a set; returns the "anchors" of check.json, None without objects.
 
-    Returns as in check.json: "iou", the threshold; "objects"; what the anchors reach "now"; "options", one to three
-    sizes a level; "suggestion", one of them or None; "not_square", the best of model.anchors.square=false where that is
-    true, and whether it is notably better; "larger_inputs"; and shares of the objects.
+    "suggestion" is one of "options" or None, "not_square" the best of model.anchors.square=false where that is true.
     """
     model, threshold = config.model, config.loss.positive_iou
     pairs = zip(inspected.objects, inspected.images, strict=True)
@@ -150,10 +144,8 @@ def fit_anchors(inspected: InspectedSet, config: Config) -> dict[str, Any] | Non
     extent = boxes[:, 2:] - boxes[:, :2]
     sides = np.sqrt(extent.prod(axis=1))  # of squares as large
     met, met_then = (best_ious(boxes, one.image_size, one.anchors) >= threshold for one in (model, chosen))
-    counts, *parts = (histogram(values, SIZE_EDGES) for values in (sides, sides[met], sides[met_then]))
-    shares = [[part[name] / count if count else None for part in parts] for name, count in counts.items()]
-    columns = (counts, counts.values(), *zip(*shares, strict=True))
-    names = ("name", "objects", "recall", "suggested_recall")
+    total, *parts = (histogram(values, SIZE_EDGES) for values in (sides, sides[met], sides[met_then]))
+    shares = [{name: part[name] / count if count else None for name, count in total.items()} for part in parts]
     return {
         "iou": threshold,
         "objects": len(boxes),
@@ -164,7 +156,10 @@ def fit_anchors(inspected: InspectedSet, config: Config) -> dict[str, Any] | Non
         "not_square": not_square and not_square._asdict(),
         "not_square_is_better": not_square is not None and not_square.recall > best.recall + NOTABLE,
         "larger_inputs": larger,
-        "by_size": [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)],
+        "by_size": [
+            {"name": name, "objects": count, "recall": shares[0][name], "suggested_recall": shares[1][name]}
+            for name, count in total.items()
+        ],
         "missed_small": round(float((~met_then & (sides < SMALL)).mean()), 4),
         "missed_long": round(float((~met_then & (extent.max(axis=1) / extent.min(axis=1) > LONG)).mean()), 4),
     }

@@ -1,11 +1,10 @@
-"""Every kind of fault that an inspection finds, and the list of those that it found.
+"""Every kind of fault, and those that were found. The names are part of check.json: programs may rely on them.
 
-An error is what training refuses, at its start or when it meets the image; a warning is what it drops, repairs or
-takes as it is. The names are part of check.json and of `DatasetError`: programs may rely on them.
+An error is what training refuses, at its start or at the image; a warning is what it drops, repairs or takes as it is.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from yolact.text import printable
 
@@ -106,14 +105,17 @@ class Finding:
     count: int = 0
     examples: list[Example] = field(default_factory=list)  # the first ones
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {**vars(self), "examples": [dict(zip(Example._fields[:3], one, strict=False)) for one in self.examples]}
+
 
 class Findings(dict[str, Finding]):
     """The faults of one set by kind; where training skips unreadable images, those are warnings."""
 
     def __init__(self, set_name: str, skips_unreadable: bool = False) -> None:
         super().__init__()
-        self.set_name = set_name
-        self.skipped = {name for name, *_ in SKIPPABLE} if skips_unreadable else set()
+        self.set_name, self.skipped = set_name, [name for name, *_ in SKIPPABLE if skips_unreadable]
 
     def add(self, kind: str, note: str = "", about: Example = NOWHERE) -> None:
         """Count one fault; `about` says where it is."""

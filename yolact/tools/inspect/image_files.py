@@ -21,8 +21,8 @@ MAX_THREADS = 8  # decoding and hashing leave Python's lock, so threads do
 def inspect_files(inspected: InspectedSet, trained_on: Mapping[bytes, str] | None = None) -> dict[bytes, str]:
     """Open the images of a set, and add what is wrong to its findings.
 
-    Returns the name of the first file with each content, a digest of the pixels, or of the bytes of what is damaged;
-    `trained_on` is what the call for the training set returned, to find images that both sets hold.
+    Returns the first name of each content, a digest of the pixels, or of the bytes of what is damaged; `trained_on` is
+    what was returned of the training set.
     """
     first: dict[bytes, str] = {}
     folder, images = inspected.source.image_folder, inspected.images
@@ -53,8 +53,8 @@ def _look(path: Path, size: tuple[int, int]) -> tuple[bytes, dict[str, str]]:
         if 2 <= orientation <= 8:
             decides = orientation >= 5 and size[0] != size[1]  # a quarter turn
             reading = "as stored" if decides and size == stored else "turned"
-            reason = "as the JSON's size asks" if decides else "as the JSON's size does not tell what annotations mean"
-            faults["exif-rotation"] = f"orientation {orientation}, read {reading}, {reason}"
+            reason = "asks" if decides else "does not tell what annotations mean"
+            faults["exif-rotation"] = f"orientation {orientation}, read {reading}, as the JSON's size {reason}"
     except Exception:  # Pillow raises all sorts on damaged files; that they are damaged, decoding will say
         pass
     content, salt = memoryview(data), b""

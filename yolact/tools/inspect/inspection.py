@@ -19,7 +19,7 @@ from yolact.tools.inspect.findings import KINDS, RARE, Example, Finding
 from yolact.tools.inspect.image_files import inspect_files
 from yolact.tools.inspect.reading import InspectedSet, Source
 
-FORMAT, IN_JSON = 1, Example._fields[:3]  # of check.json, and what it has of an example
+FORMAT = 1  # of check.json
 COUNT_EDGES = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200)  # objects of an image; the last bin is open
 DRAWN_OBJECTS = 20_000  # masks that are drawn to see whether they vanish, of a random sample
 CHUNK = 8  # masks drawn at once: each is a whole network input
@@ -60,19 +60,15 @@ def inspect(sources: Sequence[Source], config: Config) -> Report:
         for category_id, name in sorted(train ^ val):
             where = "training" if (category_id, name) in train else "validation"
             sets[1].findings.add("categories-differ", f"'{printable(name)}' (id {category_id}) only in {where}")
-    order = {kind: number for number, kind in enumerate(KINDS)}
-    findings = [finding for inspected in sets for finding in inspected.findings.values()]
-    findings.sort(key=lambda finding: (finding.level != "error", order[finding.kind]))
+    found = [finding for inspected in sets for finding in inspected.findings.values()]
+    findings = sorted(found, key=lambda finding: (finding.level != "error", list(KINDS).index(finding.kind)))
     errors = sum(finding.level == "error" for finding in findings)
     content = {
         "format": FORMAT,
         "config": config.name,
         "errors": errors,  # kinds, counted for each set
         "warnings": len(findings) - errors,
-        "findings": [
-            {**vars(one), "examples": [dict(zip(IN_JSON, example, strict=False)) for example in one.examples]}
-            for one in findings
-        ],
+        "findings": [finding.to_json() for finding in findings],
         "sets": summaries,
         "anchors": fit_anchors(sets[0], config),
         "masks": count_vanishing(sets[0], config.model.image_size),
@@ -144,8 +140,8 @@ def _check_counts(inspected: InspectedSet, summary: dict[str, Any], config: Conf
         add("no-objects", f"{summary['pictures']} images, {summary['annotations']} annotations")
     for index, (image, items) in enumerate(zip(inspected.images, inspected.without_crowds(), strict=True)):
         if len(items) > most:
-            note = f"{len(items)} objects, eval.max_detections is {most}"
-            add("too-many-objects", note, Example(image.file_name, image=index))
+            about = Example(image.file_name, image=index)
+            add("too-many-objects", f"{len(items)} objects, eval.max_detections is {most}", about)
 
 
 def fit_lines(content: dict[str, Any]) -> list[str]:
@@ -158,18 +154,17 @@ def fit_lines(content: dict[str, Any]) -> list[str]:
     if best := fit["suggestion"]:
         lines.append(f"  {percent(best['recall'])} with --set '{best['override']}'")
     if fit["not_square_is_better"]:
-        best, unless = fit["not_square"], "unless you start from published weights"
-        options = f"--set model.anchors.square=false '{best['override']}'"
-        lines.append(f"  {percent(best['recall'])}, {unless}, with {options}")
+        best, unless = fit["not_square"], "unless you start from published weights, with --set"
+        lines.append(f"  {percent(best['recall'])}, {unless} model.anchors.square=false '{best['override']}'")
     if masks["vanished"]:
-        where = f"at the {masks['side']} x {masks['side']} of the prototypes"
-        lines.append(f"masks: {masks['vanished']:,} of {masks['objects']:,} have no pixel left {where}")
+        lost = f"{masks['vanished']:,} of {masks['objects']:,} have no pixel left"
+        lines.append(f"masks: {lost} at the {masks['side']} x {masks['side']} of the prototypes")
     return lines
 
 
 def verdict(content: dict[str, Any]) -> str:
     """Return one line, such as "2 kinds of errors, 0 kinds of warnings: training refuses this data or stops on it"."""
     errors, warnings = (
-        counted(content[f"{level}s"], f"kind of {level}", f"kinds of {level}s") for level in ("error", "warning")
+        counted(content[f"{one}s"], f"kind of {one}", f"kinds of {one}s") for one in ("error", "warning")
     )
     return f"{errors}, {warnings}: training {'refuses this data or stops on it' if content['errors'] else 'runs'}"

@@ -42,18 +42,14 @@ def render_page(report: Report) -> str:
         charts.append(_bars([*counts], {"images": [*counts.values()]}, f"{name}: images, by their number of objects"))
     for inspected in report.sets:
         indices = np.random.default_rng(0).permutation(len(inspected.images))[:SAMPLED]
-        bar = tqdm(sorted(indices.tolist()), f"{inspected.source.name}: drawing", unit="image")
-        sheets[inspected.source.name] = [(inspected.images[i], draw_thumbnail(inspected, i)) for i in bar]
-    sets = {inspected.source.name: inspected for inspected in report.sets}
-    for finding in tqdm(report.findings, "drawing findings", unit="kind"):
+        sheets[inspected.source.name] = [(inspected.images[i], draw_thumbnail(inspected, i)) for i in sorted(indices)]
+    for finding in tqdm(report.findings, "drawing", unit="kind"):
         chosen = {one.image: one.box for one in reversed(finding.examples[:MARKED]) if one.image is not None}
-        inspected = sets[finding.set]
+        inspected = next(one for one in report.sets if one.source.name == finding.set)
         marked.append([(inspected.images[i], draw_thumbnail(inspected, i, box)) for i, box in chosen.items()])
-    return render(
-        "inspect.html",
-        **{"charts": charts, "sheets": sheets, "marked": marked, "data_uri": data_uri},
-        **{"verdict": verdict(content), "fit_lines": fit_lines(content), **content},
-    )
+    images = {"sheets": sheets, "marked": marked, "data_uri": data_uri}
+    texts = {"verdict": verdict(content), "fit_lines": fit_lines(content)}
+    return render("inspect.html", charts=charts, **images, **texts, **content)
 
 
 def draw_thumbnail(inspected: InspectedSet, index: int, mark: Sequence[float] | None = None) -> bytes | None:

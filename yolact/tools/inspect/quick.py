@@ -10,14 +10,13 @@ from yolact.text import counted
 from yolact.tools.inspect.anchor_fit import input_boxes, measure
 
 SAMPLED_OBJECTS = 5_000  # for the share that meets an anchor: half a point
-FEW = 0.8  # share from which a run is told where to find better sizes
+FEW = 80  # percent below which a run is told where to find better sizes
 
 
 def data_line(train: CocoDataset, val: CocoDataset) -> str:
     """Say what is trained on, what is left out, and what no accuracy can be expected of."""
-    classes = ("class", "classes")
     trained, validated = (int(one.class_counts.sum()) for one in (train, val))
-    known = f"{trained:,} objects of {counted(len(train.categories), *classes)}"
+    known = f"{trained:,} objects of {counted(len(train.categories), 'class', 'classes')}"
     parts = [f"data: {len(train):,} images to train, with {known}; {len(val):,} to validate, with {validated:,}"]
     if train.dropped:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in train.dropped.most_common())
@@ -25,7 +24,7 @@ def data_line(train: CocoDataset, val: CocoDataset) -> str:
     unused = [train.categories.names[label] for label in np.flatnonzero(train.class_counts == 0)]
     if unused:
         names = ", ".join(unused[:3] + ["..."] * (len(unused) > 3))
-        parts.append(f"{counted(len(unused), *classes)} without objects ({names})")
+        parts.append(f"{counted(len(unused), 'class', 'classes')} without objects ({names})")
     if shared := len(_files(train) & _files(val)):
         parts.append(f"{shared:,} of the images are both trained on and validated on")
     return "; ".join(parts)
@@ -46,7 +45,6 @@ def anchor_line(config: Config, train: CocoDataset) -> str:
             number += len(boxes[-1])
     if number == 0:
         return "anchors: there are no objects that could meet one"
-    recall = measure(np.concatenate(boxes), model, iou).recall
-    advice = "; yolact check suggests sizes that more of them meet" if recall < FEW else ""
-    met = f"anchors: {100 * recall:.0f} % of the objects meet one at IoU {iou:g}"
-    return f"{met}, {100 * (1 - recall):.0f} % only get one by force{advice}"
+    met = 100 * measure(np.concatenate(boxes), model, iou).recall
+    line = f"anchors: {met:.0f} % of the objects meet one at IoU {iou:g}, {100 - met:.0f} % only get one by force"
+    return line + ("; yolact check suggests sizes that more of them meet" if met < FEW else "")

@@ -45,8 +45,7 @@ class InspectedSet:
         self.source = source
         content = rules.read_outline(source.annotation_file)
         if not source.image_folder.is_dir():
-            where = f"{source.image_folder} (of {source.annotation_file})"
-            raise DatasetError(f"The image folder {where} does not exist; check the path.")
+            raise DatasetError(f"The image folder {source.image_folder} does not exist; check the path.")
         self.findings = Findings(source.name, source.skips_unreadable)
         self.images: list[rules.ImageRecord] = []  # those with a usable entry
         self.objects: list[list[rules.ObjectRecord]] = []  # of each image, as training sees them; with crowd regions
@@ -54,7 +53,7 @@ class InspectedSet:
         # Bad entries are known too: an annotation is not at fault when its image or class is.
         self._indices: dict[int, int | None] = {}  # of the images by id; None for a bad one
         self._broken_categories: list[int] = []
-        self._annotation_ids: set[int] = set()
+        self._annotation_ids: set[int | None] = set()
         self._known_objects: set[tuple[Any, ...]] = set()
         with np.errstate(over="ignore", invalid="ignore"):
             self.categories = self._read_categories(content["categories"])  # those that are declared well
@@ -69,8 +68,8 @@ class InspectedSet:
     def _entries(self, key: str, entries: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the entries of one list that are objects, each with its name for messages."""
         # A count of millions takes minutes, a few thousand no time that a bar could show.
-        quiet = True if len(entries) < 5000 else None
-        for position, entry in enumerate(tqdm(entries, f"{self.source.name}: {key}", unit="entry", disable=quiet)):
+        bar = tqdm(entries, f"{self.source.name}: {key}", unit="entry", disable=len(entries) < 5000 or None)
+        for position, entry in enumerate(bar):
             if isinstance(entry, dict):
                 yield f"{key}[{position}]", entry
             else:
@@ -129,10 +128,9 @@ class InspectedSet:
         """Check an annotation; return False where training leaves it out though its image is used."""
         annotation_id, image_id = self._try(NOWHERE, rules.parse_whole, entry, "id", where), entry.get("image_id")
         about = Example(annotation=annotation_id)
-        if annotation_id in self._annotation_ids:
+        if annotation_id is not None and annotation_id in self._annotation_ids:
             self.findings.add("repeated-annotation-id", f"{where} repeats the id {annotation_id}", about)
-        if annotation_id is not None:
-            self._annotation_ids.add(annotation_id)
+        self._annotation_ids.add(annotation_id)
         if type(image_id) is not int or image_id not in self._indices:
             kind = "unknown-picture" if type(image_id) is int else "invalid-field"
             self.findings.add(kind, f"image_id of {where} is {image_id!r}", about)
