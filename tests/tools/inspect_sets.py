@@ -170,46 +170,11 @@ def plant_in_classes(train: Content, val: Content, folder: Path) -> None:
     val["images"].append({"id": 200, "file_name": "again.jpg", "height": HEIGHT, "width": WIDTH})
 
 
-PLANTED = dict.fromkeys(  # kind -> how often; of the validation set the last three
-    [
-        "missing-picture",
-        "unreadable-picture",
-        "truncated-picture",
-        "picture-too-large",
-        "size-mismatch",
-        "invalid-entry",
-        "invalid-picture-size",
-        "name-leaves-folder",
-        "repeated-picture-id",
-        "repeated-annotation-id",
-        "repeated-category",
-        "unknown-picture",
-        "undeclared-category",
-        "class-count-differs",
-        "invalid-box",
-        "short-polygon",
-        "invalid-polygon",
-        "polygon-far-outside",
-        "invalid-segmentation",
-        "rle-size-mismatch",
-        "invalid-rle",
-        "exif-rotation",
-        "duplicate-picture",
-        "repeated-file-name",
-        "unused-category",
-        "rare-category",
-        "degenerate-box",
-        "box-outside",
-        "box-over-edge",
-        "thin-box",
-        "box-unlike-mask",
-        "polygon-over-edge",
-        "empty-polygon",
-        "missing-mask",
-        "duplicate-object",
-        "too-many-objects",
-        "categories-differ",
-        "shared-picture",
-    ],
-    1,
-) | {"invalid-field": 2, "empty-mask": 2}  # in an image and an annotation; as polygon and as run lengths
+ONCE = """missing-picture unreadable-picture truncated-picture picture-too-large size-mismatch invalid-entry
+    invalid-picture-size name-leaves-folder repeated-picture-id repeated-annotation-id repeated-category unknown-picture
+    undeclared-category class-count-differs invalid-box short-polygon invalid-polygon polygon-far-outside
+    invalid-segmentation rle-size-mismatch invalid-rle exif-rotation duplicate-picture repeated-file-name
+    unused-category rare-category degenerate-box box-outside box-over-edge thin-box box-unlike-mask polygon-over-edge
+    empty-polygon missing-mask duplicate-object too-many-objects categories-differ shared-picture"""
+# Kind -> how often; the last two of ONCE in the validation set, the others in the training set.
+PLANTED = {**dict.fromkeys(ONCE.split(), 1), "invalid-field": 2, "empty-mask": 2}
