@@ -15,11 +15,11 @@ import pytest
 import torch
 from compare import STATE_DICTS, published_state_dict
 
-from yolact.engine.start import read_weights
 import yolact
 from tests.configurations import SMALL_RESNET50
 from yolact.compat import dbolya
 from yolact.config import Config, dump_config
+from yolact.engine.start import read_weights
 from yolact.errors import CheckpointError, ConfigError, exit_on_user_error
 from yolact.models import build_model
 

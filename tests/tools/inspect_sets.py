@@ -1,32 +1,28 @@
-"""A small data set without any fault, and one into which every fault was planted."""
+"""A small data set without any fault, and everything that an inspection finds, to plant into it."""
 
 import copy
 import json
 import struct
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import pytest
 
 from yolact.config import AnchorConfig, Config, DataConfig, EvalConfig, ModelConfig
 
-HEIGHT, WIDTH = 60, 80
-NUM_PICTURES = 12
+HEIGHT, WIDTH, NUM_IMAGES = 60, 80, 12
 NAN = float("nan")
 Content = dict[str, Any]
 
 
-def picture(seed: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+def pixels(seed: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
     small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def jpeg(seed: int, height: int = HEIGHT, width: int = WIDTH) -> bytes:
-    return cv2.imencode(".jpg", picture(seed, height, width))[1].tobytes()
+    return cv2.imencode(".jpg", pixels(seed, height, width))[1].tobytes()
 
 
 def annotation(number: int, image_id: int, category_id: int, box: tuple[int, int, int, int]) -> Content:
@@ -44,9 +40,9 @@ def annotation(number: int, image_id: int, category_id: int, box: tuple[int, int
 
 
 def clean_content(first_id: int = 1) -> Content:
-    """Twelve pictures with a cat and a dog each; the second dog is run lengths, the third a crowd region."""
+    """Twelve images with a cat and a dog each; the second dog is run lengths, the third a crowd region."""
     images, annotations = [], []
-    for number in range(first_id, first_id + NUM_PICTURES):
+    for number in range(first_id, first_id + NUM_IMAGES):
         images.append({"id": number, "file_name": f"{number}.jpg", "height": HEIGHT, "width": WIDTH})
         annotations.append(annotation(10 * number, number, 3, (5, 5, 35, 30)))
         annotations.append(annotation(10 * number + 1, number, 8, (40, 20, 60, 50)))
@@ -82,20 +78,18 @@ class DataSet(NamedTuple):
         return Config(name="planted", model=model, data=data, eval=EvalConfig(max_detections=5, nms_top_k=5))
 
 
-@pytest.fixture
-def clean(tmp_path: Path) -> DataSet:
-    """A training and a validation set without any fault."""
-    result = DataSet(tmp_path, clean_content(), clean_content(101))
+def make_clean(folder: Path) -> DataSet:
+    """Return a training and a validation set without any fault; their images lie in `folder`."""
     for name, first in (("train", 1), ("val", 101)):
-        (tmp_path / name).mkdir()
-        for number in range(first, first + NUM_PICTURES):
-            (tmp_path / name / f"{number}.jpg").write_bytes(jpeg(number))
-    return result
+        (folder / name).mkdir()
+        for number in range(first, first + NUM_IMAGES):
+            (folder / name / f"{number}.jpg").write_bytes(jpeg(number))
+    return DataSet(folder, clean_content(), clean_content(101))
 
 
 def huge_png() -> bytes:
     """A PNG whose header claims 20,000 x 20,000 pixels."""
-    data = bytearray(cv2.imencode(".png", picture(0))[1].tobytes())
+    data = bytearray(cv2.imencode(".png", pixels(0))[1].tobytes())
     data[16:24] = struct.pack(">II", 20_000, 20_000)
     return bytes(data)
 
@@ -107,7 +101,7 @@ def with_orientation(data: bytes, orientation: int) -> bytes:
     return data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:]
 
 
-def plant_in_pictures(train: Content, folder: Path) -> None:
+def plant_in_images(train: Content, folder: Path) -> None:
     """Add one picture with each fault."""
     files = {
         "random.jpg": b"no picture at all",
@@ -124,7 +118,7 @@ def plant_in_pictures(train: Content, folder: Path) -> None:
     names = [*files, "nowhere.jpg", "3.jpg", "../val/101.jpg", 7]
     for number, name in enumerate(names, 40):
         train["images"].append({"id": number, "file_name": name, "height": HEIGHT, "width": WIDTH})
-    by_name = {entry["file_name"]: entry for entry in train["images"][NUM_PICTURES:]}
+    by_name = {entry["file_name"]: entry for entry in train["images"][NUM_IMAGES:]}
     by_name["zero.jpg"]["width"] = 0
     by_name["id of 2.jpg"]["id"] = 2
     train["images"].append("3.jpg")
@@ -176,71 +170,11 @@ def plant_in_classes(train: Content, val: Content, folder: Path) -> None:
     val["images"].append({"id": 200, "file_name": "again.jpg", "height": HEIGHT, "width": WIDTH})
 
 
-PLANTED = dict.fromkeys(
-    [
-        ("train", "missing-picture"),
-        ("train", "unreadable-picture"),
-        ("train", "truncated-picture"),
-        ("train", "picture-too-large"),
-        ("train", "size-mismatch"),
-        ("train", "invalid-entry"),
-        ("train", "invalid-picture-size"),
-        ("train", "name-leaves-folder"),
-        ("train", "repeated-picture-id"),
-        ("train", "repeated-annotation-id"),
-        ("train", "repeated-category"),
-        ("train", "unknown-picture"),
-        ("train", "undeclared-category"),
-        ("train", "class-count-differs"),
-        ("train", "invalid-box"),
-        ("train", "short-polygon"),
-        ("train", "invalid-polygon"),
-        ("train", "polygon-far-outside"),
-        ("train", "invalid-segmentation"),
-        ("train", "rle-size-mismatch"),
-        ("train", "invalid-rle"),
-        ("train", "exif-rotation"),
-        ("train", "duplicate-picture"),
-        ("train", "repeated-file-name"),
-        ("train", "unused-category"),
-        ("train", "rare-category"),
-        ("train", "degenerate-box"),
-        ("train", "box-outside"),
-        ("train", "box-over-edge"),
-        ("train", "thin-box"),
-        ("train", "box-unlike-mask"),
-        ("train", "polygon-over-edge"),
-        ("train", "empty-polygon"),
-        ("train", "missing-mask"),
-        ("train", "duplicate-object"),
-        ("train", "too-many-objects"),
-        ("val", "categories-differ"),
-        ("val", "shared-picture"),
-    ],
-    1,
-) | {
-    ("train", "invalid-field"): 2,  # in a picture and in an annotation
-    ("train", "empty-mask"): 2,  # as polygon and as run lengths
-}
-
-
-@pytest.fixture
-def planted(clean: DataSet) -> Config:
-    """Return the configuration of a data set into which everything of PLANTED was planted."""
-    plant_in_pictures(clean.train, clean.folder / "train")
-    plant_in_annotations(clean.train)
-    plant_in_classes(clean.train, clean.val, clean.folder / "val")
-    config = clean.write()
-    return replace(config, model=replace(config.model, num_classes=7))
-
-
-@pytest.fixture
-def planted_counts() -> dict[tuple[str, str], int]:
-    """Return how often each fault was planted, by set and kind."""
-    return PLANTED
-
-
-@pytest.fixture
-def planted_exif() -> Callable[[bytes, int], bytes]:
-    """Return the function that gives a JPEG an orientation."""
-    return with_orientation
+ONCE = """missing-picture unreadable-picture truncated-picture picture-too-large size-mismatch invalid-entry
+    invalid-picture-size name-leaves-folder repeated-picture-id repeated-annotation-id repeated-category unknown-picture
+    undeclared-category class-count-differs invalid-box short-polygon invalid-polygon polygon-far-outside
+    invalid-segmentation rle-size-mismatch invalid-rle exif-rotation duplicate-picture repeated-file-name
+    unused-category rare-category degenerate-box box-outside box-over-edge thin-box box-unlike-mask polygon-over-edge
+    empty-polygon missing-mask duplicate-object too-many-objects categories-differ shared-picture"""
+# Kind -> how often; the last two of ONCE in the validation set, the others in the training set.
+PLANTED = {**dict.fromkeys(ONCE.split(), 1), "invalid-field": 2, "empty-mask": 2}
