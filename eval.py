@@ -12,23 +12,17 @@ import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from yolact.command_line import add_device, add_model, add_precision, load_chosen_model, validation_set
 from yolact.config import Config, dump_config
 from yolact.data.dataset import CocoDataset
 from yolact.distributed import Processes, joined_processes, own_device
 from yolact.errors import exit_on_user_error
-from yolact.evaluation.analysis import Analysis, analyse
-from yolact.evaluation.run import Evaluation, evaluate
-from yolact.evaluation.speed import PAPER_DEFINITION, conditions
-from yolact.gallery import write_gallery
-from yolact.output import output_folder, write_bytes, write_json
-from yolact.results.page import EvaluationReport, render
-from yolact.results.wording import ERRORS_EXPLAINED, EXPLAINED, explained, figure
-from yolact.text import printable
+from yolact.evaluation.analysis import analyse
+from yolact.evaluation.run import evaluate
+from yolact.output import output_folder
+from yolact.tools.report.page import terminal_text, write_report
 
-MOST_CLASSES = 100  # beyond which a table of classes helps nobody on a terminal
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -54,23 +48,25 @@ def evaluate_together(arguments: argparse.Namespace, processes: Processes, comma
         evaluation = evaluate(loaded.model, dataset, settings, device, arguments.precision, processes=processes)
         if not processes.first:
             return
-        write_json(evaluation.segm, output / "detections_segm.json")
-        write_json(evaluation.bbox, output / "detections_bbox.json")
         analysis = analyse(dataset, evaluation)
         errors = {kind: found.as_json() for kind, found in analysis.errors.items()}
         digest = hashlib.sha256(dataset.annotation_file.read_bytes()).hexdigest()
         metrics = {**evaluation.metrics, "annotations_sha256": digest, "errors": errors}
-        write_json(metrics, output / "metrics.json", indent=2)
-        write_bytes(dump_config(loaded.config).encode(), output / "config.yaml")
-        pictures = write_gallery(output / "gallery", dataset, evaluation)
-        page = EvaluationReport(
-            evaluation, analysis, dataset.categories, pictures, loaded.config, str(arguments.weights), command_line
+        pictures = write_report(
+            output,
+            metrics,
+            {"segm": evaluation.segm, "bbox": evaluation.bbox},
+            evaluation.curves,
+            analysis.shown,
+            dataset,
+            loaded.config,
+            arguments.weights,
+            command_line,
         )
-        write_bytes(render(page).encode(), output / "report.html")
-    print(report(evaluation, analysis))
+    print(f"\n{terminal_text(metrics)}")
     print(f"\nWritten to {output}: report.html, metrics.json, config.yaml, detections_segm.json, detections_bbox.json")
     if pictures:
-        print(f"Best and worst pictures, ground truth beside result: {output / 'gallery'}")
+        print(f"Best and worst images, ground truth beside result: {output / 'gallery'}")
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -96,57 +92,6 @@ def describe(config: Config, dataset: CocoDataset) -> str:
         f"score threshold {settings.score_threshold:g}, {settings.nms} NMS at IoU {settings.nms_threshold:g}, "
         f"at most {settings.max_detections} detections of a picture"
     )
-
-
-def report(evaluation: Evaluation, analysis: Analysis) -> str:
-    """Return the tables for the terminal."""
-    metrics = evaluation.metrics
-    most = metrics["max_detections"]
-    lines = ["", f"{'':7}{'masks':>7}{'boxes':>8}"]
-    for key in EXPLAINED:
-        masks, boxes = metrics["segm"][key], metrics["bbox"][key]
-        lines.append(f"{key:7}{figure(masks):>7}{figure(boxes):>8}   {explained(key, most)}")
-    lines += ["", *_class_table(metrics["per_class"]), "", *_errors(analysis), "", *_speed(metrics)]
-    return "\n".join(lines)
-
-
-def _errors(analysis: Analysis) -> list[str]:
-    """Return what each kind of error costs masks and boxes, the worst first."""
-    masks, boxes = analysis.errors["segm"].gains, analysis.errors["bbox"].gains
-    kinds = sorted(ERRORS_EXPLAINED, key=lambda kind: -(masks[kind] or 0))
-    costs = ", ".join(f"{kind} {figure(masks[kind])} {figure(boxes[kind])}" for kind in kinds)
-    return [f"AP50 that errors cost (masks, boxes): {costs}"]
-
-
-def _class_table(per_class: dict[str, dict[str, float | None]]) -> list[str]:
-    """Return AP per class, the worst first; classes without ground truth are only counted."""
-    masks, boxes = ({printable(name): value for name, value in per_class[kind].items()} for kind in ("segm", "bbox"))
-    if len(masks) < 2:
-        return []
-    if len(masks) > MOST_CLASSES:
-        return [f"AP of each of the {len(masks)} classes: see metrics.json."]
-    known = sorted((value, name) for name, value in masks.items() if value is not None)
-    width = max([5, *(len(name) for _, name in known)])
-    cells = [f"{name:{width}}{figure(value):>7}{figure(boxes[name]):>8}" for value, name in known]
-    columns = 2 if len(cells) > 20 else 1
-    rows = -(-len(cells) // columns)
-    header = f"{'class':{width}}{'masks':>7}{'boxes':>8}"
-    lines = ["AP per class, worst first", "     ".join([header] * columns)]
-    lines += ["     ".join(cells[row::rows]) for row in range(rows)]
-    absent = len(masks) - len(known)
-    return [*lines, f"({absent} classes have no objects here)"] if absent else lines
-
-
-def _speed(metrics: dict[str, Any]) -> list[str]:
-    stages = ", ".join(f"{name} {value:.1f}" for name, value in metrics["milliseconds"].items())
-    lines = [f"Milliseconds per picture (median, batch {metrics['batch_size']}): {stages}"]
-    if metrics["fps"] is not None:
-        lines.append(f"{metrics['fps']:.1f} FPS on {conditions(metrics)}: {PAPER_DEFINITION}")
-        if metrics["batch_size"] != 1:
-            lines.append(f"(measured at batch {metrics['batch_size']}; the paper's figures are at batch 1)")
-    if metrics["processes"] > 1:
-        lines.append(f"(the first of {metrics['processes']} processes, on its share of the pictures)")
-    return lines
 
 
 if __name__ == "__main__":

@@ -1,0 +1,140 @@
+"""Curves of a training run, from its metrics.jsonl: losses.png and map.png.
+
+A line of metrics.jsonl is either {"step": int, "losses": {name: float | null, ...}, "lr": float, ...} or
+{"step": int, "evaluation": {"segm": {"AP": float | null, ...}, "bbox": {...}, ...}}. Other keys are ignored.
+"""
+
+import gc
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from yolact.tools.pages import COLOURS
+from yolact.tools.report.charts import clean_axis
+
+INK = "#222222"
+
+
+@dataclass
+class History:
+    """What a run has logged, by step; a step that was run again after a resume counts once, as it was last."""
+
+    losses: dict[int, dict[str, float]] = field(default_factory=dict)
+    lr: dict[int, float] = field(default_factory=dict)
+    evaluations: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def totals(self) -> dict[int, float]:
+        """Return the sum of the losses of each step at which all were finite."""
+        count = max(map(len, self.losses.values()), default=0)
+        return {step: sum(one.values()) for step, one in sorted(self.losses.items()) if 0 < len(one) == count}
+
+    def evaluated(self, kind: str, key: str) -> dict[int, float]:
+        """Return a metric of "segm" or "bbox" by step, where it was found."""
+        found = {step: one.get(kind, {}).get(key) for step, one in sorted(self.evaluations.items())}
+        return {step: value for step, value in found.items() if _is_finite(value)}
+
+
+def read_history(metrics_file: Path) -> History:
+    """Read metrics.jsonl. A line that an interruption cut off is passed over, as are losses that are not finite."""
+    history = History()
+    for line in metrics_file.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        step = int(entry["step"])
+        if "losses" in entry:
+            history.losses[step] = {name: value for name, value in entry["losses"].items() if _is_finite(value)}
+        if _is_finite(entry.get("lr")):
+            history.lr[step] = entry["lr"]
+        if "evaluation" in entry:
+            history.evaluations[step] = entry["evaluation"]
+    return history
+
+
+def write_curves(run_folder: str | Path) -> list[Path]:
+    """Draw losses.png and map.png into a run's folder, each where there is something to draw; return their paths."""
+    folder = Path(run_folder)
+    history = read_history(folder / "metrics.jsonl")
+    written = []
+    for name, draw, content in (
+        ("losses.png", draw_losses, history.losses),
+        ("map.png", draw_accuracy, history.evaluations),
+    ):
+        if content:
+            draw(history, folder.name).savefig(folder / name)
+            written.append(folder / name)
+    # Figures and their pixels hold one another. A training that draws them time and again would keep them until Python
+    # looks for such objects by itself, a hundred megabytes later.
+    gc.collect()
+    return written
+
+
+def draw_losses(history: History, title: str = "") -> Figure:
+    """Draw every loss, raw and smoothed, on a logarithmic scale, above the learning rate."""
+    figure = Figure(figsize=(9, 6.5), dpi=110, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    names = list(dict.fromkeys(name for losses in history.losses.values() for name in losses))
+    for number, name in enumerate(names):
+        values = {step: losses[name] for step, losses in sorted(history.losses.items()) if name in losses}
+        _draw_loss(upper, values, name, COLOURS[number % len(COLOURS)])
+    if len(names) > 1:
+        _draw_loss(upper, history.totals(), "total", INK)
+    if any(value > 0 for losses in history.losses.values() for value in losses.values()):
+        upper.set_yscale("log")
+    upper.set_ylabel("weighted loss")
+    upper.set_title(f"{title} losses".strip(), loc="left", parse_math=False)
+    upper.legend(ncols=len(names) + 1, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
+    steps = sorted(history.lr)
+    lower.plot(steps, [history.lr[step] for step in steps], color=INK, linewidth=1.5)
+    lower.set(ylabel="learning rate", xlabel="step")
+    lower.set_ylim(bottom=0)
+    clean_axis(upper)
+    clean_axis(lower)
+    return figure
+
+
+def draw_accuracy(history: History, title: str = "") -> Figure:
+    """Draw mask and box AP and mask AP50 over the steps, and mark the best mask AP."""
+    figure = Figure(figsize=(9, 5), dpi=110, layout="constrained")
+    axis = figure.subplots()
+    curves = (("segm", "AP", "mask AP", "-"), ("segm", "AP50", "mask AP50", "--"), ("bbox", "AP", "box AP", "-"))
+    for (kind, key, label, line), colour in zip(curves, (COLOURS[1], COLOURS[1], COLOURS[0]), strict=True):
+        values = history.evaluated(kind, key)
+        axis.plot(list(values), list(values.values()), line, color=colour, label=label, marker="o", markersize=4)
+        if label == "mask AP" and values:
+            best = max(values, key=lambda step: values[step])
+            text, point = f"best {values[best]:.3f}\nat step {best:,}", (best, values[best])
+            axis.annotate(text, point, (0, -10), textcoords="offset points", ha="center", va="top", fontsize=9)
+    axis.set(xlabel="step", ylabel="average precision")
+    axis.set_title(f"{title} validation".strip(), loc="left", parse_math=False)
+    axis.margins(x=0.08)
+    axis.set_ylim(0, min(1.02, max(0.1, axis.get_ylim()[1] * 1.1)))
+    axis.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
+    clean_axis(axis)
+    return figure
+
+
+def smooth(values: Sequence[float]) -> np.ndarray:
+    """Return the centred moving average over about a twenty-fifth of the values."""
+    half = len(values) // 50
+    padded = np.pad(np.asarray(values, float), half, mode="edge")
+    return np.convolve(padded, np.full(2 * half + 1, 1 / (2 * half + 1)), mode="valid")
+
+
+def _draw_loss(axis: Axes, values: Mapping[int, float], label: str, colour: str) -> None:
+    steps, losses = list(values), list(values.values())
+    if len(losses) >= 50:
+        axis.plot(steps, losses, color=colour, linewidth=0.7, alpha=0.25)
+    axis.plot(steps, smooth(losses) if losses else [], color=colour, linewidth=1.8, label=label)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
