@@ -77,8 +77,6 @@ def _overview(argv: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument(
-        "verb", choices=VERBS, metavar="VERB", help="one of those below, each with --help"
-    )
+    parser.add_argument("verb", choices=VERBS, metavar="VERB", help="one of those below, each with --help")
     parser.parse_args(argv or ["--help"])
     return 2

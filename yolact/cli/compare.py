@@ -25,7 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     runs = kinds.add_parser(
         "runs", help="metrics, errors, classes, speed and configuration side by side; the first run is the reference"
     )
-    runs.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of an evaluation or of a training run, or a metrics.json; two or more")
+    runs.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="folder of an evaluation or of a training run, or a metrics.json; two or more",
+    )
     runs.add_argument("--output", type=Path, help="also write a page, with learning curves; e.g. comparison.html")
     nms = kinds.add_parser("nms", help="Fast, exact and cross-class NMS on the same predictions: accuracy and time")
     add_model(nms, "eval.max_images=500")
@@ -33,7 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_precision(nms)
     nms.add_argument("--output", type=Path, help="folder for compare_nms.json; default: 'eval' beside the weights")
     speed = kinds.add_parser("speed", help="plot mask AP against frames per second, with the published models")
-    speed.add_argument("metrics", nargs="+", metavar="METRICS.json", help="files of yolact eval; LABEL=FILE gives a name, else the run's folder does")
+    speed.add_argument(
+        "metrics",
+        nargs="+",
+        metavar="METRICS.json",
+        help="files of yolact eval; LABEL=FILE gives a name, else the run's folder does",
+    )
     speed.add_argument("--output", type=Path, default=Path("speed.png"), help="default: speed.png")
 
 

@@ -1,7 +1,6 @@
 """The best and the worst images of an evaluation, ground truth beside result."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -10,11 +9,10 @@ import torch
 
 from yolact.data.dataset import CocoDataset
 from yolact.draw import display_scale, draw_instances, encode_jpeg, encode_png, side_by_side
-from yolact.errors import UserError
 from yolact.evaluation.coco import Record, RunLengths, decode_mask
 from yolact.evaluation.quality import SHOWN_SCORE, PictureQuality, encode_segmentation, picture_qualities
 from yolact.ops.regions import MaskRegion
-from yolact.output import write_bytes
+from yolact.output import output_folder, write_bytes
 from yolact.structures import Instances
 
 LARGEST_SIDE = 1000  # pixels of a drawn image
@@ -45,18 +43,8 @@ def write_gallery(folder: Path, dataset: CocoDataset, records: Records, count: i
         The best, the first one leading, and the worst, likewise.
 
     Raises:
-        UserError: the folder cannot be made.
+        UserError: the folder cannot be made or written to.
     """
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        reason = "it is a file" if folder.is_file() else error.strerror
-        raise UserError(
-            f"The images belong into the folder '{folder}', which cannot be made ({reason}); move it away."
-        ) from error
-    for old in (*folder.glob("best_*.png"), *folder.glob("worst_*.png")):
-        with suppress(OSError):
-            old.unlink()
     qualities = picture_qualities(dataset, records["segm"])
     qualities.sort(key=lambda item: (-item.quality, item.missed + item.wrong))
     count = min(count, (len(qualities) + 1) // 2)
@@ -65,13 +53,15 @@ def write_gallery(folder: Path, dataset: CocoDataset, records: Records, count: i
         "worst": qualities[::-1][: min(count, len(qualities) - count)],
     }
     shown = []
-    for kind, ones in chosen.items():
-        for number, quality in enumerate(ones, start=1):
-            path = folder / f"{kind}_{number}.png"
-            sheet = draw_comparison(dataset, records, quality)
-            write_bytes(encode_png(sheet), path)
-            name = dataset.images[quality.index].file_name
-            shown.append(GalleryImage(kind, path, name, quality, encode_jpeg(sheet, PAGE_SIDE)))
+    with output_folder(folder):
+        for old in (*folder.glob("best_*.png"), *folder.glob("worst_*.png")):
+            old.unlink(missing_ok=True)
+        for kind, ones in chosen.items():
+            for number, quality in enumerate(ones, start=1):
+                path, name = folder / f"{kind}_{number}.png", dataset.images[quality.index].file_name
+                sheet = draw_comparison(dataset, records, quality)
+                write_bytes(encode_png(sheet), path)
+                shown.append(GalleryImage(kind, path, name, quality, encode_jpeg(sheet, PAGE_SIDE)))
     return shown
 
 

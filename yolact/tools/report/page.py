@@ -22,8 +22,7 @@ from yolact.tools.pages import COLOURS, data_uri, render
 from yolact.tools.report.charts import bar_chart, line_chart, small_multiples
 from yolact.tools.report.gallery import GalleryImage, Records, write_gallery
 from yolact.tools.report.runs import Metrics, measured_on, table
-from yolact.tools.report.sections import Section, cells, text_of
-from yolact.tools.report.words import ERRORS, KINDS, METRICS, decimals
+from yolact.tools.report.sections import ERRORS, KINDS, METRICS, Section, cells, decimals, text_of
 
 CURVE_COLOURS = (COLOURS[0], COLOURS[1], "#1c2530")
 TERMINAL_CLASSES = 100  # more help nobody on a terminal

@@ -15,12 +15,8 @@ from yolact.tools.report.curves import History, read_history
 Metrics = dict[str, Any]
 Table = dict[str, float | None]
 
-# Where numbers by name lie in metrics.json.
-TABLES = (
-    *("segm", "bbox", "per_class.segm", "per_class.bbox", "milliseconds"),
-    *("errors.segm.dAP", "errors.bbox.dAP"),
-)
-NUMBERS, TEXTS = ("fps", "images"), ("annotations", "annotations_sha256")
+TABLES = ("segm", "bbox", "per_class.segm", "per_class.bbox", "errors.segm.dAP", "errors.bbox.dAP", "milliseconds")
+UNKNOWN = {"device": "unknown device", "dtype": "unknown precision", "batch_size": "unknown"}
 
 
 @dataclass(frozen=True)
@@ -43,25 +39,9 @@ class Run:
     config: dict[str, Any] | None
     history: History | None
 
-    def table(self, name: str) -> Table:
-        """Return one of `TABLES`, empty where the metrics have none."""
-        return table(self.metrics, name)
-
-
-class Unknown(dict[str, Any]):
-    """Metrics for a text, "unknown KEY" where one is absent."""
-
-    def __missing__(self, key: str) -> str:
-        return f"unknown {key}"
-
-
-def measured_on(metrics: Metrics) -> str:
-    """Say what the times of an evaluation were measured on, as far as that is known."""
-    return conditions(Unknown(metrics))
-
 
 def table(metrics: Metrics, name: str) -> Table:
-    """Return the numbers under a dotted key, empty where there is none.
+    """Return the numbers under a dotted key of metrics, such as those of `TABLES`; empty where there is none.
 
     Raises:
         ValueError: something else is there.
@@ -74,6 +54,11 @@ def table(metrics: Metrics, name: str) -> Table:
     return found
 
 
+def measured_on(metrics: Metrics) -> str:
+    """Say what the times of an evaluation were measured on, as far as that is known."""
+    return conditions(UNKNOWN | metrics)
+
+
 def read_metrics(path: Path) -> Metrics:
     """Read a metrics.json. Any metric may be absent, but what is there must be one.
 
@@ -83,9 +68,7 @@ def read_metrics(path: Path) -> Metrics:
     try:
         return _checked(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise UserError(
-            f"'{path}' cannot be read ({error.strerror}); give metrics.json files of yolact eval."
-        ) from error
+        raise UserError(f"'{path}' cannot be read ({error.strerror}); give metrics.json files.") from error
     except json.JSONDecodeError:
         raise UserError(f"'{path}' is not JSON; give metrics.json files as yolact eval writes them.") from None
     except (ValueError, RecursionError) as error:
@@ -109,12 +92,12 @@ def _checked(metrics: Any) -> Metrics:
         raise ValueError("it has metrics neither of masks ('segm') nor of boxes ('bbox')")
     for name in TABLES:
         table(metrics, name)
-    for name in NUMBERS:
-        if not _is_number(metrics.get(name)):
-            raise ValueError(f"'{name}' is not a number")
-    for name in TEXTS:
-        if not isinstance(metrics.get(name), str | None):
-            raise ValueError(f"'{name}' is not text")
+    for name, right in (
+        *((name, _is_number(metrics.get(name))) for name in ("fps", "images")),
+        *((name, isinstance(metrics.get(name), str | None)) for name in ("annotations", "annotations_sha256")),
+    ):
+        if not right:
+            raise ValueError(f"'{name}' is {metrics[name]!r:.50}")
     return metrics
 
 
@@ -124,43 +107,27 @@ def _is_number(value: Any) -> bool:
 
 def _read_run(path: Path, letter: str) -> Run:
     file = path if path.is_file() else path / "metrics.json"
+    config = file.with_name("config.yaml")
+    values = _flat(read_mapping(config)) if config.is_file() else None
     if file.is_file():
-        return Run(letter, path, file.name, read_metrics(file), _read_config(file.parent), None)
-    if (path / "metrics.jsonl").is_file():
-        history = _read_history(path / "metrics.jsonl")
-        source, metrics = _metrics_of_training(path, history)
-        return Run(letter, path, source, metrics, _read_config(path), history)
-    there = "has neither metrics.json nor metrics.jsonl" if path.is_dir() else "does not exist"
-    raise UserError(
-        f"'{path}' {there}; give the folder of an evaluation or of a training run, or a metrics.json of yolact eval."
-    )
-
-
-def _read_history(path: Path) -> History:
+        return Run(letter, path, file.name, read_metrics(file), values, None)
+    log = path / "metrics.jsonl"
+    if not log.is_file():
+        there = "has neither metrics.json nor metrics.jsonl" if path.is_dir() else "does not exist"
+        raise UserError(f"'{path}' {there}; give the folder of an evaluation or of a training run, or a metrics.json.")
     try:
-        history = read_history(path)
-        for metrics in history.evaluations.values():
-            _checked(metrics)
+        history = read_history(log)
+        found = {step: _checked(metrics) for step, metrics in history.evaluations.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"'{path}' is not a metrics.jsonl as yolact train writes it: {error!r}.") from None
-    return history
-
-
-def _metrics_of_training(folder: Path, history: History) -> tuple[str, Metrics]:
-    """Return the metrics of a training run: of its evaluation if there is one, else the best found in training."""
-    own, found = folder / "eval" / "metrics.json", history.evaluations
+        raise UserError(f"'{log}' is not a metrics.jsonl as yolact train writes it: {error!r}.") from None
+    own = path / "eval" / "metrics.json"
     if own.is_file():
-        return "eval/metrics.json", read_metrics(own)
+        return Run(letter, path, "eval/metrics.json", read_metrics(own), values, history)
     if not found:
-        raise UserError(f"The run '{folder}' has not been evaluated yet; run yolact eval on its last.pth first.")
+        raise UserError(f"The run '{path}' has not been evaluated yet; run yolact eval on its last.pth first.")
     best = max(found, key=lambda step: (table(found[step], "segm").get("AP") or 0.0, step))
     count = "the only evaluation" if len(found) == 1 else f"the best of {len(found)} evaluations"
-    return f"{count} in training, step {best:,}", found[best]
-
-
-def _read_config(folder: Path) -> dict[str, Any] | None:
-    path = folder / "config.yaml"
-    return _flat(read_mapping(path)) if path.is_file() else None
+    return Run(letter, path, f"{count} in training, step {best:,}", found[best], values, history)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
