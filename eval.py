@@ -24,7 +24,6 @@ from yolact.output import output_folder
 from yolact.tools.report.page import terminal_text, write_report
 
 
-
 def main(argv: list[str] | None = None) -> None:
     """Run an evaluation from command line arguments."""
     arguments = parse_arguments(argv)

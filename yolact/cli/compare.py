@@ -22,16 +22,9 @@ PAPER = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the three comparisons."""
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="runs|nms|speed")
-    runs = kinds.add_parser(
-        "runs", help="metrics, errors, classes, speed and configuration side by side; the first run is the reference"
-    )
-    runs.add_argument(
-        "runs",
-        nargs="+",
-        type=Path,
-        metavar="RUN",
-        help="folder of an evaluation or of a training run, or a metrics.json; two or more",
-    )
+    runs = kinds.add_parser("runs", help="evaluations or training runs side by side; the first is the reference")
+    what = "folder of an evaluation or of a training run, or a metrics.json; two or more"
+    runs.add_argument("runs", nargs="+", type=Path, metavar="RUN", help=what)
     runs.add_argument("--output", type=Path, help="also write a page, with learning curves; e.g. comparison.html")
     nms = kinds.add_parser("nms", help="Fast, exact and cross-class NMS on the same predictions: accuracy and time")
     add_model(nms, "eval.max_images=500")
@@ -39,12 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_precision(nms)
     nms.add_argument("--output", type=Path, help="folder for compare_nms.json; default: 'eval' beside the weights")
     speed = kinds.add_parser("speed", help="plot mask AP against frames per second, with the published models")
-    speed.add_argument(
-        "metrics",
-        nargs="+",
-        metavar="METRICS.json",
-        help="files of yolact eval; LABEL=FILE gives a name, else the run's folder does",
-    )
+    what = "files of yolact eval; LABEL=FILE gives a name, else the run's folder does"
+    speed.add_argument("metrics", nargs="+", metavar="METRICS.json", help=what)
     speed.add_argument("--output", type=Path, default=Path("speed.png"), help="default: speed.png")
 
 
@@ -106,12 +95,13 @@ def _speed(arguments: argparse.Namespace) -> None:
     with output_folder(arguments.output.parent):
         write_speed(points, arguments.output)
     for point in points:
-        print(f"{point.label}: mask AP {point.mask_ap:.1f} %, {point.fps:.1f} FPS ({point.group})")
+        ap, fps = (f"{value:.1f}" if value is not None else "missing" for value in (point.mask_ap, point.fps))
+        left_out = ", not drawn" if "missing" in (ap, fps) else ""
+        print(f"{point.label}: mask AP {ap} %, {fps} FPS ({point.group}){left_out}")
     print(f"Written to {arguments.output}")
 
 
 def _require_suffix(output: Path, what: str, *allowed: str) -> None:
     if output.suffix.lower() not in allowed:
-        raise UserError(
-            f"The {what} is written as {allowed[0][1:].upper()}: expected a name that ends with {allowed[0]}, got '{output}'."
-        )
+        kind = allowed[0]
+        raise UserError(f"The {what} is written as {kind[1:]}: expected a name that ends with {kind}, got '{output}'.")

@@ -129,7 +129,9 @@ def _section(
     for name in dict.fromkeys(name for one in tables for name in one):
         shown = [Cell(decimals(one[name], digits) if name in one else "missing") for one in tables]
         first, *others = (one.get(name) for one in tables)
-        differences = [Cell("-") if None in (first, other) else compared(name, first, other) for other in others]
+        differences = [
+            Cell("-") if first is None or other is None else compared(name, first, other) for other in others
+        ]
         rows.append([Cell(name), *shown, *differences])
     letters, sign = [run.letter for run in runs], "/" if compared is _ratio else "-"
     return Section(title, ["", *letters, *(f"{letter} {sign} {letters[0]}" for letter in letters[1:])], rows)
@@ -189,16 +191,18 @@ def _learning_charts(runs: Sequence[Run]) -> list[Markup]:
     """Draw what training runs have logged; the first losses may leave the chart."""
     histories = {run.letter: run.history for run in runs if run.history}
     ways: dict[str, Callable[[History], dict[int, float]]] = {
-        "mask AP": lambda history: history.evaluated("segm", "AP"),
-        "box AP": lambda history: history.evaluated("bbox", "AP"),
-        LOSS: History.totals,
+        "mask AP": lambda history: history.metric("segm", "AP"),
+        "box AP": lambda history: history.metric("bbox", "AP"),
+        LOSS: History.total_loss,
     }
     charts = []
     for name, values_of in ways.items():
         found = {letter: values_of(history) for letter, history in histories.items()}
-        curves = {letter: (list(one), np.array(list(one.values()))) for letter, one in found.items() if one}
-        if name == LOSS:
-            curves = {letter: (steps, smooth(values)) for letter, (steps, values) in curves.items()}
+        curves = {
+            letter: (list(one), smooth(one) if name == LOSS else np.array(list(one.values())))
+            for letter, one in found.items()
+            if one
+        }
         if curves:
             highest = np.quantile(np.concatenate([y for _, y in curves.values()]), LOSSES_SHOWN if name == LOSS else 1)
             charts.append(line_chart(curves, "step", name, 1.05 * float(highest) or 1, COLOURS))

@@ -7,7 +7,7 @@ A line of metrics.jsonl is either {"step": int, "losses": {name: float | null, .
 import gc
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,12 @@ class History:
     lr: dict[int, float] = field(default_factory=dict)
     evaluations: dict[int, dict[str, Any]] = field(default_factory=dict)
 
-    def totals(self) -> dict[int, float]:
+    def total_loss(self) -> dict[int, float]:
         """Return the sum of the losses of each step at which all were finite."""
         count = max(map(len, self.losses.values()), default=0)
         return {step: sum(one.values()) for step, one in sorted(self.losses.items()) if 0 < len(one) == count}
 
-    def evaluated(self, kind: str, key: str) -> dict[int, float]:
+    def metric(self, kind: str, key: str) -> dict[int, float]:
         """Return a metric of "segm" or "bbox" by step, where it was found."""
         found = {step: one.get(kind, {}).get(key) for step, one in sorted(self.evaluations.items())}
         return {step: value for step, value in found.items() if _is_finite(value)}
@@ -63,18 +63,14 @@ def write_curves(run_folder: str | Path) -> list[Path]:
     """Draw losses.png and map.png into a run's folder, each where there is something to draw; return their paths."""
     folder = Path(run_folder)
     history = read_history(folder / "metrics.jsonl")
-    written = []
-    for name, draw, content in (
-        ("losses.png", draw_losses, history.losses),
-        ("map.png", draw_accuracy, history.evaluations),
-    ):
-        if content:
-            draw(history, folder.name).savefig(folder / name)
-            written.append(folder / name)
+    draw = {"losses.png": draw_losses} if history.losses else {}
+    draw |= {"map.png": draw_accuracy} if history.evaluations else {}
+    for name, function in draw.items():
+        function(history, folder.name).savefig(folder / name)
     # Figures and their pixels hold one another. A training that draws them time and again would keep them until Python
     # looks for such objects by itself, a hundred megabytes later.
     gc.collect()
-    return written
+    return [folder / name for name in draw]
 
 
 def draw_losses(history: History, title: str = "") -> Figure:
@@ -86,17 +82,14 @@ def draw_losses(history: History, title: str = "") -> Figure:
         values = {step: losses[name] for step, losses in sorted(history.losses.items()) if name in losses}
         _draw_loss(upper, values, name, COLOURS[number % len(COLOURS)])
     if len(names) > 1:
-        _draw_loss(upper, history.totals(), "total", INK)
-    if any(value > 0 for losses in history.losses.values() for value in losses.values()):
-        upper.set_yscale("log")
-    upper.set_ylabel("weighted loss")
-    upper.set_title(f"{title} losses".strip(), loc="left", parse_math=False)
+        _draw_loss(upper, history.total_loss(), "total", INK)
+    upper.set_yscale("log" if any(value > 0 for one in history.losses.values() for value in one.values()) else "linear")
     upper.legend(ncols=len(names) + 1, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
-    steps = sorted(history.lr)
-    lower.plot(steps, [history.lr[step] for step in steps], color=INK, linewidth=1.5)
-    lower.set(ylabel="learning rate", xlabel="step")
+    lr = dict(sorted(history.lr.items()))
+    lower.plot(list(lr), list(lr.values()), color=INK)
     lower.set_ylim(bottom=0)
-    clean_axis(upper)
+    lower.set(ylabel="learning rate", xlabel="step")
+    _finish(upper, f"{title} losses", "weighted loss")
     clean_axis(lower)
     return figure
 
@@ -105,35 +98,39 @@ def draw_accuracy(history: History, title: str = "") -> Figure:
     """Draw mask and box AP and mask AP50 over the steps, and mark the best mask AP."""
     figure = Figure(figsize=(9, 5), dpi=110, layout="constrained")
     axis = figure.subplots()
-    curves = (("segm", "AP", "mask AP", "-"), ("segm", "AP50", "mask AP50", "--"), ("bbox", "AP", "box AP", "-"))
-    for (kind, key, label, line), colour in zip(curves, (COLOURS[1], COLOURS[1], COLOURS[0]), strict=True):
-        values = history.evaluated(kind, key)
+    curves = (("mask AP", "segm", "AP", "-"), ("mask AP50", "segm", "AP50", "--"), ("box AP", "bbox", "AP", "-"))
+    for label, kind, key, line in curves:
+        values, colour = history.metric(kind, key), COLOURS[kind == "segm"]
         axis.plot(list(values), list(values.values()), line, color=colour, label=label, marker="o", markersize=4)
-        if label == "mask AP" and values:
-            best = max(values, key=lambda step: values[step])
-            text, point = f"best {values[best]:.3f}\nat step {best:,}", (best, values[best])
-            axis.annotate(text, point, (0, -10), textcoords="offset points", ha="center", va="top", fontsize=9)
-    axis.set(xlabel="step", ylabel="average precision")
-    axis.set_title(f"{title} validation".strip(), loc="left", parse_math=False)
+    if found := history.metric("segm", "AP"):
+        best = max(found, key=lambda step: found[step])
+        text, point = f"best {found[best]:.3f}\nat step {best:,}", (best, found[best])
+        axis.annotate(text, point, (0, -10), textcoords="offset points", ha="center", va="top", fontsize=9)
     axis.margins(x=0.08)
     axis.set_ylim(0, min(1.02, max(0.1, axis.get_ylim()[1] * 1.1)))
     axis.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
-    clean_axis(axis)
+    axis.set_xlabel("step")
+    _finish(axis, f"{title} validation", "average precision")
     return figure
 
 
-def smooth(values: Sequence[float]) -> np.ndarray:
+def smooth(values: Mapping[int, float]) -> np.ndarray:
     """Return the centred moving average over about a twenty-fifth of the values."""
     half = len(values) // 50
-    padded = np.pad(np.asarray(values, float), half, mode="edge")
+    padded = np.pad(np.array(list(values.values()), float), half, mode="edge" if values else "constant")
     return np.convolve(padded, np.full(2 * half + 1, 1 / (2 * half + 1)), mode="valid")
 
 
 def _draw_loss(axis: Axes, values: Mapping[int, float], label: str, colour: str) -> None:
-    steps, losses = list(values), list(values.values())
-    if len(losses) >= 50:
-        axis.plot(steps, losses, color=colour, linewidth=0.7, alpha=0.25)
-    axis.plot(steps, smooth(losses) if losses else [], color=colour, linewidth=1.8, label=label)
+    if len(values) >= 50:
+        axis.plot(list(values), list(values.values()), color=colour, linewidth=0.7, alpha=0.25)
+    axis.plot(list(values), smooth(values), color=colour, linewidth=1.8, label=label)
+
+
+def _finish(axis: Axes, title: str, y_name: str) -> None:
+    axis.set_title(title.strip(), loc="left", parse_math=False)
+    axis.set_ylabel(y_name)
+    clean_axis(axis)
 
 
 def _is_finite(value: object) -> bool:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -68,35 +67,39 @@ def write_report(
     sections = [_metric_section(metrics), _error_section(metrics)]
     if curves and not np.isnan(curves["segm"].average()).all():
         sections.append(_curve_section(curves))
-    sections += [_size_section(shown)] if shown.objects.any() else []
-    sections += [_class_section(curves, shown, names)] if len(names) > 1 and curves else []
-    settings = config.eval
-    facts = {
-        "device": metrics["device"],
-        "precision": metrics["dtype"],
-        "score threshold": f"{settings.score_threshold:g}",
-        "NMS": f"{metrics['nms']} at IoU {settings.nms_threshold:g}",
-        "detections of an image": f"at most {metrics['max_detections']}",
-        **metrics["versions"],
-    }
+    if shown.objects.any():
+        sections.append(_size_section(shown))
+    if len(names) > 1 and curves:
+        sections.append(_class_section(curves, shown, names))
+    sections += [_speed_section(metrics), _confusion_section(shown, names)]
+    tiles = {"mask AP": decimals(metrics["segm"]["AP"]), "box AP": decimals(metrics["bbox"]["AP"])}
+    rows, columns, counts = _matrix(shown.confusion, names)
     page = render(
         "evaluation.html",
         title=f"Evaluation: {printable(config.name)}",
         metrics=metrics,
         num_classes=len(names),
         weights=str(weights),
-        decimals=decimals,
+        tiles=tiles | ({} if metrics["fps"] is None else {"frames per second": decimals(metrics["fps"], 1)}),
+        groups=[[section] for section in sections],
+        rows=rows,
+        columns=columns,
+        counts=counts,
+        class_curves=_class_curves(curves, shown, names) if len(names) > 1 and curves else None,
         drawn_classes=DRAWN_CLASSES,
-        class_curves=_class_curves(curves, shown, names),
-        groups=[[section] for section in (*sections, _speed_section(metrics))],
-        pairs=most_confused(shown.confusion, names, PAIRS),
-        grid=_grid(shown.confusion, names),
         shown_score=SHOWN_SCORE,
         found_iou=FOUND_IOU,
         gallery=gallery,
         data_uri=data_uri,
         command=command,
-        facts=facts,
+        facts={
+            "device": metrics["device"],
+            "precision": metrics["dtype"],
+            "score threshold": config.eval.score_threshold,
+            "NMS": f"{metrics['nms']} at IoU {config.eval.nms_threshold:g}",
+            "most detections of an image": metrics["max_detections"],
+            **metrics["versions"],
+        },
         config_text=dump_config(config),
     )
     write_bytes(page.encode(), folder / "report.html")
@@ -124,44 +127,38 @@ def _metric_section(metrics: Metrics) -> Section:
 
 def _error_section(metrics: Metrics) -> Section:
     """Return the errors as TIDE sorts them, with what AP50 would gain without each kind."""
-    errors = [metrics["errors"][kind] for kind in KINDS]
-    ap50 = [decimals(one["AP50"]) for one in errors]
+    errors = {name: metrics["errors"][kind] for kind, name in KINDS.items()}
+    ap50 = [decimals(one["AP50"]) for one in errors.values()]
     if ap50 == ["-", "-"]:
         return Section("Errors", notes=["There are no objects to find."])
-    rows = []
-    for kind, text in {
-        **ERRORS,
+    totals = {
         "false_positive": "every detection that finds nothing, ranked last",
         "false_negative": "every object that is not found, taken away",
-    }.items():
-        gains = [decimals(one["dAP"][kind]) for one in errors]
-        counts = [f"{one['count'][kind]:,}" if kind in one["count"] else "" for one in errors]
+    }
+    rows = []
+    for kind, text in (ERRORS | totals).items():
+        counts = ["" if kind in totals else f"{one['count'][kind]:,}" for one in errors.values()]
+        gains = [decimals(one["dAP"][kind]) for one in errors.values()]
         rows.append(cells(kind.replace("_", " "), *gains, *counts, text))
-    costs = {name: [one["dAP"][kind] for kind in ERRORS] for name, one in zip(KINDS.values(), errors, strict=True)}
     notes = [
-        f"How much higher AP at IoU 0.50 (masks {ap50[0]}, boxes {ap50[1]}) would be without the errors of one kind, as "
-        "TIDE defines them (Bolya et al. 2020).",
-        "Errors hide each other, so the costs do not add up. Detections of every score are counted.",
+        f"How much higher AP at IoU 0.50 (masks {ap50[0]}, boxes {ap50[1]}) would be without the errors of one kind,",
+        "as TIDE defines them (Bolya et al. 2020). Errors hide each other, so the costs do not add up. Detections of "
+        "every score are counted.",
     ]
-    chart = bar_chart(list(ERRORS), costs, "AP at IoU 0.50 that each kind of error costs", decimals)
-    heads = ["", "costs, masks", "costs, boxes", "masks", "boxes", ""]
-    return Section("Errors", heads, rows, notes, words=(0, 5), charts=[chart])
+    costs = {name: [one["dAP"][kind] for kind in ERRORS] for name, one in errors.items()}
+    chart = bar_chart(list(ERRORS), costs, "AP50 that each kind of error costs", decimals)
+    return Section("Errors", ["", "costs, masks", "costs, boxes", "masks", "boxes", ""], rows, notes, (0, 5), [chart])
 
 
 def _speed_section(metrics: Metrics) -> Section:
-    stages = table(metrics, "milliseconds")
-    rows = [cells(name, f"{value:.1f}") for name, value in stages.items()]
-    notes = []
+    stages, heads, notes = table(metrics, "milliseconds"), ["", "milliseconds per image, median"], []
     if metrics["fps"] is not None:
         notes = [
             f"{metrics['fps']:.1f} frames per second: {PAPER_DEFINITION}.",
-            f"Measured on {measured_on(metrics)}.",
+            f"Measured on {measured_on(metrics)}; the paper's are at batch 1.",
         ]
-        if metrics["batch_size"] != 1:
-            notes.append(f"The paper's frames per second are at batch 1, these at batch {metrics['batch_size']}.")
-    heads = ["", "milliseconds per image, median"]
-    chart = bar_chart(list(stages), {"": list(stages.values())}, heads[1], lambda value: f"{value:.1f}")
-    return Section("Speed", heads, rows, notes, charts=[chart])
+    chart = bar_chart(list(stages), {"": list(stages.values())}, heads[1], lambda value: decimals(value, 1))
+    return Section("Speed", heads, [cells(name, decimals(ms, 1)) for name, ms in stages.items()], notes, charts=[chart])
 
 
 def _curve_section(curves: Mapping[str, Curves]) -> Section:
@@ -176,8 +173,6 @@ def _curve_section(curves: Mapping[str, Curves]) -> Section:
 
 def _class_curves(curves: Mapping[str, Curves], shown: Shown, names: Sequence[str]) -> Markup | None:
     """Draw the mask curves of the classes with most objects."""
-    if not curves:
-        return None
     frequent = np.sort(np.argsort(-shown.confusion[:-1].sum(1), kind="stable")[:DRAWN_CLASSES])
     precision = curves["segm"].precision
     drawn = {names[label]: precision[..., label] for label in frequent if not np.isnan(precision[..., label]).any()}
@@ -215,15 +210,25 @@ def _class_section(curves: Mapping[str, Curves], shown: Shown, names: Sequence[s
     return Section("Classes", heads, rows, ["The worst first."])
 
 
-def _grid(confusion: NDArray[np.int64], names: Sequence[str]) -> dict[str, Any]:
-    """Return the names and counts of the confusion matrix of all classes, or of those that are confused most."""
-    kept = np.arange(len(names))
-    if len(names) > GRID_CLASSES:
-        others = confusion[:-1, :-1] * (1 - np.eye(len(names), dtype=np.int64))
-        kept = np.sort(np.argsort(-(others.sum(0) + others.sum(1)), kind="stable")[:GRID_CLASSES])
-    own = [names[label] for label in kept]
-    kept = np.append(kept, len(names))
-    return {
-        "columns": [*own, "not found"],
-        "rows": list(zip([*own, "no free object"], confusion[np.ix_(kept, kept)].tolist(), strict=True)),
-    }
+def _confusion_section(shown: Shown, names: Sequence[str]) -> Section:
+    """Return which classes are taken for which; the matrix stands below it."""
+    rows = [
+        cells(pair.truth, pair.taken_for, f"{pair.objects:,}", percent(pair.share))
+        for pair in most_confused(shown.confusion, names, PAIRS)
+    ]
+    notes = [
+        f"Objects (rows of the matrix) and the masks on them (columns): IoU {FOUND_IOU:g} or more, score "
+        f"{SHOWN_SCORE:g} or more. A cell is the darker the larger its share of its row. Not found: no mask lies on "
+        "the object; no free object: the mask lies on background, or on an object that a better one has found.",
+        *([] if rows or len(names) < 2 else ["No class is taken for another."]),
+        *([f"The matrix has the {GRID_CLASSES} classes that are confused most."] if len(names) > GRID_CLASSES else []),
+    ]
+    return Section("Confusion", ["object", "taken for", "times", "of its class"], rows, notes, words=(0, 1))
+
+
+def _matrix(confusion: NDArray[np.int64], names: Sequence[str]) -> tuple[list[str], list[str], list[list[int]]]:
+    """Return rows, columns and counts of the confusion matrix, of the classes that are confused most."""
+    others = confusion[:-1, :-1] * (1 - np.eye(len(names), dtype=np.int64))
+    kept = np.sort(np.argsort(-(others.sum(0) + others.sum(1)), kind="stable")[:GRID_CLASSES])
+    own, kept = [names[label] for label in kept], np.append(kept, len(names))
+    return [*own, "no free object"], [*own, "not found"], confusion[np.ix_(kept, kept)].tolist()

@@ -83,8 +83,8 @@ def draw_speed(points: Sequence[Point]) -> Figure:
         hollow = group.endswith(PUBLISHED)
         colours[group], marker = (GREY, "D" if "++" in group else "o") if hollow else next(styles)
         axis.plot(
-            [point.fps for point in own],
-            [point.mask_ap for point in own],
+            [point.fps or 0 for point in own],
+            [point.mask_ap or 0 for point in own],
             marker,
             color=colours[group],
             fillstyle="none" if hollow else "full",
