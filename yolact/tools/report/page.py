@@ -141,9 +141,9 @@ def _error_section(metrics: Metrics) -> Section:
         gains = [decimals(one["dAP"][kind]) for one in errors.values()]
         rows.append(cells(kind.replace("_", " "), *gains, *counts, text))
     notes = [
-        f"How much higher AP at IoU 0.50 (masks {ap50[0]}, boxes {ap50[1]}) would be without the errors of one kind,",
-        "as TIDE defines them (Bolya et al. 2020). Errors hide each other, so the costs do not add up. Detections of "
-        "every score are counted.",
+        f"How much higher AP50 (masks {ap50[0]}, boxes {ap50[1]}) would be without the errors of one kind, as TIDE "
+        "defines them (Bolya et al. 2020).",
+        "Errors hide each other, so the costs do not add up. Detections of every score count.",
     ]
     costs = {name: [one["dAP"][kind] for kind in ERRORS] for name, one in errors.items()}
     chart = bar_chart(list(ERRORS), costs, "AP50 that each kind of error costs", decimals)
