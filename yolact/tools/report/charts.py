@@ -32,14 +32,9 @@ def bar_chart(
     write: Callable[[float | None], str],
     highest: float | None = None,
 ) -> Markup:
-    """Draw bars side by side for each name.
+    """Draw bars from 0 on for each name, one of each series; `write` gives the text above a bar.
 
-    Args:
-        names: below the bars.
-        series: values from 0 on, by what the legend calls them.
-        axis_name: what the names are.
-        write: gives the text above a bar.
-        highest: value of a bar of full height; default: the largest value.
+    `highest` is the value of a bar of full height; default: the largest value.
     """
     figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
     axis = figure.subplots()

@@ -9,10 +9,10 @@ import numpy as np
 from markupsafe import Markup
 
 from yolact.tools.pages import COLOURS, render
-from yolact.tools.report.charts import bar_chart, line_chart
+from yolact.tools.report.charts import line_chart
 from yolact.tools.report.curves import History, smooth
 from yolact.tools.report.runs import Run, Table, measured_on, table
-from yolact.tools.report.sections import ERRORS, KINDS, Cell, Section, cells, decimals, text_of
+from yolact.tools.report.sections import KINDS, Cell, Section, cells, decimals, text_of
 
 MOST_ROWS = 30  # of a table on a terminal
 LOSSES_SHOWN = 0.98  # of the smoothed losses; the first ones may be many times as high as all others
@@ -27,29 +27,27 @@ def comparison_text(runs: Sequence[Run]) -> str:
 
 
 def comparison_page(runs: Sequence[Run]) -> str:
-    """Return the page, with charts of the errors and of what training runs have logged."""
+    """Return the page, with charts of what training runs have logged."""
     same, verdict = data_verdict(runs)
     metrics, *others = compare(runs)
-    charts = [Section("Errors", charts=_error_charts(runs)), Section("Learning", charts=_learning_charts(runs))]
+    learning = Section("Learning", charts=_learning_charts(runs))
     return render(
         "report.html",
         title="Comparison of " + ", ".join(run.letter for run in runs),
         runs=runs,
         verdict=verdict,
         verdict_kind={True: "good", False: "error", None: "warning"}[same],
-        groups=[metrics, *([section] for section in charts if section.charts), *others],
+        groups=[metrics, *([[learning]] if learning.charts else []), *others],
     )
 
 
 def nms_text(content: Mapping[str, Any]) -> str:
     """Return what compare_nms.json holds as tables for a terminal, the kinds of NMS side by side."""
     runs = [Run(kind, Path(), "", {**content, **one}, None, None) for kind, one in content["nms"].items()]
-    notes = [
-        f"{content['config']}: {content['images']} images of {content['annotations']}; score threshold "
-        f"{content['score_threshold']:g}, NMS at IoU {content['nms_threshold']:g}, at most "
-        f"{content['max_detections']} detections of an image",
-        "fast and exact look at one class at a time, cross_class at all at once.",
-    ]
+    what = (
+        "{config}: {images} images of {annotations}; score threshold {score_threshold:g}, NMS at IoU {nms_threshold:g}"
+    )
+    notes = [what.format_map(content), "fast and exact look at one class at a time, cross_class at all at once."]
     sections = [_section(name, runs, kind) for kind, name in KINDS.items()]
     return text_of([Section("Kinds of NMS", notes=notes), *sections, _speed_section(runs)], MOST_ROWS, "")
 
@@ -173,18 +171,6 @@ def _config_section(runs: Sequence[Run]) -> Section:
 
 def _yaml(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _error_charts(runs: Sequence[Run]) -> list[Markup]:
-    """Draw what the kinds of errors cost, for the runs that say so."""
-    charts = []
-    for kind, name in KINDS.items():
-        found = {run.letter: table(run.metrics, f"errors.{kind}.dAP") for run in runs}
-        costs = {letter: [one.get(key) for key in ERRORS] for letter, one in found.items() if one}
-        if costs:
-            write = decimals if len(costs) <= 2 else lambda _: ""  # more numbers would cover each other
-            charts.append(bar_chart(list(ERRORS), costs, f"AP50 that errors cost, {name}", write))
-    return charts
 
 
 def _learning_charts(runs: Sequence[Run]) -> list[Markup]:

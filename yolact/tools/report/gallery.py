@@ -86,12 +86,9 @@ def draw_comparison(dataset: CocoDataset, records: Records, quality: PictureQual
         draw_instances(image, _instances(dataset, objects, size), scores=scores, scale=scale)
         for objects, scores in ((truth, False), (found, True))
     )
-    titles = (
-        f"Ground truth: {len(truth)} objects",
-        f"Result: {quality.found} found, {quality.missed} missed, {quality.wrong} wrong",
-    )
+    result = f"Result: {quality.found} found, {quality.missed} missed, {quality.wrong} wrong"
     heading = f"{entry.file_name}    quality {quality.quality:.2f} (F1 at mask IoU 0.5, times mean IoU)"
-    return side_by_side(left, right, titles, heading)
+    return side_by_side(left, right, (f"Ground truth: {len(truth)} objects", result), heading)
 
 
 def _instances(dataset: CocoDataset, objects: Sequence[Drawn], size: tuple[int, int]) -> Instances:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -46,11 +47,9 @@ def write_report(
     Args:
         folder: exists.
         metrics: what metrics.json shall hold, with "errors".
-        records: mask and box records of the same detections, in the same order.
-        curves: precision over recall, for "segm" and "bbox".
+        records: of masks and boxes, of the same detections in the same order; so are `curves`.
         shown: confusion and sizes among detections that people are shown.
-        dataset: what was evaluated.
-        config, weights, command: with what, as the page shall say.
+        dataset: what was evaluated; with what say `config`, `weights` and `command`.
 
     Returns:
         The images of the gallery.
@@ -73,7 +72,6 @@ def write_report(
         sections.append(_class_section(curves, shown, names))
     sections += [_speed_section(metrics), _confusion_section(shown, names)]
     tiles = {"mask AP": decimals(metrics["segm"]["AP"]), "box AP": decimals(metrics["bbox"]["AP"])}
-    rows, columns, counts = _matrix(shown.confusion, names)
     page = render(
         "evaluation.html",
         title=f"Evaluation: {printable(config.name)}",
@@ -82,9 +80,7 @@ def write_report(
         weights=str(weights),
         tiles=tiles | ({} if metrics["fps"] is None else {"frames per second": decimals(metrics["fps"], 1)}),
         groups=[[section] for section in sections],
-        rows=rows,
-        columns=columns,
-        counts=counts,
+        **_matrix(shown.confusion, names),
         class_curves=_class_curves(curves, shown, names) if len(names) > 1 and curves else None,
         drawn_classes=DRAWN_CLASSES,
         shown_score=SHOWN_SCORE,
@@ -226,9 +222,10 @@ def _confusion_section(shown: Shown, names: Sequence[str]) -> Section:
     return Section("Confusion", ["object", "taken for", "times", "of its class"], rows, notes, words=(0, 1))
 
 
-def _matrix(confusion: NDArray[np.int64], names: Sequence[str]) -> tuple[list[str], list[str], list[list[int]]]:
+def _matrix(confusion: NDArray[np.int64], names: Sequence[str]) -> dict[str, list[Any]]:
     """Return rows, columns and counts of the confusion matrix, of the classes that are confused most."""
     others = confusion[:-1, :-1] * (1 - np.eye(len(names), dtype=np.int64))
     kept = np.sort(np.argsort(-(others.sum(0) + others.sum(1)), kind="stable")[:GRID_CLASSES])
     own, kept = [names[label] for label in kept], np.append(kept, len(names))
-    return [*own, "no free object"], [*own, "not found"], confusion[np.ix_(kept, kept)].tolist()
+    counts = confusion[np.ix_(kept, kept)].tolist()
+    return {"rows": [*own, "no free object"], "columns": [*own, "not found"], "counts": counts}

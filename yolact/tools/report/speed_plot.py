@@ -39,22 +39,16 @@ def read_points(given: Sequence[str]) -> list[Point]:
     Raises:
         UserError: a file cannot be read, or is given twice, or none has both mask AP and frames per second.
     """
-    split = [("", text) if Path(text).exists() else text.rpartition("=")[::2] for text in given]
+    split = [["", text] if Path(text).exists() or "=" not in text else text.split("=", 1) for text in given]
     names = iter(_labels([Path(file) for label, file in split if not label]))
     points = []
     for label, file in split:
-        metrics = read_metrics(Path(file))
+        metrics, name = read_metrics(Path(file)), printable(label or next(names))
+        name = name if len(name) <= LONGEST_LABEL else "..." + name[3 - LONGEST_LABEL :]
         mask_ap = table(metrics, "segm").get("AP")
         group = f"{metrics.get('images') or 'unknown'} images of {metrics.get('annotations') or 'unknown data'}"
-        shown = printable(label or next(names))
-        points.append(
-            Point(
-                shown if len(shown) <= LONGEST_LABEL else "..." + shown[3 - LONGEST_LABEL :],
-                metrics.get("fps") or None,
-                None if mask_ap is None else 100 * mask_ap,
-                printable(f"{group}, {measured_on(metrics)}"),
-            )
-        )
+        group = printable(f"{group}, {measured_on(metrics)}")
+        points.append(Point(name, metrics.get("fps") or None, None if mask_ap is None else 100 * mask_ap, group))
     if all(None in (point.fps, point.mask_ap) for point in points):
         raise UserError(f"'{split[0][1]}' has nothing to plot: expected mask AP and frames per second; evaluate again.")
     return points
@@ -73,41 +67,26 @@ def write_speed(points: Sequence[Point], path: Path) -> None:
 
 def draw_speed(points: Sequence[Point]) -> Figure:
     """Draw mask AP in percent against frames per second (logarithmic), labels in a column at the right."""
-    drawn = [Point(m.title, m.fps, m.mask_ap, f"{m.title.split('-')[0]}: {PUBLISHED}") for m in MODELS.values()]
-    drawn += [point for point in points if point.fps and point.mask_ap is not None]
+    drawn = [(m.title, m.fps, m.mask_ap, f"{m.title.split('-')[0]}: {PUBLISHED}") for m in MODELS.values()]
+    drawn += [(p.label, p.fps, p.mask_ap, p.group) for p in points if p.fps is not None and p.mask_ap is not None]
     figure = Figure(figsize=(11, max(7, 0.25 * len(drawn))), dpi=120, layout="constrained")
     axis = figure.subplots()
     styles, colours = zip(cycle(COLOURS), cycle("s^vPX*"), strict=False), {}
-    for group in dict.fromkeys(point.group for point in drawn):
-        own = [point for point in drawn if point.group == group]
+    for group in dict.fromkeys(group for *_, group in drawn):
+        x, y = zip(*((fps, mask_ap) for _, fps, mask_ap, other in drawn if other == group), strict=True)
         hollow = group.endswith(PUBLISHED)
         colours[group], marker = (GREY, "D" if "++" in group else "o") if hollow else next(styles)
-        axis.plot(
-            [point.fps or 0 for point in own],
-            [point.mask_ap or 0 for point in own],
-            marker,
-            color=colours[group],
-            fillstyle="none" if hollow else "full",
-            zorder=3 if hollow else 2,  # a hollow marker shows on a full one
-            label=textwrap.fill(group, width=120),
-        )
-    drawn.sort(key=lambda point: -(point.mask_ap or 0))
-    for point, height in zip(drawn, np.linspace(0.98, 0.02, len(drawn)), strict=True):
-        axis.annotate(
-            point.label,
-            (point.fps or 0, point.mask_ap or 0),
-            (1.02, height),
-            textcoords="axes fraction",
-            va="center",
-            color=colours[point.group],
-            fontsize=8.5,
-            parse_math=False,  # a dollar sign is a dollar sign
-            arrowprops={"arrowstyle": "-", "color": colours[point.group], "linewidth": 0.5, "relpos": (0, 0.5)},
-        )
+        (line,) = axis.plot(x, y, marker, color=colours[group], label=textwrap.fill(group, width=120))
+        if hollow:
+            line.set(fillstyle="none", zorder=3)  # a hollow marker shows on a full one
+    drawn.sort(key=lambda point: -point[2])
+    for (label, fps, mask_ap, group), height in zip(drawn, np.linspace(0.98, 0.02, len(drawn)), strict=True):
+        leader = {"arrowstyle": "-", "color": colours[group], "linewidth": 0.5, "relpos": (0, 0.5)}
+        text = axis.annotate(label, (fps, mask_ap), (1.02, height), textcoords="axes fraction", arrowprops=leader)
+        text.set(va="center", color=colours[group], fontsize=8.5, parse_math=False)  # a dollar sign is a dollar sign
     axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-    axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    ticks = LogLocator(subs=(1, 2, 3, 5))
+    axis.xaxis.set(major_locator=ticks, major_formatter=FormatStrFormatter("%g"), minor_formatter=NullFormatter())
     axis.set(xlabel="frames per second: network, detection and masks", ylabel="mask AP, percent")
     axis.set_title("Accuracy against speed: only what saw the same images on the same hardware compares", loc="left")
     clean_axis(axis)
@@ -132,6 +111,5 @@ def _labels(paths: Sequence[Path]) -> list[str]:
         if len(set(labels)) == len(labels):
             return labels
     if names:
-        twice = next(path for path, parts in zip(paths, names, strict=True) if names.count(parts) > 1)
-        raise UserError(f"'{twice}' is given twice; name each evaluation once, or as LABEL={twice}.")
+        raise UserError(f"'{paths[-1]}' or another file is given twice; give each once, or as LABEL=FILE.")
     return []
