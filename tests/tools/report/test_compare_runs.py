@@ -221,7 +221,7 @@ def test_hostile_names_stay_text(write_metrics, check_page):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is not JSON"),
+        ("{", "is not a metrics.json"),
         ("[" * 100_000, "is not a metrics.json"),
         ("[]", "neither of masks"),
         ("{}", "neither of masks"),
@@ -258,7 +258,7 @@ def test_mistakes_are_named_and_leave_nothing_behind(write_metrics, tmp_path):
         ([one, str(tmp_path / "new"), "--output", output], "has not been evaluated yet"),
         ([one, str(tmp_path / "odd"), "--output", output], "is not a metrics.jsonl"),
         ([one, str(tmp_path / "list"), "--output", output], "is not a metrics.jsonl"),
-        ([one, str(tmp_path / "file"), "--output", output], "is not JSON"),
+        ([one, str(tmp_path / "file"), "--output", output], "is not a metrics.json"),
         ([one, one, "--output", str(tmp_path / "page.pdf")], r"ends with \.html.*page\.pdf"),
         ([one, one, "--output", str(tmp_path / "file" / "page.html")], "cannot be written"),
     ):

@@ -87,6 +87,7 @@ def test_the_best_mask_ap_is_named(tmp_path):
 def test_smoothing_keeps_length_and_constants():
     assert smooth(dict.fromkeys(range(130), 2.0)) == pytest.approx([2.0] * 130)
     assert smooth({1: 1.0, 2: 5.0}) == pytest.approx([1.0, 5.0])
+    assert len(smooth({})) == 0
     jagged = smooth({step: float(step % 2) for step in range(200)})
     assert len(jagged) == 200
     assert jagged[50:150].max() - jagged[50:150].min() < 0.2

@@ -44,9 +44,8 @@ def comparison_page(runs: Sequence[Run]) -> str:
 def nms_text(content: Mapping[str, Any]) -> str:
     """Return what compare_nms.json holds as tables for a terminal, the kinds of NMS side by side."""
     runs = [Run(kind, Path(), "", {**content, **one}, None, None) for kind, one in content["nms"].items()]
-    what = (
-        "{config}: {images} images of {annotations}; score threshold {score_threshold:g}, NMS at IoU {nms_threshold:g}"
-    )
+    what = "{config}: {images} images of {annotations}; score threshold {score_threshold:g}, "
+    what += "NMS at IoU {nms_threshold:g}, at most {max_detections} detections of an image"
     notes = [what.format_map(content), "fast and exact look at one class at a time, cross_class at all at once."]
     sections = [_section(name, runs, kind) for kind, name in KINDS.items()]
     return text_of([Section("Kinds of NMS", notes=notes), *sections, _speed_section(runs)], MOST_ROWS, "")
@@ -57,7 +56,7 @@ def compare(runs: Sequence[Run]) -> list[list[Section]]:
     metrics, errors, classes = [], [], []
     for kind, name in KINDS.items():
         metrics.append(_section(name, runs, kind))
-        errors.append(_section(f"AP50 that errors cost, {name}", runs, f"errors.{kind}.dAP", _cost))
+        errors.append(_section(f"AP50 that errors cost, {name}", runs, f"errors.{kind}.dAP", better=-1))
         per_class = _section(f"AP per class, {name}, largest differences first", runs, f"per_class.{kind}")
         if len(per_class.rows) > 1:  # the AP of one class is that of all
             rows = sorted(per_class.rows, key=lambda row: -_largest_difference(row[1 + len(runs) :]))
@@ -89,50 +88,34 @@ def data_verdict(runs: Sequence[Run]) -> tuple[bool | None, str]:
     return None, f"Whether all were evaluated on the same images is not known: {each}."
 
 
-def _gain(_: str, first: float, other: float) -> Cell:
-    # What is written decides, so that a difference of +0.000 is neither better nor worse.
-    value = round(other - first, 3)
-    return Cell(f"{value:+.3f}" if value else "0.000", (value > 0) - (value < 0))
-
-
-def _cost(name: str, first: float, other: float) -> Cell:
-    text, trend = _gain(name, first, other)
-    return Cell(text, -trend)
-
-
-def _ratio(name: str, first: float, other: float) -> Cell:
-    if first == 0:
-        return Cell("-")
-    shown = f"{other / first:.2f}"
-    trend = (float(shown) > 1) - (float(shown) < 1)
-    return Cell(f"x {shown}", trend if name == FPS else -trend)
-
-
 def _section(
-    title: str,
-    runs: Sequence[Run],
-    values: str | Sequence[Table],
-    compared: Callable[[str, float, float], Cell] = _gain,
-    digits: int = 3,
+    title: str, runs: Sequence[Run], values: str | Sequence[Table], better: int = 1, ratio: bool = False
 ) -> Section:
     """Return a row for each name: its value in each run, "missing" where a run has none, and each against the first.
 
     Args:
         values: a dotted key of the metrics, or what each run has.
-        compared: from a name, the first value and another.
-        digits: of the values.
+        better: 1 where more is better, -1 where less is.
+        ratio: divide instead of subtracting; more is then better for frames per second alone.
     """
     tables = [table(run.metrics, values) for run in runs] if isinstance(values, str) else values
     rows = []
     for name in dict.fromkeys(name for one in tables for name in one):
-        shown = [Cell(decimals(one[name], digits) if name in one else "missing") for one in tables]
+        shown = [Cell(decimals(one[name], 1 if ratio else 3) if name in one else "missing") for one in tables]
         first, *others = (one.get(name) for one in tables)
-        differences = [
-            Cell("-") if first is None or other is None else compared(name, first, other) for other in others
-        ]
-        rows.append([Cell(name), *shown, *differences])
-    letters, sign = [run.letter for run in runs], "/" if compared is _ratio else "-"
-    return Section(title, ["", *letters, *(f"{letter} {sign} {letters[0]}" for letter in letters[1:])], rows)
+        sign = -better if ratio and name != FPS else better
+        rows.append([Cell(name), *shown, *(_difference(first, other, sign, ratio) for other in others)])
+    letters, between = [run.letter for run in runs], "/" if ratio else "-"
+    return Section(title, ["", *letters, *(f"{letter} {between} {letters[0]}" for letter in letters[1:])], rows)
+
+
+def _difference(first: float | None, other: float | None, better: int, ratio: bool) -> Cell:
+    if first is None or other is None or (ratio and first == 0):
+        return Cell("-")
+    # What is written decides, so that a difference of +0.000 is neither better nor worse.
+    value = round(other / first - 1, 2) if ratio else round(other - first, 3)
+    text = f"x {1 + value:.2f}" if ratio else f"{value:+.3f}" if value else "0.000"
+    return Cell(text, better * ((value > 0) - (value < 0)))
 
 
 def _largest_difference(row: Sequence[Cell]) -> float:
@@ -150,7 +133,7 @@ def _speed_section(runs: Sequence[Run]) -> Section:
     if len(set(where)) > 1:
         each = "; ".join(f"{run.letter} on {one}" for run, one in zip(runs, where, strict=True))
         note = f"Measured in different ways: {each}. The times cannot be compared."
-    section = _section("Speed", runs, tables, _ratio, digits=1)
+    section = _section("Speed", runs, tables, ratio=True)
     return replace(section, notes=[note] if section.rows else [])
 
 
@@ -160,11 +143,9 @@ def _config_section(runs: Sequence[Run]) -> Section:
     if lacking:
         return Section("Configuration", notes=[f"There is no config.yaml for {' and '.join(lacking)}."])
     configs = [run.config or {} for run in runs]
-    rows = []
-    for key in dict.fromkeys(key for config in configs for key in config):
-        values = [_yaml(config[key]) if key in config else "(absent)" for config in configs]
-        if len(set(values)) > 1:
-            rows.append(cells(key, *values))
+    keys = dict.fromkeys(key for config in configs for key in config)
+    values = {key: [_yaml(config[key]) if key in config else "(absent)" for config in configs] for key in keys}
+    rows = [cells(key, *shown) for key, shown in values.items() if len(set(shown)) > 1]
     heads, notes = ["", *(run.letter for run in runs)], [] if rows else ["No key differs."]
     return Section("Configuration", heads, rows, notes, words=range(len(heads)))
 
@@ -179,17 +160,14 @@ def _learning_charts(runs: Sequence[Run]) -> list[Markup]:
     ways: dict[str, Callable[[History], dict[int, float]]] = {
         "mask AP": lambda history: history.metric("segm", "AP"),
         "box AP": lambda history: history.metric("bbox", "AP"),
-        LOSS: History.total_loss,
+        LOSS: lambda history: dict(zip(total := history.total_loss(), smooth(total).tolist(), strict=True)),
     }
     charts = []
     for name, values_of in ways.items():
         found = {letter: values_of(history) for letter, history in histories.items()}
-        curves = {
-            letter: (list(one), smooth(one) if name == LOSS else np.array(list(one.values())))
-            for letter, one in found.items()
-            if one
-        }
+        curves = {letter: (list(one), list(one.values())) for letter, one in found.items() if one}
         if curves:
-            highest = np.quantile(np.concatenate([y for _, y in curves.values()]), LOSSES_SHOWN if name == LOSS else 1)
-            charts.append(line_chart(curves, "step", name, 1.05 * float(highest) or 1, COLOURS))
+            everything = [value for _, y in curves.values() for value in y]
+            highest = float(np.quantile(everything, LOSSES_SHOWN if name == LOSS else 1))
+            charts.append(line_chart(curves, "step", name, 1.05 * highest or 1, COLOURS))
     return charts

@@ -67,9 +67,7 @@ def write_curves(run_folder: str | Path) -> list[Path]:
     draw |= {"map.png": draw_accuracy} if history.evaluations else {}
     for name, function in draw.items():
         function(history, folder.name).savefig(folder / name)
-    # Figures and their pixels hold one another. A training that draws them time and again would keep them until Python
-    # looks for such objects by itself, a hundred megabytes later.
-    gc.collect()
+    gc.collect()  # figures and their pixels hold one another; a training would keep a hundred megabytes of them
     return [folder / name for name in draw]
 
 
@@ -83,13 +81,15 @@ def draw_losses(history: History, title: str = "") -> Figure:
         _draw_loss(upper, values, name, COLOURS[number % len(COLOURS)])
     if len(names) > 1:
         _draw_loss(upper, history.total_loss(), "total", INK)
-    upper.set_yscale("log" if any(value > 0 for one in history.losses.values() for value in one.values()) else "linear")
+    upper.set_yscale("log" if any(sum(one.values()) > 0 for one in history.losses.values()) else "linear")
     upper.legend(ncols=len(names) + 1, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
     lr = dict(sorted(history.lr.items()))
     lower.plot(list(lr), list(lr.values()), color=INK)
     lower.set_ylim(bottom=0)
     lower.set(ylabel="learning rate", xlabel="step")
-    _finish(upper, f"{title} losses", "weighted loss")
+    upper.set_ylabel("weighted loss")
+    upper.set_title(f"{title} losses", loc="left", parse_math=False)
+    clean_axis(upper)
     clean_axis(lower)
     return figure
 
@@ -109,15 +109,18 @@ def draw_accuracy(history: History, title: str = "") -> Figure:
     axis.margins(x=0.08)
     axis.set_ylim(0, min(1.02, max(0.1, axis.get_ylim()[1] * 1.1)))
     axis.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
-    axis.set_xlabel("step")
-    _finish(axis, f"{title} validation", "average precision")
+    axis.set(xlabel="step", ylabel="average precision")
+    axis.set_title(f"{title} validation", loc="left", parse_math=False)
+    clean_axis(axis)
     return figure
 
 
 def smooth(values: Mapping[int, float]) -> np.ndarray:
     """Return the centred moving average over about a twenty-fifth of the values."""
+    if not values:
+        return np.zeros(0)
     half = len(values) // 50
-    padded = np.pad(np.array(list(values.values()), float), half, mode="edge" if values else "constant")
+    padded = np.pad(np.array(list(values.values()), float), half, mode="edge")
     return np.convolve(padded, np.full(2 * half + 1, 1 / (2 * half + 1)), mode="valid")
 
 
@@ -125,12 +128,6 @@ def _draw_loss(axis: Axes, values: Mapping[int, float], label: str, colour: str)
     if len(values) >= 50:
         axis.plot(list(values), list(values.values()), color=colour, linewidth=0.7, alpha=0.25)
     axis.plot(list(values), smooth(values), color=colour, linewidth=1.8, label=label)
-
-
-def _finish(axis: Axes, title: str, y_name: str) -> None:
-    axis.set_title(title.strip(), loc="left", parse_math=False)
-    axis.set_ylabel(y_name)
-    clean_axis(axis)
 
 
 def _is_finite(value: object) -> bool:

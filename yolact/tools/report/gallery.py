@@ -34,13 +34,11 @@ class GalleryImage(NamedTuple):
 def write_gallery(folder: Path, dataset: CocoDataset, records: Records, count: int = 6) -> list[GalleryImage]:
     """Write best_1.png, best_2.png, ... and worst_1.png, ... into `folder`; no image is among both.
 
-    Args:
-        folder: made if absent; images of those names from an earlier evaluation are removed.
-        records: mask and box records of the same detections, in the same order.
-        count: of the best and of the worst.
+    Images of those names from an earlier evaluation are removed.
 
-    Returns:
-        The best, the first one leading, and the worst, likewise.
+    Args:
+        records: mask and box records of the same detections, in the same order.
+        count: of the best and of the worst, which are returned in this order.
 
     Raises:
         UserError: the folder cannot be made or written to.

@@ -182,14 +182,10 @@ def _size_section(shown: Shown) -> Section:
     kept = slice(int(occupied[0]), int(occupied[-1]) + 1)
     steps = [*(f"{low}-{high}" for low, high in pairwise(borders)), f"{borders[-1]}+"]
     names = [f"{step}\n({count:,})" for step, count in zip(steps, shown.objects.tolist(), strict=True)]
-    shares = [
-        found / count if count else None
-        for found, count in zip(shown.found.tolist(), shown.objects.tolist(), strict=True)
-    ]
+    pairs = zip(shown.found.tolist(), shown.objects.tolist(), strict=True)
+    shares = [found / count if count else None for found, count in pairs][kept]
     axis_name = f"masks found, by size in pixels; score {SHOWN_SCORE:g}, IoU {FOUND_IOU:g}; in brackets the objects"
-    chart = bar_chart(
-        names[kept], {"": shares[kept]}, axis_name, lambda value: "" if value is None else percent(value), 1
-    )
+    chart = bar_chart(names[kept], {"": shares}, axis_name, lambda share: "" if share is None else percent(share), 1)
     note = "The size of an object is the square root of its area, in pixels of its image."
     return Section("Object size", notes=[note], charts=[chart])
 
@@ -208,15 +204,13 @@ def _class_section(curves: Mapping[str, Curves], shown: Shown, names: Sequence[s
 
 def _confusion_section(shown: Shown, names: Sequence[str]) -> Section:
     """Return which classes are taken for which; the matrix stands below it."""
-    rows = [
-        cells(pair.truth, pair.taken_for, f"{pair.objects:,}", percent(pair.share))
-        for pair in most_confused(shown.confusion, names, PAIRS)
-    ]
+    pairs = most_confused(shown.confusion, names, PAIRS)
+    rows = [cells(pair.truth, pair.taken_for, f"{pair.objects:,}", percent(pair.share)) for pair in pairs]
     notes = [
         f"Objects (rows of the matrix) and the masks on them (columns): IoU {FOUND_IOU:g} or more, score "
         f"{SHOWN_SCORE:g} or more. A cell is the darker the larger its share of its row. Not found: no mask lies on "
         "the object; no free object: the mask lies on background, or on an object that a better one has found.",
-        *([] if rows or len(names) < 2 else ["No class is taken for another."]),
+        "The most frequent mistakes:" if rows else "No class is taken for another.",
         *([f"The matrix has the {GRID_CLASSES} classes that are confused most."] if len(names) > GRID_CLASSES else []),
     ]
     return Section("Confusion", ["object", "taken for", "times", "of its class"], rows, notes, words=(0, 1))

@@ -21,23 +21,14 @@ UNKNOWN = {"device": "unknown device", "dtype": "unknown precision", "batch_size
 
 @dataclass(frozen=True)
 class Run:
-    """One of several that are compared.
+    """One of several that are compared."""
 
-    Attributes:
-        letter: what it is called in tables.
-        path: as the user gave it.
-        source: in words, where its metrics come from.
-        metrics: as in metrics.json, or as an evaluation in training logged them; an older file may lack any of them.
-        config: values by dotted key; None where there is no configuration.
-        history: what was logged in training; None for an evaluation.
-    """
-
-    letter: str
-    path: Path
-    source: str
-    metrics: Metrics
-    config: dict[str, Any] | None
-    history: History | None
+    letter: str  # what it is called in tables
+    path: Path  # as the user gave it
+    source: str  # in words, where its metrics come from
+    metrics: Metrics  # as in metrics.json, or as logged in training; an older file may lack any of them
+    config: dict[str, Any] | None  # values by dotted key; None where there is no configuration
+    history: History | None  # what was logged in training; None for an evaluation
 
 
 def table(metrics: Metrics, name: str) -> Table:
@@ -69,8 +60,6 @@ def read_metrics(path: Path) -> Metrics:
         return _checked(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"'{path}' cannot be read ({error.strerror}); give metrics.json files.") from error
-    except json.JSONDecodeError:
-        raise UserError(f"'{path}' is not JSON; give metrics.json files as yolact eval writes them.") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"'{path}' is not a metrics.json as yolact eval writes it: {error}.") from None
 
@@ -92,12 +81,10 @@ def _checked(metrics: Any) -> Metrics:
         raise ValueError("it has metrics neither of masks ('segm') nor of boxes ('bbox')")
     for name in TABLES:
         table(metrics, name)
-    for name, right in (
-        *((name, _is_number(metrics.get(name))) for name in ("fps", "images")),
-        *((name, isinstance(metrics.get(name), str | None)) for name in ("annotations", "annotations_sha256")),
-    ):
-        if not right:
-            raise ValueError(f"'{name}' is {metrics[name]!r:.50}")
+    right = {name: _is_number(metrics.get(name)) for name in ("fps", "images")}
+    right |= {name: isinstance(metrics.get(name), str | None) for name in ("annotations", "annotations_sha256")}
+    for name in [name for name in right if not right[name]]:
+        raise ValueError(f"'{name}' is {metrics[name]!r:.50}")
     return metrics
 
 

@@ -43,21 +43,14 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Section:
-    """A table, charts, or both.
-
-    Attributes:
-        heads: of the columns.
-        notes: sentences above.
-        words: the columns that hold words; the others hold numbers.
-        charts: SVG elements, which a terminal does not show.
-    """
+    """A table, charts, or both."""
 
     title: str
-    heads: Sequence[str] = ()
+    heads: Sequence[str] = ()  # of the columns
     rows: Sequence[Sequence[Cell]] = ()
-    notes: Sequence[str] = ()
-    words: Sequence[int] = (0,)
-    charts: Sequence[Markup] = ()
+    notes: Sequence[str] = ()  # sentences above
+    words: Sequence[int] = (0,)  # the columns that hold words; the others hold numbers
+    charts: Sequence[Markup] = ()  # SVG elements, which a terminal does not show
 
 
 def cells(*texts: str) -> list[Cell]:
