@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import yolact
-from yolact.explain import Explanation, explain
-from yolact.explain_figures import (
+from yolact.tools.explain import Explanation, explain
+from yolact.tools.explain import (
     draw_coefficients,
     draw_contributions,
     draw_numbers,
@@ -117,7 +117,7 @@ def test_an_explanation_is_of_the_objects_that_a_call_finds(
     assert torch.equal(parts.instances.boxes, found.boxes)
     assert torch.equal(parts.instances.scores, found.scores)
     assert parts.instances.regions == found.regions
-    assert np.array_equal(parts.picture, found.image)
+    assert np.array_equal(parts.instances.image, found.image)
     assert torch.equal(parts.prototypes, predictor.prototypes(sample_data / "pictures" / "picture 1.png"))
     assert repr(parts) == f"{len(parts)} objects, made of 8 prototypes of 16 x 16 pixels"
 
@@ -156,7 +156,7 @@ def test_coefficients_belong_to_their_objects_whatever_the_threshold(
 def test_no_object_is_an_explanation_too(predictor: Predictor, sample_data: Path) -> None:
     parts = explain(predictor, sample_data / "pictures" / "picture 5.png", 1.0)
     assert len(parts) == 0
-    assert draw_prototypes(parts).ndim == draw_numbers(parts).ndim == 3
+    assert draw_prototypes(parts.prototypes).ndim == draw_numbers(parts).ndim == 3
 
 
 def test_a_wrong_threshold_or_picture_is_refused(predictor: Predictor, sample_data: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_wrong_threshold_or_picture_is_refused(predictor: Predictor, sample_da
 
 def test_figures_are_pictures_that_a_notebook_shows(parts: Explanation) -> None:
     drawn = [draw(parts, 1) for draw in (draw_coefficients, draw_contributions, draw_sum)]
-    drawn += [draw_prototypes(parts), draw_numbers(parts)]
+    drawn += [draw_prototypes(parts.prototypes), draw_numbers(parts)]
     for figure in drawn:
         assert (figure.dtype, figure.ndim, figure.shape[2]) == (np.uint8, 3, 3)
         assert figure._repr_png_().startswith(b"\x89PNG")
