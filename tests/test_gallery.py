@@ -7,7 +7,7 @@ import torch
 
 from yolact.data import CocoDataset
 from yolact.data.masks import IDENTITY, draw_masks
-from yolact.draw import display_scale, resize_picture
+from yolact.draw import display_scale, resize_image
 from yolact.errors import UserError
 from yolact.evaluation.coco import result_records
 from yolact.evaluation.run import Evaluation
@@ -47,7 +47,7 @@ def perfect_on(dataset: CocoDataset, indices: set[int]) -> Evaluation:
 
 def is_bare(dataset: CocoDataset, index: int, sheet: np.ndarray) -> tuple[bool, bool]:
     """Tell whether the left and the right of a comparison show nothing but the picture."""
-    picture = resize_picture(dataset.load_image(index), display_scale(80, 60))
+    picture = resize_image(dataset.load_image(index), display_scale(80, 60))
     height, width = picture.shape[:2]
     return (sheet[-height:, :width] == picture).all(), (sheet[-height:, -width:] == picture).all()
 

@@ -16,7 +16,7 @@ from yolact.draw import (
     encode_jpeg,
     encode_png,
     resize_mask,
-    resize_picture,
+    resize_image,
     side_by_side,
 )
 from yolact.errors import UserError
@@ -87,7 +87,7 @@ def draw_comparison(dataset: CocoDataset, evaluation: Evaluation, quality: Pictu
     picture = dataset.images[quality.index]
     image = dataset.load_image(quality.index)
     scale = min(display_scale(picture.height, picture.width), LARGEST_SIDE / max(image.shape[:2]))
-    image = resize_picture(image, scale)
+    image = resize_image(image, scale)
     truth = _truth(dataset, quality.index, image.shape[:2], scale)
     pairs = [
         pair

@@ -23,12 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     port = number("number of a port", lambda value: 0 <= value <= 65535, int)
     parser.add_argument("--port", type=port, default=8000, help="default 8000; 0 takes a free one")
     add_device(parser)
-    precisions = (*PRECISIONS, "auto")
-    parser.add_argument("--precision", choices=precisions, default="fp32", help="of the network (default: fp32)")
+    parser.add_argument("--precision", choices=(*PRECISIONS, "auto"), default="fp32", help="default: fp32")
     for kind, what, default, most in (("megapixels", "images", 40, 100), ("megabytes", "uploads", 20, 1000)):
-        limit = number(f"number above 0, at most {most}", partial(_is_within, most))
-        text = f"larger {what} are refused, default {default}"
-        parser.add_argument(f"--max-{kind}", type=limit, default=default, metavar="X", help=text)
+        limit = number(f"number above 0, at most {most}", partial(_is_limit, most))
+        parser.add_argument(f"--max-{kind}", type=limit, default=default, help=f"of {what}, default {default}")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -39,6 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="yolact-demo-") as folder:
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
         os.environ["GRADIO_TEMP_DIR"] = folder
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"  # gradio asks its own server whether it has started
         try:
             from yolact.tools.demo import build_page, find_port, serve
         except ModuleNotFoundError as error:
@@ -54,5 +53,5 @@ def run(arguments: argparse.Namespace) -> None:
         serve(page, host, port, is_local, round(arguments.max_megabytes * 1e6))
 
 
-def _is_within(most: float, value: float) -> bool:
+def _is_limit(most: float, value: float) -> bool:
     return 1e-6 <= value <= most

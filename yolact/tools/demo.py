@@ -42,8 +42,7 @@ def build_page(predictor: Predictor, weights: str, max_pixels: int) -> gradio.Bl
         for record, label in zip(records, found.labels.tolist(), strict=True):
             record["category_name"] = names[label]
         options: dict[str, Any] = {option: option in drawn for option in DRAWN}
-        image = found.plot(scale=display_scale(*found.image_size), **options)
-        return np.asarray(image)[:, :, ::-1], repr(found), records
+        return found.plot(scale=display_scale(*found.image_size), **options)[:, :, ::-1], repr(found), records
 
     def show_live(image: np.ndarray | None, threshold: float, classes: list[int], drawn: list[str]) -> Any:
         return show(None if image is None else predictor(image[:, :, ::-1], LOW_SCORE), threshold, classes, drawn)
@@ -56,8 +55,8 @@ def build_page(predictor: Predictor, weights: str, max_pixels: int) -> gradio.Bl
             with gradio.Column():
                 with gradio.Tab("Image"):
                     image = gradio.Image(type="filepath", label="Drop, paste or choose an image, or take a photo")
-                    # gradio would open the file here, without our limits; it has checked that it lies in its own folder.
-                    image.preprocess = lambda payload: payload and payload.path  # type: ignore[method-assign]
+                    # gradio, which has checked that the file is an upload, would open it here without our limits.
+                    image.preprocess = lambda data: data.path if data else None  # type: ignore
                 with gradio.Tab("Live camera"):
                     camera = gradio.Image(sources=["webcam"], streaming=True, label="Camera")
                 threshold = gradio.Slider(LOW_SCORE, 1, 0.3, step=0.01, label="Score threshold")
@@ -71,7 +70,7 @@ def build_page(predictor: Predictor, weights: str, max_pixels: int) -> gradio.Bl
                     records = gradio.JSON(show_label=False)
         settings, outputs = [threshold, classes, drawn], [result, summary, records]
         image.change(find, image, state, api_name="find").success(show, [state, *settings], outputs, api_name="show")
-        changes = [setting.change for setting in (threshold, classes, drawn)]
+        changes = [threshold.change, classes.change, drawn.change]
         gradio.on(changes, show, [state, *settings], outputs, show_progress="hidden", api_visibility="private")
         camera.stream(show_live, [camera, *settings], outputs, stream_every=0.2, show_progress="hidden")
     return page.queue(max_size=16, default_concurrency_limit=1)
@@ -116,10 +115,8 @@ def find_port(host: str, port: int) -> tuple[str, int, bool]:
             opened.bind(address)
             found, port = opened.getsockname()[:2]
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(
-            f"Cannot listen on {host}, port {port} ({reason}); give another --host, or --port (0: a free one)."
-        ) from None
+        message = f"Cannot listen on {host}, port {port} ({getattr(error, 'strerror', None) or error})"
+        raise UserError(f"{message}; give another --host, or --port (0: a free one).") from None
     return found, port, ipaddress.ip_address(found).is_loopback
 
 

@@ -24,7 +24,7 @@ from yolact.structures import Instances
 DECIDED_IOU = 0.95  # with the final mask; further contributions only touch up the border
 RED, BLUE = "#b2182b", "#2166ac"
 MAX_PANELS = 15  # beside the image; what comes later changes little
-PANEL_SIDE, TITLE_SIDE, HEADING_SIDE = 210, 150, 800  # pixels of a panel, and that its title and a heading need
+PANEL_SIDE, ROW_SIDE, TITLE_SIDE, HEADING_SIDE = 210, 1700, 150, 800  # pixels that they have at least or at most
 MIN_VIEW = 12  # pixels of the prototypes that a panel shows at least
 
 
@@ -65,8 +65,7 @@ class Explanation:
 
     def window(self, index: int) -> Tensor:
         """Return bool [Hp, Wp], the box and a pixel around it, to which the mask is cropped."""
-        height, width = self.prototypes.shape[1:]
-        return mask_ops.box_window(self.boxes[index][None], height, width)[0]
+        return mask_ops.box_window(self.boxes[index][None], *self.prototypes.shape[1:])[0]
 
     def shares(self, index: int) -> Tensor:
         """Return how much of all that is added and taken away inside the box each contribution is.
@@ -240,7 +239,8 @@ def _panels(
 
 def _grid(panels: list[np.ndarray]) -> np.ndarray:
     """Put panels of one size on white, in rows with the fewest empty ones."""
-    columns = min(range(min(len(panels), 11), min(len(panels), 6) - 1, -1), key=lambda n: -len(panels) % n)
+    most = min(len(panels), max(1, ROW_SIDE // panels[0].shape[1]))
+    columns = min(range(most, most // 2, -1), key=lambda n: -len(panels) % n)
     panels = panels + [np.full_like(panels[0], 255)] * (-len(panels) % columns)
     panels = [cv2.copyMakeBorder(panel, 0, 6, 4, 4, cv2.BORDER_CONSTANT, value=WHITE) for panel in panels]
     return np.vstack([np.hstack(panels[i : i + columns]) for i in range(0, len(panels), columns)])
