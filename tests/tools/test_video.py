@@ -29,13 +29,9 @@ def codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     return request.param
 
 
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [("a.mp4", True), ("A.MOV", True), ("0", True), ("rtsp://host/x", True), ("http://host/cam", True),
-     ("a.jpg", False), ("folder", False), ("1.png", False)],
-)  # fmt: skip
-def test_what_counts_as_a_video(source: str, expected: bool) -> None:
-    assert is_video(source) == expected
+def test_what_counts_as_a_video() -> None:
+    assert all(map(is_video, ("a.mp4", "A.MOV", "0", "rtsp://host/x", "http://host/cam")))
+    assert not any(map(is_video, ("a.jpg", "folder", "1.png")))
 
 
 @pytest.mark.parametrize("fps", [12.5, 30_000 / 1001])
@@ -114,13 +110,11 @@ def test_reading_ahead_keeps_order_stays_a_little_ahead_and_ends_its_thread() ->
     assert threading.active_count() == before
     assert list(read_ahead(range(9))) == list(range(9))
 
-
-def test_an_error_of_the_reader_is_raised_where_items_are_taken() -> None:
-    def items() -> Iterator[int]:
+    def broken() -> Iterator[int]:
         yield 1
         raise DatasetError("broken")
 
-    ahead = read_ahead(items())
+    ahead = read_ahead(broken())
     assert next(ahead) == 1
     with pytest.raises(DatasetError, match="broken"):
         next(ahead)
