@@ -2,7 +2,8 @@
 
 The sentinel, a file that every piece of hostile code would write, is never there. More of what belongs to one format
 alone is tested beside it: tests/data/test_archives.py, test_mat_files.py, test_picture_kinds.py,
-tests/data/convert/test_hostile.py, tests/download, tests/tools/test_demo.py. That no source can run code: test_security.py.
+tests/data/convert/test_hostile.py, tests/download, tests/tools/test_demo.py. That no source can run code:
+test_security.py.
 """
 
 import hashlib

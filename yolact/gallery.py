@@ -15,8 +15,8 @@ from yolact.draw import (
     draw_instances,
     encode_jpeg,
     encode_png,
-    resize_mask,
     resize_image,
+    resize_mask,
     side_by_side,
 )
 from yolact.errors import UserError

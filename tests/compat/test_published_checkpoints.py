@@ -165,7 +165,10 @@ DAMAGE = {
 @pytest.fixture(scope="module")
 def commands():
     """The command lines that read weights, by name."""
-    return {"eval": importlib.import_module("eval").main, "predict": lambda arguments: run_verb(["predict", *arguments])}
+    return {
+        "eval": importlib.import_module("eval").main,
+        "predict": lambda arguments: run_verb(["predict", *arguments]),
+    }
 
 
 @pytest.mark.parametrize(("name", "as_zip"), [*((name, False) for name in DAMAGE), ("code", True)])
