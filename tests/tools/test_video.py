@@ -82,7 +82,7 @@ def test_what_is_no_video_is_named(codec: str, tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(DatasetError, match="gives no frames"):
         Video(str(tmp_path / "text.mp4"))
-    with pytest.raises(UserError, match=r"'.*a\.mp4' cannot be written \(.+\); make room or give another --output"):
+    with pytest.raises(UserError, match=r"'.*a\.mp4' cannot be written \(.+\); free space or change --output"):
         write(tmp_path / "nowhere" / "a.mp4", [0], 10)
 
 

@@ -103,9 +103,8 @@ def write_video(path: Path, fps: float, image_size: tuple[int, int]) -> Iterator
         with writer(path, fps, image_size) as write:
             yield write
     except OSError as error:
-        reason = error.strerror or error
         raise UserError(
-            f"The video '{path}' cannot be written ({reason}); make room or give another --output."
+            f"The video '{path}' cannot be written ({error.strerror or error}); free space or change --output."
         ) from error
 
 
