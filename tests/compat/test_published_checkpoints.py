@@ -17,6 +17,7 @@ from compare import STATE_DICTS, published_state_dict
 
 import yolact
 from tests.configurations import SMALL_RESNET50
+from yolact.cli import run as run_verb
 from yolact.compat import dbolya
 from yolact.config import Config, dump_config
 from yolact.engine.start import read_weights
@@ -162,9 +163,12 @@ DAMAGE = {
 
 
 @pytest.fixture(scope="module")
-def commands(load_script):
+def commands():
     """The command lines that read weights, by name."""
-    return {"eval": importlib.import_module("eval").main, "predict": load_script("predict").main}
+    return {
+        "eval": importlib.import_module("eval").main,
+        "predict": lambda arguments: run_verb(["predict", *arguments]),
+    }
 
 
 @pytest.mark.parametrize(("name", "as_zip"), [*((name, False) for name in DAMAGE), ("code", True)])

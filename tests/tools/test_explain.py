@@ -1,27 +1,33 @@
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 import yolact
-from yolact.explain import Explanation, explain
-from yolact.explain_figures import (
+from yolact.cli import run
+from yolact.errors import CheckpointError, DatasetError, UserError
+from yolact.ops.paste import paste_masks
+from yolact.ops.regions import MaskRegion, regions_of
+from yolact.predictor import Predictor
+from yolact.structures import Instances
+from yolact.tools.explain import (
+    Explanation,
     draw_coefficients,
     draw_contributions,
     draw_numbers,
     draw_prototypes,
     draw_sum,
+    explain,
 )
-from yolact.ops.paste import paste_masks
-from yolact.ops.regions import MaskRegion, regions_of
-from yolact.predictor import Predictor
-from yolact.structures import Instances
 
 
 def made(coefficients: list[list[float]], prototypes: torch.Tensor, size: tuple[int, int] = (8, 8)) -> Explanation:
-    """Return objects whose box is the lower right quarter of the map, on a grey picture."""
+    """Return objects whose box is the lower right quarter of the map, on a grey image."""
     count, (height, width) = len(coefficients), size
     masks = torch.zeros(count, *size, dtype=torch.bool)
     masks[:, height // 2 :, width // 2 :] = True
@@ -58,8 +64,10 @@ def test_contributions_add_up_to_the_logits_of_the_mask(by_hand: Explanation) ->
     contributions = by_hand.contributions(0)
     assert contributions[:, 0, 0].tolist() == [-0.5, 0, 9]
     assert contributions[:, 3, 3].tolist() == [-0.5, 4, 0]
-    assert by_hand.mask_logits(0)[:, 1].tolist() == [8.5, -0.5, -0.5, 3.5]
-    assert torch.equal(contributions.sum(0), by_hand.mask_logits(0))
+    assert contributions.sum(0)[:, 1].tolist() == [8.5, -0.5, -0.5, 3.5]
+    sums = by_hand.running_sums(0)  # the largest share comes first
+    assert sums[:, 3, 3].tolist() == [4, 3.5, 3.5]
+    assert torch.equal(sums[-1], contributions.sum(0))
 
 
 def test_shares_count_what_lies_in_the_box_and_a_pixel_around_it(by_hand: Explanation) -> None:
@@ -69,14 +77,7 @@ def test_shares_count_what_lies_in_the_box_and_a_pixel_around_it(by_hand: Explan
     assert by_hand.order(0) == [1, 0, 2]
 
 
-def test_running_sums_begin_with_the_largest_share_and_end_with_all(by_hand: Explanation) -> None:
-    sums = by_hand.running_sums(0)
-    assert sums[:, 3, 3].tolist() == [4, 3.5, 3.5]
-    assert sums[:, 0, 0].tolist() == [0, -0.5, 8.5]
-    assert torch.equal(sums[-1], by_hand.mask_logits(0))
-
-
-def test_the_mask_settles_where_it_no_longer_changes(by_hand: Explanation) -> None:
+def test_the_mask_is_decided_where_it_no_longer_changes(by_hand: Explanation) -> None:
     assert by_hand.agreement(0).tolist() == [1, 1, 1]
     assert by_hand.num_needed(0) == 1
     # Now the largest share takes away everywhere, and the last row comes back with the second.
@@ -90,13 +91,9 @@ def test_the_mask_settles_where_it_no_longer_changes(by_hand: Explanation) -> No
     growing = made([[1.0, 1.0, 1.0]], rows)
     assert growing.agreement(0).tolist() == pytest.approx([1 / 3, 2 / 3, 1])
     assert growing.num_needed(0) == 3
-
-
-def test_nothing_at_all_has_no_shares_and_is_settled() -> None:
     nothing = made([[0.0, 0.0]], torch.ones(2, 4, 4))
     assert nothing.shares(0).tolist() == [0, 0]
-    assert nothing.agreement(0).tolist() == [1, 1]
-    assert nothing.num_needed(0) == 1
+    assert (nothing.agreement(0).tolist(), nothing.num_needed(0)) == ([1, 1], 1)
 
 
 @pytest.fixture(scope="module")
@@ -114,10 +111,9 @@ def test_an_explanation_is_of_the_objects_that_a_call_finds(
 ) -> None:
     found = predictor(sample_data / "pictures" / "picture 1.png", 0.3)
     assert len(parts) == len(found) > 3
-    assert torch.equal(parts.instances.boxes, found.boxes)
     assert torch.equal(parts.instances.scores, found.scores)
     assert parts.instances.regions == found.regions
-    assert np.array_equal(parts.picture, found.image)
+    assert np.array_equal(parts.instances.image, found.image)
     assert torch.equal(parts.prototypes, predictor.prototypes(sample_data / "pictures" / "picture 1.png"))
     assert repr(parts) == f"{len(parts)} objects, made of 8 prototypes of 16 x 16 pixels"
 
@@ -130,7 +126,6 @@ def test_the_sum_of_the_contributions_becomes_the_mask(sample_checkpoint: Path, 
     assert any(region.height for region in parts.instances.regions)
     assert paste_masks(sums, parts.instances.image_size, boxes) == parts.instances.regions
     for index, total in enumerate(sums):
-        torch.testing.assert_close(parts.mask_logits(index), total)
         torch.testing.assert_close(parts.running_sums(index)[-1], total)
         assert float(parts.shares(index).sum()) == pytest.approx(1)
         assert float(parts.agreement(index)[-1]) == 1
@@ -141,10 +136,10 @@ def test_coefficients_belong_to_their_objects_whatever_the_threshold(
     sample_checkpoint: Path, sample_data: Path, nms: str
 ) -> None:
     predictor = yolact.load(sample_checkpoint, nms=nms)
-    picture = sample_data / "pictures" / "picture 2.png"
-    every, detections, _ = predictor.dissect(picture, 0.0)
+    image = sample_data / "pictures" / "picture 2.png"
+    every, detections, _ = predictor.dissect(image, 0.0)
     threshold = float(every.scores[len(every) // 2])
-    some, kept, _ = predictor.dissect(picture, threshold)
+    some, kept, _ = predictor.dissect(image, threshold)
     assert 0 < len(some) < len(every)
     assert int(kept.counts) == len(some) == kept.mask_coefficients.shape[1]
     for number, score in enumerate(some.scores.tolist()):
@@ -153,27 +148,13 @@ def test_coefficients_belong_to_their_objects_whatever_the_threshold(
         assert any(torch.equal(kept.mask_coefficients[0, number], detections.mask_coefficients[0, i]) for i in same)
 
 
-def test_no_object_is_an_explanation_too(predictor: Predictor, sample_data: Path) -> None:
-    parts = explain(predictor, sample_data / "pictures" / "picture 5.png", 1.0)
-    assert len(parts) == 0
-    assert draw_prototypes(parts).ndim == draw_numbers(parts).ndim == 3
-
-
-def test_a_wrong_threshold_or_picture_is_refused(predictor: Predictor, sample_data: Path) -> None:
-    with pytest.raises(ValueError, match="score_threshold"):
-        explain(predictor, sample_data / "pictures" / "picture 0.png", 1.5)
-    with pytest.raises(TypeError, match="must be a path"):
-        explain(predictor, 7)
-
-
-def test_figures_are_pictures_that_a_notebook_shows(parts: Explanation) -> None:
+def test_drawings_are_images_that_a_notebook_shows(parts: Explanation) -> None:
     drawn = [draw(parts, 1) for draw in (draw_coefficients, draw_contributions, draw_sum)]
-    drawn += [draw_prototypes(parts), draw_numbers(parts)]
-    for figure in drawn:
-        assert (figure.dtype, figure.ndim, figure.shape[2]) == (np.uint8, 3, 3)
-        assert figure._repr_png_().startswith(b"\x89PNG")
-        assert len(np.unique(figure)) > 10
+    for drawing in (*drawn, draw_prototypes(parts.prototypes), draw_numbers(parts)):
+        assert drawing._repr_png_().startswith(b"\x89PNG")
+        assert len(np.unique(drawing)) > 10
     assert not np.array_equal(draw_contributions(parts, 0), draw_contributions(parts, 1))
+    assert draw_contributions(parts, 0, count=2).size < draw_contributions(parts, 0).size
 
 
 def colour_pixels(figure: np.ndarray, channel: int) -> int:
@@ -189,13 +170,6 @@ def test_red_adds_and_blue_takes_away(by_hand: Explanation) -> None:
         )
         assert colour_pixels(adding, 2) > 2 * colour_pixels(taking, 2)
         assert colour_pixels(taking, 0) > 2 * colour_pixels(adding, 0)
-
-
-def test_fewer_panels_make_a_smaller_figure(by_hand: Explanation) -> None:
-    many = made([[(-1) ** k * 0.5 for k in range(32)]], torch.rand(32, 4, 4) + 0.1)
-    for draw in (draw_contributions, draw_sum):
-        assert draw(many, 0, count=4).size < draw(many, 0).size
-    assert draw_sum(many, 0, count=2).size <= draw_sum(many, 0, count=4).size
 
 
 @pytest.mark.filterwarnings("error")
@@ -214,3 +188,60 @@ def test_extreme_objects_can_be_drawn(size: tuple[int, int]) -> None:
         for draw in (draw_coefficients, draw_contributions, draw_sum):
             assert draw(parts, 0).size
         assert draw_numbers(parts).size
+
+
+@pytest.mark.parametrize(("count", "image"), [(1, None), (32, np.full((30, 40, 3), (250, 0, 0), np.uint8))])
+def test_prototypes_become_one_image(count: int, image: np.ndarray | None) -> None:
+    grid = draw_prototypes(torch.rand(count, 16, 16), image)
+    blue = (np.abs(grid.astype(int) - (250, 0, 0)).max(axis=2) < 5).mean()
+    assert (blue > 0.01) == (image is not None)
+
+
+@pytest.fixture
+def command(sample_checkpoint: Path, sample_data: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """Return a function that runs the command line on an image and gives the files that it wrote."""
+
+    def call(*arguments: str, image: Path = sample_data / "pictures" / "picture 1.png") -> list[str]:
+        options = ["--weights", str(sample_checkpoint), "--output", str(tmp_path / "out"), "--device", "cpu"]
+        run(["explain", str(image), *options, *arguments])
+        return sorted(path.name for path in (tmp_path / "out").iterdir())
+
+    return call
+
+
+def expected(*numbers: int) -> list[str]:
+    of_objects = [f"{n}_{kind}" for n in numbers for kind in ("coefficients", "contributions", "sum", "mask")]
+    return sorted(f"picture 1_{kind}.png" for kind in ("prototypes", "objects", *of_objects))
+
+
+def test_the_best_three_objects_or_those_chosen_or_none_are_explained(
+    command: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command() == expected(0, 1, 2)
+    assert all(cv2.imread(str(file)) is not None for file in (tmp_path / "out").iterdir())
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].endswith("above a score of 0.3")
+    assert [line.split(":")[0].strip() for line in shown[1:4]] == ["0", "1", "2"]
+    assert "of 8 contributions" in shown[1]
+    shutil.rmtree(tmp_path / "out")
+    assert command("--instance", "4", "1", "4") == expected(1, 4)
+    shutil.rmtree(tmp_path / "out")
+    assert command("--set", "eval.score_threshold=1.0") == expected()
+    assert "0 objects above a score of 1\n" in capsys.readouterr().out
+
+
+def test_mistakes_are_named_and_leave_nothing_behind(command: Callable[..., list[str]], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("no image")
+    for more, error, message in (
+        (["--instance", "0", "999"], UserError, r"--instance 999 does not exist: \d+ objects .* from 0; give another"),
+        (["--instance", "-1"], UserError, "--instance -1 does not exist"),
+        (["--instance", "0", "--score-threshold", "1"], UserError, "0 objects above"),
+        (["--weights", str(tmp_path / "none.pth")], CheckpointError, r"none\.pth"),
+        (["--output", str(broken)], UserError, "cannot be written"),
+    ):
+        with pytest.raises(error, match=message):
+            command(*more)
+    with pytest.raises(DatasetError, match=r"broken\.jpg"):
+        command(image=broken)
+    assert list(tmp_path.iterdir()) == [broken]
