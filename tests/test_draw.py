@@ -13,7 +13,7 @@ from yolact.draw import (
     side_by_side,
 )
 from yolact.ops.regions import regions_of
-from yolact.structures import Instances
+from yolact.instances import Instances
 
 
 def make_instances(size: tuple[int, int], boxes: list[list[int]], class_names: list[str] | None = None) -> Instances:

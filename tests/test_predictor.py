@@ -15,7 +15,7 @@ from yolact.errors import CheckpointError, ConfigError, DatasetError, UserError
 from yolact.evaluation.run import evaluate
 from yolact.models import build_model
 from yolact.predictor import Predictor, load, load_model
-from yolact.structures import Instances
+from yolact.instances import Instances
 
 
 @pytest.fixture(scope="module")

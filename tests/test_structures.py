@@ -6,7 +6,7 @@ from pycocotools import mask as coco_mask
 
 from yolact.errors import UserError
 from yolact.ops.regions import regions_of
-from yolact.structures import Instances
+from yolact.instances import Instances
 
 
 @pytest.fixture

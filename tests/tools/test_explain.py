@@ -14,7 +14,7 @@ from yolact.errors import CheckpointError, DatasetError, UserError
 from yolact.ops.paste import paste_masks
 from yolact.ops.regions import MaskRegion, regions_of
 from yolact.predictor import Predictor
-from yolact.structures import Instances
+from yolact.instances import Instances
 from yolact.tools.explain import (
     Explanation,
     draw_coefficients,

@@ -19,7 +19,7 @@ from yolact.cli import run
 from yolact.errors import CheckpointError, ConfigError, DatasetError, UserError
 from yolact.ops.regions import MaskRegion
 from yolact.predictor import Predictor
-from yolact.structures import Instances
+from yolact.instances import Instances
 from yolact.tools.prediction_files import Results, Source, target_paths
 from yolact.tools.video import Frame, Video, write_video
 
