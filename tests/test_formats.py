@@ -11,8 +11,8 @@ import torch
 from yolact.data.dataset import CocoDataset
 from yolact.data.masks import IDENTITY, draw_masks
 from yolact.errors import UserError
-from yolact.ops.regions import regions_of
 from yolact.instances import Instances
+from yolact.ops.regions import regions_of
 from yolact.tools.convert.labelme import read_labelme
 from yolact.tools.convert.writing import write_conversion
 

@@ -13,9 +13,9 @@ from yolact.data import CocoDataset
 from yolact.engine.checkpoint import load_checkpoint, save_checkpoint
 from yolact.errors import CheckpointError, ConfigError, DatasetError, UserError
 from yolact.evaluation.run import evaluate
+from yolact.instances import Instances
 from yolact.models import build_model
 from yolact.predictor import Predictor, load, load_model
-from yolact.instances import Instances
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import torch
 from pycocotools import mask as coco_mask
 
 from yolact.errors import UserError
-from yolact.ops.regions import regions_of
 from yolact.instances import Instances
+from yolact.ops.regions import regions_of
 
 
 @pytest.fixture
