@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from yolact.data.images import SUFFIXES as IMAGE_SUFFIXES
-from yolact.data.images import read_image
+from yolact.data.images import SUFFIXES, read_image
 from yolact.errors import UserError
 from yolact.output import write_bytes
 from yolact.predictor import LoadedModel
@@ -20,14 +18,7 @@ MAX_OF_A_FOLDER = 10  # every image goes through the network twice
 GENERATED = 6  # half of them drawings of shapes, half noise
 
 
-class Exported(NamedTuple):
-    """A file that was compared and written."""
-
-    export: Export
-    comparison: Comparison
-
-
-def export_model(loaded: LoadedModel, path: Path, form: str, images: Sequence[np.ndarray]) -> Exported:
+def export_model(loaded: LoadedModel, path: Path, form: str, images: Sequence[np.ndarray]) -> tuple[Export, Comparison]:
     """Make a file as other programs run it, run it on images, compare with PyTorch, and write it if it agrees.
 
     Args:
@@ -58,7 +49,7 @@ def export_model(loaded: LoadedModel, path: Path, form: str, images: Sequence[np
             "(--images FILE ...), or lower the threshold (--set eval.score_threshold=0)."
         )
     write_bytes(content, path)
-    return Exported(export, comparison)
+    return export, comparison
 
 
 def read_images(sources: Sequence[Path]) -> list[np.ndarray]:
@@ -67,15 +58,14 @@ def read_images(sources: Sequence[Path]) -> list[np.ndarray]:
     Raises:
         UserError: there is no such file or folder, no image in the folder, or a file is not an image.
     """
-    files: list[Path] = []
+    images: list[np.ndarray] = []
     for source in sources:
-        inside = [source]
-        if source.is_dir():
-            inside = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-        if not inside:
+        paths = source.iterdir() if source.is_dir() else [source]
+        files = sorted(path for path in paths if path == source or path.suffix.lower() in SUFFIXES)
+        if not files:
             raise UserError(f"The folder '{source}' given with --images holds no images; name another one.")
-        files += inside[:MAX_OF_A_FOLDER]
-    return [read_image(path) for path in files]
+        images += [read_image(path) for path in files[:MAX_OF_A_FOLDER]]
+    return images
 
 
 def generated_images(size: int) -> list[np.ndarray]:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from yolact.config import EvalConfig
 from yolact.data.transforms import prepare_image, to_unit
-from yolact.models import Yolact
 from yolact.postprocess import Detector
 from yolact.predictor import LoadedModel
 from yolact.structures import Predictions
@@ -53,20 +52,19 @@ class Comparison:
         """Say in a few words what differs by more than rounding, or return None."""
         if self.faults:
             return self.faults[0]
-        for name in RAW:
+        for name, most in {**dict.fromkeys(RAW, RAW_TOLERANCE), "mask_scores": SCORE_TOLERANCE}.items():
             difference = self.differences.get(name, 0.0)
-            if not difference <= RAW_TOLERANCE:
-                return f"{name} differs by {difference:.1e} of its largest value, more than {RAW_TOLERANCE:g}"
+            if not difference <= most:  # NaN, too
+                return (
+                    f"{name} differs by {difference:.1e}{' of its largest value' * (name in RAW)}, more than {most:g}"
+                )
         if self.unexplained:
             return (
                 f"{self.unexplained} detections have no counterpart within {SCORE_TOLERANCE:g} in score and "
                 f"{BOX_TOLERANCE:g} pixels, of {self.detections} that PyTorch finds"
             )
-        if self.wrong_masks:
-            return f"{self.wrong_masks} of {self.masks} masks overlap by less than {MASK_IOU:g}"
-        if not self.differences.get("mask_scores", 0.0) <= SCORE_TOLERANCE:
-            return f"mask scores differ by {self.differences['mask_scores']:.1e}, more than {SCORE_TOLERANCE:g}"
-        return None
+        wrong = f"{self.wrong_masks} of {self.masks} masks overlap by less than {MASK_IOU:g}"
+        return wrong if self.wrong_masks else None
 
     def lines(self) -> list[str]:
         """Return the table for a person."""
@@ -82,7 +80,7 @@ class Comparison:
 
 def compare(run: Run, export: Export, loaded: LoadedModel, images: Sequence[np.ndarray]) -> Comparison:
     """Run an exported file and PyTorch on images, uint8 [H, W, 3] BGR, and compare what both find."""
-    model, settings = copy.deepcopy(loaded.model).cpu().eval(), loaded.config.eval
+    model = copy.deepcopy(loaded.model).cpu().eval()
     prepared = torch.stack([prepare_image(image, model.image_size) for image in images])
     result = Comparison()
     for batch in (prepared[:1], *prepared[1:].split(BATCH)):
@@ -93,7 +91,7 @@ def compare(run: Run, export: Export, loaded: LoadedModel, images: Sequence[np.n
         result.batch_sizes.append(len(batch))
         with torch.no_grad():
             values = {name: torch.from_numpy(value) for name, value in outputs.items()}
-            _compare_batch(result, values, model(to_unit(batch)), model, settings)
+            _compare_batch(result, values, model(to_unit(batch)), Detector.of(model, loaded.config.eval), model.anchors)
     return result
 
 
@@ -108,24 +106,22 @@ def _misfits(export: Export, outputs: dict[str, np.ndarray], batch: int) -> list
 
 
 def _compare_batch(
-    result: Comparison, values: dict[str, Tensor], predictions: Predictions, model: Yolact, settings: EvalConfig
+    result: Comparison, values: dict[str, Tensor], predictions: Predictions, detector: Detector, anchors: Tensor
 ) -> None:
-    detector = Detector.of(model, settings)
     if "class_logits" in values:
         for name in RAW:
-            expected = model.anchors if name == "anchors" else getattr(predictions, name)
+            expected = getattr(predictions, name, anchors)
             _note(result, name, (values[name] - expected).abs().max() / expected.abs().max())
-        raw = predictions._replace(**{name: values[name] for name in RAW[:-1]})
         detector.mask_iou = None  # no such file has it
-        values = find(detector, raw, static=False)
+        values = find(detector, predictions._replace(**{name: values[name] for name in RAW[:-1]}), static=False)
     wanted = find(detector, predictions, static=False)
     for index in range(len(predictions.class_logits)):
-        own, other = (_found_in(found, index, model.image_size) for found in (wanted, values))
+        own, other = (_found_in(found, index, detector.coder.image_size) for found in (wanted, values))
         partners = _partners(own, other)
         missing, extra = _rows(own, partners < 0), _rows(other, _partners(other, own) < 0)
         if len(missing["scores"]) or len(extra["scores"]):
             one = Predictions(*(value[index : index + 1] for value in predictions))
-            _judge_unpaired(result, missing, extra, one, model, settings)
+            _judge_unpaired(result, missing, extra, one, detector)
         _compare_pairs(result, _rows(own, partners >= 0), _rows(other, partners[partners >= 0]))
         result.detections += len(partners)
 
@@ -157,16 +153,14 @@ def _partners(left: Found, right: Found) -> Tensor:
 
 
 def _judge_unpaired(
-    result: Comparison, missing: Found, extra: Found, predictions: Predictions, model: Yolact, settings: EvalConfig
+    result: Comparison, missing: Found, extra: Found, predictions: Predictions, detector: Detector
 ) -> None:
     """Count what only PyTorch (`missing`) or the file (`extra`) finds by whether rounding can decide over it.
 
     It can where PyTorch loses, or finds, the same with thresholds moved slightly.
     """
-    looser, stricter = (
-        _found_in(find(Detector.of(model, moved), predictions, static=False), 0, model.image_size)
-        for moved in (_moved(settings, ROUNDING, SHIFT), _moved(settings, -ROUNDING, -SHIFT))
-    )
+    moved = (Detector(detector.coder, _moved(detector.settings, sign), detector.mask_iou) for sign in (1, -1))
+    looser, stricter = (_found_in(find(one, predictions, False), 0, detector.coder.image_size) for one in moved)
     kept = (_partners(missing, looser) >= 0) & (_partners(missing, stricter) >= 0)
     possible = (_partners(extra, looser) >= 0) | (_partners(extra, stricter) >= 0)
     unexplained = int(kept.sum() + (~possible).sum())
@@ -174,13 +168,13 @@ def _judge_unpaired(
     result.by_rounding += len(kept) + len(possible) - unexplained
 
 
-def _moved(settings: EvalConfig, by: float, shift: int) -> EvalConfig:
-    """Return settings that let slightly more (or, with negative numbers, less) pass."""
+def _moved(settings: EvalConfig, sign: int) -> EvalConfig:
+    """Return settings that let slightly more (or, with sign -1, less) pass."""
     return replace(
         settings,
-        score_threshold=max(settings.score_threshold - by, 0.0),
-        nms_threshold=min(max(settings.nms_threshold + by, 0.0), 1.0),
-        max_detections=max(settings.max_detections + shift, 1),
+        score_threshold=max(settings.score_threshold - sign * ROUNDING, 0.0),
+        nms_threshold=min(max(settings.nms_threshold + sign * ROUNDING, 0.0), 1.0),
+        max_detections=max(settings.max_detections + sign * SHIFT, 1),
     )
 
 
@@ -188,7 +182,7 @@ def _compare_pairs(result: Comparison, wanted: Found, given: Found) -> None:
     result.paired += len(wanted["scores"])
     if not len(wanted["scores"]):
         return
-    for name in wanted.keys() - {"labels", "masks"}:
+    for name in [name for name in ("scores", "boxes", "mask_scores") if name in wanted]:
         _note(result, name, (wanted[name] - given[name]).abs().max())
     union = (wanted["masks"] | given["masks"]).sum((1, 2))
     differing = (wanted["masks"] ^ given["masks"]).sum((1, 2))

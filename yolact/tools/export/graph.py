@@ -37,8 +37,8 @@ def find(detector: Detector, predictions: Predictions, static: bool) -> dict[str
     """Return the outputs of a complete export: detections, and their masks at the size of the prototypes."""
     found = detector.detect(predictions, static)
     masks = detector.masks(found, predictions.prototypes)
-    outputs = {name: getattr(found, name) for name in ("boxes", "scores", "labels")} | {"masks": masks}
-    outputs["counts"] = found.counts
+    outputs = {name: getattr(found, name) for name in ("boxes", "scores", "labels")}
+    outputs |= {"masks": masks, "counts": found.counts}
     if detector.mask_iou is not None:
         # Not `rescore`, whose question for the number of masks would fix the batch size.
         predicted = detector.mask_iou(masks.flatten(0, 1)[:, None]).unflatten(0, found.scores.shape)
@@ -66,7 +66,7 @@ class Graph(nn.Module):
             return find(Detector.of(self.model, self.settings), predictions, static=True)
         # For each image, because some runtimes take no constant for an output.
         anchors = self.model.anchors.expand(images.shape[0], -1, -1)
-        return {name: anchors if name == "anchors" else getattr(predictions, name) for name in RAW}
+        return {name: getattr(predictions, name, anchors) for name in RAW}
 
 
 class Export(NamedTuple):
