@@ -81,12 +81,12 @@ def test_an_assigner_of_ones_own_is_used(model, objects):
         index = torch.full((1, 86 * 3), -1)
         index[0, best] = 1
         weight = torch.ones(1, 86 * 3)
-        weight[0, best] = factor
+        weight[0, best] = len(chosen) + 1.0
         chosen.append((int(best), batch.counts))
         return Assignment(index, weight)
 
     chosen, boxes = [], []
-    for factor in (1.0, 2.0):
+    for _ in range(2):
         criterion = ModelWithLoss(model.eval(), LossConfig(), assigner=best_scores)
         boxes.append(criterion(torch.ones(1, 3, 64, 64), [objects])["box"])
     assert chosen[0] == chosen[1] == (chosen[0][0], [2])
