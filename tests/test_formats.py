@@ -12,7 +12,6 @@ from yolact.errors import UserError
 from yolact.instances import Instances
 from yolact.ops.regions import regions_of
 
-
 SIZE = (60, 80)
 
 
