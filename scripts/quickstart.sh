@@ -38,7 +38,7 @@ train() {
 
 predict() {
     local pictures=("$data"/val/*)
-    "$python" scripts/predict.py "${pictures[@]:0:8}" --weights "$run/best.pth" --output "$run/predictions"
+    "$python" -m yolact.cli predict "${pictures[@]:0:8}" --weights "$run/best.pth" --output "$run/predictions"
 }
 
 part "Installing" prepare_environment
@@ -56,7 +56,7 @@ Done in $SECONDS seconds. Look at
   $run/                curves of the training, best.pth, last.pth
 
 What to try next
-  .venv/bin/python scripts/predict.py YOUR_PICTURE --weights $run/best.pth --output found
+  .venv/bin/yolact predict YOUR_IMAGE --weights $run/best.pth --output found
   .venv/bin/python train.py --config configs/shapes.yaml --set train.batch_size=4
   your own data: copy configs/custom.yaml, and read README.md
 EOT

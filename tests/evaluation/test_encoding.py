@@ -15,7 +15,7 @@ from yolact.evaluation import encoding
 from yolact.evaluation.coco import result_records
 from yolact.evaluation.encoding import MOST_WAITING, RecordMaker
 from yolact.ops.regions import regions_of
-from yolact.structures import Instances
+from yolact.instances import Instances
 
 
 def picture(number):
