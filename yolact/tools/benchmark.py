@@ -44,6 +44,7 @@ from yolact.models.inference import for_inference
 from yolact.ops.regions import regions_of
 from yolact.postprocess import Detector
 from yolact.predictor import LoadedModel, Predictor, load_model
+from yolact.structures import Predictions
 from yolact.tools.shapes import write_shapes
 
 Stage = Callable[[int], object]  # does its work for the input of this number
@@ -245,9 +246,14 @@ def measure_nms(subject: Subject) -> Iterator[Row]:
             settings = replace(subject.config.eval, score_threshold=best[count - 1 : count + 1].mean().item())
             detectors = {kind: Detector.of(loaded.model, replace(settings, nms=kind)) for kind in NMS_KINDS}
             yield from take_turns(
-                {f"{kind}, {count} candidates": lambda _, d=d: d.detect(predictions) for kind, d in detectors.items()},
-                subject.repeats, subject.device,
-            )  # fmt: skip
+                {f"{kind}, {count} candidates": _detection(one, predictions) for kind, one in detectors.items()},
+                subject.repeats,
+                subject.device,
+            )
+
+
+def _detection(detector: Detector, predictions: Predictions) -> Stage:
+    return lambda _: detector.detect(predictions)
 
 
 def measure_loader(subject: Subject) -> Iterator[Row]:

@@ -36,7 +36,6 @@ def instances() -> Instances:
         ([], []),
         ([True, False, True], [0, 2]),
         (torch.tensor([False, True, False]), [1]),
-        (torch.tensor([], dtype=torch.bool)[:0].new_zeros(3), []),
         (np.array([1, 1]), [1, 1]),
         (-1, [2]),
     ],
@@ -55,14 +54,10 @@ def test_iterating_gives_instances_of_one(instances: Instances) -> None:
     assert [round(float(one.scores), 1) for one in instances] == [0.9, 0.8, 0.7]
 
 
-def test_to_coco_gives_the_category_ids_of_the_annotation_file(instances: Instances) -> None:
-    records = instances.to_coco(image_id=4)
-    assert [record["category_id"] for record in records] == [5, 2, 5]
-    assert {record["image_id"] for record in records} == {4}
-
-
-def test_to_coco_gives_the_records_that_cocoeval_should_get(instances: Instances) -> None:
+def test_to_coco_by_hand(instances: Instances) -> None:
     both, masks, boxes = (instances.to_coco(4, kind) for kind in (None, "segm", "bbox"))
+    assert [(record["image_id"], record["category_id"]) for record in both] == [(4, 5), (4, 2), (4, 5)]
+    assert both[0]["bbox"] == [1, 1, 3, 2]
     assert [record["score"] for record in masks] == pytest.approx([0.8, 0.7, 0.6])
     assert [record["score"] for record in boxes] == pytest.approx([0.9, 0.8, 0.7])
     for record, mask, box in zip(both, masks, boxes, strict=True):
@@ -75,11 +70,9 @@ def test_the_text_counts_the_classes(instances: Instances) -> None:
     assert repr(instances[0]) == "1 instance in 8 x 10 pixels (height x width): 1 dog"
     assert repr(instances[:0]) == "0 instances in 8 x 10 pixels (height x width)"
     instances.class_names = [f"kind {number}" for number in range(20)]
-    many = instances[list(range(3)) * 4]
-    many.labels = torch.arange(12)
-    assert repr(many).endswith("1 kind 6, 1 kind 7 and 4 more")
-    assert repr(many[:9]).endswith("1 kind 7 and 1 more")
-    assert repr(many[:8]).endswith("1 kind 6, 1 kind 7")
+    many = instances[list(range(3)) * 3]
+    many.labels = torch.arange(9)
+    assert repr(many).endswith("1 kind 6, 1 kind 7 and 1 more")
 
 
 @pytest.mark.parametrize(
@@ -88,16 +81,11 @@ def test_the_text_counts_the_classes(instances: Instances) -> None:
         ({}, [0, 1, 2]),
         ({"classes": "dog"}, [0, 2]),
         ({"classes": ["cat", "dog"]}, [0, 1, 2]),
-        ({"classes": ("cat",)}, [1]),
         ({"classes": 0}, [1]),
-        ({"classes": np.int64(1)}, [0, 2]),
         ({"classes": torch.tensor([0])}, [1]),
         ({"classes": iter([1, "cat"])}, [0, 1, 2]),
         ({"classes": []}, []),
-        ({"min_score": 0.75}, [0, 1]),
-        ({"min_score": 1}, []),
-        ({"min_area": 1}, [0, 1]),
-        ({"min_area": 7}, [1]),
+        ({"min_score": float(np.float32(0.8))}, [0, 1]),
         ({"min_area": 9}, [1]),
         ({"min_area": 10}, []),
         ({"classes": "dog", "min_score": 0.75, "min_area": 6}, [0]),
@@ -109,10 +97,6 @@ def test_filter_keeps_what_meets_all_conditions(
     chosen = instances.filter(**options)
     assert chosen.scores.tolist() == instances.scores[expected].tolist()
     assert chosen.regions == [instances.regions[place] for place in expected]
-
-
-def test_filter_keeps_a_score_that_is_the_least_one(instances: Instances) -> None:
-    assert len(instances.filter(min_score=float(instances.scores[1]))) == 2
 
 
 def test_filter_takes_every_label_of_a_name(instances: Instances) -> None:
@@ -146,14 +130,14 @@ def test_rle_decodes_to_the_masks(instances: Instances) -> None:
 
 
 def test_crops_are_the_boxes_by_hand(instances: Instances) -> None:
-    picture = np.arange(240, dtype=np.uint8).reshape(8, 10, 3)
+    image = np.arange(240, dtype=np.uint8).reshape(8, 10, 3)
     instances.boxes = torch.tensor([[1.0, 1, 4, 3], [0.4, 4.6, 2.2, 7.9], [10, 8, 10, 8]])
-    first, second, corner = instances.crops(picture)
-    assert (first == picture[1:3, 1:4]).all()
-    assert (second == picture[4:8, 0:3]).all()
-    assert (corner == picture[7:, 9:]).all()  # a box without area
+    first, second, corner = instances.crops(image)
+    assert (first == image[1:3, 1:4]).all()
+    assert (second == image[4:8, 0:3]).all()
+    assert (corner == image[7:, 9:]).all()  # a box without area
     first[:] = 0
-    assert picture[1, 1].any()  # copies
+    assert image[1, 1].any()  # copies
 
 
 def test_crops_have_the_mask_as_alpha(instances: Instances) -> None:
@@ -176,11 +160,7 @@ def test_polygons_tell_holes_when_asked(instances: Instances) -> None:
     assert [len(parts) for parts in instances.polygons(holes=True)] == [1, 2, 0]
 
 
-def test_polygons_has_one_list_per_instance_and_one_polygon_per_part(instances: Instances) -> None:
-    assert [len(parts) for parts in instances.polygons()] == [1, 2, 0]
-
-
-def test_plot_draws_on_the_kept_picture_or_on_another(instances: Instances) -> None:
+def test_plot_draws_on_the_kept_image_or_on_another(instances: Instances) -> None:
     before = instances.image.copy()
     drawn = instances.plot()
     assert drawn.shape == (8, 10, 3)
@@ -192,7 +172,7 @@ def test_plot_draws_on_the_kept_picture_or_on_another(instances: Instances) -> N
 
 
 @pytest.mark.parametrize("method", ["plot", "crops"])
-def test_what_needs_a_picture_says_so(instances: Instances, method: str) -> None:
+def test_what_needs_a_image_says_so(instances: Instances, method: str) -> None:
     with pytest.raises(ValueError, match=r"\(8, 10\).*\(10, 8\)"):
         getattr(instances, method)(np.zeros((10, 8, 3), np.uint8))
     instances.image = None
@@ -201,7 +181,7 @@ def test_what_needs_a_picture_says_so(instances: Instances, method: str) -> None
     assert instances._repr_png_() is None
 
 
-def test_a_notebook_shows_the_picture(instances: Instances) -> None:
+def test_a_notebook_shows_the_image(instances: Instances) -> None:
     shown = cv2.imdecode(np.frombuffer(instances._repr_png_(), np.uint8), cv2.IMREAD_COLOR)
     assert (shown == instances.plot(scale=8)).all()
 
