@@ -25,14 +25,13 @@ from yolact.data.loader import Place, TrainingSet
 from yolact.engine.checkpoint import load_checkpoint
 from yolact.errors import UserError
 from yolact.evaluation.truth import encode_annotation, read_truth
-from yolact.inspection.entries import read_set
-from yolact.inspection.files import inspect_files
-from yolact.inspection.findings import ordered
 from yolact.tools.convert.common import Conversion
 from yolact.tools.convert.labelme import read_labelme
 from yolact.tools.convert.objects import coco_content
 from yolact.tools.convert.writing import warning_lines, write_conversion
 from yolact.tools.convert.yolo import read_yolo
+from yolact.tools.inspect.image_files import inspect_files
+from yolact.tools.inspect.reading import InspectedSet, Source
 from yolact.tools.prepare import voc
 
 
@@ -63,13 +62,13 @@ def read_annotations(folder: Path, data: bytes) -> None:
 
 
 def inspect(file: Path, folder: Path) -> None:
-    inspected = read_set("train", file, folder)
+    inspected = InspectedSet(Source("train", file, folder))
     inspect_files(inspected)
-    findings = ordered([inspected.findings])
+    findings = list(inspected.findings.values())
     json.dumps([finding.to_json() for finding in findings], allow_nan=False).encode()
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
-        raise UserError(str(errors[0].kind.name) + ".")
+        raise UserError(str(errors[0].kind) + ".")
 
 
 def train_on(file: Path, folder: Path) -> None:

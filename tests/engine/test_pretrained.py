@@ -10,7 +10,7 @@ import torch
 from torchvision.models import Weights, WeightsEnum, resnet18
 
 from yolact.engine import pretrained
-from yolact.engine.pretrained import load_backbone
+from yolact.engine.weights import load_backbone
 from yolact.errors import CheckpointError
 from yolact.models.backbones import ResNetFeatures
 from yolact.models.darknet import DarkNetFeatures
