@@ -20,7 +20,7 @@ setup(
     packages=[*find_packages(include=["yolact", "yolact.*"]), "yolact.configs"],
     package_dir={"yolact.configs": "configs"},
     package_data={
-        "yolact": ["py.typed", "tools/templates/*", "serve/static/*"],
+        "yolact": ["py.typed", "tools/templates/*"],
         "yolact.configs": ["*.yaml", "*/*.yaml"],
     },
     entry_points={"console_scripts": ["yolact = yolact.cli:main"]},
@@ -30,10 +30,8 @@ setup(
         "fasteval": ["hotcoco"],
         "sbd": ["scipy"],
         "supervision": ["supervision>=0.26"],  # Instances.to_supervision
-        "track": ["trackers", "supervision"],  # scripts/predict.py --track
+        "track": ["trackers", "supervision"],  # yolact predict --track
         "export": ["onnx", "onnxscript", "onnxruntime"],
-        # Uploads stream into memory with a limit and a deadline; waitress would spool them to disk.
-        "serve": ["starlette>=0.41", "uvicorn>=0.32"],
         "convert": ["datumaro>=1.12"],  # yolact convert datumaro
         "demo": ["gradio>=6"],
         "video": ["av>=14"],  # H.264 video
@@ -41,7 +39,7 @@ setup(
         "notebooks": ["jupyterlab", "ipykernel"],
         "dev": [
             *("pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "tensorboard", "scipy"),
-            *("onnx", "onnxscript", "onnxruntime", "starlette", "uvicorn", "nbclient", "ipykernel"),
+            *("onnx", "onnxscript", "onnxruntime", "nbclient", "ipykernel"),
             *("hotcoco", "supervision>=0.26", "trackers", "gradio>=6", "av>=14", "huggingface_hub>=0.30"),
         ],
     },

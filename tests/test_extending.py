@@ -48,7 +48,7 @@ def test_the_parts_train_and_evaluate(
     assert '"boundary"' in (trainer.folder / "metrics.jsonl").read_text()
     assert 0 <= trainer.metrics["mean_iou"] <= 1
 
-    predictor = yolact.load(trainer.folder / "best.pth", backbone=parts["ConvNeXt"](), score_threshold=0.1)
+    predictor = yolact.load(trainer.folder / "best.pth", backbone=parts["ConvNeXt"]())
     dataset = CocoDataset(config.data.val_annotations, config.data.val_images)
     evaluation = yolact.evaluate(predictor, dataset, evaluators=[parts["MeanIoU"]()], progress=False)
     assert evaluation.metrics["mean_iou"] == pytest.approx(trainer.metrics["mean_iou"])

@@ -24,17 +24,12 @@ ROWS = (
         "outlines",
         "formats",
         "visualize",
-        "explain",
-        "explain_figures",
         "gallery",
         "report",
         "inspection",
         "report_speed",
         "results",
-        "video",
-        "prediction_files",
         "benchmark",
-        "serve",
         "command_line",
     },
 )
@@ -45,8 +40,6 @@ LIBRARIES = {
     "pycocotools": {"data", "evaluation"},
     "matplotlib": {"visualize", "explain_figures", "report", "report_speed", "benchmark"},
     "yaml": {"config"},
-    "starlette": {"serve"},
-    "uvicorn": {"serve"},
 }
 
 

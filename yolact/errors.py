@@ -14,7 +14,7 @@ class ConfigError(UserError):
 
 
 class DatasetError(UserError):
-    """An annotation file or a picture is wrong; `kind` is the fault's name in yolact/inspection/kinds.py, if any."""
+    """An annotation file or image is wrong; `kind` is the fault's name in yolact/tools/inspect/findings.py, if any."""
 
     def __init__(self, message: str, kind: str | None = None) -> None:
         super().__init__(message)

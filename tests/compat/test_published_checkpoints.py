@@ -4,7 +4,6 @@ The weights are stand-ins of the right names and shapes (tests/parity/rules.py).
 """
 
 import gc
-import importlib
 import os
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from compare import STATE_DICTS, published_state_dict
 
 import yolact
 from tests.configurations import SMALL_RESNET50
+from yolact.cli import run as run_verb
 from yolact.compat import dbolya
 from yolact.config import Config, dump_config
 from yolact.engine.start import read_weights
@@ -162,9 +162,12 @@ DAMAGE = {
 
 
 @pytest.fixture(scope="module")
-def commands(load_script):
+def commands():
     """The command lines that read weights, by name."""
-    return {"eval": importlib.import_module("eval").main, "predict": load_script("predict").main}
+    return {
+        "eval": lambda arguments: run_verb(["eval", *arguments]),
+        "predict": lambda arguments: run_verb(["predict", *arguments]),
+    }
 
 
 @pytest.mark.parametrize(("name", "as_zip"), [*((name, False) for name in DAMAGE), ("code", True)])

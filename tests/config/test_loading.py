@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from yolact.config import loading
 from yolact.errors import ConfigError
+from yolact.text import printable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,32 +63,25 @@ def test_numeric_text_is_a_float(tmp_path: Path, text: str) -> None:
     [
         ("doors: true", "doors must be a whole number, got true"),
         ("doors: 2.0", "doors must be a whole number, got 2.0"),
-        ("doors: '2'", "doors must be a whole number, got '2'"),
         ("doors: null", "doors must be a whole number, got null"),
         ("open_roof: 1", "open_roof must be true or false, got 1"),
         ("name: 7", "name must be text, got 7 (put it in quotes)"),
         ("name: 2024-01-02", "name must be text, got 2024-01-02 (put it in quotes)"),
-        ("name: [a]", "name must be text, got a list: ['a']"),
         ("owner: 3", "owner must be text or null, got 3"),
         ("engine: {power: fast}", "engine.power must be a number, got 'fast'"),
-        ("engine: {power: false}", "engine.power must be a number, got false"),
         ("engine: {power: .inf}", "engine.power must be a number, got 'inf'"),
-        ("engine: {power: 1e999}", "engine.power must be a number, got '1e999'"),
         (f"engine: {{power: 1{'0' * 400}}}", "engine.power must be a number, got '1000"),
         ("engine: {cylinders: six}", "engine.cylinders must be a whole number or null, got 'six'"),
         ("engine: {fuel: gas}", "engine.fuel must be one of petrol, diesel, got 'gas'"),
         ("engine: 4", "engine must be lines of `key: value`, got 4"),
         ("colour: [1, 2]", "colour must be a list of 3 values, got 2"),
         ("colour: 1", "colour must be a list, got 1"),
-        ("colour: abc", "colour must be a list, got 'abc'"),
         ("gears: [[1], [x]]", "gears.1.0 must be a number, got 'x'"),
-        ("gears: [1]", "gears.0 must be a list, got 1"),
         ("dors: 2", "unknown key 'dors'; did you mean 'doors'?"),
         (r'"a\x1bb\n": 2', "unknown key 'a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}'; known here"),
         ("engine: {powr: 2}", "unknown key 'engine.powr'; did you mean 'engine.power'?"),
         ("engine: {doors: 2}", "unknown key 'engine.doors'; did you mean 'doors'?"),
         ("power: 2", "unknown key 'power'; did you mean 'engine.power'?"),
-        ("engine: {zzz: 2}", "unknown key 'engine.zzz'; known here: power, fuel, cylinders."),
         ("1: 2", "unknown key '1'; known here"),
         ("[1, 2]", "expected lines of `key: value`, got a list: [1, 2]"),
         ("_base_: [a.yaml, b.yaml]", "_base_ must be the path of one file, got a list"),
@@ -105,17 +99,13 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, message: s
     ("text", "message"),
     [
         ("doors: 2\nname: x\ndoors: 3", "line 3: not valid YAML: key 'doors' stands twice"),
-        ("engine:\n  power: 1\n  power: 2", "line 3: not valid YAML: key 'power' stands twice"),
         ("a: &x 1\nb: *x", "line 2: not valid YAML: aliases (*name) are not supported"),
-        ("gears: " + "[" * 30 + "]" * 30, "line 1: not valid YAML: nested deeper than 20 levels"),
         ("gears: " + "[" * 100_000, "line 1: not valid YAML: nested deeper than 20 levels"),
         ("doors: [1", "line 1: not valid YAML"),
         ("doors: 2\n\tname: x", "line 2: not valid YAML"),
         ("name: !!python/object/apply:os.getcwd []", "line 1: not valid YAML: could not determine a constructor"),
-        ("open_roof: !!bool perhaps", "not valid YAML"),
         ("name: 2024-13-45", "not valid YAML"),
         ("name: a\x00b", "not valid YAML"),
-        ("? [a]\n: 1", "not valid YAML"),
         ("--- 1\n--- 2", "not valid YAML"),
     ],
 )
@@ -183,21 +173,20 @@ def test_overrides_are_applied_in_order() -> None:
     ("text", "message"),
     [
         ("doors", "expected key.path=value"),
-        ("=3", "expected key.path=value"),
         ("engine..power=3", "expected key.path=value"),
         ("engine.powr=3", "unknown key 'engine.powr'; did you mean 'engine.power'?"),
-        ("power=3", "unknown key 'power'; did you mean 'engine.power'?"),
         ("doors.x=3", "doors must be a whole number, got a mapping: {'x': 3}"),
         ("doors=two", "doors must be a whole number, got 'two'"),
-        ("doors=", "doors must be a whole number, got null"),
         ("doors=[1", "line 1: not valid YAML"),
+        ("d\x1b\n=1", "unknown key"),
     ],
 )
 def test_a_wrong_override_is_named(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         loading.override(Car(), [text])
-    assert str(caught.value).startswith(f"override '{text}'")
+    assert str(caught.value).startswith(f"override '{printable(text)}'")
     assert message in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 def test_a_missing_key_without_a_default_is_named() -> None:
@@ -229,19 +218,12 @@ def test_odd_text_survives_yaml(tmp_path: Path, name: str) -> None:
     assert read(tmp_path, loading.dump(Car(name=name))).name == name
 
 
-@given(values(Car))
-def test_plain_data_and_back(car: Car) -> None:
-    data = loading.to_dict(car)
-    assert loading.build(Car, data, "here") == car
-    assert isinstance(data["gears"], list)
-
-
 @given(car=values(Car))
 @settings(max_examples=50)
 def test_yaml_and_back(tmp_path_factory: pytest.TempPathFactory, car: Car) -> None:
     path = tmp_path_factory.getbasetemp() / "round.yaml"
     path.write_text(loading.dump(car), encoding="utf-8", newline="")
-    assert loading.load(Car, path) == car
+    assert loading.load(Car, path) == loading.build(Car, loading.to_dict(car), "here") == car
 
 
 @given(text=st.text(alphabet="doors:power engine{}[]&*!-?|>#'\"\n\t%@`1e.\x85é", max_size=60))
@@ -253,10 +235,3 @@ def test_any_text_loads_or_is_one_sentence(tmp_path_factory: pytest.TempPathFact
     except ConfigError as error:
         found = str(error)
     assert isinstance(found, Car) or "\n" not in found
-
-
-@pytest.mark.parametrize("text", ["a\x1bb", "doors=\x1f", "d\n=1"])
-def test_no_control_character_of_an_override_reaches_a_terminal(text: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        loading.override(Car(), [text])
-    assert str(caught.value).isprintable()

@@ -86,12 +86,6 @@ def test_without_anything_to_copy_nothing_changes(source):
     assert target["boxes"].tolist() == [[1, 1, 9, 9]]
 
 
-def test_onto_a_picture_without_objects():
-    _, target = paste_objects(Coins(0), sample(50, []), sample(200, [[0, 0, 9, 9]]))
-    assert target["boxes"].tolist() == [[0, 0, 9, 9]]
-    assert target["masks"].shape == (1, SIZE, SIZE)
-
-
 def test_the_source_is_left_alone():
     source = sample(200, [[0, 0, 20, 20]])
     paste_objects(Coins(0), sample(50, [[10, 10, 30, 30]]), source)
@@ -99,23 +93,13 @@ def test_the_source_is_left_alone():
     assert source[1]["masks"].sum() == 400
 
 
-def test_every_subset_is_as_likely():
-    counts = np.zeros(8)
-    rng = np.random.default_rng(0)
-    for _ in range(1000):
-        source = sample(200, [[0, 0, 9, 9], [10, 10, 19, 19], [20, 20, 29, 29]])
-        _, target = paste_objects(rng, sample(50, []), source)
-        counts[sum(2**label for label in target["labels"].tolist())] += 1
-    np.testing.assert_allclose(counts / 1000, 1 / 8, atol=0.04)
-
-
 corners = st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(1, 10), st.integers(1, 10))
 boxes = st.lists(corners.map(lambda c: [c[0], c[1], c[0] + c[2], c[1] + c[3]]), max_size=5)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100)
 @given(boxes, boxes, st.integers(0, 100))
-def test_picture_boxes_and_masks_agree(below, above, seed):
+def test_image_boxes_and_masks_agree(below, above, seed):
     """Each object has a colour of its own: where one is seen its mask is, and its box is that of what is seen."""
     (image, target), (other_image, other) = sample(0, below), sample(0, above)
     for place, mask in enumerate(target["masks"]):

@@ -17,15 +17,11 @@ WriteSet = Callable[..., tuple[Path, Path]]
 Change = Callable[[dict[str, Any]], object]
 
 
-def test_classes_come_from_the_file_in_order_of_their_ids(write_set: WriteSet) -> None:
+def test_classes_and_images_keep_the_order_of_the_file_and_their_objects(write_set: WriteSet) -> None:
     dataset = CocoDataset(*write_set())
-    assert dataset.categories.names == ["dog", "cow", "cat"]
-    assert dataset.categories.ids == [7, 20, 42]
-
-
-def test_pictures_keep_the_order_of_the_file_and_their_objects(write_set: WriteSet) -> None:
-    dataset = CocoDataset(*write_set())
-    assert [picture.id for picture in dataset.images] == [9, 4, 5]
+    assert (dataset.categories.names, dataset.categories.ids) == (["dog", "cow", "cat"], [7, 20, 42])
+    assert dataset.class_counts.tolist() == [1, 0, 1]  # without the crowd region
+    assert [image.id for image in dataset.images] == [9, 4, 5]
     assert len(dataset) == 3
     polygon, crowd = dataset.objects(0)
     assert (polygon.label, polygon.bbox, polygon.iscrowd, polygon.area, polygon.id) == (
@@ -46,18 +42,15 @@ def test_pictures_keep_the_order_of_the_file_and_their_objects(write_set: WriteS
         dataset.objects(3)
 
 
-def test_max_images_keeps_the_first_pictures(write_set: WriteSet) -> None:
-    dataset = CocoDataset(*write_set(), max_images=1)
-    assert [picture.id for picture in dataset.images] == [9]
-    assert len(dataset.objects(0)) == 2
-
-
-def test_pictures_load_at_the_size_of_the_file(write_set: WriteSet) -> None:
+def test_ground_truth_is_the_objects_as_tensors(write_set: WriteSet) -> None:
     dataset = CocoDataset(*write_set())
-    for index in range(3):
-        picture = dataset.load_image(index)
-        assert picture.shape == (40, 60, 3)
-        assert picture.dtype == np.uint8
+    truth = dataset.ground_truth(0)
+    assert (truth.image_id, truth.image_size) == (9, (40, 60))
+    assert truth.boxes.tolist() == [[10, 5, 30, 20], [0, 0, 5, 40]]
+    assert (truth.labels.tolist(), truth.iscrowd.tolist()) == ([2, 0], [False, True])
+    assert truth.masks.sum((1, 2)).tolist() == [300, 200]
+    empty = dataset.ground_truth(2)
+    assert (tuple(empty.boxes.shape), tuple(empty.masks.shape)) == ((0, 4), (0, 40, 60))
 
 
 def test_survives_pickling_for_worker_processes(write_set: WriteSet) -> None:
@@ -75,7 +68,7 @@ def first(data: dict[str, Any], key: str = "annotations") -> dict[str, Any]:
     [
         (lambda d: first(d).update(bbox=[10, 5, 0, 15]), "box without area"),
         (lambda d: first(d).update(bbox=[10, 5, 20, -1]), "box without area"),
-        (lambda d: first(d).update(bbox=[60, 5, 20, 15]), "box outside the picture"),
+        (lambda d: first(d).update(bbox=[60, 5, 20, 15]), "box outside the image"),
         (lambda d: first(d).update(segmentation=[]), "no segmentation"),
         (lambda d: first(d).update(segmentation=[[]]), "no segmentation"),
         (lambda d: first(d).pop("segmentation"), "no segmentation"),
@@ -98,11 +91,6 @@ def test_polygons_may_hang_over_the_border(write_set: WriteSet) -> None:
     assert not dataset.dropped
     [mask] = draw_masks([dataset.objects(0)[0].segmentation], IDENTITY, (40, 60))
     assert mask[0].all()
-
-
-def test_a_sound_file_reports_nothing(write_set: WriteSet, caplog: pytest.LogCaptureFixture) -> None:
-    assert not CocoDataset(*write_set()).dropped
-    assert not caplog.records
 
 
 @pytest.mark.parametrize("text", ["", "{", "not json", "[" * 100_000, '{"images": [\xff'])
@@ -131,24 +119,26 @@ def test_missing_file_and_folder(write_set: WriteSet, tmp_path: Path) -> None:
         CocoDataset(annotation_file, tmp_path / "absent")
 
 
-def test_pictures_that_are_left_out_need_no_file(write_set: WriteSet) -> None:
+def test_images_that_are_left_out_need_no_file(write_set: WriteSet) -> None:
     annotation_file, folder = write_set(lambda d: d["images"][2].update(file_name="gone.png"))
-    assert len(CocoDataset(annotation_file, folder, max_images=2)) == 2
+    dataset = CocoDataset(annotation_file, folder, max_images=2)
+    assert [image.id for image in dataset.images] == [9, 4]
+    assert len(dataset.objects(0)) == 2
 
 
 def test_annotations_of_coco_and_nuclei(shared: Path) -> None:
     """Every mask, of a polygon, crowd or RLE, is the one that pycocotools makes, pixel for pixel."""
     different = 0
-    for annotations, pictures in (
+    for annotations, images in (
         ("coco_tiny/annotations/instances_val2017.json", "coco_tiny/val2017"),
         ("nuclei/instances_val.json", "nuclei/val"),
     ):
-        dataset = CocoDataset(shared / annotations, shared / pictures, max_images=40)
+        dataset = CocoDataset(shared / annotations, shared / images, max_images=40)
         entries = {entry["id"]: entry for entry in json.loads((shared / annotations).read_text())["annotations"]}
-        for index, picture in enumerate(dataset.images):
+        for index, image in enumerate(dataset.images):
             for record in dataset.objects(index):
-                [mask] = draw_masks([record.segmentation], IDENTITY, (picture.height, picture.width))
-                expected = reference_mask(entries[record.id]["segmentation"], picture.height, picture.width)
+                [mask] = draw_masks([record.segmentation], IDENTITY, (image.height, image.width))
+                expected = reference_mask(entries[record.id]["segmentation"], image.height, image.width)
                 different += int((mask != expected).sum())
     assert different == 0
 

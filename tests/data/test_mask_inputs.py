@@ -17,7 +17,7 @@ from yolact.errors import DatasetError
 
 HEIGHT, WIDTH = 20, 30
 TOTAL = HEIGHT * WIDTH
-PICTURE = ImageRecord(id=1, file_name="a.png", height=HEIGHT, width=WIDTH)
+IMAGE = ImageRecord(id=1, file_name="a.png", height=HEIGHT, width=WIDTH)
 NAN, INF = float("nan"), float("inf")
 ENGINES = [name for name in ("pycocotools", "hotcoco") if importlib.util.find_spec(name)]
 
@@ -80,7 +80,7 @@ INPUTS = [
 def draw(item: Input) -> list[np.ndarray] | str:
     """Return the mask, uint8 [H, W], that we draw and those of the libraries, or the error."""
     try:
-        segmentation = parse_segmentation({"segmentation": item.value}, "annotations[0]", PICTURE)
+        segmentation = parse_segmentation({"segmentation": item.value}, "annotations[0]", IMAGE)
     except DatasetError as error:
         return str(error)
     ours = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -121,7 +121,3 @@ def test_it_is_refused_or_the_same_everywhere(drawn: dict[str, Any], item: Input
     assert int(found[0].sum()) == pytest.approx(item.pixels, abs=2)  # outlines are rounded to fifths of a pixel
     for mask in found[1:]:
         np.testing.assert_array_equal(mask, found[0])
-
-
-def test_they_are_twenty_six_and_more() -> None:
-    assert len({item.name for item in INPUTS}) == len(INPUTS) >= 26

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from yolact.data.masks import IDENTITY, Rle, crop_rle, decode_counts, draw_masks, pixel_index_map
+from yolact.data.masks import IDENTITY, Rle, crop_rle, decode_counts, draw_masks
 
 
 def random_mask(seed: int) -> np.ndarray:
@@ -52,14 +52,6 @@ def test_rle_decodes_as_pycocotools_encodes(seed: int) -> None:
     restored[top : top + crop.shape[0], left : left + crop.shape[1]] = crop // 255
     np.testing.assert_array_equal(restored, mask)
     np.testing.assert_array_equal(draw_masks([rle], IDENTITY, mask.shape), [mask])
-
-
-def test_crop_is_the_rectangle_of_the_object() -> None:
-    mask = np.zeros((9, 12), np.uint8)
-    mask[2:5, 3:10] = 1
-    crop, left, top = crop_rle(rle_of(mask))
-    assert (crop.shape, left, top) == ((3, 7), 3, 2)
-    assert (crop == 255).all()
 
 
 def test_polygon_by_hand() -> None:
@@ -136,12 +128,6 @@ def test_a_turn_by_45_degrees() -> None:
     a, b = draw_masks([rle_of(source), rectangle(0, 0, 20, 20)], matrix, (30, 30))
     assert int(a.sum()) == pytest.approx(400, abs=12)
     assert (a != b).sum() <= 40
-
-
-def test_pixel_centres_map_to_pixel_centres() -> None:
-    # Twice as large: the centre of pixel 0, 0.5, comes to 1.0, which is index 0.5.
-    np.testing.assert_allclose(pixel_index_map(scale_and_shift(2, 0, 0)), [[2, 0, 0.5], [0, 2, 0.5]])
-    np.testing.assert_allclose(pixel_index_map(IDENTITY), IDENTITY)
 
 
 def test_no_objects() -> None:

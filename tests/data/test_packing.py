@@ -18,7 +18,7 @@ def runs(number: int) -> ObjectRecord:
     return ObjectRecord(1, (0.0, 0.0, 4.0, 3.0), True, Rle(3, 4, RUNS), 2.0, number)
 
 
-PICTURES = [
+IMAGES = [
     [polygons(1, TRIANGLE), runs(2), polygons(3, SQUARE, TRIANGLE)],
     [],
     [runs(4)],
@@ -40,11 +40,11 @@ def same(one: ObjectRecord, other: ObjectRecord) -> bool:
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [2, 1, 3, 0], [1], [3, 3]])
 def test_objects_come_back_as_they_were(order: list[int]) -> None:
-    packed = PackedObjects(PICTURES[place] for place in order)
+    packed = PackedObjects(IMAGES[place] for place in order)
     for place, original in enumerate(order):
         found = packed[place]
-        assert len(found) == len(PICTURES[original])
-        assert all(same(one, other) for one, other in zip(found, PICTURES[original], strict=True))
+        assert len(found) == len(IMAGES[original])
+        assert all(same(one, other) for one, other in zip(found, IMAGES[original], strict=True))
     for item in packed[0]:
         assert [type(value) for value in item] == [int, tuple, bool, type(item.segmentation), float, int]
 
@@ -55,6 +55,6 @@ def test_ids_of_64_bits_come_back_exactly() -> None:
 
 
 def test_nobody_can_write_into_the_shared_arrays() -> None:
-    packed = PackedObjects(PICTURES)
+    packed = PackedObjects(IMAGES)
     with pytest.raises(ValueError, match="read-only"):
         packed[0][0].segmentation[0][0, 0] = 5.0

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from yolact.evaluation.coco import encode_mask
-from yolact.evaluation.errors import picture_errors, total_errors
-from yolact.evaluation.overlaps import picture_overlaps
+from yolact.evaluation.errors import image_errors, total_errors
+from yolact.evaluation.overlaps import image_overlaps
 
 SIDE = 100
 CAT, DOG = 2, 5  # category ids; the labels are 0 and 1
@@ -46,11 +46,11 @@ class Scene:
     def overlaps(self, kind="bbox"):
         """Return the overlaps of the pictures that hold something."""
         image_ids = range(1, self.num_images + 1)
-        return list(picture_overlaps(self.write(), self.detections, kind, image_ids))
+        return list(image_overlaps(self.write(), self.detections, kind, image_ids))
 
     def errors(self, kind="bbox"):
         """Return the errors."""
-        return total_errors([picture_errors(one, one.match()) for one in self.overlaps(kind)], 2)
+        return total_errors([image_errors(one, one.match()) for one in self.overlaps(kind)], 2)
 
     @staticmethod
     def _place(category_id, box, image_id):

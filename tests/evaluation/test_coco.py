@@ -16,13 +16,13 @@ from yolact.errors import UserError
 from yolact.evaluation.coco import (
     SUMMARY_KEYS,
     coco_records,
-    compute_figures,
+    compute_metrics,
     decode_mask,
     encode_mask,
     result_records,
 )
+from yolact.instances import Instances
 from yolact.ops.regions import regions_of
-from yolact.structures import Instances
 
 
 def square(x: int, y: int, side: int, size: tuple[int, int] = (100, 100)) -> dict:
@@ -106,7 +106,7 @@ def test_result_files_keep_masks_and_boxes_with_their_own_scores_apart() -> None
 
 @pytest.mark.parametrize("kind", ["segm", "bbox"])
 def test_a_perfect_detection_scores_one(tmp_path: Path, kind: str) -> None:
-    figures = compute_figures(write(tmp_path, [truth(1, 1, 5, 10, 10, 50)]), [detection(1, 5, 10, 10, 50, 0.9)], kind)
+    figures = compute_metrics(write(tmp_path, [truth(1, 1, 5, 10, 10, 50)]), [detection(1, 5, 10, 10, 50, 0.9)], kind)
     # 50 x 50 pixels are medium; nothing small or large, and no cat, exists.
     assert figures.summary == {
         key: None if key in ("APs", "APl", "ARs", "ARl") else pytest.approx(1.0) for key in SUMMARY_KEYS
@@ -116,14 +116,14 @@ def test_a_perfect_detection_scores_one(tmp_path: Path, kind: str) -> None:
 
 def test_half_of_the_objects_found_is_half_recall(tmp_path: Path) -> None:
     path = write(tmp_path, [truth(1, 1, 2, 0, 0, 40), truth(2, 1, 2, 50, 50, 40)])
-    figures = compute_figures(path, [detection(1, 2, 0, 0, 40, 0.9)], "segm")
+    figures = compute_metrics(path, [detection(1, 2, 0, 0, 40, 0.9)], "segm")
     assert figures.summary["AP"] == pytest.approx(51 / 101)  # precision 1 at the recalls 0.00, 0.01, ... 0.50
     assert figures.summary["AR100"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("kind", ["segm", "bbox"])
 def test_no_detections_score_zero(tmp_path: Path, kind: str) -> None:
-    figures = compute_figures(write(tmp_path, [truth(1, 1, 5, 10, 10, 50)]), [], kind)
+    figures = compute_metrics(write(tmp_path, [truth(1, 1, 5, 10, 10, 50)]), [], kind)
     assert figures.summary["AP"] == 0
     assert figures.per_class == {"cat": None, "dog": 0}
 
@@ -131,14 +131,14 @@ def test_no_detections_score_zero(tmp_path: Path, kind: str) -> None:
 def test_pictures_without_objects_count(tmp_path: Path) -> None:
     path = write(tmp_path, [truth(1, 1, 2, 0, 0, 40)], num_images=2)
     found = [detection(2, 2, 0, 0, 40, 0.95), detection(1, 2, 0, 0, 40, 0.9)]
-    assert compute_figures(path, found, "segm").summary["AP"] == pytest.approx(0.5)
-    assert compute_figures(path, found, "segm", image_ids=[1]).summary["AP"] == pytest.approx(1.0)
+    assert compute_metrics(path, found, "segm").summary["AP"] == pytest.approx(0.5)
+    assert compute_metrics(path, found, "segm", image_ids=[1]).summary["AP"] == pytest.approx(1.0)
 
 
 def test_an_object_with_the_id_zero_counts(tmp_path: Path) -> None:
     path = write(tmp_path, [truth(0, 1, 2, 0, 0, 40), truth(1, 1, 2, 50, 50, 40)])
     found = [detection(1, 2, 0, 0, 40, 0.9), detection(1, 2, 50, 50, 40, 0.8)]
-    assert compute_figures(path, found, "segm").summary["AP"] == pytest.approx(1.0)
+    assert compute_metrics(path, found, "segm").summary["AP"] == pytest.approx(1.0)
 
 
 def test_annotations_may_lack_area_and_crowd_flag_and_a_mask(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -149,7 +149,7 @@ def test_annotations_may_lack_area_and_crowd_flag_and_a_mask(tmp_path: Path, cap
         del annotation["area"], annotation["iscrowd"]
     path = write(tmp_path, [bare, polygon, boxed])
     found = [detection(1, 2, 0, 0, 40, 0.9), detection(1, 2, 50, 50, 40, 0.8), detection(1, 5, 20, 20, 10, 0.7)]
-    masks, boxes = (compute_figures(path, found, kind) for kind in ("segm", "bbox"))
+    masks, boxes = (compute_metrics(path, found, kind) for kind in ("segm", "bbox"))
     assert masks.summary["APm"] == pytest.approx(1.0)
     assert masks.per_class == {"cat": pytest.approx(1.0), "dog": None}
     assert boxes.per_class == {"cat": pytest.approx(1.0), "dog": pytest.approx(1.0)}
@@ -161,8 +161,8 @@ def test_more_than_a_hundred_detections_may_count(tmp_path: Path) -> None:
     places = [(x, y) for x in range(0, 96, 6) for y in range(0, 60, 6)]  # 160 squares of 5 x 5
     path = write(tmp_path, [truth(i, 1, 2, x, y, 5) for i, (x, y) in enumerate(places, 1)])
     found = [detection(1, 2, x, y, 5, 0.9 - i / 1000) for i, (x, y) in enumerate(places)]
-    assert compute_figures(path, found, "segm").summary["AR100"] == pytest.approx(100 / 160)
-    more = compute_figures(path, found, "segm", max_detections=160).summary
+    assert compute_metrics(path, found, "segm").summary["AR100"] == pytest.approx(100 / 160)
+    more = compute_metrics(path, found, "segm", max_detections=160).summary
     assert more["AP"] == more["APs"] == more["AR100"] == pytest.approx(1.0)
     assert more["AR10"] == pytest.approx(10 / 160)
 
@@ -171,7 +171,7 @@ def test_the_size_of_a_mask_is_that_of_the_mask_and_not_of_its_box(tmp_path: Pat
     path = write(tmp_path, [truth(1, 1, 2, 0, 0, 20)])
     wrong = {**detection(1, 2, 60, 60, 10, 0.95), "bbox": [40, 40, 60, 60]}
     # The wrong mask is small, so that it counts among the small objects; a box of 60 x 60 would be medium.
-    assert compute_figures(path, [wrong, detection(1, 2, 0, 0, 20, 0.9)], "segm").summary["APs"] == pytest.approx(0.5)
+    assert compute_metrics(path, [wrong, detection(1, 2, 0, 0, 20, 0.9)], "segm").summary["APs"] == pytest.approx(0.5)
 
 
 def test_nothing_is_printed_and_the_records_stay_as_they_were(
@@ -179,7 +179,7 @@ def test_nothing_is_printed_and_the_records_stay_as_they_were(
 ) -> None:
     found = [detection(1, 2, 0, 0, 40, 0.9)]
     before = json.dumps(found)
-    compute_figures(write(tmp_path, [truth(1, 1, 2, 0, 0, 40)]), found, "segm")
+    compute_metrics(write(tmp_path, [truth(1, 1, 2, 0, 0, 40)]), found, "segm")
     assert json.dumps(found) == before
     assert capsys.readouterr().out == ""
 
@@ -220,7 +220,7 @@ def test_figures_equal_those_of_pycocotools_on_photographs(shared: Path, tmp_pat
     oracle.evaluate()
     oracle.accumulate()
     oracle.summarize()
-    figures = compute_figures(annotation_file, found, kind)
+    figures = compute_metrics(annotation_file, found, kind)
     assert list(figures.summary.values()) == list(oracle.stats)
     assert figures.summary["AP"] > 0.1
 
@@ -239,13 +239,13 @@ def test_hotcoco_gives_the_same_figures(tmp_path: Path, kind: str, seed: int) ->
     ]
     for records in (found, []):
         ours, fast = (
-            compute_figures(path, records, kind, 200, [1, 2], engine) for engine in ("pycocotools", "hotcoco")
+            compute_metrics(path, records, kind, 200, [1, 2], engine) for engine in ("pycocotools", "hotcoco")
         )
         assert fast == ours
-    assert compute_figures(path, found, kind).summary["AP"] > 0.1
+    assert compute_metrics(path, found, kind).summary["AP"] > 0.1
 
 
 def test_hotcoco_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hotcoco", None)
     with pytest.raises(UserError, match="hotcoco, which is not installed: run `pip install hotcoco`"):
-        compute_figures(write(tmp_path, [truth(1, 1, 2, 0, 0, 40)]), [], "segm", engine="hotcoco")
+        compute_metrics(write(tmp_path, [truth(1, 1, 2, 0, 0, 40)]), [], "segm", engine="hotcoco")

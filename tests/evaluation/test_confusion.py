@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 
-from yolact.evaluation.confusion import SIZE_BORDERS, Pair, add_picture, most_confused, no_pictures
+from yolact.evaluation.confusion import SIZE_BORDERS, Pair, add_image, most_confused, no_images
 
 CAT, DOG = 2, 5
 HERE, THERE, AWAY = (0, 0, 10, 10), (40, 40, 10, 10), (80, 80, 10, 10)
 
 
 def shown(scene, min_score=0.3):
-    total = no_pictures(2)
+    total = no_images(2)
     for picture in scene.overlaps():
-        add_picture(total, picture, picture.match(), min_score)
+        add_image(total, picture, picture.match(), min_score)
     return total
 
 

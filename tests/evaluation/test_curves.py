@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from yolact.evaluation.coco import compute_figures
+from yolact.evaluation.coco import compute_metrics
 from yolact.evaluation.curves import RECALLS, curves_of
 
 CAT, DOG = 2, 5
@@ -30,7 +30,7 @@ def test_a_curve_by_hand(scene) -> None:
     scene.object(CAT, (40, 40, 10, 10))
     scene.detection(CAT, (80, 80, 10, 10), 0.9)
     scene.detection(CAT, (0, 0, 10, 6), 0.8)
-    curves = compute_figures(scene.write(), scene.detections, "bbox").curves
+    curves = compute_metrics(scene.write(), scene.detections, "bbox").curves
     # Wrong, right: at IoU 0.5 a precision of 1/2 up to a recall of 1/2, at 0.75 none.
     assert curves.precision[0, :, 0].tolist() == pytest.approx([0.5 if recall <= 0.5 else 0 for recall in RECALLS])
     assert not curves.precision[1, :, 0].any()
@@ -44,7 +44,7 @@ def test_means_of_the_curves_are_the_figures(scene, kind) -> None:
     scene.detection(CAT, (0, 0, 10, 8), 0.9)
     scene.detection(DOG, (40, 40, 50, 50), 0.8)
     scene.detection(DOG, (0, 60, 35, 33), 0.7)
-    figures = compute_figures(scene.write(), scene.detections, kind)
+    figures = compute_metrics(scene.write(), scene.detections, kind)
     keys = ("AP50", "AP75", "AP", "APs", "APm")
     curves = figures.curves
     means = [*curves.average().mean(1), *np.nanmean(curves.by_size[:, :2], 0)]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from yolact.evaluation.coco import compute_figures
+from yolact.evaluation.coco import compute_metrics
 from yolact.evaluation.errors import KINDS, total_errors
 
 CAT, DOG = 2, 5
@@ -191,7 +191,7 @@ def test_properties_of_random_scenes(make_scene, seed) -> None:
     fill(scene, np.random.default_rng(seed))
     errors = scene.errors("segm")
     assert errors == scene.errors("bbox")  # rectangles
-    assert errors.ap50 == pytest.approx(compute_figures(scene.path, scene.detections, "bbox").summary["AP50"], abs=1e-9)
+    assert errors.ap50 == pytest.approx(compute_metrics(scene.path, scene.detections, "bbox").summary["AP50"], abs=1e-9)
     assert all(0 <= gain <= 1 - errors.ap50 + 1e-9 for gain in errors.gains.values())
     pictures = scene.overlaps()
     matches = [one.match() for one in pictures]

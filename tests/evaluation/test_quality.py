@@ -6,7 +6,7 @@ import pytest
 
 from yolact.data import CocoDataset
 from yolact.evaluation.coco import encode_mask
-from yolact.evaluation.quality import encode_segmentation, picture_qualities
+from yolact.evaluation.quality import encode_segmentation, image_qualities
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def empty_mask(dataset: CocoDataset, index: int) -> dict:
 
 
 def test_all_found_is_one_and_none_found_is_zero(dataset: CocoDataset) -> None:
-    qualities = picture_qualities(dataset, [perfect(dataset, 0, 0), perfect(dataset, 0, 1)])
+    qualities = image_qualities(dataset, [perfect(dataset, 0, 0), perfect(dataset, 0, 1)])
     assert [item.index for item in qualities] == [0, 1, 2, 3, 4]  # the last one holds neither object nor detection
     assert (qualities[0].found, qualities[0].missed, qualities[0].wrong) == (2, 0, 0)
     assert qualities[0].quality == pytest.approx(1.0)
@@ -42,14 +42,14 @@ def test_all_found_is_one_and_none_found_is_zero(dataset: CocoDataset) -> None:
 def test_a_second_detection_of_an_object_and_a_wrong_class_are_wrong(dataset: CocoDataset) -> None:
     right = perfect(dataset, 0, 0)
     other_class = {**perfect(dataset, 0, 1), "category_id": right["category_id"]}
-    quality = picture_qualities(dataset, [right, {**right, "score": 0.8}, other_class])[0]
+    quality = image_qualities(dataset, [right, {**right, "score": 0.8}, other_class])[0]
     assert (quality.found, quality.missed, quality.wrong) == (1, 1, 2)
     assert quality.quality == pytest.approx(1 / (1 + 3 / 2))
 
 
 def test_detections_in_crowds_and_of_low_score_do_not_count(dataset: CocoDataset) -> None:
     in_crowd = perfect(dataset, 4, 1)
-    quality = picture_qualities(dataset, [perfect(dataset, 4, 0), in_crowd, perfect(dataset, 4, 0, score=0.29)])[4]
+    quality = image_qualities(dataset, [perfect(dataset, 4, 0), in_crowd, perfect(dataset, 4, 0, score=0.29)])[4]
     assert (quality.found, quality.missed, quality.wrong) == (1, 0, 0)
 
 
@@ -58,10 +58,10 @@ def test_a_picture_of_crowds_alone_with_detections_in_them_has_no_quality(datase
     crowd = next(place for place, item in enumerate(objects) if item.iscrowd)
     in_crowd = perfect(dataset, 4, crowd)
     with mock.patch.object(dataset, "objects", lambda index: [objects[crowd]] if index == 4 else []):
-        assert picture_qualities(dataset, [in_crowd]) == []
+        assert image_qualities(dataset, [in_crowd]) == []
 
 
 def test_a_detection_on_an_empty_picture_is_wrong(dataset: CocoDataset) -> None:
     record = {**perfect(dataset, 0, 0), "image_id": 15, "segmentation": empty_mask(dataset, 5)}
-    quality = picture_qualities(dataset, [record])[-1]
+    quality = image_qualities(dataset, [record])[-1]
     assert (quality.index, quality.found, quality.missed, quality.wrong) == (5, 0, 0, 1)

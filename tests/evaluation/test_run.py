@@ -8,7 +8,7 @@ import torch
 from yolact.config import Config
 from yolact.data import CocoDataset
 from yolact.evaluation import run
-from yolact.evaluation.coco import SUMMARY_KEYS, compute_figures
+from yolact.evaluation.coco import SUMMARY_KEYS, compute_metrics
 from yolact.evaluation.run import NMS_KINDS, compare_nms, evaluate, predict
 from yolact.models import Yolact
 from yolact.models.inference import for_inference
@@ -47,8 +47,8 @@ def test_every_picture_is_evaluated_and_figures_are_those_of_the_records(
     result = evaluate(model, dataset, sample_config.eval, CPU, progress=False)
     assert {record["image_id"] for record in result.segm} == {10, 11, 12, 13, 14, 15}
     assert {record["category_id"] for record in result.bbox} == {3, 7}
-    assert result.metrics["segm"] == compute_figures(dataset.annotation_file, result.segm, "segm").summary
-    assert result.metrics["bbox"] == compute_figures(dataset.annotation_file, result.bbox, "bbox").summary
+    assert result.metrics["segm"] == compute_metrics(dataset.annotation_file, result.segm, "segm").summary
+    assert result.metrics["bbox"] == compute_metrics(dataset.annotation_file, result.bbox, "bbox").summary
 
 
 def test_only_the_pictures_of_a_shortened_data_set_count(

@@ -6,25 +6,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolact.config import LossConfig
-from yolact.losses import ModelWithLoss
-from yolact.losses.criterion import compute_losses
+from yolact.losses import Assignment, LossTerm, ModelWithLoss
+from yolact.losses.criterion import sample_positives
 from yolact.models import build_model
 from yolact.structures import Target
 
-
-def target(boxes, labels, crowd=()):
-    boxes = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-    masks = torch.zeros(len(boxes), 64, 64, dtype=torch.uint8)
-    for mask, (x1, y1, x2, y2) in zip(masks, boxes.int().tolist(), strict=True):
-        mask[y1:y2, x1:x2] = 1
-    iscrowd = torch.zeros(len(boxes), dtype=torch.bool)
-    iscrowd[list(crowd)] = True
-    return Target(boxes=boxes, labels=torch.tensor(labels, dtype=torch.int64), masks=masks, iscrowd=iscrowd, image_id=1)
-
-
-OBJECTS = target([[4, 4, 20, 24], [30, 30, 62, 60]], [0, 2])
-EMPTY = target([], [])
-CROWD_ONLY = target([[0, 0, 64, 64]], [1], crowd=[0])
+ALL_MASKS = LossConfig(masks_to_train=1000)
 
 
 @pytest.fixture
@@ -32,110 +19,120 @@ def model(tiny_config):
     return build_model(tiny_config)
 
 
-def test_another_size_of_the_input_gives_the_losses_of_a_model_of_that_size(tiny_config):
-    """The weights do not know their size; the anchors keep theirs in pixels."""
-    both = replace(tiny_config, train=replace(tiny_config.train, image_sizes=(96,)))
-    own = replace(tiny_config, model=replace(tiny_config.model, image_size=96))
-    models = [build_model(config) for config in (both, own)]
-    models[1].load_state_dict(models[0].state_dict())
-    masks = torch.nn.functional.pad(OBJECTS["masks"], (0, 32, 0, 32))
-    images, targets = torch.rand(1, 3, 96, 96), [Target(**{**OBJECTS, "masks": masks})]
-    first, second = (ModelWithLoss(model, LossConfig(masks_to_train=1000))(images, targets) for model in models)
-    assert first == second
-    assert all(loss > 0 for loss in first.values())
+@pytest.fixture
+def objects(make_target):
+    return make_target([[4, 4, 20, 24], [30, 30, 62, 60]], [0, 2])
 
 
-def total_gradient(losses, model):
-    sum(losses.values()).backward()
-    return sum(p.grad.abs().sum() for p in model.parameters() if p.grad is not None)
+@pytest.fixture
+def empty(make_target):
+    return make_target([], [])
 
 
-def test_names_of_the_losses(model):
-    losses = ModelWithLoss(model, LossConfig())(torch.rand(1, 3, 64, 64), [OBJECTS])
+def plus_model(config):
+    return build_model(replace(config, model=replace(config.model, image_size=256, mask_iou=True)))
+
+
+def test_names_of_the_losses(model, objects):
+    losses = ModelWithLoss(model, LossConfig())(torch.rand(1, 3, 64, 64), [objects])
     assert set(losses) == {"box", "class", "semantic", "mask"}
     assert all(loss.ndim == 0 and loss > 0 for loss in losses.values())
 
 
-def test_plus_models_add_the_mask_iou_loss(tiny_config):
-    model = build_model(replace(tiny_config, model=replace(tiny_config.model, image_size=256, mask_iou=True)))
-    large = dict(
-        OBJECTS, boxes=OBJECTS["boxes"] * 4, masks=OBJECTS["masks"].repeat_interleave(4, 1).repeat_interleave(4, 2)
-    )
-    losses = ModelWithLoss(model, LossConfig())(torch.rand(1, 3, 256, 256), [large])
+def test_plus_models_add_the_mask_iou_loss(tiny_config, make_target):
+    large = make_target([[16, 16, 80, 96], [120, 120, 248, 240]], [0, 2], side=256)
+    losses = ModelWithLoss(plus_model(tiny_config), LossConfig())(torch.rand(1, 3, 256, 256), [large])
     assert losses["mask_iou"] > 0
 
 
-def test_weights_scale_their_terms(model):
+def test_weights_scale_their_terms(model, objects):
     model.eval()
     images = torch.rand(1, 3, 64, 64)
-    plain = ModelWithLoss(model, LossConfig(masks_to_train=1000))(images, [OBJECTS])
-    doubled = ModelWithLoss(model, LossConfig(masks_to_train=1000, mask_weight=2 * 6.125, semantic_weight=0))(
-        images, [OBJECTS]
-    )
+    plain = ModelWithLoss(model, ALL_MASKS)(images, [objects])
+    changed = replace(ALL_MASKS, mask_weight=2 * ALL_MASKS.mask_weight, semantic_weight=0)
+    doubled = ModelWithLoss(model, changed)(images, [objects])
     torch.testing.assert_close(doubled["mask"], 2 * plain["mask"])
     torch.testing.assert_close(doubled["box"], plain["box"])
     assert doubled["semantic"] == 0
 
 
-@pytest.mark.parametrize("targets", [[EMPTY, EMPTY], [CROWD_ONLY, EMPTY], [OBJECTS, EMPTY]])
-def test_pictures_without_objects_give_finite_losses_and_gradients(model, targets):
-    losses = ModelWithLoss(model, LossConfig())(torch.rand(2, 3, 64, 64), targets)
-    assert all(torch.isfinite(loss) for loss in losses.values())
-    assert torch.isfinite(total_gradient(losses, model))
+def test_a_further_term_enters_by_its_name_and_weight_and_may_replace_one(model, objects):
+    seen = []
 
+    def largest_coefficient(inputs):
+        seen.append(inputs)
+        return inputs.predictions.mask_coefficients.abs().amax()
 
-def test_an_empty_picture_teaches_background(model):
-    losses = ModelWithLoss(model, LossConfig())(torch.rand(2, 3, 64, 64), [EMPTY, EMPTY])
-    assert losses["class"] > 0
-    assert losses["box"] == losses["mask"] == 0
-
-
-@pytest.mark.parametrize("mask_iou", [False, True])
-def test_every_parameter_gets_a_gradient_even_without_objects(tiny_config, mask_iou):
-    """Distributed training waits for every parameter."""
-    model = build_model(replace(tiny_config, model=replace(tiny_config.model, image_size=256, mask_iou=mask_iou)))
-    losses = ModelWithLoss(model, LossConfig())(torch.rand(2, 3, 256, 256), [EMPTY, EMPTY])
-    sum(losses.values()).backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None] == []
-
-
-def test_crowds_are_not_learnt_as_objects(model):
-    model.eval()
+    terms = {"coefficients": LossTerm(largest_coefficient, 0.5), "box": LossTerm(lambda inputs: torch.ones(()), 3)}
     images = torch.rand(1, 3, 64, 64)
-    both = target([[4, 4, 20, 24], [0, 0, 2, 2]], [0, 1], crowd=[1])
-    alone = target([[4, 4, 20, 24]], [0])
-    criterion = ModelWithLoss(model, LossConfig(masks_to_train=1000))
-    with_crowd, without = criterion(images, [both]), criterion(images, [alone])
+    losses = ModelWithLoss(model.eval(), LossConfig(), terms=terms)(images, [objects])
+    assert set(losses) == {"box", "class", "semantic", "mask", "coefficients"}
+    torch.testing.assert_close(losses["coefficients"], 0.5 * model(images).mask_coefficients.abs().amax())
+    assert losses["box"] == 3
+    assert (seen[0].image_size, seen[0].objects.labels.tolist()) == (64, [0, 2])
+
+
+def test_an_assigner_of_ones_own_is_used(model, objects):
+    """It may look at what the network predicts, and its weights count."""
+
+    def best_scores(candidates, batch):
+        assert candidates.boxes.shape == (1, 86 * 3, 4)
+        best = candidates.scores[..., 0].argmax(1)
+        index = torch.full((1, 86 * 3), -1)
+        index[0, best] = 1
+        weight = torch.ones(1, 86 * 3)
+        weight[0, best] = len(chosen) + 1.0
+        chosen.append((int(best), batch.counts))
+        return Assignment(index, weight)
+
+    chosen, boxes = [], []
+    for _ in range(2):
+        criterion = ModelWithLoss(model.eval(), LossConfig(), assigner=best_scores)
+        boxes.append(criterion(torch.ones(1, 3, 64, 64), [objects])["box"])
+    assert chosen[0] == chosen[1] == (chosen[0][0], [2])
+    torch.testing.assert_close(boxes[1], 2 * boxes[0])
+
+
+def test_another_size_of_the_input_gives_the_losses_of_a_model_of_that_size(tiny_config, objects):
+    """The weights do not know their size; the anchors keep theirs in pixels."""
+    both = replace(tiny_config, train=replace(tiny_config.train, image_sizes=(96,)))
+    own = replace(tiny_config, model=replace(tiny_config.model, image_size=96))
+    models = [build_model(config) for config in (both, own)]
+    models[1].load_state_dict(models[0].state_dict())
+    masks = torch.nn.functional.pad(objects["masks"], (0, 32, 0, 32))
+    images, targets = torch.rand(1, 3, 96, 96), [Target(**{**objects, "masks": masks})]
+    first, second = (ModelWithLoss(model, ALL_MASKS)(images, targets) for model in models)
+    assert first == second
+
+
+@pytest.mark.parametrize("plus", [False, True])
+def test_every_parameter_gets_a_finite_gradient_even_without_objects(tiny_config, make_target, plus):
+    """Distributed training waits for every parameter."""
+    model, side = (plus_model(tiny_config), 256) if plus else (build_model(tiny_config), 64)
+    crowd = make_target([[0, 0, side, side]], [1], crowds=(0,), side=side)
+    losses = ModelWithLoss(model, LossConfig())(torch.rand(2, 3, side, side), [make_target([], [], side=side), crowd])
+    sum(losses.values()).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+
+
+def test_crowds_are_not_learnt_as_objects(model, make_target):
+    images = torch.rand(1, 3, 64, 64)
+    both = make_target([[4, 4, 20, 24], [0, 0, 2, 2]], [0, 1], crowds=(1,))
+    criterion = ModelWithLoss(model.eval(), ALL_MASKS)
+    with_crowd, without = (criterion(images, [one]) for one in (both, make_target([[4, 4, 20, 24]], [0])))
     for name in ("box", "mask", "semantic"):
         torch.testing.assert_close(with_crowd[name], without[name])
 
 
-def test_a_limit_on_masks_is_made_up_for(model):
-    model.eval()
-    images = torch.rand(1, 3, 64, 64)
-    whole = ModelWithLoss(model, LossConfig(masks_to_train=1000))(images, [OBJECTS])["mask"]
-    limited = [ModelWithLoss(model, LossConfig(masks_to_train=2))(images, [OBJECTS])["mask"] for _ in range(200)]
-    assert torch.stack(limited).mean().item() == pytest.approx(whole.item(), rel=0.1)
-    assert torch.stack(limited).std() > 0
-
-
-@pytest.mark.parametrize("mask_iou", [False, True])
-def test_fixed_shapes_give_the_same_losses_and_gradients(tiny_config, mask_iou):
-    """What runs on accelerators, where the host must not wait to learn how many entries count."""
-    model = build_model(replace(tiny_config, model=replace(tiny_config.model, image_size=256, mask_iou=mask_iou)))
-    large = dict(
-        OBJECTS, boxes=OBJECTS["boxes"] * 4, masks=OBJECTS["masks"].repeat_interleave(4, 1).repeat_interleave(4, 2)
-    )
-    crowd = dict(CROWD_ONLY, boxes=CROWD_ONLY["boxes"] * 4, masks=torch.ones(1, 256, 256, dtype=torch.uint8))
-    predictions = model.eval()(torch.rand(3, 3, 256, 256))
-    results = []
-    for static in (False, True):
-        losses = compute_losses(predictions, [large, crowd, large], 256, model, LossConfig(masks_to_train=2000), static)
-        gradients = torch.autograd.grad(sum(losses.values()), predictions, retain_graph=True)
-        results.append((losses, dict(enumerate(gradients))))
-    for first, second in zip(*results, strict=True):
-        for key, value in first.items():
-            torch.testing.assert_close(second[key], value)
+def test_the_sampled_positives_stand_for_all_of_their_image():
+    positive = torch.zeros(3, 10, dtype=torch.bool)
+    positive[0, [1, 4, 7, 8, 9]] = positive[1, 3] = True
+    counts = torch.zeros(3, 10)
+    for _ in range(300):
+        numbers, weight = sample_positives(positive, 2)
+        assert weight.tolist() == [[2.5, 2.5], [1, 0], [0, 0]]
+        counts.scatter_add_(1, numbers, weight)
+    torch.testing.assert_close(counts / 300, positive.float(), atol=0.25, rtol=0)  # each as often as the others
 
 
 class Count(TorchDispatchMode):
@@ -152,43 +149,42 @@ VIEWS = ("view", "reshape", "expand", "select", "slice", "unbind", "split", "t",
          "squeeze", "alias", "detach", "_unsafe_view", "as_strided")  # fmt: skip
 
 
-def scattered(num_objects, seed):
-    """Return objects of which no two are the same."""
-    generator = torch.Generator().manual_seed(seed)
-    corners = torch.rand(num_objects, 2, generator=generator) * 40
-    boxes = torch.cat([corners, corners + 2 + 22 * torch.rand(num_objects, 2, generator=generator)], 1)
-    return target(boxes.tolist(), [0] * num_objects)
-
-
-@pytest.mark.parametrize(("static", "limit"), [(False, 300), (True, 400)])
-def test_the_number_of_operators_does_not_grow_with_the_objects(model, static, limit):
-    predictions = model(torch.rand(8, 3, 64, 64))
-    counts = []
-    for num_objects in (2, 14, 60):
-        targets = [scattered(num_objects, seed) for seed in range(8)]
+def test_the_number_of_operators_does_not_grow_with_the_objects(model, make_target):
+    predictions, counts = model(torch.rand(8, 3, 64, 64)), []
+    criterion, coder = ModelWithLoss(model, LossConfig()).criterion, model.head.coder(64)
+    for num_objects in (14, 60):
+        targets = []
+        for _ in range(8):
+            corners = torch.rand(num_objects, 2) * 40
+            boxes = torch.cat([corners, corners + 2 + 22 * torch.rand(num_objects, 2)], 1)
+            targets.append(make_target(boxes.tolist(), [0] * num_objects))
         with Count() as counted, torch.no_grad():
-            compute_losses(predictions, targets, 64, model, LossConfig(), static)
+            criterion(predictions, targets, coder)
         counts.append(sum(n for name, n in counted.operators.items() if name.split(".")[1] not in VIEWS))
-    print(counts)
-    assert counts[0] == counts[1] == counts[2] <= limit
+    assert abs(counts[0] - counts[1]) < 60  # rounds of forced matching
+    assert max(counts) < 450
 
 
 @pytest.mark.parametrize("limit", [2, 1000])
-def test_on_fixed_shapes_the_host_never_asks_the_device(model, limit):
-    predictions = model(torch.rand(3, 3, 64, 64))
-    with Count() as counted:
-        compute_losses(predictions, [OBJECTS, CROWD_ONLY, EMPTY], 64, model, LossConfig(masks_to_train=limit), True)
-    waits = {"aten._local_scalar_dense.default", "aten.nonzero.default", "aten.masked_select.default"}
-    assert not waits & counted.operators.keys()
+def test_off_the_cpu_the_host_never_asks_the_device(model, objects, empty, limit):
+    """The meta device computes shapes alone: what would wait for a value fails there."""
+    predictions = type(predicted := model(torch.rand(2, 3, 64, 64)))(*(field.to("meta") for field in predicted))
+    targets = [
+        Target(**{key: value.to("meta") if torch.is_tensor(value) else value for key, value in target.items()})
+        for target in (objects, empty)
+    ]
+    coder = model.head.to("meta").coder(64)
+    losses = ModelWithLoss(model, LossConfig(masks_to_train=limit)).criterion(predictions, targets, coder)
+    assert [loss.shape for loss in losses.values()] == [()] * 4
 
 
-def test_autocast_ends_where_the_losses_begin(model, monkeypatch):
+def test_autocast_ends_where_the_losses_begin(model, objects, monkeypatch):
     with torch.no_grad():
         predictions = model(torch.rand(1, 3, 64, 64))
     monkeypatch.setattr(model, "forward", lambda images: predictions)
-    criterion = ModelWithLoss(model, LossConfig(masks_to_train=1000))
-    plain = criterion(torch.rand(1, 3, 64, 64), [OBJECTS])
+    criterion, images = ModelWithLoss(model, ALL_MASKS), torch.rand(1, 3, 64, 64)
+    plain = criterion(images, [objects])
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = criterion(torch.rand(1, 3, 64, 64), [OBJECTS])
+        mixed = criterion(images, [objects])
     assert plain == mixed
     assert {loss.dtype for loss in mixed.values()} == {torch.float32}

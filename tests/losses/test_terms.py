@@ -4,129 +4,129 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from yolact.config import LossConfig
 from yolact.losses import terms
 from yolact.models.mask_iou import MaskIoUNet
 from yolact.ops import masks as mask_ops
 
-ONE = torch.tensor([1.0])
+NEGATIVE = -1
+SQUARE = [4.0, 4, 12, 12]  # the one anchor of `make_inputs`; 2..6 in pixels of the prototypes
 
 
-def test_box_loss_is_quadratic_below_one_and_linear_above():
-    deltas = torch.tensor([[0.5, 0, 0, 0], [0, 3.0, 0, 0]])
-    loss = terms.box_loss(deltas, torch.zeros(2, 4), torch.tensor([1.0, 1.0]))
-    assert loss.item() == pytest.approx(0.5 * 0.25 + 2.5)
-    assert terms.box_loss(deltas, torch.zeros(2, 4), torch.tensor([3.0, 0.0])).item() == pytest.approx(1.5 * 0.25)
+def test_box_loss_is_quadratic_below_one_and_linear_above(make_target, make_inputs):
+    """The object is the anchor, whose deltas are zero; a positive counts by its weight."""
+    deltas = torch.tensor([[[0.5, 0, 0, 0], [0, 3.0, 0, 0], [9, 9, 9, 9]]])
+    target = make_target([SQUARE], [0], side=16)
+    quadratic, linear = 0.5 * 0.25, 2.5
+    for weight, expected in (([[1.0, 1, 1]], quadratic + linear), ([[3.0, 0, 1]], 3 * quadratic)):
+        inputs = make_inputs([target], [[0, 0, NEGATIVE]], weight, box_deltas=deltas)
+        assert terms.box_loss(inputs).item() == pytest.approx(expected / 2)  # over two positives
 
 
-def test_hard_negatives_are_the_least_background_like():
-    background = torch.tensor([[5.0, -1, 0, 3, -5, -6]])
-    logits = torch.stack([background, torch.zeros(1, 6)], -1)
-    positive = torch.tensor([[False, False, False, False, True, False]])
-    neutral = torch.tensor([[False, False, False, False, False, True]])
-    chosen = terms.hard_negatives(logits, positive, neutral, torch.tensor([2]))
-    assert chosen[0].nonzero()[:, 0].tolist() == [1, 2]
+def test_hard_negatives_are_the_least_background_like_of_each_image():
+    hardness = torch.tensor([[0.1, 5, 3, 0.5, 9, 8], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]])
+    positive, ignored = torch.zeros(2, 2, 6, dtype=torch.bool)
+    positive[0, 4] = ignored[0, 5] = True
+    chosen = terms.hard_negatives(hardness, positive, ignored, torch.tensor([2, 1]))
+    assert [row.nonzero()[:, 0].tolist() for row in chosen] == [[1, 2], [5]]
+    everything = terms.hard_negatives(hardness, positive, ignored, torch.tensor([6, 0]))
+    assert [row.nonzero()[:, 0].tolist() for row in everything] == [[0, 1, 2, 3], []]
 
 
-def test_positives_and_neutrals_are_never_negatives_however_many_are_wanted():
-    positive = torch.tensor([[True, False, False]])
-    neutral = torch.tensor([[False, True, False]])
-    chosen = terms.hard_negatives(torch.rand(1, 3, 2), positive, neutral, torch.tensor([3]))
-    assert chosen.tolist() == [[False, False, True]]
+def test_class_loss_is_cross_entropy_of_positives_and_their_hardest_negatives(make_target, make_inputs):
+    """One positive of label 1, and of six others the three that are least sure of background."""
+    background = torch.tensor([0.0, 9, 9, 9, 0, 0, 0])
+    logits = torch.stack([background, torch.full((7,), -99.0), torch.zeros(7)], -1)[None]
+    inputs = make_inputs([make_target([SQUARE], [1], side=16)], [[0] + [NEGATIVE] * 6], class_logits=logits)
+    assert terms.class_loss(inputs).item() == pytest.approx((1 + 3) * math.log(2))
 
 
-def test_hard_negatives_are_counted_for_each_picture():
-    chosen = terms.hard_negatives(
-        torch.rand(3, 10, 4), *torch.zeros(2, 3, 10, dtype=torch.bool), torch.tensor([0, 1, 4])
-    )
-    assert chosen.sum(1).tolist() == [0, 1, 4]
+def test_an_image_without_objects_teaches_background(make_target, make_inputs):
+    inputs = make_inputs([make_target([], [], side=16)], [[NEGATIVE] * 100])
+    assert terms.class_loss(inputs).item() == pytest.approx(30 * math.log(3) / 10)  # three negatives stand for one
+    assert terms.box_loss(inputs) == terms.mask_loss(inputs) == 0
+    assert terms.semantic_loss(inputs).item() == pytest.approx(2 * math.log(2))
 
 
-def test_class_loss_sums_cross_entropy_by_weight():
-    logits = torch.tensor([[0.0, 0.0], [9.0, 0.0]])
-    loss = terms.class_loss(logits, torch.tensor([1, 1]), torch.tensor([1.0, 0.0]))
-    assert loss.item() == pytest.approx(math.log(2))
+def mask_inputs(make_target, make_inputs, logits, **options):
+    return make_inputs([make_target([SQUARE], [0], side=16)], [[0]], prototypes=logits[None, None], **options)
 
 
-def test_mask_loss_is_the_mean_over_the_box_when_all_pixels_are_equal():
-    logits = torch.zeros(1, 8, 8)
-    loss = terms.mask_loss(logits, torch.ones(1, 8, 8, dtype=torch.bool), torch.tensor([[2.0, 2, 6, 6]]), ONE)
+def test_mask_loss_is_the_mean_over_the_box_when_all_pixels_are_equal(make_target, make_inputs):
+    loss = terms.mask_loss(mask_inputs(make_target, make_inputs, torch.zeros(8, 8)))
     padded = 6 * 6  # the crop is one pixel wider than the box on each side
     assert loss.item() == pytest.approx(math.log(2) * padded / 16)
 
 
-def test_mask_loss_ignores_the_outside_of_the_box():
-    masks = torch.zeros(1, 8, 8, dtype=torch.bool)
-    box = torch.tensor([[3.0, 3, 5, 5]])
-    logits = torch.zeros(1, 8, 8)
-    changed = logits.clone()
-    changed[0, 0, 0] = 50
-    assert torch.equal(terms.mask_loss(logits, masks, box, ONE), terms.mask_loss(changed, masks, box, ONE))
+def test_mask_loss_ignores_the_outside_of_the_box(make_target, make_inputs):
+    changed = torch.zeros(8, 8)
+    changed[0, 0] = 50
+    losses = [terms.mask_loss(mask_inputs(make_target, make_inputs, x)) for x in (torch.zeros(8, 8), changed)]
+    assert torch.equal(*losses)
 
 
-def test_mask_loss_stays_finite_for_certain_and_wrong_logits():
-    logits = torch.full((1, 4, 4), 1e4, requires_grad=True)
-    loss = terms.mask_loss(logits, torch.zeros(1, 4, 4, dtype=torch.bool), torch.tensor([[0.0, 0, 4, 4]]), ONE)
+def test_mask_loss_stays_finite_for_certain_and_wrong_logits(make_target, make_inputs):
+    logits = torch.full((8, 8), -1e4, requires_grad=True)
+    loss = terms.mask_loss(mask_inputs(make_target, make_inputs, logits))
     loss.backward()
     assert torch.isfinite(loss)
+    assert loss > 0
     assert torch.isfinite(logits.grad).all()
 
 
-@pytest.mark.parametrize("static", [False, True])
-def test_mask_loss_has_the_gradient_of_the_plain_form(static):
-    logits = torch.randn(4, 9, 12, requires_grad=True)
-    masks, weights = torch.rand(4, 9, 12) > 0.5, torch.tensor([1.0, 0.0, 2.5, 1.0])
-    boxes = torch.tensor([[2.0, 3, 9, 8], [0, 0, 3, 3], [4.5, 1.2, 11.9, 8.1], [0, 0, 12, 9]])
-    plain = F.binary_cross_entropy_with_logits(logits, masks.float(), reduction="none")
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    plain = (mask_ops.crop(plain, boxes).sum((1, 2)) / area * weights).sum()
-    loss = terms.mask_loss(logits, masks, boxes, weights, static)
-    torch.testing.assert_close(loss, plain)
-    torch.testing.assert_close(*(torch.autograd.grad(3 * x, logits)[0] for x in (loss, plain)))
-
-
-def test_semantic_loss_takes_the_union_of_a_class():
-    masks = torch.zeros(3, 2, 2, dtype=torch.bool)
-    masks[0, 0, 0] = masks[1, 0, 0] = masks[1, 0, 1] = masks[2, 1, 1] = True
-    logits = torch.full((1, 2, 2, 2), -30.0)
-    logits[0, 0, 0] = 30  # class 0: objects 0 and 1 fill the first row
-    logits[0, 1, 1, 1] = 30
-    assert terms.semantic_loss(logits, masks, torch.tensor([0, 0, 1])).item() == pytest.approx(0, abs=1e-6)
-
-
-def test_semantic_loss_keeps_pictures_apart():
-    masks = torch.ones(1, 2, 2, dtype=torch.bool)
-    logits = torch.full((2, 3, 2, 2), -30.0)
-    logits[1, 2] = 30
-    assert terms.semantic_loss(logits, masks, torch.tensor([5])).item() == pytest.approx(0, abs=1e-6)
-    assert terms.semantic_loss(logits, masks, torch.tensor([2])).item() == pytest.approx(60)
-
-
-def test_semantic_loss_of_an_empty_picture_teaches_background():
-    loss = terms.semantic_loss(
-        torch.zeros(1, 3, 4, 4), torch.zeros(0, 4, 4, dtype=torch.bool), torch.zeros(0, dtype=torch.int64)
+def test_mask_loss_has_the_value_and_gradient_of_the_plain_form(make_target, make_inputs):
+    prototypes, coefficients = torch.randn(1, 3, 8, 8, requires_grad=True), torch.randn(1, 4, 3)
+    objects = [[2.0, 3, 9, 8], [0, 0, 3, 3], [5, 2, 15, 13]]
+    index, weight = [[0, 1, NEGATIVE, 2]], [[1.0, 0, 1, 2.5]]
+    inputs = make_inputs(
+        [make_target(objects, [0, 1, 0], side=16)], index, weight, prototypes=prototypes, mask_coefficients=coefficients
     )
-    assert loss.item() == pytest.approx(3 * math.log(2))
+    kept = [0, 1, 3]
+    logits, boxes = mask_ops.assemble(prototypes[0], coefficients[0, kept]), torch.tensor(objects) / 2
+    plain = F.binary_cross_entropy_with_logits(logits, inputs.prototype_masks.float(), reduction="none")
+    plain = mask_ops.crop(plain, boxes).sum((1, 2)) / (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    plain = (plain * torch.tensor(weight)[0, kept]).sum() / 3
+    loss = terms.mask_loss(inputs)
+    torch.testing.assert_close(loss, plain)
+    torch.testing.assert_close(*(torch.autograd.grad(3 * x, prototypes)[0] for x in (loss, plain)))
 
 
-def test_mask_iou_loss_compares_with_the_true_iou():
-    class HalfEverywhere(torch.nn.Module):
-        def forward(self, masks):
-            return torch.full((len(masks), 2), 0.5)
+def test_semantic_loss_takes_the_union_of_each_class_of_each_image(make_target, make_inputs):
+    """Maps of 2 x 2; two objects of class 0 fill the first row, one of class 1 the last cell; the next image, none."""
+    target = make_target([[0, 0, 8, 8], [0, 0, 16, 8], [8, 8, 16, 16]], [0, 0, 1], side=16)
+    logits = torch.full((2, 2, 2, 2), -30.0)
+    logits[0, 0, 0] = logits[0, 1, 1, 1] = 30
+    targets, index = [target, make_target([], [], side=16)], [[NEGATIVE], [NEGATIVE]]
+    right, swapped = (
+        terms.semantic_loss(make_inputs(targets, index, semantic_logits=maps)) for maps in (logits, logits.flip(0))
+    )
+    assert right.item() == pytest.approx(0, abs=1e-6)
+    assert swapped.item() == pytest.approx(2 * 3 * 30 / (4 * 2))
 
-    logits = torch.full((1, 16, 16), -20.0)
-    logits[0, 4:8, 4:12] = 20  # predicted 4 x 8
-    masks = torch.zeros(1, 16, 16, dtype=torch.bool)
-    masks[0, 4:12, 4:12] = True  # true 8 x 8: IoU one half
-    box, label = torch.tensor([[4.0, 4, 12, 12]]), torch.tensor([1])
-    assert terms.mask_iou_loss(HalfEverywhere(), logits, masks, box, label, ONE).item() == pytest.approx(0)
-    assert terms.mask_iou_loss(HalfEverywhere(), logits, ~masks, box, label, ONE).item() > 0
+
+class HalfEverywhere(torch.nn.Module):
+    def forward(self, masks):
+        return torch.full((len(masks), 2), 0.5)
 
 
-def test_mask_iou_loss_of_weight_zero_keeps_the_graph():
-    logits = torch.zeros(1, 64, 64, requires_grad=True)
-    masks = torch.zeros(1, 64, 64, dtype=torch.bool)  # no union either
-    box, label = torch.tensor([[0.0, 0, 0, 0]]), torch.tensor([0])
-    loss = terms.mask_iou_loss(MaskIoUNet(1), logits, masks, box, label, torch.tensor([0.0]))
+def test_mask_iou_loss_compares_with_the_true_iou(make_target, make_inputs):
+    logits = torch.full((8, 8), -20.0)
+    logits[2:4, 2:6] = 20  # half of the object's 4 x 4
+    config = LossConfig(mask_iou_min_area=15)
+    term = terms.MaskIoULoss(HalfEverywhere(), config)
+    assert term(mask_inputs(make_target, make_inputs, logits)).item() == pytest.approx(0)
+    nothing = mask_inputs(make_target, make_inputs, torch.full((8, 8), -20.0))
+    assert term(nothing).item() == pytest.approx(0.5 * 0.5**2)
+    small = terms.MaskIoULoss(HalfEverywhere(), LossConfig(mask_iou_min_area=16))
+    assert small(nothing) == 0
+
+
+def test_mask_iou_loss_without_objects_keeps_the_graph(make_target, make_inputs):
+    prototypes = torch.zeros(1, 1, 64, 64, requires_grad=True)
+    inputs = make_inputs([make_target([], [], side=16)], [[NEGATIVE]], prototypes=prototypes)
+    network = MaskIoUNet(2)
+    loss = terms.MaskIoULoss(network, LossConfig())(inputs)
     loss.backward()
-    assert loss.item() == 0
-    assert logits.grad.abs().sum() == 0
+    assert loss == 0
+    assert prototypes.grad is not None
+    assert all(p.grad is not None for p in network.parameters())

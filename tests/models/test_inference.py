@@ -65,9 +65,18 @@ def test_half_the_bits_are_used_where_they_can_be(tiny_config):
     assert (coarse.float() - exact).norm() < 0.1 * exact.norm()
 
 
-def test_a_batch_norm_of_its_own_is_named():
-    with pytest.raises(ValueError, match="Batch norm '1' does not follow a convolution"):
-        fold_batch_norms(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3)))
+def test_a_norm_that_certainly_follows_no_convolution_stays():
+    """One that begins a Sequential takes whatever comes in, although a convolution stands before it in the module."""
+    inner = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), inner, nn.ReLU(), nn.BatchNorm2d(3)).eval()
+    for norm in (inner[0], inner[3], model[3]):
+        nn.init.uniform_(norm.running_mean, -0.5, 0.5)
+    x = torch.rand(2, 3, 4, 4)
+    expected = model(x)
+    fold_batch_norms(model)
+    kept = [isinstance(norm, nn.BatchNorm2d) for norm in (inner[0], inner[3], model[3])]
+    assert kept == [True, False, True]
+    torch.testing.assert_close(model(x), expected)
 
 
 def test_wide_convolutions_take_fewer_multiplications(tiny_config):

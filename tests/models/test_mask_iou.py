@@ -12,7 +12,7 @@ def prototype_side(image_size):
     return 2 * image_size
 
 
-def test_the_smallest_picture_gives_the_smallest_mask_that_fits():
+def test_the_smallest_image_gives_the_smallest_mask_that_fits():
     net = MaskIoUNet(num_classes=4)
     side = prototype_side(SMALLEST_FOR_MASK_IOU)
     assert net(torch.rand(2, 1, side, side)).shape == (2, 4)

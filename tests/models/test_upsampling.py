@@ -57,7 +57,7 @@ def test_rounding_errors_are_of_the_same_size(dtype):
         fast, plain = layer(x), one_after_the_other(layer, x)
         exact = one_after_the_other(layer.double(), x.double())
     assert fast.dtype == dtype
-    assert (fast - exact).norm() < 1.5 * (plain - exact).norm()
+    assert (fast - exact).norm() < 2 * (plain - exact).norm()  # CPUs without bfloat16 round once more
 
 
 def test_an_exported_layer_has_the_two_operations_that_every_runtime_knows():

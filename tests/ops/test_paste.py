@@ -10,7 +10,7 @@ from yolact.ops.regions import full_masks
 
 
 def by_whole_maps(logits, size, boxes, after_resize):
-    """The plain way: every mask at the picture's size, one after the other."""
+    """The plain way: every mask at the image's size, one after the other."""
     probabilities = logits.sigmoid()
     if boxes is not None and not after_resize:
         probabilities = mask_ops.crop(probabilities, boxes)
@@ -62,7 +62,7 @@ def test_rectangles_equal_whole_maps(seed, size, small, crop):
 
 
 @pytest.mark.parametrize("size", [(480, 640), (1080, 1920)])
-def test_sizes_of_real_pictures(size):
+def test_sizes_of_real_images(size):
     generator = torch.Generator().manual_seed(1)
     logits = F.interpolate(4 * torch.randn(1, 20, 9, 9, generator=generator), (138, 138), mode="bicubic")[0]
     centres = torch.rand(20, 2, generator=generator) * 138

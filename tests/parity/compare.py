@@ -1,9 +1,9 @@
-"""Compare this implementation with the authors', figure by figure (see README.md beside this file).
+"""Compare this implementation with the authors', number by number (see README.md beside this file).
 
-    python tests/parity/compare.py            # every configuration, a few minutes
+    python tests/parity/compare.py            # every configuration: minutes
     python tests/parity/compare.py yolact_resnet50
 
-prints each figure's error beside its tolerance and exits 1 if one is missed.
+prints each number's error beside its tolerance and exits 1 if one is missed.
 """
 
 import json
@@ -59,8 +59,8 @@ def load_published(name: str) -> tuple[Yolact, Config]:
     return model.eval(), config
 
 
-def picture(size: int) -> torch.Tensor:
-    """Return the fixture's picture as network input, float32 [1, 3, size, size] RGB in [0, 1]."""
+def network_input(size: int) -> torch.Tensor:
+    """Return the fixture's image as network input, float32 [1, 3, size, size] RGB in [0, 1]."""
     rgb = torch.from_numpy(rules.image(3)[..., ::-1].copy()).permute(2, 0, 1)[None].float()
     return F.interpolate(rgb, (size, size), mode="bilinear", align_corners=False) / 255
 
@@ -69,7 +69,7 @@ def compare(name: str) -> Iterator[Check]:
     """Yield every comparison for configuration `name`."""
     reference = dict(np.load(HERE / f"{name}.npz"))
     model, config = load_published(name)
-    images = picture(config.model.image_size)
+    images = network_input(config.model.image_size)
     normalised = (images - model.pixel_mean) / model.pixel_std
     yield relative("input", float(normalised.double().abs().sum()), reference["input_abs"])
     with torch.inference_mode():
@@ -136,7 +136,7 @@ def detections(
 
 
 def training_targets(size: int, num_classes: int) -> list[Target]:
-    """Return the fixture's ground truth of both training pictures."""
+    """Return the fixture's ground truth of both training images."""
     targets = []
     for image_id, (seed, crowds) in enumerate([(5, 1), (6, 0)]):
         boxes, labels, masks, _ = rules.ground_truth(seed, size, num_classes, objects=5, crowds=crowds)
@@ -177,7 +177,7 @@ def main(names: list[str]) -> int:
             print(
                 f"  {'ok  ' if check.passed else 'MISS'} {check.what:<60} {check.error:9.2e} <= {check.tolerance:.0e}"
             )
-    print(f"\n{failed} figures missed" if failed else "\nevery figure met")
+    print(f"\n{failed} numbers missed" if failed else "\nevery number met")
     return int(failed > 0)
 
 

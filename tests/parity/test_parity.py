@@ -1,21 +1,33 @@
-"""The authors' figures for two configurations; `python tests/parity/compare.py` checks all of them."""
+"""Every number of the authors' code, of all their configurations; `python tests/parity/compare.py` prints them."""
 
+import compare
 import pytest
 import torch
-from compare import compare, published_state_dict
 
 from yolact.compat import dbolya
 
 
-@pytest.mark.parametrize("name", ["yolact_resnet50_pascal", pytest.param("yolact_darknet53", marks=pytest.mark.long)])
-def test_every_figure_of_the_authors_is_met(name):
-    missed = [check for check in compare(name) if not check.passed]
-    assert not missed
+@pytest.mark.parametrize("name", compare.STATE_DICTS)
+def test_every_number_of_the_authors_is_met(name):
+    checks = list(compare.compare(name))
+    assert [check for check in checks if not check.passed] == []
+    compared = {check.what.partition(":")[0] for check in checks}
+    assert {"input", "anchors", "loc", "conf", "mask", "prototypes", "fast", "cross_class", "loss"} <= compared
+    assert sum(check.what.startswith("gradient: ") for check in checks) > 10
 
 
-@pytest.mark.parametrize("name", ["yolact_resnet50", "yolact_darknet53", "yolact_plus_base"])
+@pytest.mark.parametrize("name", compare.STATE_DICTS)
 def test_conversion_is_undone_by_export(name):
-    weights = published_state_dict(name)
+    weights = compare.published_state_dict(name)
     back = dbolya.export(dbolya.convert(weights))
     assert list(back) == list(weights)
     assert all(torch.equal(back[key], weights[key]) for key in weights)
+
+
+def test_the_program_fails_where_a_number_is_missed(monkeypatch, capsys):
+    checks = [compare.Check("first", 1e-5, 1e-4), compare.Check("second", 1e-3, 1e-4)]
+    monkeypatch.setattr(compare, "compare", lambda name: checks[: len(name)])
+    assert compare.main(["x"]) == 0
+    assert "every number met" in capsys.readouterr().out
+    assert compare.main(["xy"]) == 1
+    assert "MISS second" in capsys.readouterr().out

@@ -12,7 +12,7 @@ import torch
 from tests.tools.inspect_sets import make_clean
 from yolact.config import AnchorConfig, Config, ModelConfig, override_config
 from yolact.data.annotations import ImageRecord, ObjectRecord
-from yolact.models.anchors import make_anchors
+from yolact.models.heads import make_anchors
 from yolact.ops.boxes import box_iou
 from yolact.tools.inspect.anchor_fit import (
     Option,
@@ -20,6 +20,7 @@ from yolact.tools.inspect.anchor_fit import (
     fit_anchors,
     histogram,
     input_boxes,
+    level_sides,
     measure,
     search_scales,
     suggest,
@@ -58,7 +59,8 @@ def test_overlap_with_the_best_anchor_by_hand() -> None:
 def test_the_nearest_anchor_of_each_shape_is_the_best_of_all(size: int, square: bool) -> None:
     config = AnchorConfig(scales=((9.0, 12.0), (20.0, 30.0), (40.0, 50.0), (60.0, 80.0), (90.0, 99.0)), square=square)
     boxes = random_boxes(300, size, 2, size)
-    anchors = make_anchors(size, config.scales, config.aspect_ratios, square)
+    levels = [(side, side) for side in level_sides(size)]
+    anchors = make_anchors(size, levels, config.scales, config.aspect_ratios, square)
     expected = box_iou(torch.from_numpy(boxes / size).float(), anchors).amax(1)
     np.testing.assert_allclose(best_ious(boxes, size, config), expected.numpy(), atol=1e-5)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from yolact.predictor import LoadedModel
 
 PRECISIONS = ("fp32", "bf16", "fp16")
+SCORE_THRESHOLD = 0.3  # from which objects are shown
 
 
 def add_model(parser: argparse.ArgumentParser, example: str = "eval.nms=cross_class") -> None:
@@ -29,6 +30,24 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_precision(parser: argparse.ArgumentParser) -> None:
     """Add --precision, a key of `yolact.device.DTYPES`."""
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the network (default: fp32)")
+
+
+def add_score_threshold(parser: argparse.ArgumentParser) -> None:
+    """Add --score-threshold, for `chosen_score_threshold`."""
+    parser.add_argument(
+        "--score-threshold", type=share, metavar="X", help="in [0, 1]; default: eval.score_threshold of --set, or 0.3"
+    )
+
+
+def chosen_score_threshold(arguments: argparse.Namespace, loaded: "LoadedModel") -> float:
+    """Return the threshold of --score-threshold, or else of --set eval.score_threshold=X, or else 0.3.
+
+    That of the configuration is low, for average precision, and not meant for looking at.
+    """
+    if arguments.score_threshold is not None:
+        return float(arguments.score_threshold)
+    is_set = any(override.split("=")[0].strip() == "eval.score_threshold" for override in arguments.set)
+    return loaded.config.eval.score_threshold if is_set else SCORE_THRESHOLD
 
 
 def load_chosen_model(arguments: argparse.Namespace, device: "str | torch.device") -> "LoadedModel":

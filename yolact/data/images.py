@@ -67,12 +67,10 @@ def read_image(path: Path, image_size: tuple[int, int] | None = None) -> NDArray
 def decode_image(data: bytes, path: Path, image_size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Decode the bytes of an image file as `read_image` does; `path` names it in errors."""
     size = header_size(data)
-    height, width = size or (0, 0)
     name = printable(str(path), MAX_NAME)
-    if height * width > MAX_PIXELS:
+    if size is not None and size[0] * size[1] > MAX_PIXELS:
         raise DatasetError(
-            f"The image {name} has {width} x {height} pixels, more than the limit of {MAX_PIXELS:,}; scale it down.",
-            "picture-too-large",
+            f"The image {name} has more than the limit of {MAX_PIXELS:,} pixels; scale it down.", "picture-too-large"
         )
     image = _decode(data, cv2.IMREAD_COLOR) if size else None
     if image is None or _is_truncated_jpeg(data):

@@ -10,7 +10,7 @@ import pytest
 from yolact.config import Config, dump_config
 from yolact.data.dataset import CocoDataset
 from yolact.evaluation.analysis import analyse
-from yolact.evaluation.coco import compute_figures
+from yolact.evaluation.coco import compute_metrics
 from yolact.evaluation.quality import encode_segmentation
 from yolact.evaluation.run import Evaluation, versions
 from yolact.tools.report.page import write_report
@@ -49,7 +49,7 @@ def write_evaluation(dataset: CocoDataset, sample_config: Config, tmp_path: Path
 
     def write(name: str, found: Found = everything, dataset: CocoDataset = dataset, **changes: Any) -> Path:
         records = records_of(dataset, found)
-        scored = {kind: compute_figures(dataset.annotation_file, one, kind) for kind, one in records.items()}
+        scored = {kind: compute_metrics(dataset.annotation_file, one, kind) for kind, one in records.items()}
         curves = {kind: one.curves for kind, one in scored.items()}
         analysis = analyse(dataset, Evaluation({}, records["segm"], records["bbox"], curves))
         metrics = {

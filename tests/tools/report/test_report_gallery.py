@@ -6,7 +6,7 @@ import pytest
 
 from tests.tools.report.conftest import records_of
 from yolact.data.dataset import CocoDataset
-from yolact.draw import display_scale, resize_picture
+from yolact.draw import display_scale, resize_image
 from yolact.errors import UserError
 from yolact.tools.report.gallery import write_gallery
 
@@ -17,7 +17,7 @@ def only(*indices):
 
 def is_bare(dataset, index, sheet):
     """Tell whether the left and the right of a comparison show nothing but the image."""
-    image = resize_picture(dataset.load_image(index), display_scale(80, 60))
+    image = resize_image(dataset.load_image(index), display_scale(80, 60))
     height, width = image.shape[:2]
     return (sheet[-height:, :width] == image).all(), (sheet[-height:, -width:] == image).all()
 

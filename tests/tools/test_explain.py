@@ -1,0 +1,247 @@
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import yolact
+from yolact.cli import run
+from yolact.errors import CheckpointError, DatasetError, UserError
+from yolact.instances import Instances
+from yolact.ops.paste import paste_masks
+from yolact.ops.regions import MaskRegion, regions_of
+from yolact.predictor import Predictor
+from yolact.tools.explain import (
+    Explanation,
+    draw_coefficients,
+    draw_contributions,
+    draw_numbers,
+    draw_prototypes,
+    draw_sum,
+    explain,
+)
+
+
+def made(coefficients: list[list[float]], prototypes: torch.Tensor, size: tuple[int, int] = (8, 8)) -> Explanation:
+    """Return objects whose box is the lower right quarter of the map, on a grey image."""
+    count, (height, width) = len(coefficients), size
+    masks = torch.zeros(count, *size, dtype=torch.bool)
+    masks[:, height // 2 :, width // 2 :] = True
+    instances = Instances(
+        boxes=torch.tensor([[width / 2, height / 2, width, height]]).repeat(count, 1),
+        scores=torch.full((count,), 0.5),
+        labels=torch.zeros(count, dtype=torch.int64),
+        regions=regions_of(masks),
+        mask_scores=torch.full((count,), 0.5),
+        image_size=size,
+        class_names=["disc", "square"],
+        category_ids=[1, 2],
+        image=np.full((*size, 3), 128, np.uint8),
+    )
+    side = prototypes.shape[1]
+    boxes = torch.tensor([[side / 2, side / 2, side, side]]).repeat(count, 1)
+    return Explanation(instances, prototypes, torch.tensor(coefficients), boxes)
+
+
+@pytest.fixture
+def by_hand() -> Explanation:
+    """An object of three prototypes on 4 x 4 pixels; the box and a pixel around it leave out the first row and column.
+
+    Prototype 0 is 1 everywhere, prototype 1 is 4 in the last row, prototype 2 lies outside the box.
+    """
+    prototypes = torch.zeros(3, 4, 4)
+    prototypes[0] = 1
+    prototypes[1, 3] = 4
+    prototypes[2, 0] = 9
+    return made([[-0.5, 1.0, 1.0]], prototypes)
+
+
+def test_contributions_add_up_to_the_logits_of_the_mask(by_hand: Explanation) -> None:
+    contributions = by_hand.contributions(0)
+    assert contributions[:, 0, 0].tolist() == [-0.5, 0, 9]
+    assert contributions[:, 3, 3].tolist() == [-0.5, 4, 0]
+    assert contributions.sum(0)[:, 1].tolist() == [8.5, -0.5, -0.5, 3.5]
+    sums = by_hand.running_sums(0)  # the largest share comes first
+    assert sums[:, 3, 3].tolist() == [4, 3.5, 3.5]
+    assert torch.equal(sums[-1], contributions.sum(0))
+
+
+def test_shares_count_what_lies_in_the_box_and_a_pixel_around_it(by_hand: Explanation) -> None:
+    assert by_hand.window(0).int().tolist() == [[0, 0, 0, 0], [0, 1, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]]
+    # 9 pixels of 0.5, and 3 of 4.
+    assert by_hand.shares(0).tolist() == pytest.approx([4.5 / 16.5, 12 / 16.5, 0])
+    assert by_hand.order(0) == [1, 0, 2]
+
+
+def test_the_mask_is_decided_where_it_no_longer_changes(by_hand: Explanation) -> None:
+    assert by_hand.agreement(0).tolist() == [1, 1, 1]
+    assert by_hand.num_needed(0) == 1
+    # Now the largest share takes away everywhere, and the last row comes back with the second.
+    later = replace(by_hand, coefficients=torch.tensor([[-1.0, 0.5, 0.0]]))
+    assert later.order(0) == [0, 1, 2]
+    assert later.agreement(0).tolist() == [0, 1, 1]
+    assert later.num_needed(0) == 2
+    # A mask that grows with each step: 1, 2, 3 of 3 rows in the box.
+    rows = torch.zeros(3, 4, 4)
+    rows[0, 3], rows[1, 2], rows[2, 1] = 3, 2, 1
+    growing = made([[1.0, 1.0, 1.0]], rows)
+    assert growing.agreement(0).tolist() == pytest.approx([1 / 3, 2 / 3, 1])
+    assert growing.num_needed(0) == 3
+    nothing = made([[0.0, 0.0]], torch.ones(2, 4, 4))
+    assert nothing.shares(0).tolist() == [0, 0]
+    assert (nothing.agreement(0).tolist(), nothing.num_needed(0)) == ([1, 1], 1)
+
+
+@pytest.fixture(scope="module")
+def predictor(sample_checkpoint: Path) -> Predictor:
+    return yolact.load(sample_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def parts(predictor: Predictor, sample_data: Path) -> Explanation:
+    return explain(predictor, sample_data / "pictures" / "picture 1.png", 0.3)
+
+
+def test_an_explanation_is_of_the_objects_that_a_call_finds(
+    predictor: Predictor, parts: Explanation, sample_data: Path
+) -> None:
+    found = predictor(sample_data / "pictures" / "picture 1.png", 0.3)
+    assert len(parts) == len(found) > 3
+    assert torch.equal(parts.instances.scores, found.scores)
+    assert parts.instances.regions == found.regions
+    assert np.array_equal(parts.instances.image, found.image)
+    assert torch.equal(parts.prototypes, predictor.prototypes(sample_data / "pictures" / "picture 1.png"))
+    assert repr(parts) == f"{len(parts)} objects, made of 8 prototypes of 16 x 16 pixels"
+
+
+@pytest.mark.parametrize("crop", ["before_resize", "none"])
+def test_the_sum_of_the_contributions_becomes_the_mask(sample_checkpoint: Path, sample_data: Path, crop: str) -> None:
+    parts = explain(yolact.load(sample_checkpoint, crop=crop), sample_data / "pictures" / "picture 0.png", 0.3)
+    boxes = parts.boxes if crop == "before_resize" else None
+    sums = torch.stack([parts.contributions(index).sum(0) for index in range(len(parts))])
+    assert any(region.height for region in parts.instances.regions)
+    assert paste_masks(sums, parts.instances.image_size, boxes) == parts.instances.regions
+    for index, total in enumerate(sums):
+        torch.testing.assert_close(parts.running_sums(index)[-1], total)
+        assert float(parts.shares(index).sum()) == pytest.approx(1)
+        assert float(parts.agreement(index)[-1]) == 1
+
+
+@pytest.mark.parametrize("nms", ["fast", "exact", "cross_class"])
+def test_coefficients_belong_to_their_objects_whatever_the_threshold(
+    sample_checkpoint: Path, sample_data: Path, nms: str
+) -> None:
+    predictor = yolact.load(sample_checkpoint, nms=nms)
+    image = sample_data / "pictures" / "picture 2.png"
+    every, detections, _ = predictor.dissect(image, 0.0)
+    threshold = float(every.scores[len(every) // 2])
+    some, kept, _ = predictor.dissect(image, threshold)
+    assert 0 < len(some) < len(every)
+    assert int(kept.counts) == len(some) == kept.mask_coefficients.shape[1]
+    for number, score in enumerate(some.scores.tolist()):
+        assert score == float(kept.scores[0, number])
+        same = (detections.scores[0] == score).nonzero()[:, 0]
+        assert any(torch.equal(kept.mask_coefficients[0, number], detections.mask_coefficients[0, i]) for i in same)
+
+
+def test_drawings_are_images_that_a_notebook_shows(parts: Explanation) -> None:
+    drawn = [draw(parts, 1) for draw in (draw_coefficients, draw_contributions, draw_sum)]
+    for drawing in (*drawn, draw_prototypes(parts.prototypes), draw_numbers(parts)):
+        assert drawing._repr_png_().startswith(b"\x89PNG")
+        assert len(np.unique(drawing)) > 10
+    assert not np.array_equal(draw_contributions(parts, 0), draw_contributions(parts, 1))
+    assert draw_contributions(parts, 0, count=2).size < draw_contributions(parts, 0).size
+
+
+def colour_pixels(figure: np.ndarray, channel: int) -> int:
+    """Count pixels that are clearly blue (0) or red (2)."""
+    values = figure.astype(int)
+    return int((values[:, :, channel] > values[:, :, 2 - channel] + 60).sum())
+
+
+def test_red_adds_and_blue_takes_away(by_hand: Explanation) -> None:
+    for draw in (draw_coefficients, draw_contributions, draw_sum):
+        adding, taking = (
+            draw(replace(by_hand, coefficients=torch.tensor([[sign, sign, sign]])), 0) for sign in (0.9, -0.9)
+        )
+        assert colour_pixels(adding, 2) > 2 * colour_pixels(taking, 2)
+        assert colour_pixels(taking, 0) > 2 * colour_pixels(adding, 0)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [(1, 1), (300, 40)])
+def test_extreme_objects_can_be_drawn(size: tuple[int, int]) -> None:
+    height, width = size
+    for coefficients, prototypes in (
+        ([0.5], torch.ones(1, 4, 4)),  # the only prototype
+        ([0.0, 0.0], torch.ones(2, 4, 4)),  # contributes nothing
+        ([-1.0, 0.5], torch.ones(2, 4, 4)),  # an empty mask
+        ([1.0] * 3, torch.zeros(3, 4, 4)),  # dead prototypes
+    ):
+        parts = made([coefficients], prototypes, size)
+        parts.instances.regions[0] = MaskRegion(0, 0, 0, 0, b"")
+        parts.instances.boxes[0] = torch.tensor([width, height, width, height])  # outside, clipped
+        for draw in (draw_coefficients, draw_contributions, draw_sum):
+            assert draw(parts, 0).size
+        assert draw_numbers(parts).size
+
+
+@pytest.mark.parametrize(("count", "image"), [(1, None), (32, np.full((30, 40, 3), (250, 0, 0), np.uint8))])
+def test_prototypes_become_one_image(count: int, image: np.ndarray | None) -> None:
+    grid = draw_prototypes(torch.rand(count, 16, 16), image)
+    blue = (np.abs(grid.astype(int) - (250, 0, 0)).max(axis=2) < 5).mean()
+    assert (blue > 0.01) == (image is not None)
+
+
+@pytest.fixture
+def command(sample_checkpoint: Path, sample_data: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """Return a function that runs the command line on an image and gives the files that it wrote."""
+
+    def call(*arguments: str, image: Path = sample_data / "pictures" / "picture 1.png") -> list[str]:
+        options = ["--weights", str(sample_checkpoint), "--output", str(tmp_path / "out"), "--device", "cpu"]
+        run(["explain", str(image), *options, *arguments])
+        return sorted(path.name for path in (tmp_path / "out").iterdir())
+
+    return call
+
+
+def expected(*numbers: int) -> list[str]:
+    of_objects = [f"{n}_{kind}" for n in numbers for kind in ("coefficients", "contributions", "sum", "mask")]
+    return sorted(f"picture 1_{kind}.png" for kind in ("prototypes", "objects", *of_objects))
+
+
+def test_the_best_three_objects_or_those_chosen_or_none_are_explained(
+    command: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command() == expected(0, 1, 2)
+    assert all(cv2.imread(str(file)) is not None for file in (tmp_path / "out").iterdir())
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].endswith("above a score of 0.3")
+    assert [line.split(":")[0].strip() for line in shown[1:4]] == ["0", "1", "2"]
+    assert "of 8 contributions" in shown[1]
+    shutil.rmtree(tmp_path / "out")
+    assert command("--instance", "4", "1", "4") == expected(1, 4)
+    shutil.rmtree(tmp_path / "out")
+    assert command("--set", "eval.score_threshold=1.0") == expected()
+    assert "0 objects above a score of 1\n" in capsys.readouterr().out
+
+
+def test_mistakes_are_named_and_leave_nothing_behind(command: Callable[..., list[str]], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("no image")
+    for more, error, message in (
+        (["--instance", "0", "999"], UserError, r"--instance 999 does not exist: \d+ objects .* from 0; give another"),
+        (["--instance", "-1"], UserError, "--instance -1 does not exist"),
+        (["--instance", "0", "--score-threshold", "1"], UserError, "0 objects above"),
+        (["--weights", str(tmp_path / "none.pth")], CheckpointError, r"none\.pth"),
+        (["--output", str(broken)], UserError, "cannot be written"),
+    ):
+        with pytest.raises(error, match=message):
+            command(*more)
+    with pytest.raises(DatasetError, match=r"broken\.jpg"):
+        command(image=broken)
+    assert list(tmp_path.iterdir()) == [broken]

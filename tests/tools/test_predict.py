@@ -1,0 +1,258 @@
+import csv
+import functools
+import http.server
+import json
+import shutil
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as mask_tools
+
+from yolact.cli import run
+from yolact.errors import CheckpointError, ConfigError, DatasetError, UserError
+from yolact.instances import Instances
+from yolact.ops.regions import MaskRegion
+from yolact.predictor import Predictor
+from yolact.tools.prediction_files import Results, Source, target_paths
+from yolact.tools.video import Frame, Video, write_video
+
+Predict = Callable[..., list[dict[str, Any]]]
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def images(tmp_path: Path, sample_data: Path) -> Path:
+    """Folder with two good images, one more in a subfolder, a broken one and a text file."""
+    folder = tmp_path / "images"
+    (folder / "below").mkdir(parents=True)
+    shutil.copy(sample_data / "pictures" / "picture 0.png", folder / "a.png")
+    shutil.copy(sample_data / "pictures" / "picture 1.png", folder / "below" / "a.png")
+    cv2.imwrite(str(folder / "b.jpg"), np.full((40, 50, 3), 99, np.uint8))
+    (folder / "broken.jpg").write_text("no image")
+    (folder / "notes.txt").write_text("nor this")
+    return folder
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def predict(sample_checkpoint: Path, output: Path) -> Predict:
+    """Return a function that runs the command line and gives the records of predictions.json."""
+
+    def call(*arguments: object, threshold: str | None = "0.2") -> list[dict[str, Any]]:
+        options = ["--weights", str(sample_checkpoint), "--output", str(output), "--device", "cpu"]
+        options += [] if threshold is None else ["--score-threshold", threshold]
+        run(["predict", *options, *map(str, arguments)])
+        records: list[dict[str, Any]] = json.loads((output / "predictions.json").read_text())
+        return records
+
+    return call
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_an_image_gives_an_annotated_copy_and_records(
+    predict: Predict, images: Path, output: Path, capsys: Output
+) -> None:
+    records = predict(images / "a.png")
+    assert names(output) == ["a.png", "predictions.json"]
+    original, drawn = cv2.imread(str(images / "a.png")), cv2.imread(str(output / "a.png"))
+    assert drawn.shape[0] == 8 * original.shape[0]  # enlarged, so that labels can be read
+    assert len(records) > 2
+    for record in records:
+        assert record["file_name"] == str(images / "a.png")
+        assert (record["category_name"], record["category_id"]) in (("disc", 3), ("square", 7))
+        assert (record["image_id"], len(record["bbox"])) == (1, 4)
+        assert record["score"] > 0.2
+        assert mask_tools.decode(record["segmentation"]).shape == original.shape[:2]
+    shown = capsys.readouterr().out
+    assert f"{len(records)} objects in 1 image (score above 0.2)" in shown
+    counts = [sum(record["category_name"] == name for record in records) for name in ("disc", "square")]
+    assert all(str(count) in shown for count in counts if count)
+
+
+def test_the_threshold_of_set_counts(predict: Predict, images: Path, capsys: Output) -> None:
+    override = ["--set", "eval.score_threshold=0.95"]
+    counts = []
+    for arguments, given, threshold in (([], None, 0.3), (override, None, 0.95), (override, "0.2", 0.2)):
+        records = predict(images / "a.png", *arguments, threshold=given)
+        assert f"(score above {threshold:g})" in capsys.readouterr().out
+        assert min(record["score"] for record in records) > threshold
+        counts.append(len(records))
+    assert counts[1] < min(counts[0], counts[2])
+    with pytest.raises(ConfigError, match="score_threshold"):
+        predict(images / "a.png", "--set", "eval.score_threshold=30")
+    with pytest.raises(SystemExit, match="2"):
+        predict(images / "a.png", threshold="30")
+
+
+def test_a_folder_leaves_broken_images_out(predict: Predict, images: Path, output: Path, capsys: Output) -> None:
+    predict(images)
+    assert names(output) == ["a.png", "b.jpg", "predictions.json"]
+    errors = capsys.readouterr().err
+    assert "broken.jpg" in errors
+    assert "1 of 3 images could not be read" in errors
+
+
+def test_patterns_reach_subfolders(predict: Predict, images: Path, output: Path) -> None:
+    records = predict(images / "**" / "*.png", images / "a.png")
+    assert names(output) == ["a.png", "a_2.png", "predictions.json"]
+    assert {record["image_id"] for record in records} == {1, 2}
+
+
+def test_results_of_one_name_never_overwrite_each_other() -> None:
+    files = ["x/a.png", "y/a.jpg", "z/a_2.png", "z/a.bmp"]
+    targets = target_paths([Source(Path(file), True) for file in files], Path("out"))
+    assert [target.name for target in targets] == ["a.png", "a_2.jpg", "a_2_2.png", "a_3.png"]
+
+
+def test_a_broken_image_that_was_named_is_an_error_after_the_others(
+    predict: Predict, images: Path, output: Path
+) -> None:
+    with pytest.raises(UserError, match="1 of 2 images could not be read"):
+        predict(images / "broken.jpg", images / "a.png")
+    assert names(output) == ["a.png", "predictions.json"]
+
+
+def test_options_for_images(predict: Predict, images: Path, output: Path) -> None:
+    records = predict(images / "a.png", "--boxes-only", "--classes", "square", "--prototypes", "--csv")
+    assert names(output) == ["a.png", "a_prototypes.png", "predictions.csv", "predictions.json"]
+    assert records
+    assert {record["category_name"] for record in records} == {"square"}
+    assert all("segmentation" not in record for record in records)
+    rows = list(csv.DictReader((output / "predictions.csv").open()))
+    assert [(row["frame"], row["area"], row["track"]) for row in rows] == [("", "", "")] * len(records)
+    assert predict(images / "a.png", threshold="1") == []  # nothing found is a result
+
+
+def test_mistakes_are_named_and_leave_nothing_behind(
+    predict: Predict, images: Path, video: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    before, good = names(tmp_path), images / "a.png"
+    for arguments, error, message in (
+        ([tmp_path / "none.jpg"], UserError, r"none\.jpg"),
+        ([tmp_path / "empty"], UserError, "no images"),
+        ([images / "*.gif"], UserError, "no images"),
+        ([images / "notes.txt"], DatasetError, r"notes\.txt"),
+        ([images / "broken.jpg"], DatasetError, r"broken\.jpg"),
+        ([good, "--weights", tmp_path / "none.pth"], CheckpointError, r"none\.pth"),
+        ([good, "--output", images], UserError, "overwrite"),
+        ([good, "--output", good], UserError, "cannot be written"),
+        ([good, "--classes", "disc,squares"], UserError, r"'squares'.*did you mean 'square'"),
+        ([video, "--output", video.parent], UserError, "would overwrite that video"),
+        ([tmp_path / "none.mp4"], UserError, "There is no video"),
+        ([tmp_path / "none.mp4", good], UserError, "one video at a time"),
+    ):
+        with pytest.raises(error, match=message):
+            predict(*arguments)
+    assert names(tmp_path) == before
+
+
+@pytest.fixture
+def video(tmp_path: Path, images: Path) -> Path:
+    """Two seconds of a crop that moves over an image."""
+    image = cv2.resize(cv2.imread(str(images / "a.png")), (160, 120))
+    with write_video(tmp_path / "moving.mp4", 10, (96, 96)) as write:
+        for number in range(20):
+            write(Frame(np.ascontiguousarray(image[:96, 3 * number : 3 * number + 96]), number / 10))
+    return tmp_path / "moving.mp4"
+
+
+def test_a_video_gives_a_video_of_its_rate_and_length(predict: Predict, video: Path, output: Path) -> None:
+    records = predict(video, "--csv", "--masks", "--max-frames", 12)
+    assert names(output) == ["masks", "moving.mp4", "predictions.csv", "predictions.json"]
+    drawn = Video(str(output / "moving.mp4"))
+    assert (drawn.fps, drawn.image_size) == (10, (96, 96))
+    assert [frame.seconds for frame in drawn] == pytest.approx([number / 10 for number in range(12)], abs=1e-3)
+    assert {record["frame"] for record in records} <= set(range(12))
+    assert all(record["image_id"] == record["frame"] + 1 for record in records)
+    rows = list(csv.DictReader((output / "predictions.csv").open()))
+    assert len(rows) == len(records) == len(names(output / "masks"))
+    for row, record in zip(rows, records, strict=True):
+        assert (row["class"], int(row["frame"])) == (record["category_name"], record["frame"])
+        assert float(row["width"]) == pytest.approx(record["bbox"][2], abs=0.01)
+        path = output / "masks" / f"moving_{record['image_id']:06}_{int(row['number']):03}_{row['class']}.png"
+        mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) > 0
+        np.testing.assert_array_equal(mask, mask_tools.decode(record["segmentation"]).astype(bool))
+        assert int(row["area"]) == mask.sum()
+
+
+def test_ctrl_c_leaves_a_video_of_the_frames_so_far(
+    predict: Predict, video: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = Predictor.__call__, iter(range(100))
+
+    def interrupted(self: Predictor, *given: Any) -> Any:
+        if next(calls) == 5:
+            raise KeyboardInterrupt
+        return whole(self, *given)
+
+    monkeypatch.setattr(Predictor, "__call__", interrupted)
+    records = predict(video)
+    assert len(list(Video(str(output / "moving.mp4")))) == 5
+    assert {record["frame"] for record in records} <= set(range(5))
+
+
+def test_tracks_number_objects_through_the_frames(
+    predict: Predict, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("trackers", reason="an optional extra: pip install trackers supervision")
+    tracks = [record["track_id"] for record in predict(video, "--track")]
+    assert max(tracks) >= 0
+    assert len(set(tracks)) < len(tracks)
+    monkeypatch.setitem(sys.modules, "trackers", None)  # as if it were not installed
+    with pytest.raises(UserError, match="run `pip install trackers supervision`"):
+        predict(video, "--track")
+
+
+def test_a_stream_over_http(predict: Predict, video: Path, output: Path) -> None:
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(video.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        predict(f"http://127.0.0.1:{server.server_address[1]}/moving.mp4", "--max-frames", 3)
+        server.shutdown()
+    assert len(list(Video(str(output / "moving.mp4")))) == 3
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    return Results(tmp_path, table=True)
+
+
+@pytest.mark.parametrize("name", ["predictions.json.tmp", "predictions.csv"])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_full_disk_or_a_folder_in_the_way_is_one_sentence(tmp_path: Path, results: Results, name: str) -> None:
+    (tmp_path / name).symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"could not be written \(No space left on device\); make room"), results:
+        pass
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=r"could not be written \(Is a directory\)"), results:
+        pass
+
+
+def test_no_objects_and_a_file_name_of_bytes_that_are_not_text(tmp_path: Path, results: Results) -> None:
+    with results:
+        pass
+    assert json.loads((tmp_path / "predictions.json").read_text()) == []
+    assert (tmp_path / "predictions.csv").read_text().startswith("file,frame,number,class")
+    assert names(tmp_path) == ["predictions.csv", "predictions.json"]
+    one, box, region = torch.tensor([0.5]), torch.tensor([[0.0, 0, 2, 2]]), MaskRegion(0, 0, 0, 0, b"")
+    with results:
+        results.add(Instances(box, one, torch.tensor([0]), [region], one, (4, 4), ["a"], [1]), 1, "\udcff.jpg", "stem")
+    (record,) = json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8"))
+    assert record["file_name"] == "\udcff.jpg"  # which JSON can escape
+    assert "\\udcff.jpg,,0,a" in (tmp_path / "predictions.csv").read_text(encoding="utf-8")

@@ -1,0 +1,57 @@
+"""Open a local page to try a model: drop an image or use the camera, move the threshold, choose classes.
+
+yolact demo --weights runs/shapes/quickstart/best.pth
+
+It listens on this machine only and asks no other host. To use it from another machine, forward the port
+(ssh -L 8000:127.0.0.1:8000 HOST) rather than giving --host. Uploads are kept in a temporary folder until it ends.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from functools import partial
+
+from yolact.cli.arguments import PRECISIONS, add_device, add_model, load_chosen_model, number
+from yolact.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `yolact demo`."""
+    add_model(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on, default 127.0.0.1: this machine")
+    port = number("number of a port", lambda value: 0 <= value <= 65535, int)
+    parser.add_argument("--port", type=port, default=8000, help="default 8000; 0 takes a free one")
+    add_device(parser)
+    parser.add_argument("--precision", choices=(*PRECISIONS, "auto"), default="fp32", help="default: fp32")
+    for kind, what, default, most in (("megapixels", "images", 40, 100), ("megabytes", "uploads", 20, 1000)):
+        limit = number(f"number above 0, at most {most}", partial(_is_limit, most))
+        parser.add_argument(f"--max-{kind}", type=limit, default=default, help=f"of {what}, default {default}")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Serve until Ctrl-C."""
+    from yolact.device import pick_device, resolve_precision
+    from yolact.predictor import Predictor
+
+    with tempfile.TemporaryDirectory(prefix="yolact-demo-") as folder:
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"  # gradio asks its own server whether it has started
+        try:
+            from yolact.tools.demo import build_page, find_port, serve
+        except ModuleNotFoundError as error:
+            if error.name != "gradio":
+                raise
+            raise UserError("The page needs gradio, which is missing; run: pip install gradio") from None
+        host, port, is_local = find_port(arguments.host, arguments.port)
+        device = pick_device(arguments.device)
+        predictor = Predictor(load_chosen_model(arguments, device), resolve_precision(arguments.precision, device))
+        if not is_local:
+            print("warning: everybody who reaches this machine over the network can use the page.", file=sys.stderr)
+        page = build_page(predictor, arguments.weights.name, round(arguments.max_megapixels * 1e6))
+        serve(page, host, port, is_local, round(arguments.max_megabytes * 1e6))
+
+
+def _is_limit(most: float, value: float) -> bool:
+    return 1e-6 <= value <= most

@@ -1,0 +1,67 @@
+"""Find objects in images, videos and camera streams: annotated copies and one JSON file in COCO's format.
+
+yolact predict street.jpg --weights weights/yolact_base_54_800000.pth --output found
+yolact predict images/ 'more/**/*.png' --weights runs/shapes/quickstart/best.pth --output found
+yolact predict street.mp4 --weights weights/yolact_base_54_800000.pth --output found --track
+yolact predict 0 --weights ...         # a camera by its number; rtsp://... or http://... for streams
+"""
+
+import argparse
+from pathlib import Path
+
+from yolact.cli.arguments import (
+    add_device,
+    add_model,
+    add_precision,
+    add_score_threshold,
+    chosen_score_threshold,
+    count,
+    load_chosen_model,
+)
+from yolact.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `yolact predict`."""
+    parser.add_argument("source", nargs="+", help="images, folders, patterns such as 'a/**/*.png'; or one video")
+    add_model(parser, "eval.nms=cross_class, eval.crop=none")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the results")
+    add_score_threshold(parser)
+    parser.add_argument("--classes", metavar="A,B", help="only these classes, by name")
+    parser.add_argument("--boxes-only", action="store_true", help="draw and write no masks")
+    parser.add_argument("--csv", action="store_true", help="also write predictions.csv")
+    parser.add_argument("--masks", action="store_true", help="also write each mask as a PNG of the image's size")
+    parser.add_argument("--track", action="store_true", help="videos: number objects through the frames (trackers)")
+    parser.add_argument("--max-frames", type=count, metavar="N", help="videos: stop after so many frames")
+    parser.add_argument("--prototypes", action="store_true", help="images: also draw the prototypes")
+    add_device(parser)
+    add_precision(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Predict; sources, classes and the model are checked before anything is written."""
+    from yolact.device import pick_device
+    from yolact.instances import find_labels
+    from yolact.output import output_folder
+    from yolact.predictor import Predictor
+    from yolact.tools.predict import Finder, predict_images, predict_video
+    from yolact.tools.prediction_files import Results, find_images
+    from yolact.tools.video import Video, is_video
+
+    if len(arguments.source) > 1 and any(map(is_video, arguments.source)):
+        raise UserError(f"Give one video at a time, or images; got {', '.join(map(repr, arguments.source))}.")
+    device = pick_device(arguments.device)
+    video = Video(arguments.source[0]) if is_video(arguments.source[0]) else None
+    images = [] if video else find_images(arguments.source)
+    loaded = load_chosen_model(arguments, device)
+    classes = None if arguments.classes is None else [name.strip() for name in arguments.classes.split(",")]
+    if classes is not None:
+        find_labels(classes, loaded.class_names)
+    threshold = chosen_score_threshold(arguments, loaded)
+    finder = Finder(Predictor(loaded, arguments.precision), threshold, classes, masks=not arguments.boxes_only)
+    with output_folder(arguments.output) as output:
+        results = Results(output, table=arguments.csv, masks=arguments.masks, boxes_only=arguments.boxes_only)
+        if video is not None:
+            predict_video(finder, video, results, arguments.track, arguments.max_frames)
+        else:
+            predict_images(finder, images, results, arguments.prototypes)

@@ -1,0 +1,160 @@
+"""Videos and cameras as frames, and frames as a video."""
+
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from fractions import Fraction
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import cv2
+import numpy as np
+
+from yolact.errors import DatasetError, UserError
+
+T = TypeVar("T")
+SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
+STREAM = re.compile(r"(rtsp|rtmp|https?|udp|tcp)://", re.IGNORECASE)
+DEFAULT_FPS = 25.0  # of cameras and streams that do not say theirs
+AHEAD = 4  # items that a thread makes while others are worked on
+CLOCK = 90_000  # ticks a second of time stamps, MPEG's own: exact for 24, 25, 29.97, 30 and 60 frames per second
+
+
+class Frame(NamedTuple):
+    """One image of a video: uint8 [H, W, 3] BGR, and its seconds since the first one."""
+
+    image: np.ndarray
+    seconds: float
+
+
+def is_video(source: str) -> bool:
+    """Tell whether a source is a video file, the number of a camera, or the address of a stream."""
+    return bool(STREAM.match(source)) or source.isdecimal() or Path(source).suffix.lower() in SUFFIXES
+
+
+class Video:
+    """A video file, a camera or a stream, opened for reading once: `for image, seconds in Video("street.mp4")`.
+
+    Attributes:
+        image_size: (H, W) of the frames.
+        fps: frames per second.
+        num_frames: as the file says, which may be wrong; None for cameras and streams.
+    """
+
+    def __init__(self, source: str) -> None:
+        """Open a path, the number of a camera such as "0", or an address such as "rtsp://...".
+
+        Raises:
+            UserError: there is no such file, camera or stream.
+            DatasetError: it gives no frame.
+        """
+        self.source = source
+        is_live = source.isdecimal() or bool(STREAM.match(source))
+        if not is_live and not Path(source).is_file():
+            raise UserError(f"There is no video '{source}'; check the path.")
+        self._capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
+        found, self._first = self._capture.read()
+        if not found:
+            raise DatasetError(f"The video '{source}' gives no frames; check that it exists and plays elsewhere.")
+        self._start = self._clock()
+        self.image_size = (int(self._first.shape[0]), int(self._first.shape[1]))
+        fps = float(self._capture.get(cv2.CAP_PROP_FPS))
+        self.fps = fps if 1 <= fps <= 1000 else DEFAULT_FPS
+        self.num_frames = None if is_live else max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))) or None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames, all of one size."""
+        frame, seconds = self._first, 0.0
+        try:
+            while True:
+                if frame.shape[:2] != self.image_size:  # some streams change it
+                    frame = cv2.resize(frame, self.image_size[::-1])
+                yield Frame(frame, seconds)
+                found, frame = self._capture.read()
+                if not found:
+                    break
+                now = self._clock() - self._start
+                seconds = now if now > seconds else seconds + 1 / self.fps  # some files say no times, or wrong ones
+        finally:
+            self._capture.release()
+
+    def _clock(self) -> float:
+        """Return the time of the frame that was read last: a camera's by the clock, a file's or stream's as it says."""
+        return time.monotonic() if self.source.isdecimal() else self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+
+
+@contextmanager
+def write_video(path: Path, fps: float, image_size: tuple[int, int]) -> Iterator[Callable[[Frame], None]]:
+    """Give a function that appends frames of `image_size` (H, W) to an MP4 file, which plays even after an error.
+
+    With PyAV it is H.264, which browsers play, and each frame keeps its time; an odd side is made even by repeating the
+    last row or column. Without it, it is what OpenCV writes, MPEG-4 at a constant rate, and a line on stderr says so.
+
+    Raises:
+        UserError: the file cannot be written, or the disk is full.
+    """
+    writer = _write_h264 if find_spec("av") else _write_mpeg4
+    try:
+        with writer(path, fps, image_size) as write:
+            yield write
+    except OSError as error:
+        raise UserError(
+            f"The video '{path}' cannot be written ({error.strerror or error}); free space or change --output."
+        ) from error
+
+
+@contextmanager
+def _write_h264(path: Path, fps: float, image_size: tuple[int, int]) -> Iterator[Callable[[Frame], None]]:
+    import av
+
+    bottom, right = (side % 2 for side in image_size)
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.width, stream.height = image_size[1] + right, image_size[0] + bottom
+        stream.pix_fmt = "yuv420p"  # what every player knows; it has one colour for 2 x 2 pixels
+        stream.options = {"crf": "20", "preset": "veryfast"}
+        stream.codec_context.time_base = Fraction(1, CLOCK)
+        container.start_encoding()
+        last = -1
+
+        def write(frame: Frame) -> None:
+            nonlocal last
+            image = cv2.copyMakeBorder(frame.image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+            encoded = av.VideoFrame.from_ndarray(np.asarray(image, np.uint8), format="bgr24")
+            last = encoded.pts = max(round(frame.seconds * CLOCK), last + 1)
+            encoded.time_base = Fraction(1, CLOCK)
+            container.mux(stream.encode(encoded))
+
+        try:
+            yield write
+        finally:
+            container.mux(stream.encode())
+
+
+@contextmanager
+def _write_mpeg4(path: Path, fps: float, image_size: tuple[int, int]) -> Iterator[Callable[[Frame], None]]:
+    print("note: PyAV is missing, so the video is MPEG-4, not H.264; run: pip install av", file=sys.stderr)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, image_size[::-1])
+    if not writer.isOpened():
+        raise OSError("OpenCV cannot open it")
+    try:
+        yield lambda frame: writer.write(frame.image)  # type: ignore[misc]
+    finally:
+        writer.release()
+
+
+def read_ahead(items: Iterable[T]) -> Iterator[T]:
+    """Yield `items` while a thread takes the next `AHEAD` ones; their errors are raised here."""
+    iterator, end, pool = iter(items), object(), ThreadPoolExecutor(1)
+    waiting = deque(pool.submit(next, iterator, end) for _ in range(AHEAD))
+    try:
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(pool.submit(next, iterator, end))
+            yield item  # type: ignore[misc]
+    finally:
+        pool.shutdown(cancel_futures=True)
