@@ -37,7 +37,7 @@ LIBRARIES = {
     "matplotlib": {"draw", "tools"},
     "yaml": {"config"},
     "filelock": {"engine"},
-    **dict.fromkeys(("gradio", "jinja2", "av", "huggingface_hub", "scipy"), {"tools"}),
+    **{name: {"tools"} for name in ("gradio", "jinja2", "av", "huggingface_hub", "scipy")},
 }
 
 
