@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -125,24 +126,34 @@ def sample_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sample_config(sample_data: Path) -> Config:
+def tiny_config() -> Config:
+    """A network of a few channels for three classes at 64 pixels."""
+    model = ModelConfig(
+        num_classes=3,
+        image_size=64,
+        backbone=BackboneConfig(name="resnet18"),
+        anchors=AnchorConfig(scales=((8,), (16,), (32,), (48,), (64,))),
+        fpn_channels=16,
+        protonet_channels=16,
+        num_prototypes=8,
+    )
+    return Config(name="tiny", model=model)
+
+
+@pytest.fixture(scope="session")
+def sample_config(sample_data: Path, tiny_config: Config) -> Config:
     """Return a small configuration for `sample_data`, without workers."""
-    return Config(
+    images, annotations = str(sample_data / "pictures"), str(sample_data / "annotations.json")
+    anchors = AnchorConfig(scales=((8.0,), (16.0,), (24.0,), (32.0,), (48.0,)))
+    return replace(
+        tiny_config,
         name="sample",
-        model=ModelConfig(
-            num_classes=2,
-            image_size=64,
-            backbone=BackboneConfig(name="resnet18"),
-            anchors=AnchorConfig(scales=((8.0,), (16.0,), (24.0,), (32.0,), (48.0,))),
-            fpn_channels=32,
-            protonet_channels=32,
-            num_prototypes=8,
-        ),
+        model=replace(tiny_config.model, num_classes=2, anchors=anchors, fpn_channels=32, protonet_channels=32),
         data=DataConfig(
-            train_images=str(sample_data / "pictures"),
-            train_annotations=str(sample_data / "annotations.json"),
-            val_images=str(sample_data / "pictures"),
-            val_annotations=str(sample_data / "annotations.json"),
+            train_images=images,
+            train_annotations=annotations,
+            val_images=images,
+            val_annotations=annotations,
             num_workers=0,
         ),
         eval=EvalConfig(num_workers=0),
@@ -165,21 +176,6 @@ def sample_checkpoint(sample_config: Config, tmp_path_factory: pytest.TempPathFa
     }
     save_checkpoint(state, path)
     return path
-
-
-@pytest.fixture(scope="session")
-def tiny_config() -> Config:
-    """A network of a few channels for three classes at 64 pixels."""
-    model = ModelConfig(
-        num_classes=3,
-        image_size=64,
-        backbone=BackboneConfig(name="resnet18"),
-        anchors=AnchorConfig(scales=((8,), (16,), (32,), (48,), (64,))),
-        fpn_channels=16,
-        protonet_channels=16,
-        num_prototypes=8,
-    )
-    return Config(name="tiny", model=model)
 
 
 class Ended(NamedTuple):

@@ -12,8 +12,8 @@ from yolact.draw import (
     resize_mask,
     side_by_side,
 )
-from yolact.ops.regions import regions_of
 from yolact.instances import Instances
+from yolact.ops.regions import regions_of
 
 
 def make_instances(size: tuple[int, int], boxes: list[list[int]], class_names: list[str] | None = None) -> Instances:

@@ -21,8 +21,8 @@ from yolact.evaluation.coco import (
     encode_mask,
     result_records,
 )
-from yolact.ops.regions import regions_of
 from yolact.instances import Instances
+from yolact.ops.regions import regions_of
 
 
 def square(x: int, y: int, side: int, size: tuple[int, int] = (100, 100)) -> dict:

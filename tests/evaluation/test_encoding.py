@@ -14,8 +14,8 @@ from yolact.errors import LoaderError
 from yolact.evaluation import encoding
 from yolact.evaluation.coco import result_records
 from yolact.evaluation.encoding import MOST_WAITING, RecordMaker
-from yolact.ops.regions import regions_of
 from yolact.instances import Instances
+from yolact.ops.regions import regions_of
 
 
 def picture(number):

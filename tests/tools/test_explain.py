@@ -11,10 +11,10 @@ import torch
 import yolact
 from yolact.cli import run
 from yolact.errors import CheckpointError, DatasetError, UserError
+from yolact.instances import Instances
 from yolact.ops.paste import paste_masks
 from yolact.ops.regions import MaskRegion, regions_of
 from yolact.predictor import Predictor
-from yolact.instances import Instances
 from yolact.tools.explain import (
     Explanation,
     draw_coefficients,

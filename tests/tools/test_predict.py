@@ -17,9 +17,9 @@ from pycocotools import mask as mask_tools
 
 from yolact.cli import run
 from yolact.errors import CheckpointError, ConfigError, DatasetError, UserError
+from yolact.instances import Instances
 from yolact.ops.regions import MaskRegion
 from yolact.predictor import Predictor
-from yolact.instances import Instances
 from yolact.tools.prediction_files import Results, Source, target_paths
 from yolact.tools.video import Frame, Video, write_video
 
