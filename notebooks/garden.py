@@ -1,4 +1,4 @@
-"""Small pictures of pebbles, leaves and bricks on soil, with COCO annotations: what the notebooks train on."""
+"""Small images of pebbles, leaves and bricks on soil, with COCO annotations: what the notebooks train on."""
 
 import json
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from yolact.evaluation.coco import encode_region
 from yolact.ops.regions import MaskRegion
+from yolact.ops.rle import encode_region
 
 CLASSES = ("pebble", "leaf", "brick")
 COLOURS = (
@@ -17,7 +17,7 @@ COLOURS = (
     (60, 165, 95),
     (65, 75, 190),
 )  # BGR; hues alone tell the classes apart, so that a minute is enough
-SIDE = 160  # pixels of a picture
+SIDE = 160  # pixels of an image
 FINE = 4  # outlines are drawn to 1 / 2**4 of a pixel
 
 
@@ -35,13 +35,13 @@ def write_garden(folder: str | Path, num_train: int = 240, num_val: int = 24) ->
         target = folder / f"instances_{split}.json"
         if not target.exists():
             (folder / split).mkdir(parents=True, exist_ok=True)
-            target.write_text(json.dumps(_write_pictures(folder / split, count, np.random.default_rng(seed))))
+            target.write_text(json.dumps(_write_images(folder / split, count, np.random.default_rng(seed))))
 
 
 def draw_garden(rng: np.random.Generator) -> tuple[np.ndarray, list[Thing]]:
-    """Return a picture, uint8 [SIDE, SIDE, 3] BGR, and its objects; what comes later lies on top."""
+    """Return an image, uint8 [SIDE, SIDE, 3] BGR, and its objects; what comes later lies on top."""
     soil = rng.uniform(0.6, 1.1, (8, 8, 1)) * np.array((45, 70, 95))
-    picture = cv2.resize(soil, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    image = cv2.resize(soil, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
     things: list[Thing] = []
     for outline, label in _outlines(rng, int(rng.integers(2, 7))):
         mask = cv2.fillPoly(np.zeros((SIDE, SIDE), np.uint8), [outline], 1, shift=FINE).astype(bool)
@@ -50,10 +50,10 @@ def draw_garden(rng: np.random.Generator) -> tuple[np.ndarray, list[Thing]]:
         things = [Thing(thing.label, thing.mask & ~mask) for thing in things]
         things.append(Thing(label, mask))
         colour = np.array(COLOURS[label]) * rng.uniform(0.75, 1.2)
-        cv2.fillPoly(picture, [outline], colour.tolist(), cv2.LINE_AA, FINE)
-        cv2.polylines(picture, [outline], True, (0.7 * colour).tolist(), 1, cv2.LINE_AA, FINE)
-    picture += rng.normal(0, 6, picture.shape)
-    return picture.clip(0, 255).astype(np.uint8), things
+        cv2.fillPoly(image, [outline], colour.tolist(), cv2.LINE_AA, FINE)
+        cv2.polylines(image, [outline], True, (0.7 * colour).tolist(), 1, cv2.LINE_AA, FINE)
+    image += rng.normal(0, 6, image.shape)
+    return image.clip(0, 255).astype(np.uint8), things
 
 
 def _outlines(rng: np.random.Generator, count: int) -> Iterator[tuple[np.ndarray, int]]:
@@ -73,14 +73,14 @@ def _outlines(rng: np.random.Generator, count: int) -> Iterator[tuple[np.ndarray
         yield (outline * 2**FINE).round().astype(np.int32), label
 
 
-def _write_pictures(folder: Path, count: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Write pictures and return the content of their annotation file."""
+def _write_images(folder: Path, count: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Write images and return the content of their annotation file."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_id in range(1, count + 1):
-        picture, things = draw_garden(rng)
+        image, things = draw_garden(rng)
         name = f"{image_id:04d}.jpg"
-        cv2.imwrite(str(folder / name), picture)
+        cv2.imwrite(str(folder / name), image)
         images.append({"id": image_id, "file_name": name, "height": SIDE, "width": SIDE})
         for label, mask in things:
             region = MaskRegion.of(mask)

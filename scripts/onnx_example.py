@@ -3,7 +3,7 @@
 pip install onnxruntime numpy opencv-python
 python onnx_example.py yolact.onnx street.jpg --output found.png
 
-Copy it and change it: `detect` is all that a program needs. The file comes from scripts/export.py --format onnx.
+Copy it and change it: `detect` is all that a program needs. The file comes from `yolact export --format onnx`.
 """
 
 import argparse
@@ -28,7 +28,7 @@ class Objects(NamedTuple):
 def main(argv: list[str] | None = None) -> int:
     """Run the command line: list the objects, and draw them if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="a file written by scripts/export.py --format onnx")
+    parser.add_argument("model", help="a file written by `yolact export --format onnx`")
     parser.add_argument("picture")
     parser.add_argument("--threshold", type=float, default=0.3, help="smallest score, default 0.3")
     parser.add_argument("--output", help="a picture to write, with masks and boxes drawn")

@@ -1,5 +1,6 @@
 """Every shipped configuration loads, says how to use it, and holds the published values."""
 
+import argparse
 import re
 import shlex
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-import train
+from yolact.cli import train
 from yolact.compat import dbolya
 from yolact.config import config_from_dict, config_to_dict, dump_config, load_config
 
@@ -126,13 +127,15 @@ def _leaves(mapping, prefix=""):
     return leaves
 
 
-COMMANDS = re.findall(r"^python train\.py (.*)$", (ROOT / "docs/experiments.md").read_text(encoding="utf-8"), re.M)
+COMMANDS = re.findall(r"^yolact train (.*)$", (ROOT / "docs/experiments.md").read_text(encoding="utf-8"), re.M)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_documented_trainings_are_possible(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    arguments = train.parse_arguments(shlex.split(command))
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    arguments = parser.parse_args(shlex.split(command))
     given = load_config(arguments.config)
     changed = load_config(arguments.config, arguments.overrides)
     assert (changed != given) == bool(arguments.overrides)

@@ -22,6 +22,7 @@ from yolact.config import AugmentConfig, dump_config, load_config
 from yolact.data.categories import VOC_CLASSES
 from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
+from yolact.data.transforms import make_transforms
 from yolact.engine.checkpoint import load_checkpoint
 from yolact.errors import UserError
 from yolact.evaluation.truth import encode_annotation, read_truth
@@ -73,7 +74,7 @@ def inspect(file: Path, folder: Path) -> None:
 
 def train_on(file: Path, folder: Path) -> None:
     dataset = CocoDataset(file, folder)
-    samples = TrainingSet(dataset, 64, AugmentConfig(), seed=0)
+    samples = TrainingSet(dataset, 64, make_transforms(AugmentConfig()), seed=0)
     for index in range(min(len(dataset), 4)):
         image, target, _ = samples[Place(index, index)]
         assert image.shape == (3, 64, 64)

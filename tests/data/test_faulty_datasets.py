@@ -6,6 +6,7 @@ Each is inspected, sampled and handed to pycocotools in a child process with a l
 import json
 import re
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from pycocotools import mask as coco_mask
 from yolact.config import AugmentConfig
 from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
+from yolact.data.transforms import make_transforms
 from yolact.errors import DatasetError
 from yolact.evaluation.truth import encode_annotation, read_truth
 from yolact.tools.inspect.image_files import inspect_files
@@ -49,22 +51,22 @@ REFUSED: list[tuple[str, Change, str]] = [
     ("category id is text", lambda d: first(d, "categories").update(id="7"), r"'id' of categories\[0\].*'7'"),
     ("category id repeated", lambda d: first(d, "categories").update(id=7), r"categories\[1\].*repeats the id 7"),
     ("category name repeated", lambda d: first(d, "categories").update(name="cow"), "repeats the name 'cow'"),
-    ("picture id repeated", lambda d: first(d, "images").update(id=4), r"images\[1\].*repeats the id 4"),
-    ("picture id is true", lambda d: first(d, "images").update(id=True), r"'id' of images\[0\].*True"),
+    ("image id repeated", lambda d: first(d, "images").update(id=4), r"images\[1\].*repeats the id 4"),
+    ("image id is true", lambda d: first(d, "images").update(id=True), r"'id' of images\[0\].*True"),
     ("picture without height", lambda d: first(d, "images").pop("height"), r"'height' of images\[0\].*missing"),
     ("picture width is text", lambda d: first(d, "images").update(width="60"), r"'width' of images\[0\].*'60'"),
     ("picture of no size", lambda d: first(d, "images").update(width=0), "0 x 40 pixels"),
     ("picture too large", lambda d: first(d, "images").update(width=30_000, height=30_000), "30000 x 30000"),
     ("file_name empty", lambda d: first(d, "images").update(file_name=""), "'file_name' of"),
-    ("file_name absolute", lambda d: first(d, "images").update(file_name="/etc/a.png"), "leaves the picture folder"),
-    ("file_name climbs", lambda d: first(d, "images").update(file_name="x/../../a.png"), "leaves the picture folder"),
-    ("file_name with drive", lambda d: first(d, "images").update(file_name="C:\\a.png"), "leaves the picture folder"),
+    ("file_name absolute", lambda d: first(d, "images").update(file_name="/etc/a.png"), "leaves the image folder"),
+    ("file_name climbs", lambda d: first(d, "images").update(file_name="x/../../a.png"), "leaves the image folder"),
+    ("file_name with drive", lambda d: first(d, "images").update(file_name="C:\\a.png"), "leaves the image folder"),
     ("picture file absent", lambda d: first(d, "images").update(file_name="gone.png"), "'gone.png' named by"),
     ("picture folder absent", lambda d: first(d, "images").update(file_name="x/gone.png"), "'x/gone.png' named by"),
     ("annotation without id", lambda d: first(d).pop("id"), r"'id' of annotations\[0\]"),
     ("annotation id repeated", lambda d: first(d).update(id=2), r"annotations\[1\] \(id 2\).*repeats the id"),
-    ("unknown picture", lambda d: first(d).update(image_id=77), r"annotations\[0\] \(id 1\).*picture id 77"),
-    ("picture id a list", lambda d: first(d).update(image_id=[9]), r"annotations\[0\] \(id 1\).*picture id \[9\]"),
+    ("unknown picture", lambda d: first(d).update(image_id=77), r"annotations\[0\] \(id 1\).*image id 77"),
+    ("image id a list", lambda d: first(d).update(image_id=[9]), r"annotations\[0\] \(id 1\).*image id \[9\]"),
     ("no category", lambda d: first(d).pop("category_id"), "'category_id' of .*missing"),
     ("undeclared category", lambda d: first(d).update(category_id=8), "category_id 8, .* declare .*7, 20, 42"),
     ("iscrowd 2", lambda d: first(d).update(iscrowd=2), "'iscrowd' of"),
@@ -107,7 +109,7 @@ REFUSED: list[tuple[str, Change, str]] = [
 LEFT_OUT: list[tuple[str, Change, str]] = [
     ("box without width", lambda d: first(d).update(bbox=[10, 5, 0, 15]), "box without area"),
     ("box below zero", lambda d: first(d).update(bbox=[10, 5, 20, -1]), "box without area"),
-    ("box beside the picture", lambda d: first(d).update(bbox=[60, 5, 20, 15]), "box outside the picture"),
+    ("box beside the image", lambda d: first(d).update(bbox=[60, 5, 20, 15]), "box outside the image"),
     ("no polygon", lambda d: first(d).update(segmentation=[]), "no segmentation"),
     ("no segmentation", lambda d: first(d).pop("segmentation"), "no segmentation"),
     ("RLE without a pixel", lambda d: crowd(d).update(counts=[2400]), "no segmentation"),
@@ -144,6 +146,12 @@ TAKEN: list[tuple[str, Change, str]] = [
 ]
 
 
+def claiming_30_000_pixels(data: bytes) -> bytes:
+    """Return a PNG whose header, rightly checksummed, says that it is so wide and high."""
+    header = data[12:16] + (30_000).to_bytes(4, "big") * 2 + data[24:29]
+    return data[:12] + header + zlib.crc32(header).to_bytes(4, "big") + data[33:]
+
+
 def replaced(content: Callable[[bytes], bytes]) -> Callable[[Path], object]:
     return lambda folder: (folder / "a.png").write_bytes(content((folder / "a.png").read_bytes()))
 
@@ -163,12 +171,12 @@ def links_in_a_circle(folder: Path) -> None:
     (folder / "circle.png").symlink_to("a.png")
 
 
-# Refused when the picture is read, or passed over and listed where unreadable ones are skipped.
+# Refused when the image is read, or passed over and listed where unreadable ones are skipped.
 SKIPPED: list[tuple[str, Callable[[Path], object], str]] = [
     ("empty file", replaced(lambda data: b""), "unreadable-picture"),
     ("file cut off", replaced(lambda data: data[:500]), "truncated-picture"),
     ("page of text", replaced(lambda data: b"<html>404</html>"), "unreadable-picture"),
-    ("bomb", replaced(lambda data: data[:16] + (30_000).to_bytes(4, "big") * 2 + data[24:]), "picture-too-large"),
+    ("bomb", replaced(claiming_30_000_pixels), "picture-too-large"),
     ("another size", picture_of(39, 60), "size-mismatch"),
     ("sides swapped", picture_of(60, 40), "size-mismatch"),
     ("folder as picture", folder_instead, "missing-picture"),
@@ -197,7 +205,7 @@ class Fault(NamedTuple):
     outcome: str
     words: str  # see the tables
     change: Change | None = None  # of the annotation file
-    files: Callable[[Path], object] = lambda folder: None  # change of the picture folder
+    files: Callable[[Path], object] = lambda folder: None  # change of the image folder
     text: Callable[[bytes], bytes] | None = None  # change of the annotation file's bytes
 
 
@@ -225,8 +233,8 @@ def run(source: tuple[Path, Path]) -> Found:
         dataset = CocoDataset(*source)
     except DatasetError as error:
         return Found("refused", str(error), *inspected)
-    lenient = TrainingSet(dataset, 64, AugmentConfig(), seed=0, unreadable="skip")
-    strict = TrainingSet(dataset, 64, AugmentConfig(), seed=0)
+    lenient = TrainingSet(dataset, 64, make_transforms(AugmentConfig()), seed=0, unreadable="skip")
+    strict = TrainingSet(dataset, 64, make_transforms(AugmentConfig()), seed=0)
     for index in range(len(dataset)):
         _, target, skipped = lenient[Place(index, index)]
         assert target["boxes"].isfinite().all()

@@ -55,7 +55,8 @@ def test_a_job_whose_time_is_out_saves_queues_again_and_goes_on(start, tmp_path)
         time.sleep(0.01)
     process.send_signal(signal.SIGUSR1)
     assert process.wait(60) == 1
-    launched = "torchrun --node-rank 1 --nnodes 2 --nproc-per-node gpu --master-addr first --master-port 20007 train.py"
+    nodes = "--node-rank 1 --nnodes 2 --nproc-per-node gpu --master-addr first --master-port 20007"
+    launched = f"torchrun {nodes} -m yolact.cli train"
     ignored = "trap -- '' SIGUSR1"  # torchrun would die of it
     assert (tmp_path / "said").read_text().splitlines() == [
         f"{launched} --config a b.yaml --set train.batch_size=16 --runs runs/slurm-7",

@@ -3,6 +3,7 @@
 import copy
 import json
 import struct
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,6 +92,7 @@ def huge_png() -> bytes:
     """A PNG whose header claims 20,000 x 20,000 pixels."""
     data = bytearray(cv2.imencode(".png", pixels(0))[1].tobytes())
     data[16:24] = struct.pack(">II", 20_000, 20_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
     return bytes(data)
 
 

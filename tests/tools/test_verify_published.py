@@ -5,7 +5,7 @@ import pytest
 import torch
 from compare import published_state_dict
 
-import eval as evaluation
+from yolact.cli import run
 from yolact.data.categories import COCO_CATEGORY_IDS, COCO_CLASSES
 from yolact.errors import UserError
 
@@ -48,7 +48,7 @@ def test_it_fetches_evaluates_and_compares(command, coco, web, tmp_path, capsys)
     ]  # fmt: skip
     assert "val2017 (OpenVINO model zoo)" in row
     assert "Only 2 images were evaluated, not the 5000" in printed
-    evaluation.main([
+    run(["eval",
         "--weights", str(tmp_path / FILE), "--output", str(tmp_path / "eval"), "--device", "cpu", "--set",
         f"data.val_images={coco / 'val2017'}", f"data.val_annotations={coco / 'annotations/instances_val2017.json'}",
     ])  # fmt: skip

@@ -26,7 +26,7 @@ def content(sample_checkpoint, tmp_path_factory):
 def test_the_metrics_are_those_of_an_evaluation_of_each_kind(content, dataset, sample_checkpoint):
     assert list(content["nms"]) == KINDS
     loaded = load_model(sample_checkpoint, "cpu", None, ["eval.nms_threshold=0.1"])
-    alone = compare_nms(loaded.model, dataset, loaded.config.eval, torch.device("cpu"), progress=False)
+    alone = compare_nms(loaded.model, dataset, loaded.config.eval, progress=False)
     for kind, found in content["nms"].items():
         for key in ("segm", "bbox", "per_class"):
             assert found[key] == alone[kind].metrics[key]

@@ -72,8 +72,8 @@ def small_multiples(
 ) -> Markup:
     """Draw lines [L, len(x)] in a small panel from 0 to 1 for each name; one axis has them all, 80 would take 10 s."""
     columns = min(8, len(curves))
-    figure = Figure(figsize=(1.5 * columns, 1.7 * math.ceil(len(curves) / columns)), layout="constrained")
-    axis = figure.subplots()
+    figure = Figure(figsize=(1.5 * columns, 1.7 * math.ceil(len(curves) / columns)))
+    axis = figure.add_axes((0, 0, 1, 1))
     axis.set_axis_off()
     axis.margins(0.01)
     for number, (name, lines) in enumerate(curves.items()):

@@ -1,0 +1,86 @@
+"""Export to ONNX and torch.export, compared with PyTorch before a file is written."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from yolact.data.images import SUFFIXES, read_image
+from yolact.errors import UserError
+from yolact.output import write_bytes
+from yolact.predictor import LoadedModel
+from yolact.tools.export.comparison import Comparison, compare
+from yolact.tools.export.files import make_file, open_runner, require_packages
+from yolact.tools.export.graph import Export, make_export
+from yolact.tools.shapes import draw_shapes
+
+MAX_OF_A_FOLDER = 10  # every image goes through the network twice
+GENERATED = 6  # half of them drawings of shapes, half noise
+
+
+def export_model(loaded: LoadedModel, path: Path, form: str, images: Sequence[np.ndarray]) -> tuple[Export, Comparison]:
+    """Make a file as other programs run it, run it on images, compare with PyTorch, and write it if it agrees.
+
+    Args:
+        loaded: the model, which stays as it is; float32.
+        path: in an existing folder. An older file stays there until the new one agrees.
+        form: "onnx" or "torch" with detections and masks, "onnx-raw" or "torch-raw" with the outputs of the network.
+        images: uint8 [H, W, 3] BGR, with something to find in at least one of them.
+
+    Raises:
+        UserError: the file does not agree with PyTorch, nothing was found to compare, the model or its settings cannot
+            be exported, or the file not be written.
+    """
+    container, _, raw = form.partition("-")
+    require_packages(container)
+    export = make_export(loaded, bool(raw))
+    content = make_file(export, container)
+    comparison = compare(open_runner(content, container), export, loaded, images)
+    reason = comparison.disagreement()
+    if reason:
+        raise UserError(
+            f"'{path}' was not written, because it does not agree with PyTorch: {reason}; try another version of "
+            "PyTorch or of the program that ran it."
+        )
+    if not comparison.detections:
+        raise UserError(
+            f"'{path}' was not written, because nothing could be compared: the model finds no object in {len(images)} "
+            f"images with a score above {loaded.config.eval.score_threshold:g}; give images with objects "
+            "(--images FILE ...), or lower the threshold (--set eval.score_threshold=0)."
+        )
+    write_bytes(content, path)
+    return export, comparison
+
+
+def read_images(sources: Sequence[Path]) -> list[np.ndarray]:
+    """Read files, and of each folder its first ten images by name, as uint8 [H, W, 3] BGR.
+
+    Raises:
+        UserError: there is no such file or folder, no image in the folder, or a file is not an image.
+    """
+    images: list[np.ndarray] = []
+    for source in sources:
+        paths = source.iterdir() if source.is_dir() else [source]
+        files = sorted(path for path in paths if path == source or path.suffix.lower() in SUFFIXES)
+        if not files:
+            raise UserError(f"The folder '{source}' given with --images holds no images; name another one.")
+        images += [read_image(path) for path in files[:MAX_OF_A_FOLDER]]
+    return images
+
+
+def generated_images(size: int) -> list[np.ndarray]:
+    """Draw images of about `size` pixels, always the same, uint8 [H, W, 3] BGR.
+
+    Noise comes in blocks: a network finds far more in them than in noise of single pixels, which looks gray to it.
+    """
+    rng = np.random.default_rng(0)
+    images = []
+    for number in range(GENERATED):
+        if number % 2:
+            image, _ = draw_shapes(rng, max(size, 64))
+            images.append(image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2))
+        else:
+            noise = rng.integers(0, 256, (12, 12, 3)).repeat(5, 0).repeat(5, 1) + rng.integers(-60, 61, (60, 60, 3))
+            block = -(-size // 60)
+            images.append(noise.clip(0, 255).astype(np.uint8).repeat(block, 0).repeat(block, 1))
+    return images
