@@ -1,4 +1,4 @@
-"""Small configurations that several folders of tests share, and pictures to learn for the trainings among them."""
+"""Small configurations that several folders of tests share, and images to learn for the trainings among them."""
 
 from pathlib import Path
 from typing import Any
@@ -43,16 +43,16 @@ SMALL_RESNET50 = Config(  # a backbone that the authors' code has too
 )
 
 
-def write_config(folder: Path, content: dict[str, Any], num_pictures: int) -> Path:
-    """Write generated pictures and a configuration for them into `folder`, and return the configuration's path.
+def write_config(folder: Path, content: dict[str, Any], num_images: int) -> Path:
+    """Write generated images and a configuration for them into `folder`, and return the configuration's path.
 
     Args:
         folder: gets `shapes/` and a YAML file, which has the configuration's name.
         content: everything but the data.
-        num_pictures: to train on.
+        num_images: to train on.
     """
     shapes = folder / "shapes"
-    write_shapes(shapes, num_pictures, 3, 96, 0)
+    write_shapes(shapes, num_images, 3, 96, 0)
     data = {
         "train_images": str(shapes / "train"),
         "train_annotations": str(shapes / "instances_train.json"),

@@ -1,9 +1,7 @@
 """Fixtures for the whole suite: where the optional sample data lies, and one thread so that runs repeat."""
 
 import ctypes
-import hashlib
 import html.parser
-import http.server
 import importlib.util
 import json
 import logging
@@ -11,11 +9,11 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -86,7 +84,7 @@ CLASSES = {"disc": 3, "square": 7}  # the ids have gaps and do not begin with 1
 
 @pytest.fixture(scope="session")
 def sample_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with six small pictures of discs and squares (`pictures/`) and their annotations (`annotations.json`).
+    """Folder with six small images of discs and squares (`pictures/`) and their annotations (`annotations.json`).
 
     The last one holds no objects, the one before a crowd region; their ids begin with 10.
     """
@@ -96,7 +94,7 @@ def sample_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images, annotations = [], []
     for number in range(6):
         height, width = (60, 80) if number % 2 else (72, 64)
-        picture = np.full((height, width, 3), 40 + 5 * number, np.uint8)
+        image = np.full((height, width, 3), 40 + 5 * number, np.uint8)
         for place in range(0 if number == 5 else 2):
             x, y = int(rng.integers(4, width // 2 - 20) + place * width // 2), int(rng.integers(4, height - 24))
             name = "disc" if (number + place) % 2 else "square"
@@ -105,7 +103,7 @@ def sample_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 cv2.circle(mask, (x + 9, y + 9), 9, 1, -1)
             else:
                 mask[y : y + 18, x : x + 18] = 1
-            picture[mask > 0] = (60, 220, 90) if name == "disc" else (230, 120, 240)
+            image[mask > 0] = (60, 220, 90) if name == "disc" else (230, 120, 240)
             rle = mask_tools.encode(np.asfortranarray(mask))
             annotations.append(
                 {
@@ -119,7 +117,7 @@ def sample_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 }
             )
         name = f"picture {number}.png"
-        cv2.imwrite(str(folder / "pictures" / name), picture)
+        cv2.imwrite(str(folder / "pictures" / name), image)
         images.append({"id": 10 + number, "file_name": name, "height": height, "width": width})
     categories = [{"id": category_id, "name": name} for name, category_id in CLASSES.items()]
     content = {"images": images, "annotations": annotations, "categories": categories}
@@ -128,24 +126,34 @@ def sample_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sample_config(sample_data: Path) -> Config:
+def tiny_config() -> Config:
+    """A network of a few channels for three classes at 64 pixels."""
+    model = ModelConfig(
+        num_classes=3,
+        image_size=64,
+        backbone=BackboneConfig(name="resnet18"),
+        anchors=AnchorConfig(scales=((8,), (16,), (32,), (48,), (64,))),
+        fpn_channels=16,
+        protonet_channels=16,
+        num_prototypes=8,
+    )
+    return Config(name="tiny", model=model)
+
+
+@pytest.fixture(scope="session")
+def sample_config(sample_data: Path, tiny_config: Config) -> Config:
     """Return a small configuration for `sample_data`, without workers."""
-    return Config(
+    images, annotations = str(sample_data / "pictures"), str(sample_data / "annotations.json")
+    anchors = AnchorConfig(scales=((8.0,), (16.0,), (24.0,), (32.0,), (48.0,)))
+    return replace(
+        tiny_config,
         name="sample",
-        model=ModelConfig(
-            num_classes=2,
-            image_size=64,
-            backbone=BackboneConfig(name="resnet18"),
-            anchors=AnchorConfig(scales=((8.0,), (16.0,), (24.0,), (32.0,), (48.0,))),
-            fpn_channels=32,
-            protonet_channels=32,
-            num_prototypes=8,
-        ),
+        model=replace(tiny_config.model, num_classes=2, anchors=anchors, fpn_channels=32, protonet_channels=32),
         data=DataConfig(
-            train_images=str(sample_data / "pictures"),
-            train_annotations=str(sample_data / "annotations.json"),
-            val_images=str(sample_data / "pictures"),
-            val_annotations=str(sample_data / "annotations.json"),
+            train_images=images,
+            train_annotations=annotations,
+            val_images=images,
+            val_annotations=annotations,
             num_workers=0,
         ),
         eval=EvalConfig(num_workers=0),
@@ -168,121 +176,6 @@ def sample_checkpoint(sample_config: Config, tmp_path_factory: pytest.TempPathFa
     }
     save_checkpoint(state, path)
     return path
-
-
-@pytest.fixture(scope="session")
-def tiny_config() -> Config:
-    """A network of a few channels for three classes at 64 pixels."""
-    model = ModelConfig(
-        num_classes=3,
-        image_size=64,
-        backbone=BackboneConfig(name="resnet18"),
-        anchors=AnchorConfig(scales=((8,), (16,), (32,), (48,), (64,))),
-        fpn_channels=16,
-        protonet_channels=16,
-        num_prototypes=8,
-    )
-    return Config(name="tiny", model=model)
-
-
-class FileServer(http.server.ThreadingHTTPServer):
-    """A web server on loopback that goes on in the middle of a file as real ones do, and fails as a test tells it.
-
-    Attributes:
-        url: where it is.
-        files: path on the server -> content.
-        redirects: path -> address.
-        faults: taken by the next answers of files: ("cut", n) and ("stall", n) after n bytes; ("status", code).
-        ranges: whether it goes on in the middle; `checks_version`: whether it minds If-Range.
-        version: what tells versions apart: "ETag", "Last-Modified", "weak" (an ETag that does not tell bytes), or "".
-        lengths: whether it says how long a file is; `claims`: the length it says instead.
-        log: (path, Range, If-Range) of each request.
-        gate: what stalls goes on when it is set.
-    """
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _FileHandler)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.files: dict[str, bytes] = {}
-        self.redirects: dict[str, str] = {}
-        self.faults: list[tuple[str, int]] = []
-        self.ranges = self.checks_version = self.lengths = True
-        self.version = "ETag"
-        self.claims: int | None = None
-        self.log: list[tuple[str, str | None, str | None]] = []
-        self.gate = threading.Event()
-
-    def publish(self, repository: str, files: dict[str, bytes]) -> None:
-        """Serve a repository as the Hugging Face Hub does."""
-        entries = [{"type": "directory", "oid": "0" * 40, "size": 0, "path": "folder"}]
-        for name, content in files.items():
-            large = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
-            entries.append({"type": "file", "oid": "0" * 40, "size": len(content), "lfs": large, "path": name})
-            self.files[f"/{repository}/resolve/main/{name}"] = content
-        self.files[f"/api/models/{repository}/tree/main"] = json.dumps(entries).encode()
-
-
-class _FileHandler(http.server.BaseHTTPRequestHandler):
-    server: FileServer
-
-    def do_GET(self) -> None:
-        server = self.server
-        asked, only_if = self.headers["Range"], self.headers["If-Range"]
-        server.log.append((self.path, asked, only_if))
-        if self.path in server.redirects:
-            return self._head(302, {"Location": server.redirects[self.path], "Content-Length": "0"})
-        if self.path not in server.files:
-            return self.send_error(404)
-        fault, number = server.faults.pop(0) if server.faults and "/api/" not in self.path else ("none", 0)
-        if fault == "status":
-            return self.send_error(number)
-        content = server.files[self.path]
-        digest = hashlib.sha256(content).hexdigest()
-        versions = {
-            "": {},
-            "ETag": {"ETag": f'"{digest}"'},
-            "weak": {"ETag": f'W/"{digest}"'},
-            "Last-Modified": {"Last-Modified": f"Mon, 01 Apr 2019 00:00:{int(digest, 16) % 60:02} GMT"},
-        }
-        headers: dict[str, str] = dict(versions[server.version])
-        version = next(iter(headers.values()), None)
-        first, code = 0, 200
-        if asked and server.ranges and (not server.checks_version or only_if in (None, version)):
-            first, code = int(asked.removeprefix("bytes=").removesuffix("-")), 206
-            if first >= len(content):
-                return self._head(416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"})
-            headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
-        if server.lengths:
-            headers["Content-Length"] = str(server.claims or len(content) - first)
-        self._head(code, headers)
-        rest = content[first:]
-        self.wfile.write(rest[:number] if fault in ("cut", "stall") else rest)
-        if fault == "stall":
-            server.gate.wait(30)
-            self.wfile.write(rest[number:])
-        return None
-
-    def _head(self, code: int, headers: dict[str, str]) -> None:
-        self.send_response(code)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def file_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    """Return a running server, to which no proxy of the surroundings is asked to lead."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with FileServer() as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server
-        server.gate.set()
-        server.shutdown()
 
 
 class Ended(NamedTuple):

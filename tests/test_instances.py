@@ -99,11 +99,6 @@ def test_filter_keeps_what_meets_all_conditions(
     assert chosen.regions == [instances.regions[place] for place in expected]
 
 
-def test_filter_takes_every_label_of_a_name(instances: Instances) -> None:
-    instances.class_names = ["dog", "dog"]
-    assert len(instances.filter("dog")) == 3
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -179,11 +174,6 @@ def test_what_needs_a_image_says_so(instances: Instances, method: str) -> None:
     with pytest.raises(ValueError, match=rf"{method}\(image\)"):
         getattr(instances, method)()
     assert instances._repr_png_() is None
-
-
-def test_a_notebook_shows_the_image(instances: Instances) -> None:
-    shown = cv2.imdecode(np.frombuffer(instances._repr_png_(), np.uint8), cv2.IMREAD_COLOR)
-    assert (shown == instances.plot(scale=8)).all()
 
 
 def test_only_masks_makes_whole_masks(instances: Instances) -> None:

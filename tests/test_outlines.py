@@ -47,21 +47,6 @@ def test_a_ring_with_an_island_by_hand() -> None:
     assert (hole.min(), hole.max()) == (0.25, 5.75)
 
 
-def without_holes(mask: np.ndarray) -> np.ndarray:
-    background = np.pad(~mask, 1, constant_values=True).astype(np.uint8)
-    _, parts = cv2.connectedComponents(background, connectivity=4)
-    return (parts != parts[0, 0])[1:-1, 1:-1]
-
-
-@settings(deadline=None)
-@given(masks)
-def test_outlines_enclose_exactly_the_pixels_of_the_mask(mask: np.ndarray) -> None:
-    inside = np.zeros(mask.shape, bool)
-    for outline in mask_outlines(MaskRegion.of(mask)):
-        inside |= filled(outline, mask.shape)
-    assert (inside == without_holes(mask)).all()
-
-
 @settings(deadline=None)
 @given(masks)
 def test_polygons_without_their_holes_are_exactly_the_mask(mask: np.ndarray) -> None:
@@ -103,13 +88,3 @@ def test_no_tolerance_takes_a_part_away(mask: np.ndarray) -> None:
     for outline, holes in mask_polygons(MaskRegion.of(mask)):
         for line in (outline, *holes):
             assert cv2.contourArea(simplified(line, 100)) > 0.5 * cv2.contourArea(line)
-
-
-@pytest.mark.parametrize("radius", [1.5, 2, 3, 5, 8, 20, 60])
-def test_small_discs_keep_their_form(radius: float) -> None:
-    rows, columns = np.mgrid[:130, :130]
-    for shift in (0, 0.3, 0.5):
-        mask = (rows - 65 - shift) ** 2 + (columns - 65) ** 2 < radius**2
-        (outline,) = mask_outlines(MaskRegion.of(mask))
-        found = filled(simplified(outline, 1), mask.shape)
-        assert (found & mask).sum() > 0.9 * (found | mask).sum()

@@ -96,12 +96,6 @@ def test_boxes_and_masks_land_in_the_pixels_of_the_image():
     assert torch.equal(instances.scores, instances.mask_scores)
 
 
-def test_boxes_are_clipped_to_the_image():
-    outside = predictions([[0.1, 0.8, 0.1]] * 3, boxes=CODER.anchors + torch.tensor([-20.0, -20, 40, 40]))
-    boxes = instances_of(outside, (64, 64)).boxes
-    assert (boxes.min(), boxes.max()) == (0, 64)
-
-
 def test_crop_order_decides_how_sharp_the_edge_is():
     before, after, none = (
         instances_of(TWO_OBJECTS, (64, 64), crop=crop).masks[0].sum()

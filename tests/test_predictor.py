@@ -140,13 +140,6 @@ def test_the_predictor_finds_what_the_evaluation_counts(
     assert records[0]["bbox"] == pytest.approx(found.to_coco(1)[0]["bbox"], abs=2e-3)
 
 
-def test_prototypes(predictor: Predictor, image: np.ndarray) -> None:
-    prototypes = predictor.prototypes(image)
-    assert prototypes.shape == (8, 16, 16)
-    assert prototypes.min() >= 0
-    assert prototypes.max() > 0
-
-
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
@@ -165,13 +158,6 @@ def test_what_is_no_image_is_refused_in_words(
 ) -> None:
     with pytest.raises(error, match=message):
         predictor(make(image))
-
-
-def test_unreadable_files_are_named(predictor: Predictor, tmp_path: Path) -> None:
-    (tmp_path / "text.jpg").write_text("no image")
-    for name in ("text.jpg", "absent.jpg"):
-        with pytest.raises(DatasetError, match=name):
-            predictor(tmp_path / name)
 
 
 def test_load_takes_evaluation_settings(sample_checkpoint: Path, image: np.ndarray) -> None:

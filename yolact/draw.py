@@ -8,14 +8,17 @@ import itertools
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import cv2
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from yolact.instances import Instances
 from yolact.text import printable
+
+if TYPE_CHECKING:
+    from yolact.instances import Instances
 
 Colour = tuple[int, int, int]  # BGR
 DARK, WHITE = (24, 24, 24), (255, 255, 255)
@@ -33,7 +36,7 @@ class Drawing(np.ndarray):
         return encode_png(resize_image(np.asarray(self), min(1, NOTEBOOK_SIDE / max(self.shape))))
 
 
-def notebook_png(instances: Instances) -> bytes | None:
+def notebook_png(instances: "Instances") -> bytes | None:
     """Return instances drawn on their image, at a size for people, as a PNG file; None without an image."""
     if instances.image is None:
         return None
@@ -43,7 +46,7 @@ def notebook_png(instances: Instances) -> bytes | None:
 
 def draw_instances(
     image: np.ndarray,
-    instances: Instances,
+    instances: "Instances",
     *,
     boxes: bool = True,
     masks: bool = True,
@@ -158,7 +161,7 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _draw_mask(
-    canvas: np.ndarray, instances: Instances, index: int, scale: float, paint: Colour, alpha: float, thickness: int
+    canvas: np.ndarray, instances: "Instances", index: int, scale: float, paint: Colour, alpha: float, thickness: int
 ) -> None:
     """Tint a mask and draw its outline crisply; only the part that has pixels is enlarged or reduced."""
     region, (height, width) = instances.regions[index], instances.image_size
@@ -184,7 +187,7 @@ def _draw_box(canvas: np.ndarray, corners: np.ndarray, paint: Colour, thickness:
     cv2.rectangle(canvas, first.tolist(), second.tolist(), paint, thickness)
 
 
-def _label(instances: Instances, index: int, name: bool, score: bool, tracks: Sequence[int] | None) -> str:
+def _label(instances: "Instances", index: int, name: bool, score: bool, tracks: Sequence[int] | None) -> str:
     parts = [f"#{tracks[index]}"] if tracks is not None and tracks[index] >= 0 else []
     if name:
         parts.append(printable(instances.class_names[int(instances.labels[index])]))

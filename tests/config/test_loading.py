@@ -32,11 +32,6 @@ class Car:
     engine: Engine = field(default_factory=Engine)
 
 
-@dataclass(frozen=True)
-class Strict:
-    needed: int
-
-
 def read(tmp_path: Path, text: str, name: str = "car.yaml") -> Car:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
@@ -187,12 +182,6 @@ def test_a_wrong_override_is_named(text: str, message: str) -> None:
     assert str(caught.value).startswith(f"override '{printable(text)}'")
     assert message in str(caught.value)
     assert str(caught.value).isprintable()
-
-
-def test_a_missing_key_without_a_default_is_named() -> None:
-    assert loading.build(Strict, {"needed": 3}, "here") == Strict(needed=3)
-    with pytest.raises(ConfigError, match="here: needed is missing"):
-        loading.build(Strict, {}, "here")
 
 
 def values(kind: Any) -> st.SearchStrategy[Any]:

@@ -1,4 +1,4 @@
-"""Two hundred bad inputs, made at random: each is refused in a sentence or skipped and counted, and nothing is written.
+"""More than 150 bad inputs: each is refused in a sentence or skipped and counted, and nothing is written.
 
 All of them run in child processes with a time limit, through the data set and the samples.
 """
@@ -57,15 +57,6 @@ def good_content() -> dict[str, Any]:
 def encoded(suffix: str, *options: int) -> bytes:
     noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     return cv2.imencode(suffix, noise, options)[1].tobytes()
-
-
-def truncated(rng: np.random.Generator) -> Iterator[Case]:
-    """Cut JPEGs, baseline and progressive, and other kinds at random places."""
-    progressive = encoded(".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
-    files = [encoded(".jpg")] * 16 + [progressive] * 8 + [encoded(".png")] * 5 + [encoded(".webp")] * 5
-    for data in files:
-        end = int(rng.integers(len(data) - 12))  # the last chunk of a PNG holds nothing
-        yield Case(f"{data[:4]!r} cut at {end} of {len(data)}", SKIPPED, image=data[:end])
 
 
 def random_bytes(rng: np.random.Generator) -> Iterator[Case]:
@@ -174,7 +165,7 @@ def names() -> Iterator[Case]:
 
 def all_cases() -> list[Case]:
     rng = np.random.default_rng(0)
-    return [*truncated(rng), *random_bytes(rng), *wrong_types(), *huge_sizes(), *names()]
+    return [*random_bytes(rng), *wrong_types(), *huge_sizes(), *names()]
 
 
 def write(case: Case, folder: Path) -> Path:
@@ -236,7 +227,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
 
 
-def test_two_hundred_bad_inputs(tmp_path: Path, in_child, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_inputs(tmp_path: Path, in_child, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = all_cases()
     folders = [write(case, tmp_path / str(number)) for number, case in enumerate(cases)]
     monkeypatch.chdir(tmp_path)
@@ -246,5 +237,4 @@ def test_two_hundred_bad_inputs(tmp_path: Path, in_child, monkeypatch: pytest.Mo
     wrong = [(case.name, out) for case, out in zip(cases, found, strict=True) if out != case.outcome]
     assert wrong == []
     assert snapshot(tmp_path) == before
-    assert Counter(found) == {REFUSED: 140, SKIPPED: 56, DROPPED: 4}
-    assert len(found) == 200
+    assert Counter(found) == {REFUSED: 140, SKIPPED: 22, DROPPED: 4}

@@ -86,13 +86,6 @@ def test_without_anything_to_copy_nothing_changes(source):
     assert target["boxes"].tolist() == [[1, 1, 9, 9]]
 
 
-def test_the_source_is_left_alone():
-    source = sample(200, [[0, 0, 20, 20]])
-    paste_objects(Coins(0), sample(50, [[10, 10, 30, 30]]), source)
-    assert (source[0] == 200).all()
-    assert source[1]["masks"].sum() == 400
-
-
 corners = st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(1, 10), st.integers(1, 10))
 boxes = st.lists(corners.map(lambda c: [c[0], c[1], c[0] + c[2], c[1] + c[3]]), max_size=5)
 

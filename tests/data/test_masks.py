@@ -54,13 +54,6 @@ def test_rle_decodes_as_pycocotools_encodes(seed: int) -> None:
     np.testing.assert_array_equal(draw_masks([rle], IDENTITY, mask.shape), [mask])
 
 
-def test_polygon_by_hand() -> None:
-    [mask] = draw_masks([rectangle(2, 1, 5, 3)], IDENTITY, (4, 7))
-    np.testing.assert_array_equal(
-        mask, [[0, 0, 0, 0, 0, 0, 0], [0, 0, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0]]
-    )
-
-
 def test_polygons_of_one_object_unite() -> None:
     [mask] = draw_masks([rectangle(0, 0, 2, 2) + rectangle(4, 0, 6, 2)], IDENTITY, (3, 7))
     np.testing.assert_array_equal(mask[0], [1, 1, 0, 0, 1, 1, 0])
@@ -119,16 +112,3 @@ def test_rle_and_polygon_of_a_rectangle_agree_under_any_map(seed: int) -> None:
     assert np.abs(a.any(axis=0).sum(dtype=int) - b.any(axis=0).sum(dtype=int)) <= 2
     assert np.abs(a.any(axis=1).sum(dtype=int) - b.any(axis=1).sum(dtype=int)) <= 2
     assert (a != b).sum() <= 2 * (80 + 80)
-
-
-def test_a_turn_by_45_degrees() -> None:
-    source = np.ones((20, 20), np.uint8)
-    half = np.sqrt(0.5)
-    matrix = np.array([[half, -half, 15], [half, half, 1]])
-    a, b = draw_masks([rle_of(source), rectangle(0, 0, 20, 20)], matrix, (30, 30))
-    assert int(a.sum()) == pytest.approx(400, abs=12)
-    assert (a != b).sum() <= 40
-
-
-def test_no_objects() -> None:
-    assert draw_masks([], IDENTITY, (5, 6)).shape == (0, 5, 6)

@@ -288,11 +288,6 @@ def test_jitter_by_hand() -> None:
     np.testing.assert_allclose([views.min(axis=0), views.max(axis=0)], [[0, 0, 24, 12], [24, 12, 48, 24]])
 
 
-def test_jitter_takes_the_place_of_expand_and_crop() -> None:
-    one = replace(NOTHING, expand_probability=1, crop=True, scale_jitter=(1, 1))
-    assert [draw(seed, 60, 80, [], one).view for seed in range(9)] == [(0, 0, 80, 60)] * 9
-
-
 def test_jitter_keeps_what_shows_a_pixel() -> None:
     """At a tenth of the scale 25 pixels of this image's width and 10 of its height make one of the input."""
     records = [box_record(10, 10, 40, 25), box_record(10, 10, 30, 90), box_record(10, 10, 200, 15)]
