@@ -197,7 +197,7 @@ class Instances:
             options: of `yolact.draw.draw_instances`: boxes, masks, labels, scores, alpha, scale.
 
         Returns:
-            A new uint8 [H, W, 3] BGR array, which a notebook shows as a image.
+            A new uint8 [H, W, 3] BGR array, which a notebook shows as an image.
 
         Raises:
             ValueError: there is no image to draw on, or it is of another size.

@@ -61,7 +61,7 @@ class Objects(NamedTuple):
 
 
 def image_errors(overlaps: Overlaps, matches: NDArray[np.int64]) -> tuple[Judged, Objects]:
-    """Sort a image's detections into right ones and errors.
+    """Sort an image's detections into right ones and errors.
 
     A false positive is the first of these that it fits: localisation (IoU from 0.1 to 0.5 with an object of its class),
     class (0.5 or more with one of another class), duplicate (0.5 or more with one of its class, which a better

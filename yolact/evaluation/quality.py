@@ -96,7 +96,7 @@ def _match(truths: list[ObjectRecord], detections: list[Record], size: tuple[int
 
 
 def encode_segmentation(item: ObjectRecord, size: tuple[int, int]) -> dict[str, Any]:
-    """Return the compressed RLE of an object's segmentation in a image of `size` (H, W)."""
+    """Return the compressed RLE of an object's segmentation in an image of `size` (H, W)."""
     if isinstance(item.segmentation, Rle):
         return rle_tools.frPyObjects({"size": list(size), "counts": item.segmentation.runs.tolist()}, *size)
     polygons = [polygon.ravel().astype(float).tolist() for polygon in item.segmentation]

@@ -29,7 +29,7 @@ def read_truth(annotation_file: str | Path, iou_type: IouType) -> tuple[dict[str
 
 
 def encode_annotation(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
-    """Return the compressed RLE of an annotation's polygons or run lengths in a image of `size` (H, W)."""
+    """Return the compressed RLE of an annotation's polygons or run lengths in an image of `size` (H, W)."""
     if isinstance(segmentation, dict) and isinstance(segmentation["counts"], str | bytes):
         return segmentation
     rles: Any = rle_tools.frPyObjects(segmentation, *size)
