@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 
-from yolact.evaluation.confusion import SIZE_BORDERS, Pair, add_picture, most_confused, no_pictures
+from yolact.evaluation.confusion import SIZE_BORDERS, Pair, add_image, most_confused, no_images
 
 CAT, DOG = 2, 5
 HERE, THERE, AWAY = (0, 0, 10, 10), (40, 40, 10, 10), (80, 80, 10, 10)
 
 
 def shown(scene, min_score=0.3):
-    total = no_pictures(2)
-    for picture in scene.overlaps():
-        add_picture(total, picture, picture.match(), min_score)
+    total = no_images(2)
+    for image in scene.overlaps():
+        add_image(total, image, image.match(), min_score)
     return total
 
 
@@ -47,7 +47,7 @@ def test_a_second_detection_finds_no_free_object_and_crowds_do_not_count(scene) 
     assert shown(scene).confusion.tolist() == [[1, 0, 0], [0, 0, 0], [1, 0, 0]]
 
 
-def test_pictures_add_up(make_scene) -> None:
+def test_images_add_up(make_scene) -> None:
     scene = make_scene(3)
     for image_id in (1, 2):
         scene.object(CAT, HERE, image_id)
