@@ -85,14 +85,6 @@ def test_no_flipped_bit_is_read_as_other_weights(saved: Path) -> None:
     assert refused > 150
 
 
-def test_every_truncation_is_refused(saved: Path) -> None:
-    good = saved.read_bytes()
-    for length in [1, 14, len(good) - 1, *RNG.integers(0, len(good), 60)]:
-        saved.write_bytes(good[:length])
-        with pytest.raises(CheckpointError, match=r"last\.pth: .*(damaged|expected a checkpoint file)"):
-            load_checkpoint(saved)
-
-
 def test_every_truncation_of_a_legacy_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "old.pth"
     torch.save({"w": torch.arange(9.0)}, path, _use_new_zipfile_serialization=False)
@@ -189,26 +181,6 @@ def test_only_what_can_be_read_back_is_saved(saved: Path, value: Any) -> None:
     assert load_checkpoint(saved)["step"] == 7
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
-def test_full_disk_leaves_the_old_file(saved: Path) -> None:
-    (saved.parent / "last.pth.tmp").symlink_to("/dev/full")
-    with pytest.raises(CheckpointError, match="could not be written: No space left on device"):
-        save_checkpoint(state(step=8, size=100_000), saved)
-    assert load_checkpoint(saved)["step"] == 7
-    assert [entry.name for entry in saved.parent.iterdir()] == ["last.pth"]
-
-
-def test_a_limit_on_file_size_leaves_the_old_file(saved: Path) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
-    try:
-        with pytest.raises(CheckpointError, match="could not be written: File too large"):
-            save_checkpoint(state(step=8, size=100_000), saved)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert load_checkpoint(saved)["step"] == 7
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write into read-only folders")
 def test_a_read_only_folder_is_named(saved: Path) -> None:
     saved.parent.chmod(0o500)
@@ -247,15 +219,20 @@ def test_a_kill_leaves_a_whole_file(saved: Path) -> None:
         found = load_checkpoint(saved)
         assert found["step"] > 7
         assert (found["model"]["weight"] == found["step"]).all()
-    save_checkpoint(state(), saved)
-    assert [entry.name for entry in saved.parent.iterdir()] == ["last.pth"]
+    others = [entry.name for entry in saved.parent.iterdir() if entry != saved]
+    assert all(name.startswith("last.pth.") and name.endswith(".tmp") for name in others)  # a run sweeps them
+
+
+def steps_in(folder: Path) -> dict[str, int]:
+    return {file.name: load_checkpoint(file)["step"] for file in folder.iterdir()}
 
 
 def test_the_checkpoint_before_is_kept(saved: Path) -> None:
     for step in (8, 9):
         save_checkpoint(state(step), saved, previous=saved)
-    assert sorted(file.name for file in saved.parent.iterdir()) == ["last.prev.pth", "last.pth"]
-    assert (load_checkpoint(saved)["step"], load_checkpoint(previous_of(saved))["step"]) == (9, 8)
+    assert steps_in(saved.parent) == {"last.pth": 9, "last.prev.pth": 8}
+    save_checkpoint(state(10), saved, previous=saved.with_name("removed.pth"))
+    assert steps_in(saved.parent) == {"last.pth": 10, "last.prev.pth": 8}
 
 
 def test_another_file_than_the_last_one_is_kept_after_a_fallback(saved: Path) -> None:
@@ -263,23 +240,17 @@ def test_another_file_than_the_last_one_is_kept_after_a_fallback(saved: Path) ->
     save_checkpoint(state(8), saved, previous=saved)
     saved.write_bytes(b"damaged")
     save_checkpoint(state(9), saved, previous=previous_of(saved))
-    assert (load_checkpoint(saved)["step"], load_checkpoint(previous_of(saved))["step"]) == (9, 7)
+    assert steps_in(saved.parent) == {"last.pth": 9, "last.prev.pth": 7}
     save_checkpoint(state(3), saved.with_name("best.pth"))
     save_checkpoint(state(10), saved, previous=saved.with_name("best.pth"))
-    assert (load_checkpoint(saved)["step"], load_checkpoint(previous_of(saved))["step"]) == (10, 3)
-
-
-def test_a_previous_that_is_gone_is_no_trouble(saved: Path) -> None:
-    save_checkpoint(state(8), saved, previous=saved.with_name("removed.pth"))
-    assert [file.name for file in saved.parent.iterdir()] == ["last.pth"]
+    assert steps_in(saved.parent) == {"best.pth": 3, "last.pth": 10, "last.prev.pth": 3}
 
 
 def test_a_kill_between_the_two_renamings_does_no_harm(saved: Path) -> None:
     """Both names are then of one file, and renaming one of its names to the other does nothing."""
     os.link(saved, previous_of(saved))
     save_checkpoint(state(8), saved, previous=saved)
-    assert sorted(file.name for file in saved.parent.iterdir()) == ["last.prev.pth", "last.pth"]
-    assert (load_checkpoint(saved)["step"], load_checkpoint(previous_of(saved))["step"]) == (8, 7)
+    assert steps_in(saved.parent) == {"last.pth": 8, "last.prev.pth": 7}
 
 
 def test_a_file_system_without_links(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,18 +259,20 @@ def test_a_file_system_without_links(saved: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(os, "link", refuse)
     save_checkpoint(state(8), saved, previous=saved)
-    assert (load_checkpoint(saved)["step"], load_checkpoint(previous_of(saved))["step"]) == (8, 7)
+    assert steps_in(saved.parent) == {"last.pth": 8, "last.prev.pth": 7}
 
 
 def test_a_full_disk_says_how_much_is_needed(saved: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
     try:
-        with pytest.raises(CheckpointError, match=r"\(it needs 4 MB, and the disk has \d+ MB free\); make room"):
+        with pytest.raises(
+            CheckpointError, match=r"File too large \(it needs 4 MB, and the disk has \d+ MB free\); ma"
+        ):
             save_checkpoint(state(step=8, size=1_000_000), saved, previous=saved)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert [file.name for file in saved.parent.iterdir()] == ["last.pth"]
+    assert steps_in(saved.parent) == {"last.pth": 7}
 
 
 def test_a_damaged_file_names_the_one_before_it(saved: Path) -> None:

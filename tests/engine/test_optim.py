@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from yolact.config import TrainConfig
-from yolact.distributed import Processes
+from yolact.distributed import World
 from yolact.engine.optim import (
     BatchNormStatistics,
     MovingAverage,
@@ -21,21 +21,21 @@ PAPER = TrainConfig()
 
 
 def test_the_papers_plan_is_left_alone():
-    plan = make_plan(PAPER, num_pictures=117_266)
+    plan = make_plan(PAPER, num_images=117_266)
     assert (plan.max_steps, plan.lr, plan.lr_steps) == (800_000, 1e-3, (280_000, 600_000, 700_000, 750_000))
     assert plan.epochs == pytest.approx(54.6, abs=0.05)  # the published file is called ..._54_800000.pth
 
 
 def test_half_the_batch_halves_the_rate_and_doubles_the_steps():
-    plan = make_plan(replace(PAPER, batch_size=2, accumulate=2), num_pictures=1000)
-    assert (plan.max_steps, plan.lr, plan.pictures_per_step) == (1_600_000, 5e-4, 4)
+    plan = make_plan(replace(PAPER, batch_size=2, accumulate=2), num_images=1000)
+    assert (plan.max_steps, plan.lr, plan.images_per_step) == (1_600_000, 5e-4, 4)
     assert plan.lr_steps[0] == 560_000
     assert "scaled by 0.5 for a batch of 4 instead of 8" in plan.describe(replace(PAPER, batch_size=2, accumulate=2))
 
 
 def test_epochs_become_steps_and_the_lr_steps_keep_their_place():
     config = replace(PAPER, epochs=10, max_steps=100, lr_steps=(50, 90))
-    plan = make_plan(config, num_pictures=800)
+    plan = make_plan(config, num_images=800)
     assert plan.max_steps == 1000
     assert plan.lr_steps == (500, 900)
 
@@ -63,10 +63,10 @@ def test_rule_of_frozen_batch_norm(batch, rule, frozen):
     assert batch_norm_is_frozen(replace(PAPER, batch_size=batch, freeze_batch_norm=rule)) is frozen
 
 
-@pytest.mark.parametrize(("count", "synchronised", "frozen"), [(1, False, False), (2, False, True), (2, True, False)])
-def test_batch_norm_counts_the_pictures_that_it_sees_at_once(count, synchronised, frozen):
+@pytest.mark.parametrize(("size", "synchronised", "frozen"), [(1, False, False), (2, False, True), (2, True, False)])
+def test_batch_norm_counts_the_images_that_it_sees_at_once(size, synchronised, frozen):
     config = replace(PAPER, batch_size=8, sync_batch_norm=synchronised)
-    assert batch_norm_is_frozen(config, Processes(count=count)) is frozen
+    assert batch_norm_is_frozen(config, World(size=size)) is frozen
 
 
 def test_frozen_batch_norm_keeps_statistics_and_is_not_optimised():

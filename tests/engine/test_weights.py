@@ -1,17 +1,17 @@
-import functools
 import hashlib
-import http.server
 import io
-import threading
+import logging
 import urllib.error
+from dataclasses import replace
 
 import pytest
 import torch
 from torchvision.models import Weights, WeightsEnum, resnet18
 
-from yolact.engine import pretrained
-from yolact.engine.pretrained import load_backbone
+from yolact.engine import weights
+from yolact.engine.weights import load_backbone, transfer_weights
 from yolact.errors import CheckpointError
+from yolact.models import build_model
 from yolact.models.backbones import ResNetFeatures
 from yolact.models.darknet import DarkNetFeatures
 
@@ -25,7 +25,7 @@ def test_a_torchvision_file_loads_and_its_classifier_is_left_out(tmp_path):
 
 
 def test_a_file_under_weights_is_preferred_and_needs_no_network(tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrained, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr(weights, "WEIGHTS_FOLDER", tmp_path)
     network = resnet18()
     torch.save(network.state_dict(), tmp_path / "resnet18-f37072fd.pth")
     backbone = ResNetFeatures("resnet18")
@@ -58,7 +58,7 @@ def test_weights_of_another_backbone_are_refused(tmp_path):
 
 
 def test_offline_without_a_file_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrained, "WEIGHTS_FOLDER", tmp_path / "weights")
+    monkeypatch.setattr(weights, "WEIGHTS_FOLDER", tmp_path / "weights")
 
     def offline(*_, **__):
         raise urllib.error.URLError("no route to host")
@@ -71,52 +71,48 @@ def test_offline_without_a_file_is_one_sentence(tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-@pytest.fixture
-def server(tmp_path):
-    """A web server on loopback and the folder that it serves."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_address[1]}", folder
-        running.shutdown()
-
-
-def downloaded(server, content, monkeypatch, tmp_path):
-    """Let ResNet-18's weights come from the server, under the hash of the right content."""
-    address, folder = server
-    right = saved_bytes(resnet18().state_dict())
-    name = f"resnet18-{hashlib.sha256(right).hexdigest()[:8]}.pth"
-    (folder / name).write_bytes(content or right)
-
-    class Served(WeightsEnum):
-        IMAGENET1K_V1 = Weights(url=f"{address}/{name}", transforms=None, meta={})
-
-    monkeypatch.setattr(pretrained, "_torchvision_weights", lambda _: Served.IMAGENET1K_V1)
-    monkeypatch.setattr(pretrained, "WEIGHTS_FOLDER", tmp_path / "weights")
-    load_backbone(ResNetFeatures("resnet18"), "resnet18", "imagenet")
-    return tmp_path / "weights" / name
-
-
 def saved_bytes(state):
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getvalue()
 
 
-def test_a_download_is_kept_for_the_next_time(server, monkeypatch, tmp_path):
-    assert downloaded(server, None, monkeypatch, tmp_path).is_file()
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_download_is_kept_if_it_has_the_right_bytes(file_server, monkeypatch, tmp_path, is_right):
+    right, wrong = (saved_bytes(resnet18().state_dict()) for _ in range(2))
+    name = f"resnet18-{hashlib.sha256(right).hexdigest()[:8]}.pth"
+    file_server.files[f"/{name}"] = right if is_right else wrong
 
+    class Served(WeightsEnum):
+        IMAGENET1K_V1 = Weights(url=f"{file_server.url}/{name}", transforms=None, meta={})
 
-def test_a_download_with_the_wrong_bytes_is_refused(server, monkeypatch, tmp_path):
-    wrong = saved_bytes(resnet18().state_dict())  # other random weights
-    with pytest.raises(CheckpointError, match="invalid hash value"):
-        downloaded(server, wrong, monkeypatch, tmp_path)
-    assert not list((tmp_path / "weights").iterdir())
+    monkeypatch.setattr(weights, "_torchvision_weights", lambda _: Served.IMAGENET1K_V1)
+    monkeypatch.setattr(weights, "WEIGHTS_FOLDER", tmp_path / "weights")
+    if is_right:
+        load_backbone(ResNetFeatures("resnet18"), "resnet18", "imagenet")
+    else:
+        with pytest.raises(CheckpointError, match="invalid hash value"):
+            load_backbone(ResNetFeatures("resnet18"), "resnet18", "imagenet")
+    assert [file.name for file in (tmp_path / "weights").iterdir()] == [name] * is_right
 
 
 def test_darknet_without_a_file_says_where_to_put_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrained, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr(weights, "WEIGHTS_FOLDER", tmp_path)
     with pytest.raises(CheckpointError, match=r"darknet53\.pth is not there"):
         load_backbone(DarkNetFeatures(), "darknet53", "imagenet")
+
+
+def test_a_head_of_other_classes_is_remade_and_listed(tiny_config, caplog):
+    source = build_model(tiny_config)
+    model = build_model(replace(tiny_config, model=replace(tiny_config.model, num_classes=1)))
+    with caplog.at_level(logging.INFO):
+        remade = transfer_weights(model, source.state_dict(), "old.pth")
+    assert set(remade) == {"head.class_logits.weight", "head.class_logits.bias", "semantic.weight", "semantic.bias"}
+    assert "re-made head.class_logits.bias [6]: the file has [12]" in caplog.text
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, source.state_dict()[name]) == (name not in remade) or name.endswith("semantic.bias")
+
+
+def test_another_kind_of_model_is_refused(tiny_config):
+    with pytest.raises(CheckpointError, match=r"Only 0 of the model's \d+ tensors"):
+        transfer_weights(build_model(tiny_config), {"fc.weight": torch.zeros(1)}, "classifier.pth")
