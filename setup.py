@@ -34,6 +34,7 @@ setup(
         "export": ["onnx", "onnxscript", "onnxruntime"],
         # Uploads stream into memory with a limit and a deadline; waitress would spool them to disk.
         "serve": ["starlette>=0.41", "uvicorn>=0.32"],
+        "convert": ["datumaro>=1.12"],  # yolact convert datumaro
         "demo": ["gradio>=6"],
         "video": ["av>=14"],  # H.264 video
         "weights": ["huggingface_hub>=0.30"],

@@ -1,85 +1,49 @@
-"""Turn Pascal VOC 2012's segmentation pictures, or SBD's .mat files, into COCO annotations with instance masks.
+"""Turn Pascal VOC 2012's segmentation images, or SBD's .mat files, into COCO annotations with instance masks.
 
-python scripts/prepare_voc.py data/VOC2012
-python scripts/prepare_voc.py data/sbd
+python scripts/prepare_voc.py data/VOC2012      # writes instances_train.json and instances_val.json
+python scripts/prepare_voc.py data/sbd          # writes pascal_sbd_train.json and pascal_sbd_val.json
 """
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from yolact.data import sbd, voc
-from yolact.errors import DatasetError, UserError, exit_on_user_error
+from yolact.data.categories import VOC_CATEGORY_IDS, VOC_CLASSES
+from yolact.errors import DatasetError, exit_on_user_error
 from yolact.output import output_folder, write_json
-
-# From picture names to the COCO file, the objects of each class, and what was passed over.
-Convert = Callable[[Iterable[str]], tuple[dict[str, Any], Counter[str], Counter[str]]]
+from yolact.tools.convert.objects import coco_content
+from yolact.tools.prepare.voc import find_sbd, read_names, read_sbd, read_voc
 
 
 def main(argv: list[str] | None = None) -> None:
     """Write two annotation files, both or none, and print what is in them."""
-    parser = argparse.ArgumentParser(
-        description="Write instances_train.json and instances_val.json for VOC 2012, or pascal_sbd_train.json and "
-        "pascal_sbd_val.json for SBD."
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="VOC2012, which holds ImageSets, or SBD's, which holds img and inst")
     parser.add_argument("--output", type=Path, help="folder for the two files (default: the one that is read)")
     arguments = parser.parse_args(argv)
-    folder, file_name, names, convert = open_source(arguments.folder)
-    with output_folder(arguments.output or folder) as output:
-        contents = {
-            output / file_name.format(split): convert(tqdm(names[split], desc=split, unit="picture")) for split in names
-        }
-        for path, (content, counts, passed) in contents.items():
-            write_json(content, path)
-            print(f"{path}: {len(content['images'])} pictures, {counts.total()} objects")
-            for name, count in counts.most_common():
-                print(f"  {count:6} {name}")
-            for reason, count in passed.items():
-                print(f"  passed over {count} {reason}")
-
-
-def open_source(folder: Path) -> tuple[Path, str, dict[str, list[str]], Convert]:
-    """Find out which data set a folder holds.
-
-    Returns:
-        The folder of its pictures and annotations, what the files are called, the picture names of each split, and the
-        function to convert them.
-
-    Raises:
-        DatasetError: it is neither, or a list of pictures is wrong.
-        UserError: SciPy is missing.
-    """
-    sbd_folder = sbd.find_sbd(folder)
-    splits = ("train", "val")
-    if sbd_folder is not None:
-        names = {split: sbd.read_split(sbd_folder, split) for split in splits}
-        return sbd_folder, "pascal_sbd_{}.json", names, partial(sbd.convert_split, sbd_folder, load=import_loadmat())
-    if not (folder / "ImageSets").is_dir():
+    sbd = find_sbd(arguments.folder)
+    folder, lists = sbd or arguments.folder, sbd or arguments.folder / "ImageSets/Segmentation"
+    file_name, read = ("pascal_sbd_{}.json", read_sbd) if sbd else ("instances_{}.json", read_voc)
+    if not lists.is_dir():
         raise DatasetError(
             f"'{folder}' holds neither VOC 2012 (ImageSets, JPEGImages, SegmentationClass and SegmentationObject) nor "
             "SBD (img and inst, or dataset with them); check the path."
         )
-    names = {split: voc.read_split(folder, split) for split in splits}
-    return folder, "instances_{}.json", names, lambda listed: (*voc.convert_split(folder, listed), Counter())
-
-
-def import_loadmat() -> Callable[..., Any]:
-    """Return SciPy's reader of .mat files; SBD alone needs it.
-
-    Raises:
-        UserError: SciPy is not installed.
-    """
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise UserError("SBD's .mat files are read by SciPy, which is missing; run: pip install scipy") from None
-    return loadmat
+    names = {split: read_names(lists / f"{split}.txt") for split in ("train", "val")}
+    class_names = dict(zip(VOC_CATEGORY_IDS, VOC_CLASSES, strict=True))
+    with output_folder(arguments.output or folder) as output:
+        made = {split: [read(folder, name) for name in tqdm(names[split], desc=split)] for split in names}
+        for split, read_images in made.items():
+            images, passed = zip(*read_images, strict=True)
+            counts = Counter(item.class_name for _, _, objects in images for item in objects)
+            write_json(coco_content(images, class_names), output / file_name.format(split))
+            print(f"{output / file_name.format(split)}: {len(images)} images, {counts.total()} objects")
+            for name, count in counts.most_common():
+                print(f"  {count:6} {name}")
+            for reason, count in sum(passed, Counter()).items():
+                print(f"  passed over {count} {reason}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from yolact.config import AnchorConfig, BackboneConfig, Config, ModelConfig
-from yolact.data.shapes_files import write_shapes
+from yolact.tools.shapes import write_shapes
 
 MODEL = {  # as small as the networks get
     "image_size": 64,

@@ -1,16 +1,13 @@
 """Attacks through files and the network: each is refused in one sentence, within ten seconds and a gigabyte.
 
 The sentinel, a file that every piece of hostile code would write, is never there. More of what belongs to one format
-alone is tested beside it: tests/data/test_archives.py, test_mat_files.py, test_picture_kinds.py,
-tests/data/convert/test_hostile.py, tests/download, tests/serve. That no source can run code: test_security.py.
+alone is tested beside it: tests/tools and tests/data. That no source can run code: test_security.py.
 """
 
-import hashlib
 import io
 import json
 import os
 import pickle
-import stat
 import struct
 import tarfile
 import zipfile
@@ -24,12 +21,10 @@ import pytest
 import torch
 
 from yolact.config import load_config
-from yolact.data.archives import Limits, unpack
 from yolact.data.dataset import CocoDataset
 from yolact.data.images import read_image
-from yolact.download import fetch
 from yolact.engine.checkpoint import load_checkpoint
-from yolact.errors import CheckpointError, ConfigError, DatasetError, DownloadError, UserError
+from yolact.errors import CheckpointError, ConfigError, DatasetError, UserError
 
 
 @pytest.fixture
@@ -138,65 +133,6 @@ def test_a_picture_outside_its_folder(tmp_path: Path, refused: Callable[..., str
     content = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "thing"}]}
     (tmp_path / "evil.json").write_text(json.dumps(content))
     assert "evil.json" in refused(DatasetError, CocoDataset, tmp_path / "evil.json", tmp_path / "pictures")
-
-
-def archive_of(
-    path: Path, name: str, mode: int = stat.S_IFREG, content: bytes = b"evil", size: int | None = None
-) -> None:
-    info = zipfile.ZipInfo("evil")
-    info.filename, info.create_system, info.external_attr = name, 3, (mode | 0o777) << 16
-    info.compress_type = zipfile.ZIP_DEFLATED
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(info, content)
-        if size is not None:
-            archive.infolist()[0].file_size = size
-
-
-def with_hard_link(path: Path) -> None:
-    """Write a tar file, as zip files have no such links."""
-    with tarfile.open(path, "w") as archive:
-        member = tarfile.TarInfo("set/link")
-        member.type, member.linkname = tarfile.LNKTYPE, "/etc/passwd"
-        archive.addfile(member)
-
-
-ARCHIVES: dict[str, Callable[[Path], None]] = {
-    "absolute": lambda path: archive_of(path, f"{path.parent}/sentinel"),
-    "upwards": lambda path: archive_of(path, "set/../../sentinel"),
-    "backslash": lambda path: archive_of(path, "..\\sentinel"),
-    "symbolic link": lambda path: archive_of(path, "set/link", stat.S_IFLNK, b"/etc"),
-    "hard link": with_hard_link,
-    "device": lambda path: archive_of(path, "set/device", stat.S_IFCHR),
-    "bomb": lambda path: archive_of(path, "set/a.jpg", content=bytes(50_000_000), size=1000),
-    "bomb that says so": lambda path: archive_of(path, "set/a.jpg", content=bytes(50_000_000)),
-}
-
-
-@pytest.mark.parametrize("kind", ARCHIVES)
-def test_a_hostile_archive(tmp_path: Path, refused: Callable[..., str], kind: str) -> None:
-    ARCHIVES[kind](tmp_path / "evil.zip")
-    limits = Limits(10_000, 100_000)
-    sentence = refused(DownloadError, unpack, tmp_path / "evil.zip", tmp_path / "folder", ".*", limits, progress=False)
-    assert "evil.zip" in sentence
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "evil.zip"]
-    assert not [path for path in tmp_path.rglob("*") if path.is_symlink()]
-
-
-def test_a_download_that_is_another_file(tmp_path: Path, file_server: Any, refused: Callable[..., str]) -> None:
-    file_server.files["/weights.pth"] = b"not the weights"
-    target, expected = tmp_path / "weights.pth", hashlib.sha256(b"the weights").hexdigest()
-    refused(DownloadError, fetch, f"{file_server.url}/weights.pth", target, sha256=expected, progress=False)
-    assert not target.exists()
-
-
-def test_a_redirection_to_a_file_of_this_computer(
-    tmp_path: Path, file_server: Any, refused: Callable[..., str]
-) -> None:
-    (tmp_path / "secret").write_text("what nobody should see")
-    file_server.redirects["/weights.pth"] = (tmp_path / "secret").as_uri()
-    url, target = f"{file_server.url}/weights.pth", tmp_path / "weights.pth"
-    assert "could not be fetched" in refused(DownloadError, fetch, url, target, progress=False)
-    assert not target.exists()
 
 
 def test_a_picture_that_would_fill_the_memory(tmp_path: Path, refused: Callable[..., str]) -> None:

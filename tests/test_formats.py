@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from yolact.data.convert.labelme import read_labelme
-from yolact.data.convert.writing import write_conversion
 from yolact.data.dataset import CocoDataset
 from yolact.data.masks import IDENTITY, draw_masks
 from yolact.errors import UserError
 from yolact.ops.regions import regions_of
 from yolact.structures import Instances
+from yolact.tools.convert.labelme import read_labelme
+from yolact.tools.convert.writing import write_conversion
 
 SIZE = (60, 80)
 
@@ -57,8 +57,8 @@ def read_back(content: dict[str, object], folder: Path) -> list[tuple[str, np.nd
     folder.mkdir()
     cv2.imwrite(str(folder / "a.png"), np.zeros((*SIZE, 3), np.uint8))
     (folder / "a.json").write_text(json.dumps(content))
-    [written] = write_conversion(read_labelme(folder, list), folder.with_name("out"), True, list)
-    dataset = CocoDataset(written.annotations, written.images)
+    [written] = write_conversion(read_labelme(folder), folder.with_name("out"), True)
+    dataset = CocoDataset(written.annotations, written.folder)
     objects = dataset.objects(0)
     drawn = draw_masks([item.segmentation for item in objects], IDENTITY, SIZE) > 0
     return [(dataset.categories.names[item.label], mask) for item, mask in zip(objects, drawn, strict=True)]

@@ -19,20 +19,20 @@ from pycocotools import mask as coco_mask
 
 from tests import fuzz_inputs as inputs
 from yolact.config import AugmentConfig, dump_config, load_config
-from yolact.data.convert.common import Conversion
-from yolact.data.convert.labelme import read_labelme
-from yolact.data.convert.summary import warning_lines
-from yolact.data.convert.writing import write_conversion
-from yolact.data.convert.yolo import read_yolo
+from yolact.data.categories import VOC_CLASSES
 from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
-from yolact.data.voc import convert_split, read_split
 from yolact.engine.checkpoint import load_checkpoint
 from yolact.errors import UserError
 from yolact.evaluation.truth import encode_annotation, read_truth
-from yolact.inspection.entries import read_set
-from yolact.inspection.files import inspect_files
-from yolact.inspection.findings import ordered
+from yolact.tools.convert.common import Conversion
+from yolact.tools.convert.labelme import read_labelme
+from yolact.tools.convert.objects import coco_content
+from yolact.tools.convert.writing import warning_lines, write_conversion
+from yolact.tools.convert.yolo import read_yolo
+from yolact.tools.inspect.image_files import inspect_files
+from yolact.tools.inspect.reading import InspectedSet, Source
+from yolact.tools.prepare import voc
 
 
 class Target(NamedTuple):
@@ -62,13 +62,13 @@ def read_annotations(folder: Path, data: bytes) -> None:
 
 
 def inspect(file: Path, folder: Path) -> None:
-    inspected = read_set("train", file, folder)
+    inspected = InspectedSet(Source("train", file, folder))
     inspect_files(inspected)
-    findings = ordered([inspected.findings])
+    findings = list(inspected.findings.values())
     json.dumps([finding.to_json() for finding in findings], allow_nan=False).encode()
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
-        raise UserError(str(errors[0].kind.name) + ".")
+        raise UserError(str(errors[0].kind) + ".")
 
 
 def train_on(file: Path, folder: Path) -> None:
@@ -91,31 +91,33 @@ def train_on(file: Path, folder: Path) -> None:
 def write_out(conversion: Conversion, folder: Path) -> None:
     """Write what was converted, and load that."""
     "\n".join(warning_lines(conversion)).encode()
-    for written in write_conversion(conversion, folder / "out", True, list):
-        train_on(written.annotations, written.images)
+    for written in write_conversion(conversion, folder / "out", True):
+        train_on(written.annotations, written.folder)
 
 
 def read_labels(folder: Path, case: tuple[bytes, bytes]) -> None:
     for name, data in (("images/a.png", inputs.PICTURE), ("labels/a.txt", case[0]), ("data.yaml", case[1])):
         (folder / "set" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "set" / name).write_bytes(data)
-    write_out(read_yolo(folder / "set", list), folder)
+    write_out(read_yolo(folder / "set"), folder)
 
 
 def read_shapes(folder: Path, data: bytes) -> None:
     (folder / "set").mkdir()
     (folder / "set/a.png").write_bytes(inputs.PICTURE)
     (folder / "set/a.json").write_bytes(data)
-    write_out(read_labelme(folder / "set", list), folder)
+    write_out(read_labelme(folder / "set"), folder)
 
 
 def read_voc(folder: Path, case: tuple[bytes, bytes, bytes]) -> None:
     files = ("ImageSets/Segmentation/train.txt", "SegmentationObject/2008_000002.png",
              "SegmentationClass/2008_000002.png")  # fmt: skip
-    for name, data in [*zip(files, case, strict=True), ("JPEGImages/2008_000002.jpg", inputs.PICTURE)]:
+    photo = inputs.indexed_png(inputs.two_objects())  # of the size of the masks
+    for name, data in [*zip(files, case, strict=True), ("JPEGImages/2008_000002.jpg", photo)]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-    content, _ = convert_split(folder, read_split(folder, "train"))
+    names = voc.read_names(folder / "ImageSets/Segmentation/train.txt")
+    content = coco_content([voc.read_voc(folder, name)[0] for name in names], dict(enumerate(VOC_CLASSES, start=1)))
     (folder / "train.json").write_text(json.dumps(content, allow_nan=False))
 
 

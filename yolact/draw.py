@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from PIL import ImageFont
 from torch import Tensor
 
-from yolact.ops.regions import MaskRegion
 from yolact.instances import Instances
+from yolact.ops.regions import MaskRegion
 from yolact.text import printable
 
 Colour = tuple[int, int, int]  # BGR

@@ -9,7 +9,7 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from yolact.compat import dbolya
 from yolact.config import Config, config_from_dict, load_config, override_config
@@ -52,7 +52,11 @@ class LoadedModel:
 
 
 def load_model(
-    path: str | Path, device: str | torch.device = "cpu", config: Config | None = None, overrides: Sequence[str] = ()
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    config: Config | None = None,
+    overrides: Sequence[str] = (),
+    backbone: nn.Module | None = None,
 ) -> LoadedModel:
     """Load a checkpoint of this project, or weights that the authors' code saved.
 
@@ -60,6 +64,7 @@ def load_model(
         path: the file. Averaged (EMA) weights are taken where the checkpoint has them.
         config: replaces the configuration of the checkpoint.
         overrides: such as "eval.nms=cross_class", applied last.
+        backbone: that the model was trained with, where it was given in code.
 
     Raises:
         CheckpointError: the file cannot be read, or its weights do not fit the configuration.
@@ -67,13 +72,17 @@ def load_model(
         UserError: the device does not exist.
     """
     chosen = pick_device(device)
-    loaded = model_from_checkpoint(load_checkpoint(path), path, config, overrides)
+    loaded = model_from_checkpoint(load_checkpoint(path), path, config, overrides, backbone)
     loaded.model.to(chosen)
     return loaded
 
 
 def model_from_checkpoint(
-    checkpoint: dict[str, Any], path: str | Path, config: Config | None = None, overrides: Sequence[str] = ()
+    checkpoint: dict[str, Any],
+    path: str | Path,
+    config: Config | None = None,
+    overrides: Sequence[str] = (),
+    backbone: nn.Module | None = None,
 ) -> LoadedModel:
     """Build the model, on the CPU, of a checkpoint that was read from `path`; otherwise like `load_model`."""
     ours = "format" in checkpoint
@@ -94,7 +103,7 @@ def model_from_checkpoint(
             f"model.num_classes={len(names)}), or give the configuration it was trained with."
         )
     config = replace(config, model=replace(config.model, num_classes=len(names)))
-    model = build_model(config)
+    model = build_model(config, backbone)
     _require_fit(model, weights, path, config.name, ours)
     model.load_state_dict(weights)
     is_set = any(override.partition("=")[0].strip() == "eval.score_threshold" for override in overrides)
@@ -280,6 +289,7 @@ def load(
     precision: Precision = "fp32",
     config: str | Path | Config | None = None,
     compiled: bool = False,
+    backbone: nn.Module | None = None,
     **settings: Any,
 ) -> Predictor:
     """Load a checkpoint, of this project or published by the authors, as a `Predictor`.
@@ -292,6 +302,7 @@ def load(
         config: a YAML file or a `Config`, instead of the checkpoint's; needed where weights of the authors do not say
             which of their models they are.
         compiled: compile the network by torch.compile: the first image takes up to a minute, the others less time.
+        backbone: that the model was trained with, where it was given in code.
         settings: change fields of `EvalConfig`, such as nms="cross_class", max_detections=300, or
             score_threshold=0.5, which calls then take by default.
 
@@ -300,7 +311,7 @@ def load(
     """
     overrides = [f"eval.{key}={json.dumps(value)}" for key, value in settings.items()]
     chosen = load_config(config) if isinstance(config, str | Path) else config
-    return Predictor(load_model(path, device, chosen, overrides), precision, compiled)
+    return Predictor(load_model(path, device, chosen, overrides, backbone), precision, compiled)
 
 
 def _as_image(source: ImageSource) -> np.ndarray:

@@ -146,7 +146,15 @@ def test_what_differs_from_every_published_model(model, nearest, differing):
     assert dbolya.nearest_published(model) == (nearest, differing)
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "resnet34"])
-def test_the_authors_code_has_no_basic_blocks(backbone):
-    with pytest.raises(ConfigError, match=f"backbone is {backbone}, made of basic blocks"):
-        dbolya.nearest_published(ModelConfig(num_classes=2, backbone=BackboneConfig(name=backbone)))
+@pytest.mark.parametrize("backbone", ["resnet18", "convnext_tiny", "timm/efficientnet_b0"])
+def test_a_backbone_that_the_authors_code_lacks_is_one_sentence(backbone):
+    model = ModelConfig(num_classes=2, backbone=BackboneConfig(name=backbone))
+    with pytest.raises(CheckpointError, match=f"its backbone is {backbone}; its backbones are ResNets") as refusal:
+        dbolya.nearest_published(model)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_tensor_that_the_authors_code_lacks_is_named():
+    weights = {"backbone.conv1.weight": torch.zeros(1), "backbone.features.0.weight": torch.zeros(1)}
+    with pytest.raises(CheckpointError, match=r"cannot hold this model: .* no tensor 'backbone\.features\.0\.weight'"):
+        dbolya.export(weights)

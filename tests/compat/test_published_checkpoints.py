@@ -15,11 +15,11 @@ import pytest
 import torch
 from compare import STATE_DICTS, published_state_dict
 
-import train
 import yolact
 from tests.configurations import SMALL_RESNET50
 from yolact.compat import dbolya
 from yolact.config import Config, dump_config
+from yolact.engine.start import read_weights
 from yolact.errors import CheckpointError, ConfigError, exit_on_user_error
 from yolact.models import build_model
 
@@ -125,7 +125,7 @@ def test_what_means_the_same_loads_the_same(small_weights, change, tmp_path):
 
 def test_fine_tuning_takes_such_files_too(small_weights, tmp_path):
     path = save({f"module.{key}": value for key, value in legacy(small_weights).items()}, tmp_path / "a.pth")
-    assert train.read_weights(str(path)).keys() == dbolya.convert(small_weights).keys()
+    assert read_weights(str(path)).keys() == dbolya.convert(small_weights).keys()
 
 
 class Payload:

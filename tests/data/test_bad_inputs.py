@@ -19,10 +19,8 @@ from yolact.config import AugmentConfig
 from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
 from yolact.errors import DatasetError
-from yolact.inspection.check import Source
-from yolact.inspection.entries import read_set
-from yolact.inspection.files import inspect_files
-from yolact.inspection.findings import ordered
+from yolact.tools.inspect.image_files import inspect_files
+from yolact.tools.inspect.reading import InspectedSet, Source
 
 NAN, INF = float("nan"), float("inf")
 HEIGHT, WIDTH = 40, 60
@@ -232,9 +230,9 @@ def outcome(source: Source) -> str:
     """Run all of a case and return how it came out; what no user should see gets out as it is."""
     found = True
     try:
-        inspected = read_set(*source)
+        inspected = InspectedSet(source)
         inspect_files(inspected)
-        findings = ordered([inspected.findings])
+        findings = list(inspected.findings.values())
         json.dumps([finding.to_json() for finding in findings], allow_nan=False).encode()
         found = any(finding.level == "error" for finding in findings)
     except DatasetError as error:

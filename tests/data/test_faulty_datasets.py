@@ -20,8 +20,8 @@ from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
 from yolact.errors import DatasetError
 from yolact.evaluation.truth import encode_annotation, read_truth
-from yolact.inspection.entries import read_set
-from yolact.inspection.files import inspect_files
+from yolact.tools.inspect.image_files import inspect_files
+from yolact.tools.inspect.reading import InspectedSet, Source
 
 Content = dict[str, Any]
 Change = Callable[[Content], object]
@@ -247,13 +247,13 @@ def run(source: tuple[Path, Path]) -> Found:
 def kinds_of(source: tuple[Path, Path]) -> Iterator[frozenset[str]]:
     """Return the errors and the warnings that an inspection finds."""
     try:
-        inspected = read_set("train", *source)
+        inspected = InspectedSet(Source("train", *source))
     except DatasetError:
         return iter((frozenset({"no COCO file"}), frozenset()))
     inspect_files(inspected)
-    found = inspected.findings.by_kind.values()
+    found = inspected.findings.values()
     levels = ("error", "warning")
-    return (frozenset(finding.kind.name for finding in found if finding.level == level) for level in levels)
+    return (frozenset(finding.kind for finding in found if finding.level == level) for level in levels)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from yolact.data.headers import header_size, jpeg_scans
+from yolact.data.images import header_size, jpeg_scans
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)
 

@@ -19,8 +19,8 @@ from yolact.config import AugmentConfig
 from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
 from yolact.errors import DatasetError
-from yolact.inspection.entries import read_set
-from yolact.inspection.files import inspect_files
+from yolact.tools.inspect.image_files import inspect_files
+from yolact.tools.inspect.reading import InspectedSet, Source
 
 HEIGHT, WIDTH = 48, 72
 BOX = (12, 6, 36, 22)  # xyxy of the bright object
@@ -157,9 +157,9 @@ KINDS = kinds()
 
 def sample(folder: Path) -> tuple[np.ndarray, list[float], set[str], str]:
     """Return the input [S, S], the box xyxy in it, what an inspection finds, and the error."""
-    inspected = read_set("train", folder / "instances.json", folder)
+    inspected = InspectedSet(Source("train", folder / "instances.json", folder))
     inspect_files(inspected)
-    found = {finding.kind.name for finding in inspected.findings.by_kind.values() if finding.level == "error"}
+    found = {finding.kind for finding in inspected.findings.values() if finding.level == "error"}
     dataset = CocoDataset(folder / "instances.json", folder)
     try:
         image, target, _ = TrainingSet(dataset, SIZE, PLAIN, seed=0)[Place(0, 0)]

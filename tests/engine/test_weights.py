@@ -1,6 +1,9 @@
+import functools
 import hashlib
+import http.server
 import io
 import logging
+import threading
 import urllib.error
 from dataclasses import replace
 
@@ -77,14 +80,27 @@ def saved_bytes(state):
     return buffer.getvalue()
 
 
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A web server on loopback and the folder that it serves."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    (tmp_path / "served").mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_address[1]}", tmp_path / "served"
+        running.shutdown()
+
+
 @pytest.mark.parametrize("is_right", [True, False])
-def test_a_download_is_kept_if_it_has_the_right_bytes(file_server, monkeypatch, tmp_path, is_right):
+def test_a_download_is_kept_if_it_has_the_right_bytes(server, monkeypatch, tmp_path, is_right):
     right, wrong = (saved_bytes(resnet18().state_dict()) for _ in range(2))
     name = f"resnet18-{hashlib.sha256(right).hexdigest()[:8]}.pth"
-    file_server.files[f"/{name}"] = right if is_right else wrong
+    address, folder = server
+    (folder / name).write_bytes(right if is_right else wrong)
 
     class Served(WeightsEnum):
-        IMAGENET1K_V1 = Weights(url=f"{file_server.url}/{name}", transforms=None, meta={})
+        IMAGENET1K_V1 = Weights(url=f"{address}/{name}", transforms=None, meta={})
 
     monkeypatch.setattr(weights, "_torchvision_weights", lambda _: Served.IMAGENET1K_V1)
     monkeypatch.setattr(weights, "WEIGHTS_FOLDER", tmp_path / "weights")

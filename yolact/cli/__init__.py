@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from yolact.errors import UserError
+from yolact.errors import exit_on_user_error
 
 VERBS = {
     "train": "train a model, or go on with a training",
@@ -32,13 +32,7 @@ def main(*verb: str) -> NoReturn:
 
     A `UserError` becomes one line on stderr and exit code 2, Ctrl-C exit code 130; neither shows a traceback.
     """
-    try:
-        sys.exit(run([*verb, *sys.argv[1:]], program=sys.argv[0] if verb else None))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    exit_on_user_error(lambda: run([*verb, *sys.argv[1:]], program=sys.argv[0] if verb else None))
 
 
 def run(argv: Sequence[str], program: str | None = None) -> int | None:

@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate as one of the ranks that share the images; the main process writes the results."""
+    import hashlib
     import logging
     import shlex
     from contextlib import ExitStack
@@ -33,8 +34,9 @@ def run(arguments: argparse.Namespace) -> None:
     from yolact.config import dump_config
     from yolact.device import keep_freed_memory
     from yolact.distributed import joined_world, local_device
+    from yolact.evaluation.analysis import analyse
     from yolact.output import output_folder
-    from yolact.tools.report.page import describe, terminal_text, write_report
+    from yolact.tools.report.page import terminal_text, write_report
 
     with joined_world() as world, ExitStack() as stack:
         logging.basicConfig(level=logging.INFO if world.is_main_process else logging.WARNING, format="%(message)s")
@@ -42,14 +44,41 @@ def run(arguments: argparse.Namespace) -> None:
         if device.type == "cpu":
             keep_freed_memory()
         loaded = load_chosen_model(arguments, device)
-        dataset = validation_set(loaded, arguments.weights)
+        dataset, settings = validation_set(loaded, arguments.weights), loaded.config.eval
         world.require_equal({"number of images": len(dataset), "configuration": dump_config(loaded.config)})
         with world.raising_on_all():
             if world.is_main_process:
                 output = stack.enter_context(output_folder(arguments.output or arguments.weights.parent / "eval"))
-                print(describe(loaded.config, dataset))
+                print(
+                    f"{loaded.config.name}: {len(dataset)} images of {dataset.annotation_file}, "
+                    f"{len(dataset.categories)} classes; score threshold {settings.score_threshold:g}, {settings.nms} "
+                    f"NMS at IoU {settings.nms_threshold:g}, at most {settings.max_detections} detections of an image"
+                )
         evaluation = evaluate(loaded, dataset, precision=arguments.precision, world=world)
-        if world.is_main_process:
-            command = shlex.join(arguments.command_line)
-            write_report(output, dataset, evaluation, loaded.config, str(arguments.weights), command)
-            print(terminal_text(output))
+        if not world.is_main_process:
+            return
+        analysis = analyse(dataset, evaluation)
+        metrics = {
+            **evaluation.metrics,
+            "annotations_sha256": hashlib.sha256(dataset.annotation_file.read_bytes()).hexdigest(),
+            "errors": {kind: found.as_json() for kind, found in analysis.errors.items()},
+        }
+        records = {"segm": evaluation.segm, "bbox": evaluation.bbox}
+        command = shlex.join(arguments.command_line)
+        gallery = write_report(
+            output,
+            metrics,
+            records,
+            evaluation.curves,
+            analysis.shown,
+            dataset,
+            loaded.config,
+            arguments.weights,
+            command,
+        )
+        print(f"\n{terminal_text(metrics)}")
+        print(
+            f"\nWritten to {output}: report.html, metrics.json, config.yaml, detections_segm.json, detections_bbox.json"
+        )
+        if gallery:
+            print(f"Best and worst images, ground truth beside result: {output / 'gallery'}")

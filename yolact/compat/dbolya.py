@@ -46,6 +46,7 @@ _DARKNET = [
 # Left in some published files by older versions of their code: the backbone twice, and unused pyramid levels.
 _LEGACY = re.compile(r"backbone\.layer\d+|fpn\.downsample_layers\.([2-9]|\d\d)")
 _PARALLEL = "module."  # what DataParallel puts before every name
+_THEIR_BACKBONES = "its backbones are ResNets of bottleneck blocks (resnet50, resnet101) and DarkNet-53"
 
 
 class TheirWeights(NamedTuple):
@@ -86,33 +87,45 @@ def convert(state_dict: Mapping[str, Tensor], file_name: str | None = None) -> d
         groups = ", ".join(f"{layer} ({count})" for layer, count in legacy_groups(theirs.legacy).items())
         logger.info("left out %d tensors of older versions of the authors' code: %s", len(theirs.legacy), groups)
     pairs = _COMMON + (_DARKNET if _is_darknet(theirs.tensors, "backbone._preconv.") else _RESNET)
-    return _rename(theirs.tensors, dict(pairs), file_name)
+    renamed, unknown = _rename(theirs.tensors, dict(pairs))
+    if unknown:
+        origin = f" of '{file_name}'" if file_name else ""
+        raise CheckpointError(
+            f"The weights{origin} hold a tensor '{unknown[0]}', which is no part of a YOLACT network as the authors "
+            "name it; give a checkpoint of this project or one that their code saved."
+        )
+    return renamed
 
 
 def export(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the tensors of our state dict as the authors' code names them: the inverse of `convert`."""
+    """Rename the tensors of our state dict as the authors' code names them: the inverse of `convert`.
+
+    Raises:
+        CheckpointError: the authors' code has no such network.
+    """
     pairs = _COMMON + (_DARKNET if _is_darknet(state_dict, "backbone.stem.") else _RESNET)
-    return _rename(state_dict, {ours: theirs for theirs, ours in pairs})
+    renamed, unknown = _rename(state_dict, {ours: theirs for theirs, ours in pairs})
+    if unknown:
+        raise CheckpointError(
+            f"The authors' code cannot hold this model: it has no tensor '{unknown[0]}'; {_THEIR_BACKBONES}."
+        )
+    return renamed
 
 
 def _is_darknet(state_dict: Mapping[str, Tensor], prefix: str) -> bool:
     return any(key.startswith(prefix) for key in state_dict)
 
 
-def _rename(
-    state_dict: Mapping[str, Tensor], prefixes: Mapping[str, str], file_name: str | None = None
-) -> dict[str, Tensor]:
-    renamed = {}
+def _rename(state_dict: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the tensors by their new names, and the names that have none of the prefixes."""
+    renamed, unknown = {}, []
     for key, value in state_dict.items():
         prefix = next((prefix for prefix in prefixes if key.startswith(prefix)), None)
         if prefix is None:
-            origin = f" of '{file_name}'" if file_name else ""
-            raise CheckpointError(
-                f"The weights{origin} hold a tensor '{key}', which is no part of a YOLACT network as the authors name "
-                "it; give a checkpoint of this project or one that their code saved."
-            )
-        renamed[prefixes[prefix] + key[len(prefix) :]] = value
-    return renamed
+            unknown.append(key)
+        else:
+            renamed[prefixes[prefix] + key[len(prefix) :]] = value
+    return renamed, unknown
 
 
 _SQUARE = AnchorConfig(square=True)
@@ -228,21 +241,18 @@ def nearest_published(model: ModelConfig) -> tuple[str, dict[str, Any]]:
     """Return the published configuration nearest to `model`, and the keys in which `model` differs, with its values.
 
     Raises:
-        ConfigError: the authors' code has no such backbone.
+        CheckpointError: the authors' code has no such backbone.
     """
-    if model.backbone.name in ("resnet18", "resnet34"):
-        raise ConfigError(
-            f"The authors' code cannot hold this model: its backbone is {model.backbone.name}, made of basic blocks, "
-            "and theirs are ResNets of bottleneck blocks (resnet50, resnet101) and DarkNet-53."
-        )
-    own = _flat(model)
-    differing = {}
+    own, differing = _flat(model), {}
     for name, published in PUBLISHED.items():
-        theirs = _flat(published)
-        differing[name] = {key: value for key, value in own.items() if value != theirs[key]}
-    same_backbone = [name for name in PUBLISHED if PUBLISHED[name].backbone.name == model.backbone.name]
-    nearest = min(same_backbone, key=lambda name: len(differing[name]))
-    return nearest, differing[nearest]
+        if published.backbone.name == model.backbone.name:
+            theirs = _flat(published)
+            differing[name] = {key: value for key, value in own.items() if key not in theirs or value != theirs[key]}
+    if not differing:
+        raise CheckpointError(
+            f"The authors' code cannot hold this model: its backbone is {model.backbone.name}; {_THEIR_BACKBONES}."
+        )
+    return min(differing.items(), key=lambda item: len(item[1]))
 
 
 def _flat(model: ModelConfig) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Sample:
     @property
     def boxes(self) -> NDArray[np.float64]:
         """The boxes of all objects, float64 [N, 4] xyxy, pixels of the image."""
-        return np.array([record.bbox for record in self.objects], np.float64).reshape(-1, 4)
+        return boxes_of(self.objects)
 
     @property
     def iscrowd(self) -> NDArray[np.bool_]:
@@ -345,3 +345,8 @@ def build_target(sample: Sample, image_id: int) -> Target:
         iscrowd=torch.tensor([record.iscrowd for record in chosen], dtype=torch.bool),
         image_id=image_id,
     )
+
+
+def boxes_of(objects: Sequence[ObjectRecord]) -> NDArray[np.float64]:
+    """Return the boxes of objects, float64 [N, 4] xyxy, also for none."""
+    return np.array([record.bbox for record in objects], np.float64).reshape(-1, 4)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from yolact.data.images import SUFFIXES, read_image
-from yolact.data.shapes import draw_shapes
 from yolact.errors import UserError
+from yolact.tools.shapes import draw_shapes
 
 MAX_OF_A_FOLDER = 10  # every picture goes through the network twice
 GENERATED = 6  # half of them drawings of shapes, half noise

@@ -1,0 +1,170 @@
+import base64
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.tools.convert_sources import HEIGHT, WIDTH, block, converted, drawn, shape, write_image, write_labelme
+from yolact.errors import DatasetError
+from yolact.tools.convert.labelme import read_labelme
+from yolact.tools.convert.writing import write_conversion
+
+
+def png_text(mask):
+    return base64.b64encode(cv2.imencode(".png", mask.astype(np.uint8))[1]).decode()
+
+
+def test_shapes_by_hand(tmp_path):
+    stored = np.eye(4, 6, dtype=bool)
+    shapes = [
+        shape("cat", [[1, 1], [9.25, 1], [9, 7.5], [2, 6]]),
+        shape("dog", [[30, 20], [10, 10]], "rectangle"),
+        shape("dog", [[5, 30], [10, 33]], "mask", mask=png_text(stored)),
+        shape("cat", [[40, 5], [50, 5], [50, 15], [40, 15]], "oriented_rectangle"),
+        shape("cat", [[20, 2], [26, 2], [26, 8]], None),
+    ]
+    write_labelme(tmp_path / "source", shapes)
+    conversion = read_labelme(tmp_path / "source")
+    found = converted(conversion, tmp_path / "out")
+    names, masks = zip(*found["a.png"], strict=True)
+    assert names == ("cat", "dog", "dog", "cat", "cat")
+    pixels = block(0, 0, 0, 0)
+    pixels[30:34, 5:11] = stored
+    outline, small = drawn([1, 1, 9.25, 1, 9, 7.5, 2, 6]), drawn([20, 2, 26, 2, 26, 8])
+    np.testing.assert_array_equal(masks, [outline, block(10, 10, 30, 20), pixels, block(40, 5, 50, 15), small])
+    assert not conversion.counts
+    assert not conversion.left_out
+    first, second, *_ = json.loads((tmp_path / "out" / "instances.json").read_text())["annotations"]
+    assert first["segmentation"] == [[1, 1, 9.25, 1, 9, 7.5, 2, 6]]
+    assert (first["bbox"], second["bbox"], second["area"]) == ([1, 1, 8.25, 6.5], [10, 10, 20, 10], 200)
+
+
+@pytest.mark.parametrize(("centre", "radius"), [((30, 20), 15), ((30.5, 20.5), 0.7), ((58, 3), 9), ((5, 20), 60)])
+def test_a_circle_is_what_lies_within_its_radius(tmp_path, centre, radius):
+    """Also one that reaches out of the image, further than a polygon may."""
+    on_it = [centre[0] + radius * 0.6, centre[1] - radius * 0.8]
+    write_labelme(tmp_path / "source", [shape("disc", [list(centre), on_it], "circle")])
+    [(_, mask)] = converted(read_labelme(tmp_path / "source"), tmp_path / "out")["a.png"]
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    distance = np.hypot(columns - centre[0], rows - centre[1])
+    assert mask[distance < radius - 0.75].all()
+    assert not mask[distance > radius + 0.75].any()
+
+
+def test_shapes_of_a_group_are_one_object(tmp_path):
+    shapes = [
+        shape("cat", [[1, 1], [5, 1], [5, 5], [1, 5]], group=1),
+        shape("dog", [[1, 20], [5, 20], [5, 25], [1, 25]], group=1),
+        shape("cat", [[10, 10], [20, 10], [20, 20], [10, 20]], group=1),
+        shape("cat", [[30, 30], [40, 35]], "rectangle", group=2),
+        shape("cat", [[50, 30], [53, 31]], "mask", group=2, mask=png_text(np.ones((2, 4)))),
+        shape("cat", [[41, 1], [45, 1], [45, 5], [41, 5]]),
+    ]
+    write_labelme(tmp_path / "source", shapes)
+    found = converted(read_labelme(tmp_path / "source"), tmp_path / "out")["a.png"]
+    assert [name for name, _ in found] == ["cat", "dog", "cat", "cat"]
+    joined = [block(1, 1, 5, 5) | block(10, 10, 20, 20), block(30, 30, 40, 35) | block(50, 30, 54, 32)]
+    expected = [joined[0], block(1, 20, 5, 25), joined[1], block(41, 1, 45, 5)]
+    np.testing.assert_array_equal([mask for _, mask in found], expected)
+
+
+def test_a_stored_mask_is_cut_at_the_border(tmp_path):
+    stored = np.random.default_rng(0).random((2, 4, 6)) < 0.5
+    corners = [[-2, 38.2], [3, 41.4]], [[57, -1], [62, 2]], [[-9, -9], [-4, -6]], [[70, 50], [75, 53]]
+    masks = stored[0], stored[1], stored[0], stored[0]
+    shapes = [shape(points=c, kind="mask", mask=png_text(m)) for c, m in zip(corners, masks, strict=True)]
+    write_labelme(tmp_path / "source", shapes)
+    conversion = read_labelme(tmp_path / "source")
+    expected = np.zeros((2, HEIGHT, WIDTH), bool)
+    expected[0, 38:, :4] = stored[0, :2, 2:]
+    expected[1, :3, 57:] = stored[1, 1:, :3]
+    found = converted(conversion, tmp_path / "out")
+    np.testing.assert_array_equal([mask for _, mask in found["a.png"]], expected)
+    assert conversion.counts == {"objects that cover no pixel, passed over": 2}
+
+
+def test_what_has_no_area_is_counted(tmp_path):
+    shapes = [
+        shape(points=[[3, 3]], kind="point"),
+        *[shape(points=[[3, 3], [4, 4]], kind="line")] * 2,
+        shape(points=[[3, 3], [4, 4]]),
+        shape(points=[[7, 7], [7, 7]], kind="rectangle"),
+        shape(points=[[7, 7], [7, 7]], kind="circle"),
+        shape(),
+    ]
+    path = write_labelme(tmp_path / "source", shapes)
+    (tmp_path / "source" / "settings.json").write_text("[1, 2]")
+    (tmp_path / "source" / "._a.json").write_bytes(b"\0\1")
+    write_image(tmp_path / "source" / "unlabelled.png")
+    conversion = read_labelme(tmp_path / "source")
+    assert len(conversion.splits[""][0].objects) == 1
+    assert conversion.counts == {
+        "shapes of the kind 'point', which have no area, passed over": 1,
+        "shapes of the kind 'line', which have no area, passed over": 2,
+        "shapes of the kind 'polygon' with fewer than three points, passed over": 1,
+        "objects that cover no pixel, passed over": 2,
+        "JSON files that are not labelme's, passed over": 1,
+        "images without a usable label file, left out": 1,
+    }
+    assert conversion.examples["shapes of the kind 'line', which have no area, passed over"] == f"shapes[1] of {path}"
+
+
+@pytest.mark.parametrize(("fields", "why"), [
+    (shape(points=[[1, 1], [2, 2], [3, 1]], kind="rectangle"), "as many as the kind 'rectangle' has"),
+    (shape(points=[[1, 1]], kind="circle"), "as many as the kind 'circle' has"),
+    (shape(points=[[1, 1], [float("nan"), 2], [3, 1]]), "in finite numbers"),
+    (shape(points=[[1, 1], [900, 2], [3, 1]]), r"a point at \(900, 2\), far outside"),
+    (shape(points=[[1, 1], [9, 9]], kind="mask", mask=png_text(np.ones((2, 4)))), "is 4 x 2 .* points say 9 x 9"),
+    (shape(points=[[1, 1], [9, 9]], kind="mask", mask="%%"), "'mask' of .* is not base64"),
+    (shape(group="1"), "'group_id' of .* must be a whole number or null"),
+    (shape("two\nlines"), "'label' of .* must be text without control characters"),
+    (shape("half \ud800"), "'label' of .* must be text without control characters"),
+])  # fmt: skip
+def test_shapes_that_are_wrong(tmp_path, fields, why):
+    write_labelme(tmp_path / "source", [fields])
+    with pytest.raises(DatasetError, match=f"None of 1 images can be used; the first: .*{why}"):
+        read_labelme(tmp_path / "source")
+
+
+def test_images_elsewhere_in_the_source(tmp_path):
+    source = tmp_path / "source"
+    write_image(source / "imgs" / "x.png")
+    write_labelme(source / "labels", [shape()], "x", image=False, imagePath="..\\imgs\\x.png")
+    write_image(source / "imgs" / "deep" / "é 雪.png")
+    write_labelme(source / "labels", [shape("dog")], "y", image=False, imagePath="../imgs/deep/é 雪.png")
+    write_labelme(source / "imgs", [shape()], "z", imagePath="C:\\Users\\me\\z.png")  # was moved, with its image
+    conversion = read_labelme(source)
+    assert list(conversion.counts) == ["label files whose imagePath leads nowhere, with the image beside them instead"]
+    assert set(converted(conversion, tmp_path / "out")) == {"x.png", "z.png", "deep/é 雪.png"}
+
+
+@pytest.mark.parametrize("path", ["../outside.png", "/etc/outside.png", "..\\..\\outside.png", "D:\\x\\outside.png"])
+def test_an_image_outside_the_source_is_not_touched(tmp_path, path):
+    write_image(tmp_path / "outside.png")
+    write_labelme(tmp_path / "source", [shape()], image=False, imagePath=path)
+    with pytest.raises(DatasetError, match="leaves the source folder"):
+        read_labelme(tmp_path / "source")
+
+
+@pytest.mark.parametrize("path", ["a.png", "../../outside.png", "D:\\x\\a.png"])
+def test_an_image_that_only_the_label_file_holds(tmp_path, path):
+    data = write_image(tmp_path / "outside.png").read_bytes()
+    text = base64.b64encode(data).decode()
+    write_labelme(tmp_path / "source" / "b", [shape()], image=False, imagePath=path, imageData=text)
+    [name] = converted(read_labelme(tmp_path / "source"), tmp_path / "out")
+    assert name == path.replace("\\", "/").rpartition("/")[2]
+    assert (tmp_path / "out" / "pictures" / name).read_bytes() == data
+    with pytest.raises(DatasetError, match=f"'b/{name}' stands only within its label file.*leave --no-copy out"):
+        write_conversion(read_labelme(tmp_path / "source"), tmp_path / "other", False)
+
+
+def test_images_that_cannot_be_used_are_left_out(tmp_path):
+    source = tmp_path / "source"
+    write_labelme(source, [shape()], "good", imageHeight=None, imageWidth=None)
+    write_labelme(source, [shape("dog")], "again", image=False, imagePath="good.png")
+    write_labelme(source, [shape()], "wrong", imageHeight=41)
+    conversion = read_labelme(source)
+    assert [item.class_name for item in conversion.splits[""][0].objects] == ["dog"]  # "again" comes first
+    assert "good.png is labelled twice, again by" in conversion.left_out[0]
+    assert "60 x 40 pixels (width x height), but the annotation file says 60 x 41" in conversion.left_out[1]

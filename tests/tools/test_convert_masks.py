@@ -1,0 +1,185 @@
+import shutil
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from tests.tools.convert_sources import HEIGHT, WIDTH, block, converted, write_image, write_mask
+from yolact.errors import DatasetError
+from yolact.tools.convert.mask_files import MaskClasses, decode_values, foreground, read_masks, read_numbers
+from yolact.tools.convert.objects import encode_mask, encode_numbers
+
+ONE, TWO = block(3, 2, 12, 9), block(50, 20, 60, 40)
+NUMBERS = np.array([[0, 1, 2, 3, 3], [0, 0, 1, 2, 1], [3, 3, 3, 0, 0]], np.uint8)
+
+
+def test_numbers_by_hand():
+    # Columns: 0 7 | 7 0 | 2 2
+    numbers = np.array([[0, 7, 2], [7, 0, 2]], np.uint16)
+    found = {number: coco_mask.decode(runs).tolist() for number, runs in encode_numbers(numbers)}
+    assert found == {2: [[0, 0, 1], [0, 0, 1]], 7: [[0, 1, 0], [1, 0, 0]]}
+
+
+@settings(max_examples=200, deadline=None)
+@given(hnp.arrays(np.uint16, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 4)))
+def test_numbers_are_encoded_as_pycocotools_does_one_by_one(numbers):
+    assert dict(encode_numbers(numbers)) == {int(n): encode_mask(numbers == n) for n in np.unique(numbers) if n}
+
+
+@pytest.mark.parametrize(("name", "dtype", "numbers"), [
+    ("a.png", np.uint8, (1, 2)), ("a.png", np.uint16, (700, 65_535)), ("a.tif", np.uint16, (3, 40_000)),
+    ("a.tif", np.int32, (3, 70_000)), ("a.bmp", np.uint8, (9, 200)),
+])  # fmt: skip
+def test_files_of_numbers_by_hand(tmp_path, name, dtype, numbers):
+    source = tmp_path / "source"
+    write_image(source / "images" / "below" / "a.jpg")
+    write_mask(source / "masks" / "below" / name, (ONE * numbers[0] + TWO * numbers[1]).astype(dtype))
+    conversion = read_masks(source, MaskClasses("cell"))
+    assert not conversion.counts
+    [(first, one), (second, two)] = converted(conversion, tmp_path / "out")["a.jpg"]
+    assert (first, second) == ("cell", "cell")
+    np.testing.assert_array_equal([one, two], [ONE, TWO])
+
+
+@pytest.mark.parametrize("image", ["images/a.jpg", "x/images/b.png", "images/train/a.jpg"])
+def test_a_folder_of_masks_for_each_image(tmp_path, image):
+    """Named after the image, or `<id>/masks/` of a single image `<id>/images/<id>.png`; masks may overlap."""
+    source = tmp_path / "source"
+    write_image(source / image)
+    folder = source / ("x/masks" if image.startswith("x") else image.replace("images", "masks")[:-4])
+    overlapping = TWO.copy()
+    overlapping[0:5, 0:9] = True
+    write_mask(folder / "1f.png", ONE * np.uint8(255))
+    write_mask(folder / "2e.png", np.dstack([overlapping * np.uint8(9), TWO, TWO, np.ones_like(TWO)]).astype(np.uint8))
+    write_mask(folder / "3d.png", np.zeros_like(ONE))
+    conversion = read_masks(source, MaskClasses())
+    assert conversion.counts == {"objects that cover no pixel, passed over": 1}
+    [objects] = converted(conversion, tmp_path / "out").values()
+    np.testing.assert_array_equal([mask for _, mask in objects], [ONE, overlapping])
+    with pytest.raises(DatasetError, match="but --class-map is for masks of numbers"):
+        read_masks(source, MaskClasses(by_number={1: "car"}))
+
+
+def test_classes_in_the_numbers(tmp_path):
+    source = tmp_path / "source"
+    write_image(source / "images" / "a.png")
+    numbers = (ONE * 24_001 + TWO * 26_000).astype(np.uint16)
+    numbers[15, 10:20], numbers[16, 10:20] = 24, 25_003  # a class without a number, and one that is not named
+    write_mask(source / "masks" / "a.png", numbers)
+    conversion = read_masks(source, MaskClasses(by_number={26: "car", 24: "person"}))
+    kind = "numbers whose class --class-map does not name, passed over"
+    assert conversion.counts == {kind: 2}
+    assert conversion.examples[kind].startswith("24 in ")
+    assert conversion.class_names == {1: "car", 2: "person"}
+    found = converted(conversion, tmp_path / "out")["a.png"]
+    assert [name for name, _ in found] == ["person", "car"]
+    np.testing.assert_array_equal([mask for _, mask in found], [ONE, TWO])
+
+
+def test_two_folders_of_any_name(tmp_path):
+    for name in ("a", "below/b"):
+        write_image(tmp_path / "photos" / f"{name}.png")
+        write_mask(tmp_path / "photos" / "drawn" / f"{name}.png", ONE)
+    conversion = read_masks(None, MaskClasses(), tmp_path / "photos", tmp_path / "photos" / "drawn")
+    assert not conversion.counts
+    assert [image.name for image in conversion.splits[""]] == ["a.png", "below/b.png"]
+
+
+def test_what_has_no_partner_and_what_is_doubtful_is_counted(tmp_path):
+    for name in ("a", "b", "c"):
+        write_image(tmp_path / "images" / f"{name}.png")
+    for name, mask in (("a.png", ONE | TWO), ("c.png", ONE), ("c.tif", TWO), ("d.png", ONE)):
+        write_mask(tmp_path / "masks" / name, mask)
+    conversion = read_masks(tmp_path, MaskClasses())
+    assert [image.name for image in conversion.splits[""]] == ["images/a.png"]
+    assert conversion.counts == {
+        "images without a mask, left out": 1,
+        "masks without an image, passed over": 1,
+        "masks with a single number on several separate areas, taken as one object": 1,
+    }
+    assert conversion.examples["masks without an image, passed over"] == "masks/d.png"
+    assert "'images/c.png' has several masks, masks/c.png and masks/c.tif" in conversion.left_out[0]
+
+
+def test_sizes_must_be_equal(tmp_path):
+    for size in ((WIDTH, HEIGHT), (HEIGHT, WIDTH + 1)):
+        write_image(tmp_path / "images" / "a.png", size)
+        write_mask(tmp_path / "masks" / "a.png", ONE)
+        with pytest.raises(DatasetError, match=rf"a\.png is 60 x 40 .*, but its image .* {size[1]} x {size[0]};"):
+            read_masks(tmp_path, MaskClasses())
+    write_image(tmp_path / "images" / "a.png")
+    shutil.rmtree(tmp_path / "masks")
+    write_mask(tmp_path / "masks" / "a" / "1.png", ONE)
+    write_mask(tmp_path / "masks" / "a" / "2.png", ONE.T)
+    with pytest.raises(DatasetError, match=r"2\.png is 40 x 60"):
+        read_masks(tmp_path, MaskClasses())
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_turned_photograph_has_the_size_that_its_mask_has(tmp_path, turned):
+    """EXIF orientation 6: stored as 40 x 60, shown as 60 x 40."""
+    path = write_image(tmp_path / "images" / "a.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).save(path, exif=exif)
+    write_mask(tmp_path / "masks" / "a.png", ONE.T if turned else ONE)
+    [image] = read_masks(tmp_path, MaskClasses()).splits[""]
+    assert image.image_size == ((WIDTH, HEIGHT) if turned else (HEIGHT, WIDTH))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_palette_gives_its_indices_whatever_its_colours(tmp_path, bits):
+    indices = NUMBERS & (2**bits - 1)
+    image = Image.fromarray(indices, "P")
+    image.putpalette(bytes([9, 9, 9]) * 2**bits)
+    image.save(tmp_path / "a.png", bits=bits, transparency=0)
+    np.testing.assert_array_equal(read_numbers(tmp_path / "a.png"), indices)
+    colours = decode_values((tmp_path / "a.png").read_bytes(), "a.png", with_palette=True)
+    np.testing.assert_array_equal(colours, np.full((*NUMBERS.shape, 3), 9))
+
+
+def test_gray_in_three_or_four_channels_of_8_and_16_bits(tmp_path):
+    for numbers in (NUMBERS, NUMBERS.astype(np.uint16) * 300):
+        for channels in ([numbers] * 3, [*[numbers] * 3, np.full_like(numbers, 255)]):
+            write_mask(tmp_path / "a.png", np.dstack(channels))
+            np.testing.assert_array_equal(read_numbers(tmp_path / "a.png"), numbers)
+            values = decode_values((tmp_path / "a.png").read_bytes(), "a.png")
+            np.testing.assert_array_equal(foreground(values), NUMBERS > 0)
+
+
+def test_what_is_no_mask_of_numbers(tmp_path):
+    write_mask(tmp_path / "a.png", np.dstack([NUMBERS, NUMBERS, NUMBERS // 2]))
+    write_mask(tmp_path / "b.tif", NUMBERS.astype(np.float32) / 2)
+    write_mask(tmp_path / "c.tif", NUMBERS.astype(np.int32) - 1)
+    reasons = {
+        "a.png": "has colours",
+        "b.tif": "float32 values",
+        "c.tif": "int32 values from -1",
+        "d.png": "Cannot read",
+    }
+    for name, why in reasons.items():
+        with pytest.raises(DatasetError, match=why):
+            read_numbers(tmp_path / name)
+
+
+def test_damaged_files_and_bombs(tmp_path, in_child):
+    """A mask that is cut off is refused, and a header or chunk that claims gigabytes takes no memory."""
+    whole = cv2.imencode(".png", NUMBERS)[1].tobytes()
+    header = whole[12:16] + struct.pack(">II", 30_000, 30_000) + whole[24:29]
+    huge = whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:]
+    lying = whole[:33] + b"\x7f\xff\xff\xf0" + whole[37:]
+    cases = [(huge, "more than 100,000,000 pixels, the limit"), (lying, "damaged"), (b"", "no image")]
+    cases += [(whole[:length], "damaged") for length in range(1, len(whole) - 12, 5)]
+
+    def decode(case):
+        with pytest.raises(DatasetError, match=case[1]):
+            decode_values(case[0], "the mask a.png")
+
+    assert {ended.fault for ended in in_child(decode, cases)} == {""}

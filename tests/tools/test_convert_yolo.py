@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+
+from tests.tools.convert_sources import block, converted, write_yolo
+from yolact.errors import ConfigError, DatasetError
+from yolact.tools.convert.writing import write_conversion
+from yolact.tools.convert.yolo import parse_line, read_yolo
+
+SQUARE = "0.1 0.1 0.5 0.1 0.5 0.6 0.1 0.6"  # columns 6 to 29, rows 4 to 23
+
+
+def names_of(conversion):
+    return {split: [image.name for image in images] for split, images in conversion.splits.items()}
+
+
+def test_a_line_by_hand():
+    index, points = parse_line("3 0 0.25 1 0.5 0.125 1e-1\n", "here")
+    assert index == 3
+    assert points.tolist() == [[0, 0.25], [1, 0.5], [0.125, 0.1]]
+    assert parse_line("2 .5 .5 .1 .2", "here") == (2, None)
+    assert parse_line("2.0 0 0 1.01 0 1 -0.01", "here")[0] == 2
+
+
+@pytest.mark.parametrize(("line", "why"), [
+    *[(f"{word} 0 0 1 0 1 1", "does not begin with") for word in ("cat", "0,5", "0.5", "-1", "nan", "inf")],
+    ("0 12 40 50 40 50 60", "holds 12, which is not between"),
+    ("0 0 0 1 nan 1 1", "holds nan"),
+    ("0 0 0 1 -0.02 1 1", "holds -0.02"),
+    *[("0" + " 0.1" * n, f"holds {n} numbers after the class") for n in (0, 3, 5, 7)],
+])  # fmt: skip
+def test_lines_that_are_wrong(line, why):
+    with pytest.raises(DatasetError, match=f"^here .*{why}.*expected `class x1"):
+        parse_line(line, "here")
+
+
+def test_a_set_by_hand(tmp_path):
+    labels = {"a": f"1 {SQUARE}\n\n0 0.5 0.5 1 0.5 1 1 0.5 1\n0 0.5 0.5 0.2 0.2\n", "below/b": "", "c": None}
+    source = write_yolo(tmp_path / "source", labels)
+    for name in ("classes.txt", "labels/classes.txt"):
+        (source / name).write_text("cat\ndog\n")
+    (source / "labels" / "lost.txt").write_text("")
+    conversion = read_yolo(source)
+    assert conversion.class_names == {1: "cat", 2: "dog"}
+    assert conversion.counts == {
+        "boxes (lines of 5 numbers, as for detection) without a mask, passed over": 1,
+        "images without a label file, taken as images without objects": 1,
+        "label files without an image, passed over": 1,
+    }
+    found = converted(conversion, tmp_path / "out")
+    assert set(found) == {"a.png", "below/b.png", "c.png"}
+    (first, dog), (second, cat) = found["a.png"]
+    assert (first, second) == ("dog", "cat")
+    np.testing.assert_array_equal([dog, cat], [block(6, 4, 30, 24), block(30, 20, 60, 40)])
+    (source / "labels" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(DatasetError, match=r"no object with a mask; it has 1 boxes .*line 1 of .*a\.txt"):
+        write_conversion(read_yolo(source), tmp_path / "boxes", True)
+
+
+@pytest.mark.parametrize(("images", "texts"), [("images/{}", "labels/{}"), ("{}/images", "{}/labels"), ("{}", "{}")])
+def test_layouts_with_a_split_of_their_own(tmp_path, images, texts):
+    for split in ("train", "valid", "test"):
+        source = write_yolo(tmp_path, {split: f"0 {SQUARE}"}, images.format(split), texts.format(split))
+    splits = read_yolo(source).splits
+    assert [(split, len(image.objects)) for split, part in splits.items() for image in part] == [
+        ("train", 1), ("val", 1), ("test", 1),
+    ]  # fmt: skip
+
+
+def test_labels_beside_images_and_classes_without_names(tmp_path):
+    conversion = read_yolo(write_yolo(tmp_path, {"a": f"0 {SQUARE}", "b": f"5 {SQUARE}"}, ".", "."))
+    assert names_of(conversion) == {"": ["a.png", "b.png"]}
+    assert conversion.class_names == {1: "0", 6: "5"}
+    assert "sets without class names" in next(iter(conversion.counts))
+
+
+@pytest.mark.parametrize("names", ["names: [cat, dog]", "names: {0: cat, 1: dog}", "names:\n  1: dog\n  0: cat"])
+@pytest.mark.parametrize("entries", [
+    "train: images/one\nval: images/two",
+    "train: ../images/one\nval: ../images/two",  # as Roboflow writes it
+    "path: ../source\ntrain: images/one\nval: images/two",
+    "path: ../elsewhere/on/another/computer\ntrain: [images/one]\nval: images\\two",
+    "path: .\ntrain: one.txt\nval: images/two.txt",
+])  # fmt: skip
+def test_yaml_files(tmp_path, names, entries):
+    squares = dict.fromkeys(("one/a", "one/b", "two/c", "three/d"), f"1 {SQUARE}")
+    source = write_yolo(tmp_path / "source", squares)
+    (source / "data.yaml").write_text(f"{names}\n{entries}\n")
+    (source / "one.txt").write_text(f"images/one/a.png\n{source.resolve()}/images/one/b.png\n\n")
+    (source / "images" / "two.txt").write_text("./two/c.png\n")
+    for start in (source, source / "data.yaml"):
+        conversion = read_yolo(start)
+        assert conversion.class_names == {1: "cat", 2: "dog"}
+        assert names_of(conversion) == {"train": ["images/one/a.png", "images/one/b.png"], "val": ["images/two/c.png"]}
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("names: [cat]\ntrain: images/gone", "'train' of the YAML file is 'images/gone', which leads to nothing below"),
+    *[
+        (f"names: [cat]\ntrain: {entry}", "leads to nothing below")
+        for entry in ("../../etc", "/etc", "5", "{a: b}")
+    ],
+    ("names: [cat]\ntrain: list.txt", "list.txt lists '/etc/passwd', which leads to nothing below"),
+    ("names: [cat]\ntrain: images\nval: images", "'images/a.png' in 'train' and in 'val'"),
+    ("names: [cat]\ntrain: labels", "lead to no images"),
+    ("names: [cat, cat]", "2 classes .* have the name 'cat'"),
+    ("names: [yes]", "'names' of .* must be texts, .* not True"),
+    ("names: [[]]", "must be texts"),
+    ("names: 5", "'names' of the YAML file"),
+    ("names: {cat: 0}", "'names' of the YAML file"),
+    ("names: [cat]\nkpt_shape: [17, 3]", "describes keypoints"),
+    ("names: [dog]\nx: &a [*a]", "aliases"),
+    ("names: [", "not valid YAML"),
+])  # fmt: skip
+def test_yaml_files_that_are_wrong(tmp_path, text, expected):
+    source = write_yolo(tmp_path, {"a": f"0 {SQUARE}"})
+    (source / "data.yaml").write_text(text)
+    (source / "list.txt").write_text("/etc/passwd\n")
+    with pytest.raises((DatasetError, ConfigError), match=expected):
+        read_yolo(source)
+
+
+def test_an_image_with_a_wrong_label_is_left_out(tmp_path):
+    labels = {"a": f"0 {SQUARE}", "b": f"2 {SQUARE}", "c": "0 1 2", "d": f"0 {SQUARE}", "e": ""}
+    source = write_yolo(tmp_path, labels)
+    (source / "classes.txt").write_text("cat\ndog\n")
+    (source / "images" / "d.png").write_bytes(b"no image")
+    (source / "labels" / "e.txt").write_bytes(b"\xff\xfe\x00")
+    conversion = read_yolo(source)
+    assert names_of(conversion) == {"": ["images/a.png"]}
+    reasons = "class 2, but there are 2 class names", "line 1 of", "Cannot decode the", "e.txt is not text"
+    for reason, sentence in zip(reasons, conversion.left_out, strict=True):
+        assert reason in sentence

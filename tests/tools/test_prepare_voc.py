@@ -1,0 +1,220 @@
+"""scripts/prepare_voc.py: VOC 2012's indexed images and SBD's .mat files as COCO annotations."""
+
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from yolact.data.dataset import CocoDataset
+from yolact.data.masks import IDENTITY, draw_masks
+from yolact.errors import DatasetError, UserError
+
+CAT, CHAIR, PERSON, SHEEP, VOID = 8, 9, 15, 17, 255
+
+
+@pytest.fixture
+def run(load_script, capsys):
+    """Return a function that runs the command line and returns what it printed."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        load_script("prepare_voc").main([str(argument) for argument in arguments])
+        return capsys.readouterr().out
+
+    return call
+
+
+def write_indices(path, indices):
+    """Write a PNG, with a palette in which an index's colour is not its number unless it has colours."""
+    image = Image.fromarray(indices)
+    if indices.ndim == 2:
+        image.putpalette([255 - number // 3 for number in range(768)])
+    image.save(path)
+
+
+@pytest.fixture
+def voc(tmp_path):
+    """One image, 6 x 8: a cat (1) with a void rim, a person (2) of which a pixel is marked as a chair."""
+    folder = tmp_path / "VOC2012"
+    for name in ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation"):
+        (folder / name).mkdir(parents=True)
+    for split in ("train", "val"):
+        (folder / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("one\n")
+    cv2.imwrite(str(folder / "JPEGImages" / "one.jpg"), np.zeros((6, 8, 3), np.uint8))
+    numbers, classes = np.zeros((6, 8), np.uint8), np.zeros((6, 8), np.uint8)
+    numbers[0:4, 0:4], classes[0:4, 0:4] = 1, CAT
+    numbers[3, 0:4], classes[2, 0:4] = VOID, VOID
+    numbers[4:6, 5:8], classes[4:6, 5:8] = 2, PERSON
+    classes[4, 5] = CHAIR
+    write_indices(folder / "SegmentationObject" / "one.png", numbers)
+    write_indices(folder / "SegmentationClass" / "one.png", classes)
+    return folder
+
+
+def test_voc_by_hand(voc, run):
+    printed = run(voc)
+    assert printed.splitlines()[:3] == [
+        f"{voc / 'instances_train.json'}: 1 images, 2 objects", "       1 cat", "       1 person",
+    ]  # fmt: skip
+    dataset = CocoDataset(voc / "instances_val.json", voc / "JPEGImages")
+    assert dataset.categories.ids == list(range(1, 21))
+    assert [(record.label, record.bbox, record.area) for record in dataset.objects(0)] == [
+        (CAT - 1, (0, 0, 4, 2), 8),
+        (PERSON - 1, (5, 4, 8, 6), 6),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "indices", "message"),
+    [
+        ("SegmentationClass", np.zeros((5, 8), np.uint8), r"Class/one\.png is uint8 of shape \(5, 8\), expected the"),
+        ("SegmentationObject", np.zeros((6, 8, 3), np.uint8), r"is uint8 of shape \(6, 8, 3\), expected the indices"),
+        ("SegmentationObject", b"", r"Cannot read the image .*SegmentationObject/one\.png"),
+        ("SegmentationClass", None, r"Cannot read the image .*SegmentationClass/one\.png"),
+        ("JPEGImages", None, r"Cannot read the image .*one\.jpg"),
+    ],
+)
+def test_files_of_voc_that_are_missing_or_wrong(voc, run, name, indices, message):
+    [path] = (voc / name).iterdir()
+    path.unlink()
+    if isinstance(indices, bytes):
+        path.write_bytes(indices)
+    elif indices is not None:
+        write_indices(path, indices)
+    with pytest.raises(DatasetError, match=message):
+        run(voc)
+    assert not list(voc.glob("*.json"))
+
+
+def test_the_sample_pixel_for_pixel(shared, run, tmp_path):
+    """Each pixel that is not void belongs to its object and class."""
+    folder, num_objects = shared / "voc_sample", 0
+    run(folder, "--output", tmp_path)
+    for split in ("train", "val"):
+        dataset = CocoDataset(tmp_path / f"instances_{split}.json", folder / "JPEGImages")
+        listed = (folder / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
+        assert [image.file_name for image in dataset.images] == [f"{name}.jpg" for name in listed]
+        for index, name in enumerate(listed):
+            numbers = np.array(Image.open(folder / "SegmentationObject" / f"{name}.png"))
+            classes = np.array(Image.open(folder / "SegmentationClass" / f"{name}.png"))
+            void, restored = (numbers == VOID) | (classes == VOID), np.zeros((2, *numbers.shape), int)
+            kinds = sorted(set(np.unique(numbers)) - {0, VOID})
+            for number, record in zip(kinds, dataset.objects(index), strict=True):
+                [mask] = draw_masks([record.segmentation], IDENTITY, numbers.shape)
+                restored[0] += mask * int(number)
+                restored[1] += mask * dataset.categories.ids[record.label]
+                num_objects += 1
+            np.testing.assert_array_equal(restored, np.where(void, 0, (numbers, classes)))
+    assert num_objects == 12
+
+
+@pytest.fixture
+def write_mat():
+    """Return a function that writes what SBD's files hold."""
+    scipy_io = pytest.importorskip("scipy.io", reason="SciPy is not installed (pip install scipy)")
+
+    def write(path, numbers, categories, **more):
+        fields = {"Segmentation": numbers, "Categories": np.array(categories, np.uint8).reshape(-1, 1), "Boundaries": 1}
+        scipy_io.savemat(path, {"GTinst": fields | more}, do_compression=True)
+
+    return write
+
+
+NUMBERS = np.zeros((37, 53), np.uint8)
+NUMBERS[3:6, 10:14], NUMBERS[30:37, 50:53], NUMBERS[0, 0] = 1, 2, VOID
+
+
+@pytest.fixture
+def sbd(tmp_path, write_mat):
+    """The tree of benchmark.tgz: one image with a cat and a person, one without objects."""
+    folder = tmp_path / "benchmark_RELEASE" / "dataset"
+    for name in ("img", "inst"):
+        (folder / name).mkdir(parents=True)
+    for split, name in (("train", "2008_000002"), ("val", "2009_000004")):
+        cv2.imwrite(str(folder / "img" / f"{name}.jpg"), np.full((37, 53, 3), 128, np.uint8))
+        (folder / f"{split}.txt").write_text(f"{name}\n")
+    write_mat(folder / "inst/2008_000002.mat", NUMBERS, [CAT, PERSON])
+    write_mat(folder / "inst/2009_000004.mat", np.zeros((37, 53), np.uint8), [])
+    return folder
+
+
+def test_sbd_by_hand_from_both_folders(sbd, run, tmp_path):
+    assert run(sbd).count("objects") == 2
+    printed = run(sbd.parent, "--output", tmp_path / "out")
+    path = tmp_path / "out/pascal_sbd_train.json"
+    assert printed.startswith(f"{path}: 1 images, 2 objects\n       1 cat\n       1 person\n")
+    assert "pascal_sbd_val.json: 1 images, 0 objects" in printed
+    assert "passed over" not in printed
+    assert path.read_bytes() == (sbd / "pascal_sbd_train.json").read_bytes()
+    dataset = CocoDataset(path, sbd / "img")
+    masks = draw_masks([record.segmentation for record in dataset.objects(0)], IDENTITY, NUMBERS.shape)
+    np.testing.assert_array_equal(masks, [NUMBERS == 1, NUMBERS == 2])
+    assert [(record.label + 1, record.bbox, record.area) for record in dataset.objects(0)] == [
+        (CAT, (10, 3, 14, 6), 12),
+        (PERSON, (50, 30, 53, 37), 21),
+    ]
+
+
+def test_what_does_not_fit_together_is_counted(sbd, run, write_mat):
+    numbers = np.zeros((37, 53), np.uint8)
+    numbers[0:3], numbers[5:7] = 2, 4
+    write_mat(sbd / "inst/2008_000002.mat", numbers, [CAT, PERSON, SHEEP])
+    printed = run(sbd)
+    assert "1 objects\n       1 person\n" in printed
+    assert "  passed over 1 areas without a category\n  passed over 2 categories without a pixel\n" in printed
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"Categories": [[21]]}, r"Categories \[21\], expected .* classes from 1 to 20"),
+        ({"Categories": [[np.nan]]}, r"Categories \[nan\], expected"),
+        ({"Segmentation": np.zeros((37, 53))}, "of float64"),
+        ({"Segmentation": np.zeros((53, 37), np.uint8)}, r"shape \(53, 37\) .*its image's \(37, 53\) pixels"),
+    ],
+)
+def test_a_mat_file_with_other_content(sbd, run, write_mat, fields, message):
+    write_mat(sbd / "inst/2008_000002.mat", NUMBERS, [CAT, PERSON], **fields)
+    with pytest.raises(DatasetError, match=rf"2008_000002\.mat has a Segmentation.*{message}"):
+        run(sbd)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: b"", lambda data: b"\x80\x04pickle" * 50, lambda data: data[: len(data) // 2]]
+)
+def test_a_damaged_mat_file_is_one_sentence(sbd, run, damage):
+    path = sbd / "inst/2008_000002.mat"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DatasetError, match=r"Cannot read the struct GTinst of .*\.mat \(.+\); unpack SBD") as refusal:
+        run(sbd)
+    assert "\n" not in str(refusal.value)
+    assert not list(sbd.glob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (None, r"Cannot read the list of images .*val\.txt"),
+        (b"", "lists no images"),
+        (b"\xff\xfe", "Cannot read the list of images"),
+        (b"../../secret\n", r"lists '\.\./\.\./secret', expected names such as 2008_000002"),
+        (b"2008_000002 2008_000002\n", "lists '2008_000002', expected names .* once"),
+        (b"2008_000002 2007_1\n", r"Cannot read the image .*2007_1\.jpg"),
+    ],
+)
+def test_a_wrong_list_leaves_nothing(sbd, run, names, message):
+    path = sbd / "val.txt"
+    path.unlink() if names is None else path.write_bytes(names)
+    with pytest.raises(DatasetError, match=message):
+        run(sbd)
+    assert not list(sbd.rglob("*.json"))
+
+
+def test_a_folder_of_neither_kind_and_no_scipy(sbd, run, tmp_path, monkeypatch):
+    with pytest.raises(DatasetError, match=r"holds neither VOC 2012 .* nor SBD"):
+        run(tmp_path)
+    monkeypatch.setitem(sys.modules, "scipy.io", None)  # an import of it fails
+    with pytest.raises(UserError, match="read by SciPy, which is missing; run: pip install scipy"):
+        run(sbd)

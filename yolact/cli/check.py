@@ -1,0 +1,69 @@
+"""Check a data set before training on it: faults, statistics, and whether the anchors fit the objects.
+
+yolact check --config configs/custom.yaml
+yolact check --annotations instances.json --images images --output checked
+
+Writes index.html, to look at, and check.json, for programs. Exit code 1: training would refuse the data or stop on
+them; 0: it would not, there may be warnings; 2: there was nothing to check.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yolact.errors import UserError
+from yolact.text import counted
+
+if TYPE_CHECKING:
+    from yolact.tools.inspect.inspection import Report
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this verb."""
+    parser.add_argument("--config", metavar="FILE", help="checks its training and validation set, and its anchors")
+    key = "such as model.image_size=700"
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=key)
+    parser.add_argument("--annotations", type=Path, metavar="FILE", help="a COCO file to check by itself")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="the images of --annotations")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default: runs/check/ and the configuration's name")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check, write both files and print the summary; returns 1 where an error was found, else 0."""
+    alone = arguments.annotations is not None
+    if alone != (arguments.images is not None) or not (alone or arguments.config):
+        raise UserError("There is nothing to check; give --config FILE, or both --annotations FILE and --images DIR.")
+
+    from yolact.config import Config, load_config, override_config
+    from yolact.output import output_folder, write_bytes, write_json
+    from yolact.tools.inspect.inspection import inspect, sources_of
+    from yolact.tools.inspect.page import render_page
+    from yolact.tools.inspect.reading import Source
+
+    config = load_config(arguments.config) if arguments.config else Config()
+    config = override_config(config, arguments.set)
+    sources, name = sources_of(config), config.name
+    if alone:
+        sources, name = [Source("data", arguments.annotations, arguments.images)], arguments.annotations.stem
+    with output_folder(arguments.output or Path("runs/check") / name) as output:
+        report = inspect(sources, config)
+        write_bytes(render_page(report).encode(), output / "index.html")
+        write_json(report.content, output / "check.json", indent=1)
+    print("\n".join(summary_lines(report)) + f": see {output / 'index.html'}")
+    return int(report.content["errors"] > 0)
+
+
+def summary_lines(report: "Report") -> list[str]:
+    """Return the report in a few lines: sets, findings (errors first), anchors and masks, verdict."""
+    from yolact.tools.inspect.inspection import fit_lines, verdict
+
+    lines = []
+    for name, one in report.content["sets"].items():
+        counts = f"{counted(one['pictures'], 'image')}, {counted(one['objects'], 'object')}"
+        lines.append(f"{name}: {counts}, {counted(one['classes'], 'class', 'classes')} ({one['annotation_file']})")
+    for finding in report.findings:
+        first = finding.examples[0]
+        where = (first.picture or "") + ("" if first.annotation is None else f", annotation {first.annotation}")
+        what = f"{finding.title}: {finding.count:,}, such as {where.removeprefix(', ') or first.note}"
+        lines.append(f"  {finding.level:8}{finding.set:6}{what}")
+    return [*lines, *fit_lines(report.content), verdict(report.content)]

@@ -1,1 +1,0 @@
-"""The pieces of the HTML pages: escaped text, tables, pictures and charts as SVG, in one style."""

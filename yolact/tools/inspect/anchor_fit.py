@@ -1,0 +1,174 @@
+"""How well a configuration's anchors meet the objects of a data set, and which sizes would meet them better.
+
+An object that no anchor overlaps by `loss.positive_iou` is forced onto its best one, a single badly placed example in
+each image; with most objects so, a small data set hardly trains at all.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from yolact.config import AnchorConfig, Config, ModelConfig
+from yolact.data.annotations import ImageRecord, ObjectRecord
+from yolact.data.transforms import SMALLEST_SIDE, boxes_of, map_boxes, view_matrix
+from yolact.tools.inspect.reading import InspectedSet
+
+Boxes = NDArray[np.float64]  # [N, 4] xyxy, pixels of the network input
+
+SIZE_EDGES = (0, 8, 16, 32, 64, 128, 256)  # pixels of the network input; the last bin is open
+MAX_SIZES = 3  # a level; each adds as many predictions as the first
+WORTH = 0.015  # of recall; less does not pay for more anchors or a change
+LARGEST = 1.25  # times the side of the input; of a larger anchor less is inside than outside
+OCTAVES, STEPS = 4, 41  # of the search for the smallest size, from the largest that can be down: steps of 7 %
+GROWTHS = (2.0, 1.6, 1.3)  # of the sizes from level to level: that of the strides, or another one ...
+NOTABLE = 0.03  # ... where it brings so much recall; also what makes anchors that are not square worth a word
+SEARCHED_OBJECTS = 3_000  # enough for a recall to a point
+ENLARGED, GOOD = (1.5, 2.0), 0.9  # the input, to see what small objects would gain where recall is not good
+LONG, SMALL = 3.0, 16.0  # times as long as wide; pixels of the input, twice the stride of the finest level
+
+
+def level_sides(image_size: int, num_levels: int = 5) -> list[int]:
+    """Return the side of each pyramid level, from stride 8, where every stride-2 step rounds up, as in ResNets."""
+    side = math.ceil(math.ceil(image_size / 2) / 2)
+    sides = []
+    for _ in range(num_levels):
+        side = math.ceil(side / 2)
+        sides.append(side)
+    return sides
+
+
+class Option(NamedTuple):
+    """A choice of anchors and what it reaches; check.json has the same names."""
+
+    image_size: int
+    square: bool
+    scales: tuple[tuple[float, ...], ...]
+    override: str  # the scales as --set takes them
+    num_anchors: int
+    recall: float  # share of the objects whose best anchor reaches the IoU for positives, to four digits
+
+
+def histogram(values: ArrayLike, edges: Sequence[int], whole: bool = False) -> dict[str, int]:
+    """Return the number of values in each bin by its name, "8-16" or, of `whole` numbers, "8-15"; the last is open."""
+    names = [f"{low}" if whole and high == low + 1 else f"{low}-{high - whole}" for low, high in pairwise(edges)]
+    counts, _ = np.histogram(values, [*edges, np.inf])
+    return dict(zip([*names, f"{edges[-1]}+"], counts.tolist(), strict=True))
+
+
+def input_boxes(objects: Sequence[ObjectRecord], image: ImageRecord, size: int) -> Boxes:
+    """Return the boxes of one image's objects, without crowds, when it is stretched to `size`, as training does."""
+    boxes = boxes_of([item for item in objects if not item.iscrowd])
+    boxes = map_boxes(boxes, view_matrix((0, 0, image.width, image.height), size)).clip(0, size)
+    return np.asarray(boxes[(boxes[:, 2:] - boxes[:, :2] >= SMALLEST_SIDE).all(axis=1)])
+
+
+def best_ious(boxes: Boxes, size: int, anchors: AnchorConfig) -> NDArray[np.float64]:
+    """Return the IoU [N] of each box with the best of all anchors.
+
+    Of one shape and level it is the one with the nearest centre, as the intersection shrinks with the distance.
+    """
+    best, area = np.zeros(len(boxes)), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    for side, scales in zip(level_sides(size, len(anchors.scales)), anchors.scales, strict=True):
+        cell = size / side
+        centres = (np.floor((boxes[:, :2] + boxes[:, 2:]) / 2 / cell).clip(0, side - 1) + 0.5) * cell
+        for root, scale in ((math.sqrt(ratio), scale) for scale in scales for ratio in anchors.aspect_ratios):
+            shape = np.array([scale * root, scale * root if anchors.square else scale / root])
+            low, high = np.maximum(boxes[:, :2], centres - shape / 2), np.minimum(boxes[:, 2:], centres + shape / 2)
+            shared = (high - low).clip(0).prod(axis=1)
+            np.maximum(best, shared / (area + shape.prod() - shared), out=best)
+    return best
+
+
+def measure(boxes: Boxes, model: ModelConfig, threshold: float) -> Option:
+    """Return what the anchors of a configuration reach."""
+    anchors, size = model.anchors, model.image_size
+    cells = sum(side * side for side in level_sides(size, len(anchors.scales)))
+    number = cells * len(anchors.scales[0]) * len(anchors.aspect_ratios)
+    recall = float((best_ious(boxes, size, anchors) >= threshold).mean()) if len(boxes) else 0.0
+    scales = ",".join("[" + ",".join(f"{one:g}" for one in level) + "]" for level in anchors.scales)
+    return Option(size, anchors.square, anchors.scales, f"model.anchors.scales=[{scales}]", number, round(recall, 4))
+
+
+def search_scales(boxes: Boxes, model: ModelConfig, num_sizes: int, threshold: float) -> Option:
+    """Find the sizes that meet most boxes, `num_sizes` for each level.
+
+    They grow by one factor from level to level and lie evenly between, as in YOLACT++ and RetinaNet. A free choice of
+    every size was measured to meet hardly more objects (at most 4 points on COCO and on nuclei), and puts small anchors
+    on coarse levels, which see no small objects. Where many sizes meet all objects, the closest fit is the best.
+    """
+    sample, num_levels = boxes, len(model.anchors.scales)
+    if len(boxes) > SEARCHED_OBJECTS:
+        sample = boxes[np.random.default_rng(0).choice(len(boxes), SEARCHED_OBJECTS, replace=False)]
+    found = []
+    for growth in GROWTHS:
+        highest = LARGEST * model.image_size / growth ** (num_levels - 1 / num_sizes)
+        for base in np.geomspace(highest / 2**OCTAVES, highest, STEPS):
+            sizes = (base * growth ** (np.arange(num_levels * num_sizes) / num_sizes)).reshape(num_levels, -1)
+            scales = tuple(tuple(float(f"{size:.3g}") for size in level) for level in sizes)
+            ious = best_ious(sample, model.image_size, replace(model.anchors, scales=scales))
+            recall = round(float((ious >= threshold).mean()), 3) - (NOTABLE if growth != GROWTHS[0] else 0)
+            found.append((recall, float(ious.mean()), scales))
+    return measure(boxes, replace(model, anchors=replace(model.anchors, scales=max(found)[2])), threshold)
+
+
+def suggest(options: Sequence[Option], now: Option) -> Option | None:
+    """Return the option worth changing to, from few sizes a level to many; None if what is there does as well."""
+    chosen = now
+    for option in sorted(options, key=lambda option: option.num_anchors):
+        more = len(option.scales[0]) - len(chosen.scales[0])
+        if option.recall >= chosen.recall + WORTH * max(more, 1):
+            chosen = option
+    return None if chosen is now else chosen
+
+
+def fit_anchors(inspected: InspectedSet, config: Config) -> dict[str, Any] | None:
+    """Measure the anchors of `config` on a set; returns the "anchors" of check.json, None without objects.
+
+    "suggestion" is one of "options" or None, "not_square" the best of model.anchors.square=false where that is true.
+    """
+    model, threshold = config.model, config.loss.positive_iou
+    pairs = zip(inspected.objects, inspected.images, strict=True)
+    boxes = np.concatenate([np.zeros((0, 4)), *(input_boxes(*pair, model.image_size) for pair in pairs)])
+    if len(boxes) == 0:
+        return None
+    now = measure(boxes, model, threshold)
+    options = [search_scales(boxes, model, number, threshold) for number in range(1, MAX_SIZES + 1)]
+    suggestion = suggest(options, now)
+    best, not_square, larger = suggestion or now, None, []
+    chosen = replace(model, anchors=replace(model.anchors, scales=best.scales))
+    if now.square:
+        free = replace(chosen, anchors=replace(chosen.anchors, square=False))
+        same = measure(boxes, free, threshold)
+        choices = [search_scales(boxes, free, number, threshold) for number in range(1, MAX_SIZES + 1)]
+        not_square = suggest(choices, same) or same
+    for factor in ENLARGED if best.recall < GOOD else ():
+        enlarged = replace(model, image_size=round(model.image_size * factor))
+        scaled = boxes * (enlarged.image_size / model.image_size)
+        larger.append(search_scales(scaled, enlarged, len(best.scales[0]), threshold)._asdict())
+    extent = boxes[:, 2:] - boxes[:, :2]
+    sides = np.sqrt(extent.prod(axis=1))  # of squares as large
+    met, met_then = (best_ious(boxes, one.image_size, one.anchors) >= threshold for one in (model, chosen))
+    total, *parts = (histogram(values, SIZE_EDGES) for values in (sides, sides[met], sides[met_then]))
+    shares = [{name: part[name] / count if count else None for name, count in total.items()} for part in parts]
+    return {
+        "iou": threshold,
+        "objects": len(boxes),
+        "now": now._asdict(),
+        "only_forced": round(1 - now.recall, 4),
+        "suggestion": suggestion and suggestion._asdict(),
+        "options": [option._asdict() for option in options],
+        "not_square": not_square and not_square._asdict(),
+        "not_square_is_better": not_square is not None and not_square.recall > best.recall + NOTABLE,
+        "larger_inputs": larger,
+        "by_size": [
+            {"name": name, "objects": count, "recall": shares[0][name], "suggested_recall": shares[1][name]}
+            for name, count in total.items()
+        ],
+        "missed_small": round(float((~met_then & (sides < SMALL)).mean()), 4),
+        "missed_long": round(float((~met_then & (extent.max(axis=1) / extent.min(axis=1) > LONG)).mean()), 4),
+    }

@@ -1,0 +1,1 @@
+"""Bringing public data sets into COCO's format and layout."""

@@ -1,0 +1,1 @@
+"""What people read after an evaluation or a training: pages, plots and tables."""

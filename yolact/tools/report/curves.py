@@ -1,0 +1,152 @@
+"""Curves of a training run, from its metrics.jsonl: losses.png and map.png.
+
+A line of metrics.jsonl is either {"step": int, "losses": {name: float | null, ...}, "lr": float, ...} or
+{"step": int, "evaluation": {"segm": {"AP": float | null, ...}, "bbox": {...}, ...}}. Other keys are ignored.
+"""
+
+import gc
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from yolact.engine.callbacks import Callback
+from yolact.engine.trainer import Trainer
+from yolact.tools.pages import COLOURS
+from yolact.tools.report.charts import clean_axis
+
+logger = logging.getLogger(__name__)
+
+INK = "#222222"
+
+
+@dataclass
+class History:
+    """What a run has logged, by step; a step that was run again after a resume counts once, as it was last."""
+
+    losses: dict[int, dict[str, float]] = field(default_factory=dict)
+    lr: dict[int, float] = field(default_factory=dict)
+    evaluations: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def total_loss(self) -> dict[int, float]:
+        """Return the sum of the losses of each step at which all were finite."""
+        count = max(map(len, self.losses.values()), default=0)
+        return {step: sum(one.values()) for step, one in sorted(self.losses.items()) if 0 < len(one) == count}
+
+    def metric(self, kind: str, key: str) -> dict[int, float]:
+        """Return a metric of "segm" or "bbox" by step, where it was found."""
+        found = {step: one.get(kind, {}).get(key) for step, one in sorted(self.evaluations.items())}
+        return {step: value for step, value in found.items() if _is_finite(value)}
+
+
+def read_history(metrics_file: Path) -> History:
+    """Read metrics.jsonl. A line that an interruption cut off is passed over, as are losses that are not finite."""
+    history = History()
+    for line in metrics_file.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        step = int(entry["step"])
+        if "losses" in entry:
+            history.losses[step] = {name: value for name, value in entry["losses"].items() if _is_finite(value)}
+        if _is_finite(entry.get("lr")):
+            history.lr[step] = entry["lr"]
+        if "evaluation" in entry:
+            history.evaluations[step] = entry["evaluation"]
+    return history
+
+
+class DrawCurves(Callback):
+    """Draw losses.png and map.png after each evaluation and at the end."""
+
+    def on_evaluate(self, trainer: Trainer) -> None:
+        if trainer.world.is_main_process:
+            try:
+                write_curves(trainer.folder)
+            except OSError as error:
+                logger.warning("the curves could not be drawn: %s", error)
+
+    on_end = on_evaluate
+
+
+def write_curves(run_folder: str | Path) -> list[Path]:
+    """Draw losses.png and map.png into a run's folder, each where there is something to draw; return their paths."""
+    folder = Path(run_folder)
+    history = read_history(folder / "metrics.jsonl")
+    draw = {"losses.png": draw_losses} if history.losses else {}
+    draw |= {"map.png": draw_accuracy} if history.evaluations else {}
+    for name, function in draw.items():
+        function(history, folder.name).savefig(folder / name)
+    gc.collect()  # figures and their pixels hold one another; a training would keep a hundred megabytes of them
+    return [folder / name for name in draw]
+
+
+def draw_losses(history: History, title: str = "") -> Figure:
+    """Draw every loss, raw and smoothed, on a logarithmic scale, above the learning rate."""
+    figure = Figure(figsize=(9, 6.5), dpi=110, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    names = list(dict.fromkeys(name for losses in history.losses.values() for name in losses))
+    for number, name in enumerate(names):
+        values = {step: losses[name] for step, losses in sorted(history.losses.items()) if name in losses}
+        _draw_loss(upper, values, name, COLOURS[number % len(COLOURS)])
+    if len(names) > 1:
+        _draw_loss(upper, history.total_loss(), "total", INK)
+    upper.set_yscale("log" if any(sum(one.values()) > 0 for one in history.losses.values()) else "linear")
+    upper.legend(ncols=len(names) + 1, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
+    lr = dict(sorted(history.lr.items()))
+    lower.plot(list(lr), list(lr.values()), color=INK)
+    lower.set_ylim(bottom=0)
+    lower.set(ylabel="learning rate", xlabel="step")
+    upper.set_ylabel("weighted loss")
+    upper.set_title(f"{title} losses", loc="left", parse_math=False)
+    clean_axis(upper)
+    clean_axis(lower)
+    return figure
+
+
+def draw_accuracy(history: History, title: str = "") -> Figure:
+    """Draw mask and box AP and mask AP50 over the steps, and mark the best mask AP."""
+    figure = Figure(figsize=(9, 5), dpi=110, layout="constrained")
+    axis = figure.subplots()
+    curves = (("mask AP", "segm", "AP", "-"), ("mask AP50", "segm", "AP50", "--"), ("box AP", "bbox", "AP", "-"))
+    for label, kind, key, line in curves:
+        values, colour = history.metric(kind, key), COLOURS[kind == "segm"]
+        axis.plot(list(values), list(values.values()), line, color=colour, label=label, marker="o", markersize=4)
+    if found := history.metric("segm", "AP"):
+        best = max(found, key=lambda step: found[step])
+        text, point = f"best {found[best]:.3f}\nat step {best:,}", (best, found[best])
+        axis.annotate(text, point, (0, -10), textcoords="offset points", ha="center", va="top", fontsize=9)
+    axis.margins(x=0.08)
+    axis.set_ylim(0, min(1.02, max(0.1, axis.get_ylim()[1] * 1.1)))
+    axis.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
+    axis.set(xlabel="step", ylabel="average precision")
+    axis.set_title(f"{title} validation", loc="left", parse_math=False)
+    clean_axis(axis)
+    return figure
+
+
+def smooth(values: Mapping[int, float]) -> np.ndarray:
+    """Return the centred moving average over about a twenty-fifth of the values."""
+    if not values:
+        return np.zeros(0)
+    half = len(values) // 50
+    padded = np.pad(np.array(list(values.values()), float), half, mode="edge")
+    return np.convolve(padded, np.full(2 * half + 1, 1 / (2 * half + 1)), mode="valid")
+
+
+def _draw_loss(axis: Axes, values: Mapping[int, float], label: str, colour: str) -> None:
+    if len(values) >= 50:
+        axis.plot(list(values), list(values.values()), color=colour, linewidth=0.7, alpha=0.25)
+    axis.plot(list(values), smooth(values), color=colour, linewidth=1.8, label=label)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

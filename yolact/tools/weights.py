@@ -1,0 +1,123 @@
+"""Fetching the authors' published weights from their repositories on the Hugging Face Hub."""
+
+import difflib
+import hashlib
+import logging
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from yolact.compat.published import MODELS
+from yolact.errors import DownloadError, UserError
+from yolact.text import printable
+
+logger = logging.getLogger(__name__)
+
+UNPUBLISHED = {
+    "yolact_im400": "the authors published no weights for it",
+    "yolact_resnet50_pascal": "its weights are only behind a link in the authors' README, github.com/dbolya/yolact",
+}
+
+
+class Published(NamedTuple):
+    """One published file."""
+
+    title: str
+    file_name: str
+    repository: str
+
+
+_BACKBONES = {"resnet50": "resnet50-19c8e357.pth", "resnet101": "resnet101_reducedfc.pth", "darknet53": "darknet53.pth"}
+FILES = {
+    name: Published(model.title, f"{name}_54_800000.pth", f"dbolya/{name.replace('_', '-')}")
+    for name, model in MODELS.items()
+    if name not in UNPUBLISHED
+} | {
+    name: Published("ImageNet weights of the backbone", file_name, "dbolya/yolact-initial-weights")
+    for name, file_name in _BACKBONES.items()
+}
+
+
+def require_known(name: str) -> Published:
+    """Return what is published under a name.
+
+    Raises:
+        UserError: there is nothing; it gives the reason, or the closest name that there is.
+    """
+    if name in UNPUBLISHED:
+        raise UserError(f"{name} cannot be downloaded: {UNPUBLISHED[name]}; train it, or take another model.")
+    if name not in FILES:
+        near = difflib.get_close_matches(name, FILES, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(FILES)}."
+        raise UserError(f"There are no published weights '{printable(name)}'; {hint}")
+    return FILES[name]
+
+
+def fetch_weights(name: str, folder: str | Path) -> Path:
+    """Download published weights into `folder`, under their published name, and return the file.
+
+    A file that is there is checked and never overwritten; without a network it is taken as it is, which the log says.
+    The environment variable HF_ENDPOINT names a mirror of https://huggingface.co.
+
+    Args:
+        name: a key of `FILES`, such as "yolact_base".
+        folder: made with its parents.
+
+    Raises:
+        DownloadError: the file cannot be fetched whole, or another one is there.
+        UserError: there are no such weights, or huggingface_hub is missing.
+    """
+    _, file_name, repository = require_known(name)
+    try:
+        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    except ImportError:
+        raise UserError("Weights are fetched by huggingface_hub: run `pip install huggingface_hub` first.") from None
+    endpoint = os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or None
+    path, temporary = Path(folder, file_name), Path(folder, f".{file_name}.part")
+    try:
+        # No token: what is public needs none, and a mirror should not see it.
+        remote = get_hf_file_metadata(hf_hub_url(repository, file_name, endpoint=endpoint), token=False)
+        if not re.fullmatch("[0-9a-f]{64}", sha256 := remote.etag or ""):
+            raise ValueError("the repository does not say its SHA-256")
+        if path.exists():
+            require_same(path, sha256, remote.size)
+        else:
+            fetched = hf_hub_download(repository, file_name, local_dir=temporary, endpoint=endpoint, token=False)
+            require_same(Path(fetched), sha256, remote.size)
+            os.replace(fetched, path)
+    except DownloadError:
+        raise
+    except Exception as error:  # of the library, its HTTP client or a malformed answer: not one family
+        why = printable(" ".join(str(error).split()) or type(error).__name__)
+        if not path.is_file():
+            raise DownloadError(
+                f"{file_name} could not be fetched ({why}); check the network and HF_ENDPOINT and run this again, or "
+                f"bring the file from https://huggingface.co/{repository} to '{path}' by hand."
+            ) from error
+        logger.warning("%s is there already and was not checked: %s", path, why)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return path
+
+
+def require_same(path: Path, sha256: str, size: int | None = None) -> None:
+    """Require that a file has this SHA-256 and, where it is known, this size in bytes.
+
+    Raises:
+        DownloadError: it is another file, or cannot be read.
+    """
+    try:
+        digest, length = hashlib.sha256(), 0
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+                length += len(chunk)
+    except OSError as error:
+        raise DownloadError(f"'{path}' is there but cannot be read ({error.strerror}); remove it.") from error
+    if size not in (None, length) or digest.hexdigest() != sha256:
+        raise DownloadError(
+            f"'{path}' is not the file that was published ({length} bytes with SHA-256 {digest.hexdigest()} instead of "
+            f"{size or 'its'} bytes with {sha256}); remove it and run this again."
+        )
