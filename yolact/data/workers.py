@@ -118,6 +118,7 @@ class Loader(DataLoader[Any]):
             if any(worker.exitcode for worker in workers):
                 for worker in workers:  # torch would wait for each that hangs
                     worker.kill()
+            del batches  # ends the workers, which would live as long as the traceback of an error does
 
     def _next(self, batches: Iterator[Any], workers: list[multiprocessing.Process]) -> Any:
         """Return the next batch or failure, or None after the last."""
