@@ -189,15 +189,8 @@ def test_results_read_late_are_those_read_at_once(make_trainer, caplog):
             if not late:
                 read_results(trainer)
         read_results(trainer)
-        found.append(
-            (
-                memory(trainer),
-                dict(trainer.window),
-                trainer.nonfinite_steps,
-                trainer.nonfinite_in_a_row,
-                caplog.messages,
-            )
-        )
+        counts = (trainer.nonfinite_steps, trainer.nonfinite_in_a_row)
+        found.append((memory(trainer), counts, dict(trainer.window), caplog.messages))
         caplog.clear()
     assert_same(found[0][0], found[1][0])
     assert found[0][1:] == found[1][1:]

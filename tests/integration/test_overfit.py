@@ -1,11 +1,11 @@
-"""Learning at all, on real photographs: a small network learns eight pictures by heart. Run by `-m long`."""
+"""Learning at all, on real photographs: a small network learns eight images by heart. Run by `-m long`."""
 
 import json
 
 import pytest
 import yaml
 
-import train
+from tests.integration.conftest import lines, train
 
 OWN = {
     "name": "overfit",
@@ -35,8 +35,8 @@ OWN = {
 PLAIN = {"photometric": False, "crop": False, "expand_probability": 0.0, "mirror_probability": 0.0}
 
 
-def eight_pictures(annotation_file):
-    """Return the annotations of the first eight pictures without crowds whose every object is a tenth of them wide.
+def eight_images(annotation_file):
+    """Return the annotations of the first eight images without crowds whose every object is a tenth of them wide.
 
     Prototypes have a quarter of the input's resolution: for objects of a few pixels even perfect ones score far less.
     """
@@ -58,20 +58,19 @@ def eight_pictures(annotation_file):
 @pytest.mark.long
 def test_eight_photographs_are_learnt_by_heart(shared, tmp_path):
     annotations = tmp_path / "eight.json"
-    annotations.write_text(json.dumps(eight_pictures(shared / "coco_tiny/annotations/instances_train2017.json")))
-    pictures = str(shared / "coco_tiny/train2017")
+    annotations.write_text(json.dumps(eight_images(shared / "coco_tiny/annotations/instances_train2017.json")))
+    images = str(shared / "coco_tiny/train2017")
     data = {
-        "train_images": pictures,
+        "train_images": images,
         "train_annotations": str(annotations),
-        "val_images": pictures,
+        "val_images": images,
         "val_annotations": str(annotations),
         "num_workers": 0,
         "augment": PLAIN,
     }
     config = tmp_path / "overfit.yaml"
     config.write_text(yaml.safe_dump({**OWN, "data": data}))
-    assert train.main(["--config", str(config), "--runs", str(tmp_path), "--name", "eight"]) == 0
-    lines = (tmp_path / "overfit/eight/metrics.jsonl").read_text().splitlines()
-    evaluation = next(json.loads(line)["evaluation"] for line in reversed(lines) if "evaluation" in line)
-    print(f"mask AP on the eight pictures: {evaluation['segm']['AP']:.3f}")
-    assert evaluation["segm"]["AP"] >= 0.75
+    assert train("--config", config, "--runs", tmp_path, "--name", "eight") == 0
+    *_, last = (line["evaluation"] for line in lines(tmp_path / "overfit/eight") if "evaluation" in line)
+    print(f"mask AP on the eight images: {last['segm']['AP']:.3f}")
+    assert last["segm"]["AP"] >= 0.75

@@ -1,12 +1,11 @@
-"""A YOLACT++ model, deformable and re-scoring, learns from scratch on real pictures. Run by `-m long`."""
+"""A YOLACT++ model, deformable and re-scoring, learns from scratch on real images. Run by `-m long`."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-import eval as evaluation
-import train
+from tests.integration.conftest import evaluate, lines, train
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = """
@@ -28,15 +27,13 @@ def test_a_plus_model_learns_and_its_mask_scores_are_evaluated(shared, tmp_path)
         for kind, place in (("images", split), ("annotations", f"instances_{split}.json"))
     ]
     config = str(ROOT / "configs/yolact_plus_resnet50.yaml")
-    arguments = ["--config", config, "--runs", str(tmp_path), "--name", "nuclei", "--device", "cpu"]
-    assert train.main([*arguments, "--set", *SETTINGS.split(), *data]) == 0
+    assert train("--config", config, "--runs", tmp_path, "--name", "nuclei", "--set", *SETTINGS.split(), *data) == 0
     folder = tmp_path / "yolact_plus_resnet50/nuclei"
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    totals = [sum(line["losses"].values()) for line in lines if "losses" in line]
+    totals = [line["total"] for line in lines(folder) if "losses" in line]
     print(f"total loss: {sum(totals[:5]) / 5:.1f} over the first five steps, {sum(totals[-5:]) / 5:.1f} over the last")
     assert sum(totals[-5:]) < 0.5 * sum(totals[:5])
-    weights, output = str(folder / "last.pth"), tmp_path / "eval"
-    evaluation.main(["--weights", weights, "--output", str(output), "--set", "eval.score_threshold=0.02"])
+    output = tmp_path / "eval"
+    evaluate("--weights", folder / "last.pth", "--output", output, "--set", "eval.score_threshold=0.02")
     masks, boxes = (json.loads((output / f"detections_{kind}.json").read_text()) for kind in ("segm", "bbox"))
     assert masks
     assert all(mask["score"] != box["score"] for mask, box in zip(masks, boxes, strict=True))

@@ -1,7 +1,7 @@
 """What a notebook collects by `to_coco` over a set scores in pycocotools as the command line says."""
 
-import importlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,16 +9,17 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from tests.integration.conftest import evaluate
 from yolact.predictor import load
 
 THRESHOLD = 0.05  # the one of an evaluation
 
 
-def write_truth(predictor, names, pictures, path):
+def write_truth(predictor, names, images, path):
     """Write annotations that the untrained model meets partly: some of what it finds, some of it worn away."""
     images, annotations = [], []
     rng = np.random.default_rng(0)
-    for image_id, found in enumerate(predictor.stream([pictures / name for name in names], THRESHOLD), start=1):
+    for image_id, found in enumerate(predictor.stream([images / name for name in names], THRESHOLD), start=1):
         height, width = found.image_size
         images.append({"id": image_id, "file_name": names[image_id - 1], "height": height, "width": width})
         for one in list(found.filter(min_area=50))[::4]:
@@ -44,15 +45,15 @@ def write_truth(predictor, names, pictures, path):
 
 
 @pytest.fixture(scope="module", params=["generated", "photographs"])
-def pictures(request, sample_data):
-    """Return a folder of pictures: of the sample, or of COCO."""
+def images(request, sample_config):
+    """Return a folder of images: of the sample, or of COCO."""
     if request.param == "generated":
-        return sample_data / "pictures"
+        return Path(sample_config.data.val_images)
     return request.getfixturevalue("shared") / "coco_tiny/val2017"
 
 
 def score(truth_file, found, iou_type, kind):
-    """Return pycocotools' figures of the records of these pictures."""
+    """Return pycocotools' metrics of the records of these images."""
     records = [record for image_id, one in enumerate(found, start=1) for record in one.to_coco(image_id, kind)]
     truth = COCO(str(truth_file))
     oracle = COCOeval(truth, truth.loadRes(records), iou_type)
@@ -62,22 +63,21 @@ def score(truth_file, found, iou_type, kind):
     return oracle.stats.tolist()
 
 
-def test_records_score_as_the_command_says(pictures, sample_checkpoint, tmp_path):
+def test_records_score_as_the_command_says(images, sample_checkpoint, tmp_path):
     predictor = load(sample_checkpoint)
-    names = sorted(path.name for path in pictures.iterdir())[:8]
+    names = sorted(path.name for path in images.iterdir())[:8]
     truth_file = tmp_path / "truth.json"
-    write_truth(predictor, names, pictures, truth_file)
+    write_truth(predictor, names, images, truth_file)
 
-    settings = [f"data.val_annotations={truth_file}", f"data.val_images={pictures}"]
-    arguments = ["--weights", str(sample_checkpoint), "--device", "cpu", "--output", str(tmp_path / "out")]
-    importlib.import_module("eval").main([*arguments, "--set", *settings])
+    settings = [f"data.val_annotations={truth_file}", f"data.val_images={images}"]
+    evaluate("--weights", sample_checkpoint, "--output", tmp_path / "out", "--set", *settings)
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
 
-    found = [predictor(pictures / name, THRESHOLD) for name in names]
+    found = [predictor(images / name, THRESHOLD) for name in names]
     for kind in ("segm", "bbox"):
-        figures = [-1 if value is None else value for value in metrics[kind].values()]
+        expected = [-1 if value is None else value for value in metrics[kind].values()]
         assert 0.05 < metrics[kind]["AP"] < 0.95
-        assert score(truth_file, found, kind, kind) == figures
+        assert score(truth_file, found, kind, kind) == expected
         # Records that also hold the box lead pycocotools to another size of masks, but nothing else.
         both = score(truth_file, found, kind, None)
-        assert [both[place] for place in (0, 1, 2, 6, 7, 8)] == [figures[place] for place in (0, 1, 2, 6, 7, 8)]
+        assert [both[place] for place in (0, 1, 2, 6, 7, 8)] == [expected[place] for place in (0, 1, 2, 6, 7, 8)]
