@@ -48,12 +48,6 @@ def test_it_loads_under_its_own_name_and_comes_back(path: Path, tmp_path: Path) 
     assert load_config(tmp_path / "config.yaml") == config
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs/_base_").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_parent_loads_and_is_used(path: Path) -> None:
-    load_config(path)
-    assert any(f"_base_: _base_/{path.name}\n" in model.read_text(encoding="utf-8") for model in MODELS)
-
-
 @pytest.mark.parametrize("path", [*MODELS, *EXPERIMENTS], ids=lambda path: path.stem)
 def test_the_header_names_command_hardware_and_accuracy(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()

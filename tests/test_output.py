@@ -45,7 +45,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path) -> None:
     write_json([1], path)
     with pytest.raises(ValueError, match="JSON"):
         write_json([float("nan")], path)
-    with pytest.raises(KeyError), atomic_file(path) as file:
+    with pytest.raises(KeyError), atomic_file(path) as file:  # noqa: PT012
         file.write(b"half")
         raise KeyError
     (tmp_path / "folder").mkdir()

@@ -90,12 +90,6 @@ def test_an_evaluation_that_is_to_be_done_again_is_dropped(tmp_path, evaluated, 
     assert steps(tmp_path) == left
 
 
-def test_a_broken_line_before_good_ones_costs_none_of_them(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\nnonsense\n{"step": 2}\n{"step": 3}\n')
-    write(tmp_path, 2)
-    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\nnonsense\n{"step": 2}\n'
-
-
 def test_a_full_disk_is_one_sentence_and_leaves_half_a_line_at_most(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     file = MetricsFile(tmp_path, step=0)
@@ -109,12 +103,6 @@ def test_a_full_disk_is_one_sentence_and_leaves_half_a_line_at_most(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n{"step":'
     write(tmp_path, 2, 2)
     assert steps(tmp_path) == [1, 2]
-
-
-def test_a_folder_instead_of_the_file_is_one_sentence(tmp_path):
-    (tmp_path / "metrics.jsonl").mkdir()
-    with pytest.raises(UserError, match="cannot be written"):
-        MetricsFile(tmp_path, step=0)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")

@@ -1,11 +1,8 @@
 """Checkpoints come back as they were saved, or are refused in one sentence: never read wrong, never run."""
 
-import multiprocessing
 import os
 import pickle
 import resource
-import signal
-import time
 import zipfile
 from collections import defaultdict
 from pathlib import Path
@@ -15,10 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from yolact.engine.checkpoint import FORMAT, load_checkpoint, model_weights, previous_of, save_checkpoint
+from yolact.engine.checkpoint import FORMAT, load_checkpoint, previous_of, save_checkpoint
 from yolact.errors import CheckpointError
-
-RNG = np.random.default_rng(0)
 
 
 def state(step: int = 7, size: int = 500) -> dict[str, Any]:
@@ -59,40 +54,11 @@ def test_round_trip(saved: Path) -> None:
     assert [entry.name for entry in saved.parent.iterdir()] == ["last.pth"]
 
 
-def test_model_weights_prefer_the_moving_average() -> None:
-    assert model_weights({"model": {"w": 1}, "ema": None}) == {"w": 1}
-    assert model_weights({"model": {"w": 1}, "ema": {"w": 2}}) == {"w": 2}
-
-
 def test_a_bare_state_dict_is_read(tmp_path: Path) -> None:
     weights = {"backbone.weight": torch.arange(4.0)}
     for name, as_zip in (("new.pth", True), ("old.pth", False)):
         torch.save(weights, tmp_path / name, _use_new_zipfile_serialization=as_zip)
         assert equal(load_checkpoint(tmp_path / name), weights)
-
-
-def test_no_flipped_bit_is_read_as_other_weights(saved: Path) -> None:
-    good, expected = saved.read_bytes(), load_checkpoint(saved)
-    refused = 0
-    for bit in RNG.choice(len(good) * 8, 300, replace=False):
-        bad = bytearray(good)
-        bad[bit // 8] ^= 1 << (bit % 8)
-        saved.write_bytes(bad)
-        try:
-            assert equal(load_checkpoint(saved), expected)  # the bit meant nothing, such as padding
-        except CheckpointError:
-            refused += 1
-    assert refused > 150
-
-
-def test_every_truncation_of_a_legacy_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "old.pth"
-    torch.save({"w": torch.arange(9.0)}, path, _use_new_zipfile_serialization=False)
-    good = path.read_bytes()
-    for length in range(1, len(good), 5):
-        path.write_bytes(good[:length])
-        with pytest.raises(CheckpointError):
-            load_checkpoint(path)
 
 
 class Payload:
@@ -181,48 +147,6 @@ def test_only_what_can_be_read_back_is_saved(saved: Path, value: Any) -> None:
     assert load_checkpoint(saved)["step"] == 7
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write into read-only folders")
-def test_a_read_only_folder_is_named(saved: Path) -> None:
-    saved.parent.chmod(0o500)
-    try:
-        with pytest.raises(CheckpointError, match="could not be written: Permission denied"):
-            save_checkpoint(state(step=8), saved)
-    finally:
-        saved.parent.chmod(0o700)
-    assert load_checkpoint(saved)["step"] == 7
-
-
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"absent/last\.pth: .*No such file or directory"):
-        save_checkpoint(state(), tmp_path / "absent" / "last.pth")
-
-
-def save_for_ever(path: Path) -> None:
-    torch.set_num_threads(1)  # a forked process lacks its parent's threads, and would wait for them
-    step = 8
-    while True:
-        save_checkpoint(state(step, size=200_000), path)
-        step += 1
-
-
-def test_a_kill_leaves_a_whole_file(saved: Path) -> None:
-    for pause in RNG.uniform(0, 0.1, 10):
-        save_checkpoint(state(step=7), saved)
-        before = saved.stat().st_mtime_ns
-        writer = multiprocessing.get_context("fork").Process(target=save_for_ever, args=(saved,))
-        writer.start()
-        while saved.stat().st_mtime_ns == before and writer.is_alive():
-            time.sleep(0.001)
-        time.sleep(pause)
-        os.kill(writer.pid or 0, signal.SIGKILL)
-        writer.join()
-        found = load_checkpoint(saved)
-        assert found["step"] > 7
-        assert (found["model"]["weight"] == found["step"]).all()
-    others = [entry.name for entry in saved.parent.iterdir() if entry != saved]
-    assert all(name.startswith("last.pth.") and name.endswith(".tmp") for name in others)  # a run sweeps them
-
-
 def steps_in(folder: Path) -> dict[str, int]:
     return {file.name: load_checkpoint(file)["step"] for file in folder.iterdir()}
 
@@ -273,10 +197,3 @@ def test_a_full_disk_says_how_much_is_needed(saved: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert steps_in(saved.parent) == {"last.pth": 7}
-
-
-def test_a_damaged_file_names_the_one_before_it(saved: Path) -> None:
-    save_checkpoint(state(8), saved, previous=saved)
-    saved.write_bytes(saved.read_bytes()[:-50])
-    with pytest.raises(CheckpointError, match=r"copy or download it again, or use .*last\.prev\.pth\."):
-        load_checkpoint(saved)

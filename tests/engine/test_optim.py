@@ -7,7 +7,6 @@ from torch import nn
 from yolact.config import TrainConfig
 from yolact.distributed import World
 from yolact.engine.optim import (
-    BatchNormStatistics,
     MovingAverage,
     batch_norm_is_frozen,
     learning_rate,
@@ -116,26 +115,3 @@ def test_the_device_decides_whether_a_step_is_done(name):
     if name == "sgd":
         assert weights == pytest.approx([1, 0.8, 0.8, 0.8 - 0.1 * (2 + 0.9 * 2)])
     assert not hasattr(optimizer, "found_inf")
-
-
-def test_moving_average_stays_where_a_step_was_left_out():
-    model = nn.Linear(1, 1, bias=False)
-    average = MovingAverage(model, decay=0.5)
-    before = average.model.weight.clone()
-    nn.init.ones_(model.weight)
-    average.update(model, step=1, finite=torch.tensor(False))
-    assert torch.equal(average.model.weight, before)
-    average.update(model, step=1, finite=torch.tensor(True))
-    assert average.model.weight.item() == pytest.approx(before.item() * 2 / 11 + 9 / 11)
-
-
-def test_statistics_of_trained_batch_norms_are_taken_back():
-    model = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm2d(3), nn.BatchNorm2d(1, track_running_stats=False))
-    model[1].eval()  # frozen
-    statistics = BatchNormStatistics(model)
-    assert statistics.lengths == [2, 2]
-    for finite, expected in ((False, 0.0), (True, 5.0)):
-        statistics.keep()
-        model[0].running_mean.fill_(5.0 if finite else float("nan"))
-        statistics.restore_unless(torch.tensor(finite))
-        assert model[0].running_mean.tolist() == [expected] * 2

@@ -47,19 +47,6 @@ def assert_same(one, other):
             assert value == twin, path
 
 
-def with_nan_in_a_weight(trainer, batch):
-    with torch.no_grad():
-        for model in (trainer.model.model, trainer.average.model):
-            model.head.class_logits.weight[0, 0] = math.nan
-    return batch
-
-
-def with_nan_in_an_image(trainer, batch):
-    images = batch.images.float()
-    images[0, 0, 0, 0] = math.nan
-    return batch._replace(images=images)
-
-
 def with_nan_in_a_box(trainer, batch):
     targets = [{**target, "boxes": target["boxes"] * math.nan} for target in batch.targets]
     return batch._replace(targets=targets)
@@ -76,7 +63,7 @@ def with_infinite_maps(trainer, batch):
     return batch
 
 
-BREAKS = (with_nan_in_a_weight, with_nan_in_an_image, with_nan_in_a_box, with_infinite_gradients, with_infinite_maps)
+BREAKS = (with_nan_in_a_box, with_infinite_gradients, with_infinite_maps)
 
 
 @pytest.mark.parametrize("break_it", BREAKS)
@@ -122,13 +109,6 @@ def test_a_learning_rate_without_bounds_is_stopped_and_never_saved(make_trainer,
     assert not list(trainer.folder.glob("*.pth*"))
     with pytest.raises(UserError, match=r"not finite in 3 steps in a row, the last at step 4 with image ids \["):
         do_steps(trainer, source, 5)
-
-
-def test_a_finite_step_ends_the_count(make_trainer):
-    trainer = make_trainer()
-    (batch,), *others = itertools.islice(batches(trainer), 3)
-    do_steps(trainer, [[with_nan_in_a_box(trainer, batch)], *others], 3)
-    assert (trainer.nonfinite_steps, trainer.nonfinite_in_a_row, trainer.window["steps"]) == (1, 0, 2)
 
 
 def only(trainer, *numbers):

@@ -1,15 +1,10 @@
-import functools
-import hashlib
-import http.server
-import io
 import logging
-import threading
 import urllib.error
 from dataclasses import replace
 
 import pytest
 import torch
-from torchvision.models import Weights, WeightsEnum, resnet18
+from torchvision.models import resnet18
 
 from yolact.engine import weights
 from yolact.engine.weights import load_backbone, transfer_weights
@@ -17,14 +12,6 @@ from yolact.errors import CheckpointError
 from yolact.models import build_model
 from yolact.models.backbones import ResNetFeatures
 from yolact.models.darknet import DarkNetFeatures
-
-
-def test_a_torchvision_file_loads_and_its_classifier_is_left_out(tmp_path):
-    network = resnet18()
-    torch.save(network.state_dict(), tmp_path / "own.pth")
-    backbone = ResNetFeatures("resnet18")
-    assert load_backbone(backbone, "resnet18", str(tmp_path / "own.pth")) == str(tmp_path / "own.pth")
-    assert torch.equal(backbone.layer4[1].conv2.weight, network.layer4[1].conv2.weight)
 
 
 def test_a_file_under_weights_is_preferred_and_needs_no_network(tmp_path, monkeypatch):
@@ -72,44 +59,6 @@ def test_offline_without_a_file_is_one_sentence(tmp_path, monkeypatch):
     ) as caught:
         load_backbone(ResNetFeatures("resnet18"), "resnet18", "imagenet")
     assert "\n" not in str(caught.value)
-
-
-def saved_bytes(state):
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getvalue()
-
-
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    """A web server on loopback and the folder that it serves."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    (tmp_path / "served").mkdir()
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_address[1]}", tmp_path / "served"
-        running.shutdown()
-
-
-@pytest.mark.parametrize("is_right", [True, False])
-def test_a_download_is_kept_if_it_has_the_right_bytes(server, monkeypatch, tmp_path, is_right):
-    right, wrong = (saved_bytes(resnet18().state_dict()) for _ in range(2))
-    name = f"resnet18-{hashlib.sha256(right).hexdigest()[:8]}.pth"
-    address, folder = server
-    (folder / name).write_bytes(right if is_right else wrong)
-
-    class Served(WeightsEnum):
-        IMAGENET1K_V1 = Weights(url=f"{address}/{name}", transforms=None, meta={})
-
-    monkeypatch.setattr(weights, "_torchvision_weights", lambda _: Served.IMAGENET1K_V1)
-    monkeypatch.setattr(weights, "WEIGHTS_FOLDER", tmp_path / "weights")
-    if is_right:
-        load_backbone(ResNetFeatures("resnet18"), "resnet18", "imagenet")
-    else:
-        with pytest.raises(CheckpointError, match="invalid hash value"):
-            load_backbone(ResNetFeatures("resnet18"), "resnet18", "imagenet")
-    assert [file.name for file in (tmp_path / "weights").iterdir()] == [name] * is_right
 
 
 def test_darknet_without_a_file_says_where_to_put_it(tmp_path, monkeypatch):

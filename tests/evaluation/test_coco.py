@@ -136,15 +136,6 @@ def test_the_size_of_a_mask_is_that_of_the_mask_and_not_of_its_box(scene) -> Non
     assert compute_metrics(scene.write(), scene.detections, "segm").summary["APs"] == pytest.approx(0.5)
 
 
-def test_nothing_is_printed_and_the_records_stay_as_they_were(scene, capsys) -> None:
-    scene.object(CAT, HERE)
-    scene.detection(CAT, HERE, 0.9)
-    before = json.dumps(scene.detections)
-    compute_metrics(scene.write(), scene.detections, "segm")
-    assert json.dumps(scene.detections) == before
-    assert capsys.readouterr().out == ""
-
-
 @KINDS
 def test_metrics_equal_those_of_pycocotools_on_photographs(shared, tmp_path, kind) -> None:
     """The detections are the ground truth shifted, some left out, some of wrong classes, with random scores."""

@@ -163,13 +163,3 @@ def test_properties_of_random_scenes(make_scene, seed) -> None:
     assert missed <= sum(len(one.truth_labels) for one in images) - right
     for kind in KINDS:
         assert errors.counts[kind] > 0 or errors.gains[kind] == 0
-
-
-def test_the_order_of_the_records_does_not_matter(make_scene) -> None:
-    scene = make_scene(6)
-    fill(scene, np.random.default_rng(3))
-    for place, record in enumerate(scene.detections):
-        record["score"] = 0.1 + place / 1000  # no two alike
-    before = scene.errors()
-    scene.detections.reverse()
-    assert scene.errors() == before

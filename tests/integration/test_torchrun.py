@@ -100,13 +100,6 @@ def test_ranks_train_as_one(config, alone, tmp_path, count):
 
 
 @pytest.mark.long
-def test_two_ranks_go_on_with_what_one_began(config, alone, tmp_path):
-    assert train(*training(config, tmp_path, "begun", "train.max_steps=2")) == 0
-    together("train.py", 2, "--resume", tmp_path / "tiny/begun", "--set", "train.max_steps=4")
-    require_equal(tmp_path / "tiny/begun", alone)
-
-
-@pytest.mark.long
 def test_going_on_with_so_many_ranks_that_batch_norm_would_freeze_is_refused(config, tmp_path):
     own = ["train.batch_size=8", "train.accumulate=1", "train.freeze_batch_norm=auto", "train.max_steps=1"]
     assert train(*training(config, tmp_path, "begun", *own, "train.eval_every=null")) == 0
@@ -193,26 +186,6 @@ def test_a_killed_rank_ends_all_and_resume_goes_on(config, tmp_path, victim):
     assert lines(killed) == lines(whole)
     ours, theirs = (load_checkpoint(folder / "last.pth")["model"] for folder in (killed, whole))
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_stops_all_at_the_same_step(config, tmp_path, stop):
-    arguments = ["train.max_steps=500", "train.save_every=1", "train.eval_every=null", "data.num_workers=1"]
-    process = start("train.py", 2, *training(config, tmp_path, "stopped", *arguments))
-    folder = tmp_path / "tiny/stopped"
-    wait_for_steps(folder, process)
-    ranks = children(process.pid)
-    # torchrun passes on those that end it; SIGUSR1 is sent to one rank, and the other one stops with it.
-    (process.send_signal if stop != signal.SIGUSR1 else lambda number: os.kill(ranks[1], number))(stop)
-    since = time.monotonic()
-    said, _ = process.communicate(timeout=60)
-    assert time.monotonic() - since < 30
-    assert ended(ranks.values())
-    step = load_checkpoint(folder / "last.pth")["step"]
-    assert f"stopped at step {step}" in said
-    assert lines(folder)[-1]["step"] == step
-    assert "error:" not in said
 
 
 @pytest.mark.long

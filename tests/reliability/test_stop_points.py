@@ -14,7 +14,7 @@ from yolact.engine.checkpoint import load_checkpoint
 
 MAX_STEPS = 24
 EVALUATED = 12  # and at the end
-# Seven pictures in batches of two: passes over them end in the middle of every other batch. The warm-up ends at step 6,
+# Seven images in batches of two: passes over them end in the middle of every other batch. The warm-up ends at step 6,
 # the learning rate falls at 16, and the evaluation is stopped before it begins.
 SETTINGS = {
     workers: [f"data.num_workers={workers}", f"train.optimizer={optimizer}", f"train.eval_every={EVALUATED}"]
@@ -41,7 +41,7 @@ def whole(nursery, small, tmp_path_factory):
 
 
 @pytest.mark.long
-def test_the_number_of_loader_processes_makes_no_difference(whole):
+def test_the_number_of_workers_makes_no_difference(whole):
     assert differences(whole(0), whole(2)) == ["config"]
 
 
@@ -63,7 +63,7 @@ def test_a_stop_after_every_step(nursery, small, whole, runs, tmp_path, tell, wo
     assert all(f"resumed {folder}/last.pth at step {step}\n" in log.read_text() for step in range(1, MAX_STEPS))
     assert differences(folder, undisturbed) == ["config"]
     assert steps(folder) == sorted([*range(1, MAX_STEPS + 1), EVALUATED, MAX_STEPS])
-    tell(f"T6: {MAX_STEPS - 1} of {MAX_STEPS - 1} stops with {workers} loader processes equal bit by bit")
+    tell(f"T6: {MAX_STEPS - 1} of {MAX_STEPS - 1} stops with {workers} workers equal bit by bit")
 
 
 @pytest.mark.long
