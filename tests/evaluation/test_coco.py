@@ -3,7 +3,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -14,9 +13,7 @@ from pycocotools.cocoeval import COCOeval
 from tests.evaluation.conftest import CAT, DOG
 from yolact.errors import UserError
 from yolact.evaluation.coco import SUMMARY_KEYS, compute_metrics
-from yolact.formats import result_records
-from yolact.instances import Instances
-from yolact.ops.regions import MaskRegion, regions_of
+from yolact.ops.regions import MaskRegion
 from yolact.ops.rle import decode_mask, encode_region
 
 KINDS = pytest.mark.parametrize("kind", ["segm", "bbox"])
@@ -29,28 +26,6 @@ def test_encoding_is_that_of_pycocotools(mask) -> None:
     encoded = encode_region(MaskRegion.of(mask), mask.shape)
     assert encoded == {"size": list(mask.shape), "counts": expected["counts"].decode()}
     assert (decode_mask(encoded) == mask).all()
-
-
-def test_result_records_hold_masks_and_boxes_each_with_its_own_score() -> None:
-    masks = torch.zeros(2, 10, 20, dtype=torch.bool)
-    masks[0, 2:5, 3:7] = True
-    instances = Instances(
-        boxes=torch.tensor([[3.0, 2.0, 7.0, 5.0], [0.5, 0.25, 20.0, 10.0]]),
-        scores=torch.tensor([0.75, 0.5]),
-        labels=torch.tensor([1, 0]),
-        regions=regions_of(masks),
-        mask_scores=torch.tensor([0.25, 0.125]),
-        image_size=(10, 20),
-        class_names=["cat", "dog"],
-        category_ids=[CAT, DOG],
-    )
-    segm, bbox = result_records(instances, image_id=7)
-    assert [sorted(record) for record in segm] == [["category_id", "image_id", "score", "segmentation"]] * 2
-    assert bbox[0] == {"image_id": 7, "category_id": DOG, "bbox": [3.0, 2.0, 4.0, 3.0], "score": 0.75}
-    assert bbox[1] == {"image_id": 7, "category_id": CAT, "bbox": [0.5, 0.25, 19.5, 9.75], "score": 0.5}
-    assert [record["score"] for record in segm] == [0.25, 0.125]
-    assert mask_tools.area(segm[0]["segmentation"]) == 12
-    json.dumps([segm, bbox])
 
 
 @KINDS
@@ -125,15 +100,6 @@ def test_more_than_a_hundred_detections_may_count(scene) -> None:
     assert {key: more[key] for key in ("AR1", "AR10", "AR100")} == {
         key: hundred[key] for key in ("AR1", "AR10", "AR100")
     }
-
-
-def test_the_size_of_a_mask_is_that_of_the_mask_and_not_of_its_box(scene) -> None:
-    scene.object(CAT, (0, 0, 20, 20))
-    scene.detection(CAT, (60, 60, 10, 10), 0.95)
-    scene.detection(CAT, (0, 0, 20, 20), 0.9)
-    # The wrong mask is small, so that it counts among the small objects; a box of 60 x 60 would be medium.
-    scene.detections[0]["bbox"] = [40, 40, 60, 60]
-    assert compute_metrics(scene.write(), scene.detections, "segm").summary["APs"] == pytest.approx(0.5)
 
 
 @KINDS

@@ -1,5 +1,3 @@
-from unittest import mock
-
 import numpy as np
 import pytest
 
@@ -40,14 +38,6 @@ def test_detections_in_crowds_and_of_low_score_do_not_count(dataset) -> None:
     in_crowd = perfect(dataset, 4, 1)
     quality = image_qualities(dataset, [perfect(dataset, 4, 0), in_crowd, perfect(dataset, 4, 0, score=0.29)])[4]
     assert (quality.found, quality.missed, quality.wrong) == (1, 0, 0)
-
-
-def test_a_image_of_crowds_alone_with_detections_in_them_has_no_quality(dataset) -> None:
-    objects = dataset.objects(4)
-    crowd = next(place for place, item in enumerate(objects) if item.iscrowd)
-    in_crowd = perfect(dataset, 4, crowd)
-    with mock.patch.object(dataset, "objects", lambda index: [objects[crowd]] if index == 4 else []):
-        assert image_qualities(dataset, [in_crowd]) == []
 
 
 def test_a_detection_on_an_empty_image_is_wrong(dataset) -> None:

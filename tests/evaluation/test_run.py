@@ -118,16 +118,6 @@ def test_kinds_of_nms_share_the_network_and_take_turns(model, dataset, sample_co
     assert [list(time) for time in times] == [STAGES] * 3
 
 
-def test_modes_of_all_modules_come_back(model, dataset, sample_config) -> None:
-    model.train()
-    model.backbone.eval()
-    before = [module.training for module in model.modules()]
-    evaluate(model, dataset, replace(sample_config.eval, max_detections=1), progress=False)
-    assert [module.training for module in model.modules()] == before
-    assert torch.is_grad_enabled()
-    assert not torch.is_inference_mode_enabled()
-
-
 def test_predictions_are_float32_in_every_precision(model) -> None:
     images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
     with torch.no_grad():

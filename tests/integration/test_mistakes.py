@@ -114,6 +114,12 @@ def test_nothing_to_go_on_with(finished, tmp_path):
     assert "nothing to resume" in refused(train, "--resume", tmp_path / "weights.pth")
 
 
+def test_a_run_does_not_go_on_with_other_classes(finished, shapes, on_shapes):
+    for part in ("train", "val"):
+        edit(shapes / f"instances_{part}.json", lambda content: content["categories"][0].update(name="disc"))
+    assert "resume on the same data" in refused(train, "--resume", finished, *on_shapes[on_shapes.index("--set") :])
+
+
 def test_a_new_run_does_not_write_into_an_old_one(config, finished):
     arguments = ["--config", config, "--runs", finished.parents[1], "--name", "whole"]
     assert "already holds a run" in refused(train, *arguments)

@@ -100,17 +100,6 @@ def test_ranks_train_as_one(config, alone, tmp_path, count):
 
 
 @pytest.mark.long
-def test_going_on_with_so_many_ranks_that_batch_norm_would_freeze_is_refused(config, tmp_path):
-    own = ["train.batch_size=8", "train.accumulate=1", "train.freeze_batch_norm=auto", "train.max_steps=1"]
-    assert train(*training(config, tmp_path, "begun", *own, "train.eval_every=null")) == 0
-    last = tmp_path / "tiny/begun/last.pth"
-    before = last.read_bytes()
-    said = refused("--resume", last, "--set", "train.max_steps=2")
-    assert "were trained, with 8 images at once, and would now be frozen, with 4: go on with 1 rank," in said
-    assert last.read_bytes() == before
-
-
-@pytest.mark.long
 def test_every_number_of_ranks_evaluates_alike(alone, tmp_path):
     weights = ["--weights", str(alone / "last.pth")]
     evaluate(*weights, "--output", tmp_path / "1")
