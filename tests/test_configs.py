@@ -70,11 +70,6 @@ def test_published_values(name: str) -> None:
     assert config.model.pixel_std == ((255, 255, 255) if darknet else (58.40, 57.12, 57.38))
 
 
-def test_im400_scales_by_hand() -> None:
-    config = load_config(ROOT / "configs/yolact_im400.yaml")
-    assert config.model.anchors.scales == ((17,), (34,), (69,), (139,), (279,))
-
-
 # name: the value that an experiment is about
 EXPERIMENT_VALUES = {
     "no_semantic_loss": lambda config: config.loss.semantic_weight == 0,

@@ -64,7 +64,7 @@ def write_slowly(path: Path, content: bytes, all_have_begun: threading.Barrier) 
 
 
 def test_writers_of_one_file_do_not_mix(tmp_path) -> None:
-    path, barrier = tmp_path / "x", threading.Barrier(2)
+    path, barrier = tmp_path / "x", threading.Barrier(2, timeout=20)
     writers = [threading.Thread(target=write_slowly, args=(path, letter * 20, barrier)) for letter in (b"a", b"b")]
     for writer in writers:
         writer.start()

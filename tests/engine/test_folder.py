@@ -7,7 +7,7 @@ import torch
 
 from yolact.engine import folder as folders
 from yolact.engine.checkpoint import FORMAT, save_checkpoint
-from yolact.engine.folder import find_checkpoint, locked, prepare_folder, sweep, warn_of_little_space
+from yolact.engine.folder import find_checkpoint, locked, sweep, warn_of_little_space
 from yolact.engine.trainer import NEEDED
 from yolact.errors import CheckpointError, UserError
 
@@ -100,15 +100,6 @@ def test_what_lacks_a_run_is_not_gone_on_from(runs, tmp_path):
     torch.save({key: value for key, value in state.items() if key != "scaler"}, tmp_path / "weights.pth")
     with pytest.raises(CheckpointError, match="lacks scaler"):
         find_checkpoint(str(tmp_path / "weights.pth"), runs)
-
-
-def test_a_new_run_has_a_folder_of_its_own(tmp_path):
-    prepare_folder(tmp_path / "a/b", resuming=False)
-    assert (tmp_path / "a/b/log.txt").is_file()
-    (tmp_path / "a/b/metrics.jsonl").write_text("")
-    with pytest.raises(UserError, match="already holds a run"):
-        prepare_folder(tmp_path / "a/b", resuming=False)
-    prepare_folder(tmp_path / "a/b", resuming=True)
 
 
 HOLDER = """

@@ -1,7 +1,6 @@
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -26,35 +25,6 @@ def test_where_nothing_is_lost_the_block_is_left_at_once():
             signal.raise_signal(signal.SIGTERM)
         with pytest.raises(Interrupted), stop.interrupting():
             pytest.fail("a block was entered after the signal")
-
-
-TWICE = """
-import multiprocessing, os, signal, time
-from yolact.engine.signals import stop_signals
-if __name__ == "__main__":
-    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,))
-    child.start()
-    print(child.pid, flush=True)
-    with stop_signals():
-        signal.raise_signal(signal.SIGINT)
-        try:
-            signal.raise_signal(signal.{name})
-        finally:
-            print("the program went on", flush=True)
-"""
-
-
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_a_second_signal_ends_the_program_and_its_children(name, code):
-    command = [sys.executable, "-c", TWICE.format(name=name)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == code
-    assert "without saving" in done.stderr
-    (pid,) = done.stdout.split()
-    end = time.monotonic() + 60
-    while subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True).stdout.strip() not in (b"", b"Z"):
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 LAUNCHED = """

@@ -42,16 +42,6 @@ def test_by_hand(scene, name) -> None:
     assert shown(scene).confusion.tolist() == expected
 
 
-def test_images_add_up(make_scene) -> None:
-    scene = make_scene(3)
-    for image_id in (1, 2):
-        scene.object(CAT, HERE, image_id)
-        scene.object(CAT, THERE, image_id)
-        scene.detection(DOG, HERE, 0.9, image_id)
-    scene.detection(CAT, HERE, 0.9, 3)
-    assert shown(scene).confusion.tolist() == [[0, 2, 2], [0, 0, 0], [1, 0, 0]]
-
-
 def test_sizes_are_square_roots_of_areas(scene) -> None:
     scene.object(CAT, (0, 0, 8, 8))
     scene.object(CAT, (20, 0, 7, 9))

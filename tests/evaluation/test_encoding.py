@@ -70,13 +70,3 @@ def test_a_worker_that_is_killed_is_named_in_one_sentence():
         for number in range(1000):
             maker.put(found(number), number, [], [])
             time.sleep(0.01)
-
-
-def test_an_error_elsewhere_ends_the_workers():
-    with pytest.raises(KeyError), RecordMaker(2) as maker:  # noqa: PT012
-        for number in range(20):
-            maker.put(found(number), number, [], [])
-        workers = list(maker._pool._processes.values())
-        raise KeyError
-    assert len(workers) == 2
-    assert not any(worker.is_alive() for worker in workers)

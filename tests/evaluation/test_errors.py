@@ -84,17 +84,6 @@ def test_by_hand(scene, name) -> None:
     expect(scene.errors(), *expected)
 
 
-def test_false_positives_and_objects_not_found(scene) -> None:
-    scene.object(CAT, HERE)
-    scene.object(CAT, THERE)
-    scene.detection(CAT, THERE_LITTLE, 0.9)
-    scene.detection(CAT, HERE, 0.8)
-    gains = scene.errors().gains
-    # With the wrong one last, precision is 1 up to a recall of 1/2; with one object, 1/2 up to a recall of 1.
-    assert gains["false_positive"] == pytest.approx(ONE_OF_TWO / 2)
-    assert gains["false_negative"] == pytest.approx((1 - ONE_OF_TWO) / 2)
-
-
 @pytest.mark.parametrize(
     ("size", "kinds"),
     [

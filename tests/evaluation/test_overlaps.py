@@ -33,14 +33,3 @@ def test_detections_come_best_first_with_their_iou(scene, kind) -> None:
     assert image.iou == pytest.approx(np.array([[0, 1], [0, 0.5]]))
     assert image.in_crowd.tolist() == [False, True]  # the first is of another class
     assert image.match().tolist() == [-1, 1]
-
-
-def test_images_come_in_the_order_of_their_ids_and_empty_ones_not_at_all(make_scene) -> None:
-    scene = make_scene(4)
-    scene.detection(CAT, HERE, 0.5, image_id=4)
-    scene.object(DOG, HERE, image_id=1)
-    scene.object(CAT, HERE, image_id=3)
-    images = scene.overlaps()
-    assert [(len(one.labels), len(one.truth_labels)) for one in images] == [(0, 1), (0, 1), (1, 0)]
-    assert [one.iou.shape for one in images] == [(0, 1), (0, 1), (1, 0)]
-    assert images[0].truth_labels.tolist() == [1]

@@ -42,13 +42,6 @@ def test_fps_counts_network_detection_and_masks_only(run) -> None:
     assert evaluator().compute() == {"fps": None, "milliseconds": {}}
 
 
-def test_a_batch_without_a_stage_counts_as_zero(run) -> None:
-    speed = evaluator()
-    for stages in ([("network", 10), ("masks", 8)], [("network", 10)], [("network", 10)]):
-        run(speed, 1, *stages)
-    assert speed.milliseconds() == pytest.approx({"network": 10, "masks": 0})
-
-
 def test_stages_that_were_timed_elsewhere_come_first(run) -> None:
     speed, shared = evaluator(), evaluator()
     run(shared, 1, ("load", 1), ("network", 2))
