@@ -1,74 +1,108 @@
-"""What two processes find out about each other; tests/test_distributed.py starts this program by torchrun."""
+"""What two ranks find out about each other; tests/test_distributed.py starts this program by torchrun."""
 
 import copy
 import math
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
 
-from yolact.config import AnchorConfig, BackboneConfig, Config, LossConfig, ModelConfig
-from yolact.distributed import Processes, joined_processes
+from yolact.config import AnchorConfig, BackboneConfig, Config, EvalConfig, LossConfig, ModelConfig
+from yolact.data import CocoDataset
+from yolact.distributed import World, joined_world
 from yolact.engine.optim import set_training_mode
 from yolact.errors import GaveUpError, UserError
+from yolact.evaluation.run import evaluate
 from yolact.losses import ModelWithLoss
 from yolact.models import build_model
 from yolact.structures import Target
+from yolact.tools.shapes import write_shapes
 
 
-def numbers(processes: Processes) -> None:
-    rank = processes.rank
+def numbers(world: World) -> None:
+    rank = world.rank
     values = torch.tensor([rank, 10])
-    assert processes.total(values).tolist() == [1, 20]
+    assert world.all_reduce(values).tolist() == [1, 20]
     assert values.tolist() == [rank, 10]
-    assert processes.largest(rank) == 1
-    assert processes.largest(-rank) == 0
+    assert world.maximum(rank) == 1
+    assert world.maximum(-rank) == 0
 
 
-def json_data(processes: Processes) -> None:
-    rank = processes.rank
+def objects(world: World) -> None:
+    rank = world.rank
     value = {"é": [0.1 + 0.2, None, True], "rank": rank, "long": "x" * 1000 * rank}
-    collected = processes.collect(value)
+    collected = world.gather(value)
     assert [part["rank"] for part in collected] == ([0, 1] if rank == 0 else [])
     assert [part["é"][0] for part in collected] == [0.1 + 0.2] * len(collected)
-    assert processes.collect([]) == ([[], []] if rank == 0 else [])
-    assert processes.all_of([rank]) == [[0], [1]]
-    assert processes.from_first(lambda: {"from": rank}) == {"from": 0}
+    assert world.gather([]) == ([[], []] if rank == 0 else [])
+    assert world.all_gather([rank]) == [[0], [1]]
+    assert world.broadcast(lambda: {"from": rank}) == {"from": 0}
 
 
-def fail_in_the_first(processes: Processes) -> None:
-    with processes.together():
-        if processes.first:
+def fail_in_the_first(world: World) -> None:
+    with world.raising_on_all():
+        if world.is_main_process:
             raise ValueError
 
 
-def failures(processes: Processes) -> None:
-    rank = processes.rank
+def failures(world: World) -> None:
+    rank = world.rank
     with pytest.raises(ValueError if rank == 0 else GaveUpError):
-        fail_in_the_first(processes)
+        fail_in_the_first(world)
     with pytest.raises(KeyError if rank == 0 else GaveUpError):
-        processes.from_first(lambda: {}["absent"])
-    with processes.together():
+        world.broadcast(lambda: {}["absent"])
+    with world.raising_on_all():
         pass
-    processes.require_equal({"pictures": 3, "classes": ["a"]})
+    world.require_equal({"images": 3, "classes": ["a"]})
     if rank == 0:
-        processes.require_equal({"pictures": 3})
+        world.require_equal({"images": 3})
     else:
-        with pytest.raises(UserError, match=r"Process 1 .* same pictures, but got 4 and 3"):
-            processes.require_equal({"pictures": 4})
+        with pytest.raises(UserError, match=r"Rank 1 .* same images, but got 4 and 3"):
+            world.require_equal({"images": 4})
 
 
-def modules(processes: Processes) -> None:
-    torch.manual_seed(processes.rank)
+def modules(world: World) -> None:
+    torch.manual_seed(world.rank)
     norm = torch.nn.BatchNorm2d(3)
     norm.running_mean.normal_()
     mine = norm.running_mean.clone()
-    processes.copy_from_first(norm)
-    assert torch.equal(norm.running_mean, mine) == (processes.rank == 0)
-    assert len({str(values) for values in processes.all_of(norm.running_mean.tolist())}) == 1
+    world.broadcast_weights(norm)
+    assert torch.equal(norm.running_mean, mine) == (world.rank == 0)
+    assert len({str(values) for values in world.all_gather(norm.running_mean.tolist())}) == 1
+
+
+class Seen:
+    """An evaluator that only keeps the images."""
+
+    def __init__(self) -> None:
+        self.image_ids = []
+
+    def update(self, image_id, instances, target) -> None:
+        self.image_ids.append(image_id)
+
+    def merge(self, others) -> None:
+        self.image_ids += [image_id for other in others for image_id in other.image_ids]
+
+    def compute(self):
+        return {"seen": sorted(self.image_ids)}
+
+
+def evaluators(world: World) -> None:
+    """What evaluators took on each rank is merged, and all ranks get what they compute."""
+    seen = Seen()
+    with TemporaryDirectory() as folder:
+        write_shapes(Path(folder), 2, 3, 64, 0)
+        dataset = CocoDataset(Path(folder) / "instances_val.json", Path(folder) / "val")
+        settings, model = EvalConfig(num_workers=0, score_threshold=0.9), build_model(example()[0])
+        result = evaluate(model, dataset, settings, evaluators=[seen], progress=False, world=world)
+    ids = sorted(image.id for image in dataset.images)
+    assert result.metrics["seen"] == ids
+    assert sorted(seen.image_ids) == ids if world.is_main_process else 0 < len(seen.image_ids) < len(ids)
 
 
 def example() -> tuple[Config, torch.Tensor, list[Target]]:
-    """Return four pictures: two objects, none, a crowd alone, and an object with more anchors than are sampled."""
+    """Return four images: two objects, none, a crowd alone, and an object with more anchors than are sampled."""
     model = ModelConfig(
         num_classes=3, image_size=64, backbone=BackboneConfig(name="resnet18"),
         anchors=AnchorConfig(scales=((8,), (16,), (32,), (48,), (64,))), fpn_channels=16, protonet_channels=16,
@@ -76,16 +110,16 @@ def example() -> tuple[Config, torch.Tensor, list[Target]]:
     )  # fmt: skip
     boxes = [[[4, 4, 20, 24], [30, 30, 62, 60]], [], [[0, 0, 60, 60]], [[8, 8, 40, 40]]]
     targets = []
-    for number, picture in enumerate(boxes):
-        masks = torch.zeros(len(picture), 64, 64, dtype=torch.bool)
-        for mask, (x1, y1, x2, y2) in zip(masks, picture, strict=True):
+    for number, image in enumerate(boxes):
+        masks = torch.zeros(len(image), 64, 64, dtype=torch.bool)
+        for mask, (x1, y1, x2, y2) in zip(masks, image, strict=True):
             mask[y1:y2, x1:x2] = True
         targets.append(
             Target(
-                boxes=torch.tensor(picture, dtype=torch.float32).reshape(-1, 4),
-                labels=torch.arange(len(picture)),
+                boxes=torch.tensor(image, dtype=torch.float32).reshape(-1, 4),
+                labels=torch.arange(len(image)),
                 masks=masks,
-                iscrowd=torch.full((len(picture),), number == 2),
+                iscrowd=torch.full((len(image),), number == 2),
                 image_id=number,
             )
         )
@@ -93,50 +127,51 @@ def example() -> tuple[Config, torch.Tensor, list[Target]]:
     return Config(model=model, loss=LossConfig(masks_to_train=2)), torch.rand(4, 3, 64, 64), targets
 
 
-def losses_and_gradients(processes: Processes) -> None:
-    """The mean over processes of what each makes of its share is what one process makes of the whole batch."""
+def losses_and_gradients(world: World) -> None:
+    """The mean over ranks of what each makes of its share is what one rank makes of the whole batch."""
     config, images, targets = example()
     torch.manual_seed(0)
     networks = [build_model(config)]
     networks.append(copy.deepcopy(networks[0]))
     for network in networks:
         set_training_mode(network, frozen_batch_norm=True)
-    criteria = [ModelWithLoss(networks[0], config.loss), ModelWithLoss(networks[1], config.loss, processes)]
-    replica = processes.replicate(criteria[1])
-    own = slice(processes.rank * 2, processes.rank * 2 + 2)
+    criteria = [ModelWithLoss(networks[0], config.loss), ModelWithLoss(networks[1], config.loss, world)]
+    replica = world.replicate(criteria[1])
+    own = slice(world.rank * 2, world.rank * 2 + 2)
     for accumulated in (False, True):
         torch.manual_seed(1)
         whole = criteria[0](images, targets)
         sum(whole.values()).backward()
         torch.manual_seed(1)
-        with processes.averaging(replica, now=accumulated):
+        with world.averaging(replica, now=accumulated):
             shared = replica(images[own], targets[own])
             sum(shared.values()).backward()
         for name, loss in whole.items():
-            assert float(processes.total(shared[name]) / 2) == pytest.approx(float(loss), rel=1e-6), name
+            assert float(world.all_reduce(shared[name]) / 2) == pytest.approx(float(loss), rel=1e-6), name
     for (name, one), two in zip(networks[0].named_parameters(), networks[1].parameters(), strict=True):
         if one.requires_grad:
             torch.testing.assert_close(two.grad, one.grad, rtol=1e-4, atol=1e-6 * float(one.grad.abs().max()), msg=name)
 
 
-def nothing_to_learn_in_one_share(processes: Processes) -> None:
+def nothing_to_learn_in_one_share(world: World) -> None:
     """A share without objects still takes part, and what is not finite in one share is so for all."""
     config, images, targets = example()
     network = build_model(config)
     set_training_mode(network, frozen_batch_norm=True)
-    replica = processes.replicate(ModelWithLoss(network, config.loss, processes))
-    own = [0, 3] if processes.rank == 0 else [1, 1]
+    replica = world.replicate(ModelWithLoss(network, config.loss, world))
+    own = [0, 3] if world.rank == 0 else [1, 1]
     losses = replica(images[own], [targets[number] for number in own])
     sum(losses.values()).backward()
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
-    assert (float(losses["box"]) == 0) == (processes.rank == 1)
-    broken = torch.tensor(math.inf if processes.rank else 1.0)
-    assert not math.isfinite(processes.total(broken))
+    assert (float(losses["box"]) == 0) == (world.rank == 1)
+    broken = torch.tensor(math.inf if world.rank else 1.0)
+    assert not math.isfinite(world.all_reduce(broken))
 
 
 if __name__ == "__main__":
-    with joined_processes() as both:
-        assert both.count == 2
-        for check in (numbers, json_data, failures, modules, losses_and_gradients, nothing_to_learn_in_one_share):
+    with joined_world() as both:
+        assert both.size == 2
+        checks = (numbers, objects, failures, modules, evaluators, losses_and_gradients, nothing_to_learn_in_one_share)
+        for check in checks:
             check(both)
-            print(f"{check.__name__} holds in process {both.rank}\n", end="", flush=True)
+            print(f"{check.__name__} holds on rank {both.rank}\n", end="", flush=True)

@@ -1,31 +1,31 @@
-"""A training run on six small pictures that has not begun, for the tests of the engine."""
+"""A training on six small images that has not begun, for the tests of the engine."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-import train
-from yolact.distributed import ALONE
-from yolact.models import build_model
+from yolact.distributed import SINGLE
+from yolact.engine.start import Parts, started
 
 
 @pytest.fixture
-def make_run(sample_config, tmp_path):
-    """Return a function that builds a run; its keywords are those of TrainConfig."""
+def make_trainer(sample_config, tmp_path):
+    """Return a function that builds a trainer; its keywords are those of TrainConfig, and parts given in code."""
+    open_ones = []
 
-    def make(**settings):
+    def make(name="run", parts=None, **settings) -> object:
         defaults = {
             "batch_size": 2, "reference_batch_size": None, "max_steps": 20, "warmup_steps": 0, "log_every": 1,
             "backbone_weights": "none", "freeze_batch_norm": "never",
         }  # fmt: skip
         config = replace(sample_config, train=replace(sample_config.train, **{**defaults, **settings}))
-        torch.manual_seed(0)
-        train_data, val_data = train.load_data(config)
-        config = train.with_classes(config, train_data)
-        folder = tmp_path / "run"
-        folder.mkdir(exist_ok=True)
-        model, device = build_model(config), torch.device("cpu")
-        return train.build_run(config, model, folder, device, train_data, val_data, ALONE)
+        runs = Path(tmp_path) / str(len(open_ones))
+        context = started(config, SINGLE, torch.device("cpu"), runs=runs, name=name, parts=parts or Parts())
+        open_ones.append(context)
+        return context.__enter__()
 
-    return make
+    yield make
+    for context in open_ones:
+        context.__exit__(None, None, None)

@@ -1,11 +1,8 @@
 """Checkpoints come back as they were saved, or are refused in one sentence: never read wrong, never run."""
 
-import multiprocessing
 import os
 import pickle
 import resource
-import signal
-import time
 import zipfile
 from collections import defaultdict
 from pathlib import Path
@@ -15,10 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from yolact.engine.checkpoint import FORMAT, load_checkpoint, model_weights, previous_of, save_checkpoint
+from yolact.engine.checkpoint import FORMAT, load_checkpoint, previous_of, save_checkpoint
 from yolact.errors import CheckpointError
-
-RNG = np.random.default_rng(0)
 
 
 def state(step: int = 7, size: int = 500) -> dict[str, Any]:
@@ -59,48 +54,11 @@ def test_round_trip(saved: Path) -> None:
     assert [entry.name for entry in saved.parent.iterdir()] == ["last.pth"]
 
 
-def test_model_weights_prefer_the_moving_average() -> None:
-    assert model_weights({"model": {"w": 1}, "ema": None}) == {"w": 1}
-    assert model_weights({"model": {"w": 1}, "ema": {"w": 2}}) == {"w": 2}
-
-
 def test_a_bare_state_dict_is_read(tmp_path: Path) -> None:
     weights = {"backbone.weight": torch.arange(4.0)}
     for name, as_zip in (("new.pth", True), ("old.pth", False)):
         torch.save(weights, tmp_path / name, _use_new_zipfile_serialization=as_zip)
         assert equal(load_checkpoint(tmp_path / name), weights)
-
-
-def test_no_flipped_bit_is_read_as_other_weights(saved: Path) -> None:
-    good, expected = saved.read_bytes(), load_checkpoint(saved)
-    refused = 0
-    for bit in RNG.choice(len(good) * 8, 300, replace=False):
-        bad = bytearray(good)
-        bad[bit // 8] ^= 1 << (bit % 8)
-        saved.write_bytes(bad)
-        try:
-            assert equal(load_checkpoint(saved), expected)  # the bit meant nothing, such as padding
-        except CheckpointError:
-            refused += 1
-    assert refused > 150
-
-
-def test_every_truncation_is_refused(saved: Path) -> None:
-    good = saved.read_bytes()
-    for length in [1, 14, len(good) - 1, *RNG.integers(0, len(good), 60)]:
-        saved.write_bytes(good[:length])
-        with pytest.raises(CheckpointError, match=r"last\.pth: .*(damaged|expected a checkpoint file)"):
-            load_checkpoint(saved)
-
-
-def test_every_truncation_of_a_legacy_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "old.pth"
-    torch.save({"w": torch.arange(9.0)}, path, _use_new_zipfile_serialization=False)
-    good = path.read_bytes()
-    for length in range(1, len(good), 5):
-        path.write_bytes(good[:length])
-        with pytest.raises(CheckpointError):
-            load_checkpoint(path)
 
 
 class Payload:
@@ -189,73 +147,16 @@ def test_only_what_can_be_read_back_is_saved(saved: Path, value: Any) -> None:
     assert load_checkpoint(saved)["step"] == 7
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
-def test_full_disk_leaves_the_old_file(saved: Path) -> None:
-    (saved.parent / "last.pth.tmp").symlink_to("/dev/full")
-    with pytest.raises(CheckpointError, match="could not be written: No space left on device"):
-        save_checkpoint(state(step=8, size=100_000), saved)
-    assert load_checkpoint(saved)["step"] == 7
-    assert [entry.name for entry in saved.parent.iterdir()] == ["last.pth"]
-
-
-def test_a_limit_on_file_size_leaves_the_old_file(saved: Path) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
-    try:
-        with pytest.raises(CheckpointError, match="could not be written: File too large"):
-            save_checkpoint(state(step=8, size=100_000), saved)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert load_checkpoint(saved)["step"] == 7
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write into read-only folders")
-def test_a_read_only_folder_is_named(saved: Path) -> None:
-    saved.parent.chmod(0o500)
-    try:
-        with pytest.raises(CheckpointError, match="could not be written: Permission denied"):
-            save_checkpoint(state(step=8), saved)
-    finally:
-        saved.parent.chmod(0o700)
-    assert load_checkpoint(saved)["step"] == 7
-
-
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"absent/last\.pth: .*No such file or directory"):
-        save_checkpoint(state(), tmp_path / "absent" / "last.pth")
-
-
-def save_for_ever(path: Path) -> None:
-    torch.set_num_threads(1)  # a forked process lacks its parent's threads, and would wait for them
-    step = 8
-    while True:
-        save_checkpoint(state(step, size=200_000), path)
-        step += 1
-
-
-def test_a_kill_leaves_a_whole_file(saved: Path) -> None:
-    for pause in RNG.uniform(0, 0.1, 10):
-        save_checkpoint(state(step=7), saved)
-        before = saved.stat().st_mtime_ns
-        writer = multiprocessing.get_context("fork").Process(target=save_for_ever, args=(saved,))
-        writer.start()
-        while saved.stat().st_mtime_ns == before and writer.is_alive():
-            time.sleep(0.001)
-        time.sleep(pause)
-        os.kill(writer.pid or 0, signal.SIGKILL)
-        writer.join()
-        found = load_checkpoint(saved)
-        assert found["step"] > 7
-        assert (found["model"]["weight"] == found["step"]).all()
-    save_checkpoint(state(), saved)
-    assert [entry.name for entry in saved.parent.iterdir()] == ["last.pth"]
+def steps_in(folder: Path) -> dict[str, int]:
+    return {file.name: load_checkpoint(file)["step"] for file in folder.iterdir()}
 
 
 def test_the_checkpoint_before_is_kept(saved: Path) -> None:
     for step in (8, 9):
         save_checkpoint(state(step), saved, previous=saved)
-    assert sorted(file.name for file in saved.parent.iterdir()) == ["last.prev.pth", "last.pth"]
-    assert (load_checkpoint(saved)["step"], load_checkpoint(previous_of(saved))["step"]) == (9, 8)
+    assert steps_in(saved.parent) == {"last.pth": 9, "last.prev.pth": 8}
+    save_checkpoint(state(10), saved, previous=saved.with_name("removed.pth"))
+    assert steps_in(saved.parent) == {"last.pth": 10, "last.prev.pth": 8}
 
 
 def test_another_file_than_the_last_one_is_kept_after_a_fallback(saved: Path) -> None:
@@ -263,23 +164,17 @@ def test_another_file_than_the_last_one_is_kept_after_a_fallback(saved: Path) ->
     save_checkpoint(state(8), saved, previous=saved)
     saved.write_bytes(b"damaged")
     save_checkpoint(state(9), saved, previous=previous_of(saved))
-    assert (load_checkpoint(saved)["step"], load_checkpoint(previous_of(saved))["step"]) == (9, 7)
+    assert steps_in(saved.parent) == {"last.pth": 9, "last.prev.pth": 7}
     save_checkpoint(state(3), saved.with_name("best.pth"))
     save_checkpoint(state(10), saved, previous=saved.with_name("best.pth"))
-    assert (load_checkpoint(saved)["step"], load_checkpoint(previous_of(saved))["step"]) == (10, 3)
-
-
-def test_a_previous_that_is_gone_is_no_trouble(saved: Path) -> None:
-    save_checkpoint(state(8), saved, previous=saved.with_name("removed.pth"))
-    assert [file.name for file in saved.parent.iterdir()] == ["last.pth"]
+    assert steps_in(saved.parent) == {"best.pth": 3, "last.pth": 10, "last.prev.pth": 3}
 
 
 def test_a_kill_between_the_two_renamings_does_no_harm(saved: Path) -> None:
     """Both names are then of one file, and renaming one of its names to the other does nothing."""
     os.link(saved, previous_of(saved))
     save_checkpoint(state(8), saved, previous=saved)
-    assert sorted(file.name for file in saved.parent.iterdir()) == ["last.prev.pth", "last.pth"]
-    assert (load_checkpoint(saved)["step"], load_checkpoint(previous_of(saved))["step"]) == (8, 7)
+    assert steps_in(saved.parent) == {"last.pth": 8, "last.prev.pth": 7}
 
 
 def test_a_file_system_without_links(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,22 +183,17 @@ def test_a_file_system_without_links(saved: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(os, "link", refuse)
     save_checkpoint(state(8), saved, previous=saved)
-    assert (load_checkpoint(saved)["step"], load_checkpoint(previous_of(saved))["step"]) == (8, 7)
+    assert steps_in(saved.parent) == {"last.pth": 8, "last.prev.pth": 7}
 
 
 def test_a_full_disk_says_how_much_is_needed(saved: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
     try:
-        with pytest.raises(CheckpointError, match=r"\(it needs 4 MB, and the disk has \d+ MB free\); make room"):
+        with pytest.raises(
+            CheckpointError, match=r"File too large \(it needs 4 MB, and the disk has \d+ MB free\); ma"
+        ):
             save_checkpoint(state(step=8, size=1_000_000), saved, previous=saved)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert [file.name for file in saved.parent.iterdir()] == ["last.pth"]
-
-
-def test_a_damaged_file_names_the_one_before_it(saved: Path) -> None:
-    save_checkpoint(state(8), saved, previous=saved)
-    saved.write_bytes(saved.read_bytes()[:-50])
-    with pytest.raises(CheckpointError, match=r"copy or download it again, or use .*last\.prev\.pth\."):
-        load_checkpoint(saved)
+    assert steps_in(saved.parent) == {"last.pth": 7}

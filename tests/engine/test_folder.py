@@ -5,9 +5,10 @@ import sys
 import pytest
 import torch
 
+from yolact.engine import folder as folders
 from yolact.engine.checkpoint import FORMAT, save_checkpoint
-from yolact.engine.folder import find_checkpoint, locked, prepare_folder, sweep, warn_of_little_space
-from yolact.engine.run import NEEDED
+from yolact.engine.folder import find_checkpoint, locked, sweep, warn_of_little_space
+from yolact.engine.trainer import NEEDED
 from yolact.errors import CheckpointError, UserError
 
 
@@ -46,11 +47,8 @@ def found(given, runs):
     return str(result.path.relative_to(runs)), result.warnings
 
 
-def test_without_a_name_the_newest_is_found(runs):
+def test_the_newest_is_found_and_a_damaged_one_passed_over_loudly(runs):
     assert found("", runs) == ("base/second/last.pth", [])
-
-
-def test_a_damaged_one_is_passed_over_loudly(runs):
     damage(runs / "base/second/last.pth")
     path, warnings = found("", runs)
     assert path == "base/second/last.prev.pth"
@@ -104,36 +102,6 @@ def test_what_lacks_a_run_is_not_gone_on_from(runs, tmp_path):
         find_checkpoint(str(tmp_path / "weights.pth"), runs)
 
 
-def test_a_new_run_has_a_folder_of_its_own(tmp_path):
-    prepare_folder(tmp_path / "a/b", resuming=False)
-    assert (tmp_path / "a/b/log.txt").is_file()
-    (tmp_path / "a/b/metrics.jsonl").write_text("")
-    with pytest.raises(UserError, match="already holds a run"):
-        prepare_folder(tmp_path / "a/b", resuming=False)
-    prepare_folder(tmp_path / "a/b", resuming=True)
-
-
-def test_a_file_in_the_way_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    for folder in ("file", "file/run"):
-        with pytest.raises(
-            UserError, match=r"cannot be written \(.*file is a file\): choose another place with --runs"
-        ):
-            prepare_folder(tmp_path / folder, resuming=False)
-
-
-def test_a_folder_that_is_not_ours_to_write(tmp_path):
-    tmp_path.chmod(0o500)
-    program = (
-        "import os; from pathlib import Path; from yolact.engine.folder import prepare_folder\n"
-        "if os.geteuid() == 0: os.setuid(65534)  # the superuser may write everywhere\n"
-        f"prepare_folder(Path({str(tmp_path / 'run')!r}), resuming=True)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    tmp_path.chmod(0o700)
-    assert "run cannot be written (Permission denied): copy it to where you may write." in done.stderr
-
-
 HOLDER = """
 import sys
 from pathlib import Path
@@ -144,7 +112,8 @@ with locked(Path(sys.argv[1])):
 """
 
 
-def test_two_processes_do_not_share_a_folder(tmp_path):
+def test_two_processes_do_not_share_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "SECONDS_TO_WAIT", 0.1)
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "locked\n"
@@ -156,10 +125,10 @@ def test_two_processes_do_not_share_a_folder(tmp_path):
 
 
 def test_the_leftovers_of_a_kill_are_swept(tmp_path):
-    for name in ("last.pth", "last.pth.tmp", "best.pth.tmp", "last.prev.pth.tmp", "config.yaml.tmp", "log.txt"):
+    for name in ("last.pth", "last.pth.1f.tmp", "last.prev.pth.tmp", "log.txt"):
         (tmp_path / name).write_text("")
     (tmp_path / "folder.tmp").mkdir()
-    assert sweep(tmp_path) == ["best.pth.tmp", "config.yaml.tmp", "last.prev.pth.tmp", "last.pth.tmp"]
+    assert sweep(tmp_path) == ["last.prev.pth.tmp", "last.pth.1f.tmp"]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["folder.tmp", "last.pth", "log.txt"]
 
 

@@ -5,9 +5,8 @@ import torch
 from torch import nn
 
 from yolact.config import TrainConfig
-from yolact.distributed import Processes
+from yolact.distributed import World
 from yolact.engine.optim import (
-    BatchNormStatistics,
     MovingAverage,
     batch_norm_is_frozen,
     learning_rate,
@@ -21,21 +20,21 @@ PAPER = TrainConfig()
 
 
 def test_the_papers_plan_is_left_alone():
-    plan = make_plan(PAPER, num_pictures=117_266)
+    plan = make_plan(PAPER, num_images=117_266)
     assert (plan.max_steps, plan.lr, plan.lr_steps) == (800_000, 1e-3, (280_000, 600_000, 700_000, 750_000))
     assert plan.epochs == pytest.approx(54.6, abs=0.05)  # the published file is called ..._54_800000.pth
 
 
 def test_half_the_batch_halves_the_rate_and_doubles_the_steps():
-    plan = make_plan(replace(PAPER, batch_size=2, accumulate=2), num_pictures=1000)
-    assert (plan.max_steps, plan.lr, plan.pictures_per_step) == (1_600_000, 5e-4, 4)
+    plan = make_plan(replace(PAPER, batch_size=2, accumulate=2), num_images=1000)
+    assert (plan.max_steps, plan.lr, plan.images_per_step) == (1_600_000, 5e-4, 4)
     assert plan.lr_steps[0] == 560_000
     assert "scaled by 0.5 for a batch of 4 instead of 8" in plan.describe(replace(PAPER, batch_size=2, accumulate=2))
 
 
 def test_epochs_become_steps_and_the_lr_steps_keep_their_place():
     config = replace(PAPER, epochs=10, max_steps=100, lr_steps=(50, 90))
-    plan = make_plan(config, num_pictures=800)
+    plan = make_plan(config, num_images=800)
     assert plan.max_steps == 1000
     assert plan.lr_steps == (500, 900)
 
@@ -63,10 +62,10 @@ def test_rule_of_frozen_batch_norm(batch, rule, frozen):
     assert batch_norm_is_frozen(replace(PAPER, batch_size=batch, freeze_batch_norm=rule)) is frozen
 
 
-@pytest.mark.parametrize(("count", "synchronised", "frozen"), [(1, False, False), (2, False, True), (2, True, False)])
-def test_batch_norm_counts_the_pictures_that_it_sees_at_once(count, synchronised, frozen):
+@pytest.mark.parametrize(("size", "synchronised", "frozen"), [(1, False, False), (2, False, True), (2, True, False)])
+def test_batch_norm_counts_the_images_that_it_sees_at_once(size, synchronised, frozen):
     config = replace(PAPER, batch_size=8, sync_batch_norm=synchronised)
-    assert batch_norm_is_frozen(config, Processes(count=count)) is frozen
+    assert batch_norm_is_frozen(config, World(size=size)) is frozen
 
 
 def test_frozen_batch_norm_keeps_statistics_and_is_not_optimised():
@@ -116,26 +115,3 @@ def test_the_device_decides_whether_a_step_is_done(name):
     if name == "sgd":
         assert weights == pytest.approx([1, 0.8, 0.8, 0.8 - 0.1 * (2 + 0.9 * 2)])
     assert not hasattr(optimizer, "found_inf")
-
-
-def test_moving_average_stays_where_a_step_was_left_out():
-    model = nn.Linear(1, 1, bias=False)
-    average = MovingAverage(model, decay=0.5)
-    before = average.model.weight.clone()
-    nn.init.ones_(model.weight)
-    average.update(model, step=1, finite=torch.tensor(False))
-    assert torch.equal(average.model.weight, before)
-    average.update(model, step=1, finite=torch.tensor(True))
-    assert average.model.weight.item() == pytest.approx(before.item() * 2 / 11 + 9 / 11)
-
-
-def test_statistics_of_trained_batch_norms_are_taken_back():
-    model = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm2d(3), nn.BatchNorm2d(1, track_running_stats=False))
-    model[1].eval()  # frozen
-    statistics = BatchNormStatistics(model)
-    assert statistics.lengths == [2, 2]
-    for finite, expected in ((False, 0.0), (True, 5.0)):
-        statistics.keep()
-        model[0].running_mean.fill_(5.0 if finite else float("nan"))
-        statistics.restore_unless(torch.tensor(finite))
-        assert model[0].running_mean.tolist() == [expected] * 2

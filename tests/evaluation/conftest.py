@@ -5,33 +5,37 @@ import json
 import numpy as np
 import pytest
 
-from yolact.evaluation.coco import encode_mask
+from yolact.data import CocoDataset
 from yolact.evaluation.errors import image_errors, total_errors
 from yolact.evaluation.overlaps import image_overlaps
+from yolact.ops.regions import MaskRegion
+from yolact.ops.rle import encode_region
 
 SIDE = 100
 CAT, DOG = 2, 5  # category ids; the labels are 0 and 1
 
 
+def rectangle(x, y, width, height):
+    """Return box and mask of an annotation or a detection in an image of 100 x 100 pixels."""
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[y : y + height, x : x + width] = True
+    return {"bbox": [x, y, width, height], "segmentation": encode_region(MaskRegion.of(mask), (SIDE, SIDE))}
+
+
 class Scene:
-    """Objects and detections, which are rectangles (x, y, width, height) of pictures of 100 x 100 pixels."""
+    """Objects and detections, which are rectangles (x, y, width, height) of images of 100 x 100 pixels."""
 
     def __init__(self, folder, num_images=1) -> None:
         self.path, self.num_images = folder / "annotations.json", num_images
         self.objects, self.detections = [], []
 
     def object(self, category_id, box, image_id=1, crowd=False) -> None:
-        self.objects.append(
-            {
-                "id": len(self.objects) + 1,
-                "iscrowd": int(crowd),
-                "area": box[2] * box[3],
-                **self._place(category_id, box, image_id),
-            }
-        )
+        common = {"id": len(self.objects) + 1, "image_id": image_id, "category_id": category_id}
+        self.objects.append({**common, "iscrowd": int(crowd), "area": box[2] * box[3], **rectangle(*box)})
 
     def detection(self, category_id, box, score, image_id=1) -> None:
-        self.detections.append({"score": score, **self._place(category_id, box, image_id)})
+        common = {"image_id": image_id, "category_id": category_id, "score": score}
+        self.detections.append({**common, **rectangle(*box)})
 
     def write(self):
         """Write the annotation file and return its path."""
@@ -44,25 +48,11 @@ class Scene:
         return self.path
 
     def overlaps(self, kind="bbox"):
-        """Return the overlaps of the pictures that hold something."""
-        image_ids = range(1, self.num_images + 1)
-        return list(image_overlaps(self.write(), self.detections, kind, image_ids))
+        """Return the overlaps of the images that hold something."""
+        return list(image_overlaps(self.write(), self.detections, kind, range(1, self.num_images + 1)))
 
     def errors(self, kind="bbox"):
-        """Return the errors."""
         return total_errors([image_errors(one, one.match()) for one in self.overlaps(kind)], 2)
-
-    @staticmethod
-    def _place(category_id, box, image_id):
-        x, y, width, height = box
-        mask = np.zeros((SIDE, SIDE), bool)
-        mask[y : y + height, x : x + width] = True
-        return {
-            "image_id": image_id,
-            "category_id": category_id,
-            "bbox": list(box),
-            "segmentation": encode_mask(mask),
-        }
 
 
 @pytest.fixture
@@ -72,5 +62,10 @@ def scene(tmp_path):
 
 @pytest.fixture
 def make_scene(tmp_path):
-    """Return a function that makes a scene of several pictures."""
+    """Return a function that makes a scene of several images."""
     return lambda num_images: Scene(tmp_path, num_images)
+
+
+@pytest.fixture
+def dataset(sample_config):
+    return CocoDataset(sample_config.data.val_annotations, sample_config.data.val_images)

@@ -7,54 +7,39 @@ CAT, DOG = 2, 5
 HERE, THERE, AWAY = (0, 0, 10, 10), (40, 40, 10, 10), (80, 80, 10, 10)
 
 
-def shown(scene, min_score=0.3):
+def shown(scene):
     total = no_images(2)
-    for picture in scene.overlaps():
-        add_image(total, picture, picture.match(), min_score)
+    for image in scene.overlaps():
+        add_image(total, image, image.match(), 0.3)
     return total
 
 
-def test_rows_are_objects_and_columns_detections(scene) -> None:
-    scene.object(CAT, HERE)
-    scene.object(CAT, THERE)
-    scene.object(DOG, (70, 0, 10, 10))
-    scene.detection(CAT, HERE, 0.9)
-    scene.detection(DOG, THERE, 0.8)
-    scene.detection(DOG, AWAY, 0.7)
-    assert shown(scene).confusion.tolist() == [[1, 1, 0], [0, 0, 1], [0, 1, 0]]
+# Objects, detections, and how often which class is taken for which; the last ones are the background.
+BY_HAND = {
+    "rows are objects and columns detections": (
+        [(CAT, HERE), (CAT, THERE), (DOG, (70, 0, 10, 10))],
+        [(CAT, HERE, 0.9), (DOG, THERE, 0.8), (DOG, AWAY, 0.7)], [[1, 1, 0], [0, 0, 1], [0, 1, 0]],
+    ),
+    "a score of 0.3 is shown": ([(CAT, HERE)], [(CAT, HERE, 0.3)], [[1, 0, 0], [0, 0, 0], [0, 0, 0]]),
+    "a lower one is not": ([(CAT, HERE)], [(CAT, HERE, 0.29)], [[0, 0, 1], [0, 0, 0], [0, 0, 0]]),
+    "the right class comes before the better score": (
+        [(CAT, HERE)], [(DOG, HERE, 0.9), (CAT, HERE, 0.5)], [[1, 0, 0], [0, 0, 0], [0, 1, 0]],
+    ),
+    "a second detection finds no free object and crowds do not count": (
+        [(CAT, HERE), (DOG, (30, 30, 60, 60), 1, True)],
+        [(CAT, HERE, 0.9), (CAT, HERE, 0.8), (DOG, THERE, 0.9)], [[1, 0, 0], [0, 0, 0], [1, 0, 0]],
+    ),
+}  # fmt: skip
 
 
-def test_what_scores_too_little_is_not_shown(scene) -> None:
-    scene.object(CAT, HERE)
-    scene.detection(CAT, HERE, 0.3)
-    assert shown(scene).confusion.tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
-    assert shown(scene, min_score=0.31).confusion.tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 0]]
-
-
-def test_the_right_class_comes_before_the_better_score(scene) -> None:
-    scene.object(CAT, HERE)
-    scene.detection(DOG, HERE, 0.9)
-    scene.detection(CAT, HERE, 0.5)
-    assert shown(scene).confusion.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
-
-
-def test_a_second_detection_finds_no_free_object_and_crowds_do_not_count(scene) -> None:
-    scene.object(CAT, HERE)
-    scene.object(DOG, (30, 30, 60, 60), crowd=True)
-    scene.detection(CAT, HERE, 0.9)
-    scene.detection(CAT, HERE, 0.8)
-    scene.detection(DOG, THERE, 0.9)
-    assert shown(scene).confusion.tolist() == [[1, 0, 0], [0, 0, 0], [1, 0, 0]]
-
-
-def test_pictures_add_up(make_scene) -> None:
-    scene = make_scene(3)
-    for image_id in (1, 2):
-        scene.object(CAT, HERE, image_id)
-        scene.object(CAT, THERE, image_id)
-        scene.detection(DOG, HERE, 0.9, image_id)
-    scene.detection(CAT, HERE, 0.9, 3)
-    assert shown(scene).confusion.tolist() == [[0, 2, 2], [0, 0, 0], [1, 0, 0]]
+@pytest.mark.parametrize("name", BY_HAND)
+def test_by_hand(scene, name) -> None:
+    objects, detections, expected = BY_HAND[name]
+    for item in objects:
+        scene.object(*item)
+    for item in detections:
+        scene.detection(*item)
+    assert shown(scene).confusion.tolist() == expected
 
 
 def test_sizes_are_square_roots_of_areas(scene) -> None:

@@ -1,36 +1,23 @@
-from pathlib import Path
-from unittest import mock
-
 import numpy as np
 import pytest
 
-from yolact.data import CocoDataset
-from yolact.evaluation.coco import encode_mask
 from yolact.evaluation.quality import encode_segmentation, image_qualities
+from yolact.ops.regions import MaskRegion
+from yolact.ops.rle import encode_region
 
 
-@pytest.fixture
-def dataset(sample_data: Path) -> CocoDataset:
-    return CocoDataset(sample_data / "annotations.json", sample_data / "pictures")
-
-
-def perfect(dataset: CocoDataset, index: int, place: int, score: float = 0.9) -> dict:
-    picture, item = dataset.images[index], dataset.objects(index)[place]
-    rle = encode_segmentation(item, (picture.height, picture.width))
+def perfect(dataset, index: int, place: int, score: float = 0.9) -> dict:
+    image, item = dataset.images[index], dataset.objects(index)[place]
+    rle = encode_segmentation(item, (image.height, image.width))
     return {
-        "image_id": picture.id,
+        "image_id": image.id,
         "category_id": dataset.categories.ids[item.label],
         "score": score,
         "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
     }
 
 
-def empty_mask(dataset: CocoDataset, index: int) -> dict:
-    picture = dataset.images[index]
-    return encode_mask(np.zeros((picture.height, picture.width), bool))
-
-
-def test_all_found_is_one_and_none_found_is_zero(dataset: CocoDataset) -> None:
+def test_all_found_is_one_and_none_found_is_zero(dataset) -> None:
     qualities = image_qualities(dataset, [perfect(dataset, 0, 0), perfect(dataset, 0, 1)])
     assert [item.index for item in qualities] == [0, 1, 2, 3, 4]  # the last one holds neither object nor detection
     assert (qualities[0].found, qualities[0].missed, qualities[0].wrong) == (2, 0, 0)
@@ -39,7 +26,7 @@ def test_all_found_is_one_and_none_found_is_zero(dataset: CocoDataset) -> None:
     assert qualities[1].quality == 0
 
 
-def test_a_second_detection_of_an_object_and_a_wrong_class_are_wrong(dataset: CocoDataset) -> None:
+def test_a_second_detection_of_an_object_and_a_wrong_class_are_wrong(dataset) -> None:
     right = perfect(dataset, 0, 0)
     other_class = {**perfect(dataset, 0, 1), "category_id": right["category_id"]}
     quality = image_qualities(dataset, [right, {**right, "score": 0.8}, other_class])[0]
@@ -47,21 +34,15 @@ def test_a_second_detection_of_an_object_and_a_wrong_class_are_wrong(dataset: Co
     assert quality.quality == pytest.approx(1 / (1 + 3 / 2))
 
 
-def test_detections_in_crowds_and_of_low_score_do_not_count(dataset: CocoDataset) -> None:
+def test_detections_in_crowds_and_of_low_score_do_not_count(dataset) -> None:
     in_crowd = perfect(dataset, 4, 1)
     quality = image_qualities(dataset, [perfect(dataset, 4, 0), in_crowd, perfect(dataset, 4, 0, score=0.29)])[4]
     assert (quality.found, quality.missed, quality.wrong) == (1, 0, 0)
 
 
-def test_a_picture_of_crowds_alone_with_detections_in_them_has_no_quality(dataset: CocoDataset) -> None:
-    objects = dataset.objects(4)
-    crowd = next(place for place, item in enumerate(objects) if item.iscrowd)
-    in_crowd = perfect(dataset, 4, crowd)
-    with mock.patch.object(dataset, "objects", lambda index: [objects[crowd]] if index == 4 else []):
-        assert image_qualities(dataset, [in_crowd]) == []
-
-
-def test_a_detection_on_an_empty_picture_is_wrong(dataset: CocoDataset) -> None:
-    record = {**perfect(dataset, 0, 0), "image_id": 15, "segmentation": empty_mask(dataset, 5)}
+def test_a_detection_on_an_empty_image_is_wrong(dataset) -> None:
+    empty = np.zeros((dataset.images[5].height, dataset.images[5].width), bool)
+    rle = encode_region(MaskRegion.of(empty), empty.shape)
+    record = {**perfect(dataset, 0, 0), "image_id": 15, "segmentation": rle}
     quality = image_qualities(dataset, [record])[-1]
     assert (quality.index, quality.found, quality.missed, quality.wrong) == (5, 0, 0, 1)

@@ -1,131 +1,127 @@
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
-from yolact.config import Config
 from yolact.data import CocoDataset
-from yolact.evaluation import run
 from yolact.evaluation.coco import SUMMARY_KEYS, compute_metrics
 from yolact.evaluation.run import NMS_KINDS, compare_nms, evaluate, predict
-from yolact.models import Yolact
 from yolact.models.inference import for_inference
+from yolact.postprocess import Detector
 from yolact.predictor import load_model
 
-CPU = torch.device("cpu")
+STAGES = ["load", "network", "detect", "masks", "encode"]
 
 
 @pytest.fixture
-def dataset(sample_data: Path) -> CocoDataset:
-    return CocoDataset(sample_data / "annotations.json", sample_data / "pictures")
-
-
-@pytest.fixture
-def model(sample_checkpoint: Path) -> Yolact:
+def model(sample_checkpoint):
     return load_model(sample_checkpoint).model
 
 
-def test_metrics_hold_what_metrics_json_promises(model: Yolact, dataset: CocoDataset, sample_config: Config) -> None:
-    metrics = evaluate(model, dataset, sample_config.eval, CPU, progress=False).metrics
+def test_metrics_hold_what_metrics_json_promises(model, dataset, sample_config) -> None:
+    result = evaluate(model, dataset, sample_config.eval, progress=False)
+    metrics = result.metrics
+    assert set(metrics) == {
+        "segm", "bbox", "per_class", "fps", "milliseconds", "annotations", "images", "batch_size", "nms",
+        "max_detections", "device", "dtype", "processes", "versions",
+    }  # fmt: skip
     assert tuple(metrics["segm"]) == tuple(metrics["bbox"]) == SUMMARY_KEYS
     assert metrics["per_class"]["segm"].keys() == {"disc", "square"}
-    assert list(metrics["milliseconds"]) == ["load", "network", "detect", "masks", "encode"]
+    assert list(metrics["milliseconds"]) == STAGES
     assert metrics["fps"] > 0
-    assert (metrics["annotations"], metrics["images"]) == ("annotations.json", 6)
-    assert (metrics["nms"], metrics["batch_size"]) == ("fast", 1)
-    assert metrics["dtype"] == "float32"
+    assert (metrics["annotations"], metrics["images"], metrics["processes"]) == ("annotations.json", 6, 1)
+    assert (metrics["nms"], metrics["batch_size"], metrics["dtype"]) == ("fast", 1, "float32")
     assert metrics["device"].startswith("cpu (")
     assert metrics["versions"]["torch"] == str(torch.__version__)
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
-
-
-def test_every_picture_is_evaluated_and_figures_are_those_of_the_records(
-    model: Yolact, dataset: CocoDataset, sample_config: Config
-) -> None:
-    result = evaluate(model, dataset, sample_config.eval, CPU, progress=False)
     assert {record["image_id"] for record in result.segm} == {10, 11, 12, 13, 14, 15}
     assert {record["category_id"] for record in result.bbox} == {3, 7}
-    assert result.metrics["segm"] == compute_metrics(dataset.annotation_file, result.segm, "segm").summary
-    assert result.metrics["bbox"] == compute_metrics(dataset.annotation_file, result.bbox, "bbox").summary
+    for kind, records in (("segm", result.segm), ("bbox", result.bbox)):
+        assert metrics[kind] == compute_metrics(dataset.annotation_file, records, kind).summary
 
 
-def test_only_the_pictures_of_a_shortened_data_set_count(
-    model: Yolact, sample_data: Path, tmp_path: Path, sample_config: Config
-) -> None:
-    content = json.loads((sample_data / "annotations.json").read_text())
+class Counts:
+    """An evaluator that counts images, objects and detections."""
+
+    def __init__(self) -> None:
+        self.seen = []
+
+    def update(self, image_id, instances, target) -> None:
+        assert instances.image_size == target.image_size
+        self.seen.append((image_id, len(instances), len(target.labels)))
+
+    def merge(self, others) -> None:
+        self.seen += [item for other in others for item in other.seen]
+
+    def compute(self):
+        return {"counts": {"images": len(self.seen), "objects": sum(objects for *_, objects in self.seen)}}
+
+
+def test_an_evaluator_of_ones_own_gets_every_image(model, dataset, sample_config) -> None:
+    own = Counts()
+    result = evaluate(model, dataset, sample_config.eval, evaluators=[own], progress=False)
+    assert result.metrics["counts"] == {"images": 6, "objects": 10}
+    assert [image_id for image_id, *_ in own.seen] == [10, 11, 12, 13, 14, 15]
+    assert sum(found for _, found, _ in own.seen) == len(result.segm)
+
+
+def test_only_the_images_of_a_shortened_data_set_count(model, tmp_path, sample_config) -> None:
+    with open(sample_config.data.val_annotations) as file:
+        content = json.load(file)
     content["images"].reverse()  # the first one is now the one without objects
     (tmp_path / "reversed.json").write_text(json.dumps(content))
-    short = CocoDataset(tmp_path / "reversed.json", sample_data / "pictures", max_images=1)
-    result = evaluate(model, short, sample_config.eval, CPU, progress=False)
+    short = CocoDataset(tmp_path / "reversed.json", sample_config.data.val_images, max_images=1)
+    result = evaluate(model, short, sample_config.eval, progress=False)
     assert result.metrics["images"] == 1
     assert {record["image_id"] for record in result.segm} == {15}
     assert set(result.metrics["segm"].values()) == {None}  # nothing to find, so nothing was missed
 
 
-def test_the_batch_size_does_not_change_the_result(model: Yolact, dataset: CocoDataset, sample_config: Config) -> None:
-    one = evaluate(model, dataset, sample_config.eval, CPU, progress=False)
-    four = evaluate(model, dataset, replace(sample_config.eval, batch_size=4), CPU, progress=False)
-    assert len(one.bbox) == len(four.bbox)
+def test_the_batch_size_does_not_change_the_result(model, dataset, sample_config) -> None:
+    one, four = (
+        evaluate(model, dataset, replace(sample_config.eval, batch_size=size), progress=False) for size in (1, 4)
+    )
     for left, right in zip(one.bbox, four.bbox, strict=True):
         assert left["image_id"] == right["image_id"]
         assert left["score"] == pytest.approx(right["score"], abs=1e-4)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_each_kind_of_nms_finds_what_it_finds_alone(
-    model: Yolact, dataset: CocoDataset, sample_config: Config, batch_size: int
-) -> None:
+def test_each_kind_of_nms_finds_what_it_finds_alone(model, dataset, sample_config, batch_size) -> None:
     settings = replace(sample_config.eval, batch_size=batch_size, nms_threshold=0.1)  # boxes of noise overlap little
-    found = compare_nms(model, dataset, settings, CPU, progress=False)
+    found = compare_nms(model, dataset, settings, progress=False)
     assert tuple(found) == NMS_KINDS
     for kind, evaluation in found.items():
-        alone = evaluate(model, dataset, replace(settings, nms=kind), CPU, progress=False)
+        alone = evaluate(model, dataset, replace(settings, nms=kind), progress=False)
         assert (evaluation.segm, evaluation.bbox) == (alone.segm, alone.bbox)
-        for key in ("segm", "bbox", "per_class", "nms", "images", "batch_size", "annotations"):
+        for key in alone.metrics.keys() - {"fps", "milliseconds"}:
             assert evaluation.metrics[key] == alone.metrics[key]
     assert found["fast"].bbox != found["exact"].bbox != found["cross_class"].bbox
 
 
-def test_kinds_of_nms_share_the_network_and_take_turns(
-    model: Yolact, dataset: CocoDataset, sample_config: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    passes, order = [], []
+def test_kinds_of_nms_share_the_network_and_take_turns(model, dataset, sample_config, monkeypatch) -> None:
+    passes, order, detect = [], [], Detector.detect
     model.register_forward_hook(lambda *_: passes.append(1))
-    select = run.select_detections
 
-    def noted(predictions, anchors, settings):
-        order.append(settings.nms)
-        return select(predictions, anchors, settings)
+    def noted(detector, predictions):
+        order.append(detector.settings.nms)
+        return detect(detector, predictions)
 
-    monkeypatch.setattr(run, "select_detections", noted)
-    found = compare_nms(model, dataset, sample_config.eval, CPU, progress=False)
+    monkeypatch.setattr(Detector, "detect", noted)
+    found = compare_nms(model, dataset, sample_config.eval, progress=False)
     assert len(passes) == len(dataset) == 6
-    pictures = [tuple(order[start : start + 3]) for start in range(0, len(order), 3)]
-    assert len(pictures) == 6
     for place in range(3):  # each kind comes first, second and third twice
-        assert sorted(picture[place] for picture in pictures) == sorted(2 * NMS_KINDS)
+        assert sorted(order[place::3]) == sorted(2 * NMS_KINDS)
     times = [evaluation.metrics["milliseconds"] for evaluation in found.values()]
     assert len({time["network"] for time in times}) == len({time["load"] for time in times}) == 1
-    assert [list(time) for time in times] == [["load", "network", "detect", "masks", "encode"]] * 3
+    assert [list(time) for time in times] == [STAGES] * 3
 
 
-def test_modes_of_all_modules_come_back(model: Yolact, dataset: CocoDataset, sample_config: Config) -> None:
-    model.train()
-    model.backbone.eval()
-    before = [module.training for module in model.modules()]
-    evaluate(model, dataset, replace(sample_config.eval, max_detections=1), CPU, progress=False)
-    assert [module.training for module in model.modules()] == before
-    assert torch.is_grad_enabled()
-    assert not torch.is_inference_mode_enabled()
-
-
-def test_predictions_are_float32_in_every_precision(model: Yolact) -> None:
+def test_predictions_are_float32_in_every_precision(model) -> None:
     images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
     with torch.no_grad():
-        exact = predict(for_inference(model), images)
-        coarse = predict(for_inference(model, torch.bfloat16), images)
+        exact, coarse = (predict(for_inference(model, dtype), images) for dtype in (torch.float32, torch.bfloat16))
     assert {field.dtype for field in coarse} == {torch.float32}
     assert not torch.equal(coarse.class_logits, exact.class_logits)
     torch.testing.assert_close(coarse.class_logits, exact.class_logits, atol=0.2, rtol=0.1)

@@ -1,9 +1,12 @@
-"""A tiny configuration on a few generated pictures, and a run of it, for the tests of the command lines."""
+"""A tiny configuration on a few generated images, a run of it, and command lines within this process."""
+
+import json
 
 import pytest
 
-import train
 from tests.configurations import EVAL, MODEL, TRAIN, write_config
+from yolact.cli import run
+from yolact.engine import trainer as trainers
 
 TINY = {
     "name": "tiny",
@@ -13,9 +16,23 @@ TINY = {
 }
 
 
+def train(*arguments):
+    """Train on the CPU and return the exit code."""
+    return run(["train", "--device", "cpu", *map(str, arguments)])
+
+
+def evaluate(*arguments):
+    return run(["eval", "--device", "cpu", *map(str, arguments)])
+
+
+def lines(folder):
+    """Return the lines of metrics.jsonl."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
 @pytest.fixture(scope="session")
 def config(tmp_path_factory):
-    """Path of a tiny configuration on eight generated pictures."""
+    """Path of a tiny configuration on eight generated images."""
     return write_config(tmp_path_factory.mktemp("train"), TINY, 8)
 
 
@@ -23,5 +40,30 @@ def config(tmp_path_factory):
 def finished(config, tmp_path_factory):
     """Folder of a whole run of that configuration."""
     runs = tmp_path_factory.mktemp("runs")
-    assert train.main(["--config", str(config), "--runs", str(runs), "--name", "whole", "--device", "cpu"]) == 0
+    assert train("--config", config, "--runs", runs, "--name", "whole") == 0
     return runs / "tiny/whole"
+
+
+@pytest.fixture
+def cut(config, tmp_path):
+    """Return a function that trains as `finished` was trained, into tmp_path/tiny/cut; options may follow."""
+    return lambda *more: train("--config", config, "--runs", tmp_path, "--name", "cut", *more)
+
+
+@pytest.fixture
+def at_step(monkeypatch):
+    """Return a function that lets something happen once, after an optimizer step or before it."""
+    do_step = trainers.train_step
+
+    def arrange(step, happen, before=False):
+        def train_step(trainer, batches):
+            if trainer.step + 1 != step:
+                return do_step(trainer, batches)
+            monkeypatch.setattr(trainers, "train_step", do_step)
+            for action in (happen, lambda: do_step(trainer, batches))[:: 1 if before else -1]:
+                action()
+            return None
+
+        monkeypatch.setattr(trainers, "train_step", train_step)
+
+    return arrange

@@ -1,12 +1,11 @@
 """train.py on a disk that needs some seconds for a checkpoint; tests/integration/test_torchrun.py starts it."""
 
-import sys
 import time
 
-import train
-from yolact.engine import run
+from yolact.cli import main
+from yolact.engine import trainer
 
-write = run.save_checkpoint
+write = trainer.save_checkpoint
 
 
 def write_slowly(*arguments, **options):
@@ -14,6 +13,6 @@ def write_slowly(*arguments, **options):
     write(*arguments, **options)
 
 
-run.save_checkpoint = write_slowly
+trainer.save_checkpoint = write_slowly
 if __name__ == "__main__":
-    sys.exit(train.main())
+    main("train")

@@ -1,15 +1,29 @@
 """Mistakes that a user makes: one sentence on stderr, exit code 2, nothing half-written."""
 
-import importlib
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import torch
 
-import train
-from yolact.errors import exit_on_user_error
+from tests.integration.conftest import evaluate, train
+from yolact import cli
+from yolact.engine.checkpoint import load_checkpoint
+from yolact.errors import UserError
 
-evaluation = importlib.import_module("eval")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def refused(command, *arguments):
+    """Require that a command line is refused in one sentence, and return it."""
+    with pytest.raises(UserError) as caught:
+        command(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 @pytest.fixture
@@ -18,29 +32,21 @@ def shapes(config, tmp_path):
     return shutil.copytree(config.parent / "shapes", tmp_path / "shapes")
 
 
+@pytest.fixture
+def on_shapes(config, shapes):
+    """Arguments of a training on that copy, into the folder `runs` beside it."""
+    data = [f"data.{part}_annotations={shapes}/instances_{part}.json" for part in ("train", "val")]
+    images = [f"data.{part}_images={shapes}/{part}" for part in ("train", "val")]
+    return ["--config", config, "--runs", shapes.parent / "runs", "--name", "x", "--set", *data, *images]
+
+
 def edit(path, change):
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
 
 
-def outcome(command, arguments, capsys):
-    """Run a command line as the shell would; return its exit code and what it printed to stderr."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        exit_on_user_error(lambda: command([*map(str, arguments), "--device", "cpu"]))
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1
-    return stopped.value.code, lines[0]
-
-
-def train_on(shapes, config):
-    data = [f"data.{part}_annotations={shapes}/instances_{part}.json" for part in ("train", "val")]
-    pictures = [f"data.{part}_images={shapes}/{part}" for part in ("train", "val")]
-    return ["--config", config, "--runs", shapes.parent / "runs", "--name", "x", "--set", *data, *pictures]
-
-
-def first_picture(shapes):
+def first_image(shapes):
     name = json.loads((shapes / "instances_train.json").read_text())["images"][0]["file_name"]
     return shapes / "train" / name
 
@@ -48,13 +54,13 @@ def first_picture(shapes):
 DAMAGE = {
     "malformed annotation file": (lambda s: (s / "instances_train.json").write_text("{"), "instances_train.json"),
     "missing annotation file": (lambda s: (s / "instances_val.json").unlink(), "instances_val.json"),
-    "annotation of a picture that is not listed": (
+    "annotation of an image that is not listed": (
         lambda s: edit(s / "instances_train.json", lambda c: c["annotations"][0].update(image_id=12345)), "12345",
     ),
     "annotation of an undeclared category": (
         lambda s: edit(s / "instances_train.json", lambda c: c["annotations"][0].update(category_id=99)), "99",
     ),
-    "missing picture": (lambda s: first_picture(s).unlink(), "train"),
+    "missing image": (lambda s: first_image(s).unlink(), "train"),
     "other classes to validate": (
         lambda s: edit(s / "instances_val.json", lambda c: c["categories"][0].update(name="disc")), "disc",
     ),
@@ -62,73 +68,107 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_damaged_data_are_refused_before_anything_is_written(name, shapes, config, capsys):
+def test_damaged_data_are_refused_before_anything_is_written(name, shapes, on_shapes):
     damage, named = DAMAGE[name]
     damage(shapes)
-    code, message = outcome(train.main, train_on(shapes, config), capsys)
-    assert code == 2
-    assert named in message
+    assert named in refused(train, *on_shapes)
     assert not (shapes.parent / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    ("damage", "named"),
-    [
-        (lambda s: first_picture(s).write_bytes(b"<html>not found</html>"), "html"),
-        (lambda s: edit(s / "instances_train.json", lambda c: [i.update(width=7) for i in c["images"]]), "7"),
-    ],
-    ids=["unreadable picture", "size unlike the file"],
-)
-def test_damaged_pictures_are_named_when_they_are_met(damage, named, shapes, config, capsys):
-    picture = first_picture(shapes).name
-    damage(shapes)
-    code, message = outcome(train.main, train_on(shapes, config), capsys)
-    assert code == 2
-    assert picture in message or named in message
+def test_damaged_images_are_named_when_they_are_met_or_skipped_and_reported(shapes, on_shapes):
+    name = first_image(shapes).name
+    first_image(shapes).write_bytes(b"<html>not found</html>")
+    assert name in refused(train, *on_shapes)
     assert not list((shapes.parent / "runs").rglob("*.tmp"))
-
-
-def test_an_unreadable_picture_can_be_skipped_and_is_reported(shapes, config):
-    first_picture(shapes).write_bytes(b"<html>not found</html>")
-    arguments = [*map(str, train_on(shapes, config)), "data.unreadable=skip", "--device", "cpu"]
-    assert train.main(arguments) == 0
-    log = (shapes.parent / "runs/tiny/x/log.txt").read_text()
+    assert train(*on_shapes, "data.unreadable=skip", "train.max_steps=4", "--name", "skipped") == 0
+    log = (shapes.parent / "runs/tiny/skipped/log.txt").read_text()
     assert "skipped at step" in log
-    assert first_picture(shapes).name in log
+    assert name in log
 
 
-def test_a_truncated_checkpoint(finished, tmp_path, capsys):
-    data = (finished / "best.pth").read_bytes()
-    (tmp_path / "cut.pth").write_bytes(data[: len(data) // 2])
-    code, message = outcome(evaluation.main, ["--weights", tmp_path / "cut.pth", "--output", tmp_path / "out"], capsys)
-    assert code == 2
-    assert "cut.pth" in message
-    assert not (tmp_path / "out").exists()
+def test_sizes_unlike_the_files_are_named(shapes, on_shapes):
+    edit(shapes / "instances_train.json", lambda content: [image.update(width=7) for image in content["images"]])
+    assert "7" in refused(train, *on_shapes)
 
 
-def test_a_checkpoint_of_other_classes(finished, shapes, tmp_path, capsys):
-    edit(shapes / "instances_val.json", lambda c: c["categories"][0].update(name="disc"))
-    own = ["--set", f"data.val_annotations={shapes}/instances_val.json"]
-    arguments = ["--weights", finished / "best.pth", "--output", tmp_path / "out", *own]
-    code, message = outcome(evaluation.main, arguments, capsys)
-    assert code == 2
-    assert "'disc'" in message
-    assert not (tmp_path / "out").exists()
+TRAIN_MISTAKES = [
+    (["--config", "configs/none.yaml"], "configs/none.yaml"),
+    (["--set", "train.batchsize=4"], "batch_size"),
+    (["--set", "train.batch_size=four"], "train.batch_size"),
+    (["--set", "model.num_classes=80"], "declares 5 categories"),
+    (["--weights", "none.pth"], "none.pth"),
+    (["--runs", "/proc/runs"], "/proc/runs"),
+]
 
 
-def test_an_output_folder_that_cannot_be_written(finished, tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    arguments = ["--weights", finished / "best.pth", "--output", tmp_path / "file"]
-    code, message = outcome(evaluation.main, arguments, capsys)
-    assert code == 2
-    assert "cannot be written" in message
+@pytest.mark.parametrize(("more", "message"), TRAIN_MISTAKES)
+def test_mistakes_in_a_training(config, tmp_path, more, message):
+    assert message in refused(train, "--config", config, "--runs", tmp_path / "runs", *more)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_twice_leaves_without_a_traceback(capsys):
-    def interrupted():
+def test_nothing_to_go_on_with(finished, tmp_path):
+    assert "last.pth" in refused(train, "--resume", tmp_path)
+    assert "runs and its folders" in refused(train, "--resume", "--runs", tmp_path / "runs")
+    torch.save(load_checkpoint(finished / "best.pth")["model"], tmp_path / "weights.pth")
+    assert "nothing to resume" in refused(train, "--resume", tmp_path / "weights.pth")
+
+
+def test_a_run_does_not_go_on_with_other_classes(finished, shapes, on_shapes):
+    for part in ("train", "val"):
+        edit(shapes / f"instances_{part}.json", lambda content: content["categories"][0].update(name="disc"))
+    assert "resume on the same data" in refused(train, "--resume", finished, *on_shapes[on_shapes.index("--set") :])
+
+
+def test_a_new_run_does_not_write_into_an_old_one(config, finished):
+    arguments = ["--config", config, "--runs", finished.parents[1], "--name", "whole"]
+    assert "already holds a run" in refused(train, *arguments)
+
+
+EVAL_MISTAKES = [
+    (["--weights", "none.pth"], "none.pth"),
+    (["--weights", "cut.pth"], "cut.pth"),
+    (["--config", "none.yaml"], "none.yaml"),
+    (["--set", "eval.nms=fastest"], "eval.nms"),
+    (["--set", "data.val_annotations=none.json"], "none.json"),
+    (["--set", "data.val_annotations=other.json"], "'disc'"),
+    (["--set", "data.val_images=damaged"], "damaged/"),
+    (["--output", "file"], "cannot be written"),
+]
+
+
+@pytest.mark.parametrize(("more", "message"), EVAL_MISTAKES)
+def test_mistakes_in_an_evaluation(finished, shapes, tmp_path, monkeypatch, capsys, more, message):
+    monkeypatch.chdir(tmp_path)
+    Path("cut.pth").write_bytes((finished / "best.pth").read_bytes()[:1000])
+    Path("other.json").write_text((shapes / "instances_val.json").read_text())
+    edit(Path("other.json"), lambda content: content["categories"][0].update(name="disc"))
+    shutil.copytree(shapes / "val", "damaged")
+    for image in Path("damaged").iterdir():
+        image.write_bytes(b"\x89PNG")
+    Path("file").touch()
+    before = sorted(os.listdir())
+    assert message in refused(evaluate, "--weights", finished / "best.pth", "--output", "out", *more)
+    assert sorted(os.listdir()) == before
+    assert "masks" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("program", ["train.py", "eval.py"])
+def test_a_mistake_is_one_line_and_exit_code_2(config, program):
+    options = {"train.py": ["--config", config], "eval.py": ["--weights", "none.pth"]}[program]
+    command = [sys.executable, program, *options, "--device", "cuda:99"]
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: Device 'cuda:99' was asked for")
+    assert done.stderr.count("\n") == 1
+
+
+def test_ctrl_c_twice_leaves_without_a_traceback(capsys, monkeypatch):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(cli, "run", interrupted)
     with pytest.raises(SystemExit) as stopped:
-        exit_on_user_error(interrupted)
+        cli.main("train")
     assert stopped.value.code == 130
     assert capsys.readouterr().err == ""

@@ -1,83 +1,73 @@
 """What a notebook collects by `to_coco` over a set scores in pycocotools as the command line says."""
 
-import importlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
-from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from tests.integration.conftest import evaluate
+from yolact.ops.regions import MaskRegion
+from yolact.ops.rle import encode_region
 from yolact.predictor import load
 
 THRESHOLD = 0.05  # the one of an evaluation
 
 
-def write_truth(predictor, names, pictures, path):
-    """Write annotations that the untrained model meets partly: some of what it finds, some of it worn away."""
-    images, annotations = [], []
-    rng = np.random.default_rng(0)
-    for image_id, found in enumerate(predictor.stream([pictures / name for name in names], THRESHOLD), start=1):
-        height, width = found.image_size
-        images.append({"id": image_id, "file_name": names[image_id - 1], "height": height, "width": width})
-        for one in list(found.filter(min_area=50))[::4]:
-            [mask], [record] = one.masks.numpy(), one.to_coco(image_id)
-            share = rng.random() * 0.4
-            mask = mask & (np.arange(width) > np.quantile(np.flatnonzero(mask.any(axis=0)), share))
-            x, y, box_width, box_height = record["bbox"]
-            rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": record["category_id"],
-                    "bbox": [x, y, box_width * (1 - share), box_height],
-                    "area": int(mask.sum()),
-                    "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
-                    "iscrowd": 0,
-                }
-            )
-    classes = zip(predictor.class_names, predictor.category_ids, strict=True)
-    categories = [{"id": category_id, "name": name} for name, category_id in classes]
-    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+def truth(found, image_id, rng):
+    """Yield annotations that an untrained model meets partly: some of what it finds, some of it worn away."""
+    width = found.image_size[1]
+    for one in list(found.filter(min_area=50))[::4]:
+        [mask], [record] = one.masks.numpy(), one.to_coco(image_id)
+        share = rng.random() * 0.4
+        mask = mask & (np.arange(width) > np.quantile(np.flatnonzero(mask.any(axis=0)), share))
+        x, y, box_width, box_height = record["bbox"]
+        own = {"bbox": [x, y, box_width * (1 - share), box_height], "area": int(mask.sum()), "iscrowd": 0}
+        rle = encode_region(MaskRegion.of(mask), found.image_size)
+        yield {"image_id": image_id, "category_id": record["category_id"], "segmentation": rle, **own}
 
 
-@pytest.fixture(scope="module", params=["generated", "photographs"])
-def pictures(request, sample_data):
-    """Return a folder of pictures: of the sample, or of COCO."""
-    if request.param == "generated":
-        return sample_data / "pictures"
-    return request.getfixturevalue("shared") / "coco_tiny/val2017"
-
-
-def score(truth_file, found, iou_type, kind):
-    """Return pycocotools' figures of the records of these pictures."""
-    records = [record for image_id, one in enumerate(found, start=1) for record in one.to_coco(image_id, kind)]
-    truth = COCO(str(truth_file))
-    oracle = COCOeval(truth, truth.loadRes(records), iou_type)
-    oracle.evaluate()
-    oracle.accumulate()
-    oracle.summarize()
-    return oracle.stats.tolist()
-
-
-def test_records_score_as_the_command_says(pictures, sample_checkpoint, tmp_path):
-    predictor = load(sample_checkpoint)
-    names = sorted(path.name for path in pictures.iterdir())[:8]
-    truth_file = tmp_path / "truth.json"
-    write_truth(predictor, names, pictures, truth_file)
-
-    settings = [f"data.val_annotations={truth_file}", f"data.val_images={pictures}"]
-    arguments = ["--weights", str(sample_checkpoint), "--device", "cpu", "--output", str(tmp_path / "out")]
-    importlib.import_module("eval").main([*arguments, "--set", *settings])
+@pytest.mark.parametrize("kind_of_images", ["generated", "photographs"])
+def test_records_score_as_the_command_says(request, kind_of_images, sample_config, sample_checkpoint, tmp_path):
+    folder = Path(sample_config.data.val_images)
+    if kind_of_images == "photographs":
+        folder = request.getfixturevalue("shared") / "coco_tiny/val2017"
+    predictor, rng = load(sample_checkpoint), np.random.default_rng(0)
+    paths = sorted(folder.iterdir())[:8]
+    found = dict(enumerate(predictor.stream(paths, THRESHOLD), start=1))
+    content = {
+        "images": [
+            {"id": number, "file_name": paths[number - 1].name, "height": one.image_size[0], "width": one.image_size[1]}
+            for number, one in found.items()
+        ],
+        "annotations": [item for number, one in found.items() for item in truth(one, number, rng)],
+        "categories": [
+            {"id": number, "name": name}
+            for name, number in zip(predictor.class_names, predictor.category_ids, strict=True)
+        ],
+    }
+    for number, item in enumerate(content["annotations"], start=1):
+        item["id"] = number
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    data = [f"data.val_annotations={tmp_path / 'truth.json'}", f"data.val_images={folder}"]
+    evaluate("--weights", sample_checkpoint, "--output", tmp_path / "out", "--set", *data)
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
 
-    found = [predictor(pictures / name, THRESHOLD) for name in names]
+    def score(iou_type, kind):
+        coco = COCO(str(tmp_path / "truth.json"))
+        records = [record for number, one in found.items() for record in one.to_coco(number, kind)]
+        oracle = COCOeval(coco, coco.loadRes(records), iou_type)
+        oracle.evaluate()
+        oracle.accumulate()
+        oracle.summarize()
+        return oracle.stats.tolist()
+
     for kind in ("segm", "bbox"):
-        figures = [-1 if value is None else value for value in metrics[kind].values()]
+        expected = [-1 if value is None else value for value in metrics[kind].values()]
         assert 0.05 < metrics[kind]["AP"] < 0.95
-        assert score(truth_file, found, kind, kind) == figures
+        assert score(kind, kind) == expected
         # Records that also hold the box lead pycocotools to another size of masks, but nothing else.
-        both = score(truth_file, found, kind, None)
-        assert [both[place] for place in (0, 1, 2, 6, 7, 8)] == [figures[place] for place in (0, 1, 2, 6, 7, 8)]
+        both = score(kind, None)
+        assert [both[place] for place in (0, 1, 2, 6, 7, 8)] == [expected[place] for place in (0, 1, 2, 6, 7, 8)]

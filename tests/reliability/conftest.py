@@ -1,4 +1,4 @@
-"""What the tests of interruptions share: pictures, a configuration, and a program that starts trainings."""
+"""What the tests of interruptions share: images, a configuration, and a program that starts trainings."""
 
 import shutil
 import sys
@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.configurations import write_config
-from tests.reliability.trainings import NUM_PICTURES, SMALL, Nursery
+from tests.reliability.trainings import NUM_IMAGES, SMALL, Nursery
 
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Path of a small configuration on seven generated pictures."""
-    return write_config(tmp_path_factory.mktemp("small"), SMALL, NUM_PICTURES)
+    """Path of a small configuration on seven generated images."""
+    return write_config(tmp_path_factory.mktemp("small"), SMALL, NUM_IMAGES)
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,7 @@ def runs(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Return a function that shows a figure although the test passes."""
+    """Return a function that shows a number although the test passes."""
 
     def say(line: str) -> None:
         with capsys.disabled():

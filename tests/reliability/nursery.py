@@ -13,36 +13,38 @@ import signal
 import sys
 from pathlib import Path
 
-import train  # noqa: F401  # for what it imports
-from yolact.engine import fit
-from yolact.engine.run import Run
+import yolact.api  # noqa: F401  # for what it imports
+from yolact.engine import trainer as trainers
+from yolact.engine.trainer import Trainer
+from yolact.tools.report.curves import DrawCurves
 
 PROGRAM = Path(__file__).resolve().parents[2] / "train.py"
-DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
+DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux: nobody else would end a training whose test was killed
 
 
 def stop_after(step: int, number: int) -> None:
     """Let the training get a signal when it has done so many steps."""
-    do_step = fit.train_step
+    do_step = trainers.train_step
 
-    def train_step(run, batches):
-        do_step(run, batches)
-        if run.step == step:
+    def train_step(trainer, batches):
+        do_step(trainer, batches)
+        if trainer.step == step:
             signal.raise_signal(number)
 
-    fit.train_step = train_step
+    trainers.train_step = train_step
 
 
 def keep_checkpoints() -> None:
     """Give every last.pth that is saved a second name, at-12.pth, or at-12-due.pth where an evaluation is due."""
-    save = Run.save
+    save = Trainer.save
 
-    def save_and_keep(run, name):
-        save(run, name)
+    def save_and_keep(trainer, name):
+        save(trainer, name)
         if name == "last.pth":
-            os.link(run.folder / name, run.folder / f"at-{run.step}{'-due' if run.awaits_evaluation else ''}.pth")
+            due = "-due" if trainer.awaits_evaluation else ""
+            os.link(trainer.folder / name, trainer.folder / f"at-{trainer.step}{due}.pth")
 
-    Run.save = save_and_keep
+    Trainer.save = save_and_keep
 
 
 def be_training(order: dict) -> None:
@@ -57,7 +59,7 @@ def be_training(order: dict) -> None:
     if order["stop"]:
         stop_after(*order["stop"])
     if not order["curves"]:
-        fit._draw_curves = lambda run: None
+        DrawCurves.on_evaluate = DrawCurves.on_end = lambda callback, trainer: None
     if order["keep"]:
         keep_checkpoints()
     sys.argv = [str(PROGRAM), *order["arguments"]]

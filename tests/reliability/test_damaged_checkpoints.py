@@ -1,7 +1,6 @@
 """The checkpoint of a real run, damaged in every way: it is read as it was or refused, and what it holds never runs."""
 
 import os
-import pickle
 import random
 import shutil
 import zipfile
@@ -10,11 +9,10 @@ from collections import Counter
 import pytest
 import torch
 
-import train
 from tests.reliability.trainings import equal
-from yolact.engine.checkpoint import load_checkpoint, previous_of, save_checkpoint
+from yolact.engine.checkpoint import load_checkpoint, previous_of
 from yolact.engine.folder import find_checkpoint
-from yolact.errors import CheckpointError, UserError
+from yolact.errors import CheckpointError
 
 HEADER = 30  # bytes of a zip entry's header before its name
 
@@ -111,58 +109,6 @@ class Payload:
 
     def __reduce__(self):
         return os.mkdir, (str(self.sentinel),)
-
-
-def another_model(good):
-    return {**good, "model": {name.replace("fpn", "pyramid"): value for name, value in good["model"].items()}}
-
-
-def another_width(good):
-    return {**good, "model": {name: value[:1] if value.dim() else value for name, value in good["model"].items()}}
-
-
-WRONG_STATES = {
-    "other model": (another_model, r"does not fit this model"),
-    "other width": (another_width, r"does not fit this model"),
-    "other classes": (lambda good: {**good, "class_names": good["class_names"][::-1]}, r"resume on the same data"),
-    "other version": (lambda good: {**good, "format": "yolact-99"}, r"expected a checkpoint of format"),
-    "weights only": (lambda good: {key: good[key] for key in good if key != "optimizer"}, r"weights only, nothing to"),
-}
-
-
-@pytest.mark.parametrize("kind", WRONG_STATES)
-def test_another_state_is_refused(expected, runs, kind):
-    change, message = WRONG_STATES[kind]
-    runs.mkdir()
-    save_checkpoint(change(expected["last.pth"]), runs / "wrong.pth")
-    require_refused(runs / "wrong.pth", message)
-
-
-WRONG_FILES = {
-    "payload": (lambda path, payload: torch.save({"model": payload}, path), r"Python object posix\.mkdir"),
-    "payload in the old form": (
-        lambda path, payload: torch.save({"model": payload}, path, _use_new_zipfile_serialization=False),
-        r"Python object posix\.mkdir",
-    ),
-    "payload as a bare pickle": (lambda path, payload: path.write_bytes(pickle.dumps(payload)), r"got another file"),
-    "text": (lambda path, payload: path.write_text("<!DOCTYPE html>"), r"got another file"),
-    "no bytes": (lambda path, payload: path.write_bytes(b""), r"got an empty one"),
-    "folder": (lambda path, payload: path.mkdir(), r"no checkpoint to resume"),
-}
-
-
-@pytest.mark.parametrize("kind", WRONG_FILES)
-def test_another_file_is_refused(tmp_path, kind):
-    write, message = WRONG_FILES[kind]
-    write(tmp_path / "wrong.pth", Payload(tmp_path / "sentinel"))
-    require_refused(tmp_path / "wrong.pth", message)
-    assert [file.name for file in tmp_path.iterdir()] == ["wrong.pth"]
-
-
-def require_refused(path, message):
-    with pytest.raises(UserError, match=message) as caught:
-        train.main(["--resume", str(path), "--device", "cpu"])
-    assert "\n" not in str(caught.value)
 
 
 def test_a_payload_within_a_whole_checkpoint_is_refused(copy, expected, tmp_path):

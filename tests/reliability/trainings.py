@@ -20,7 +20,7 @@ from yolact.engine.checkpoint import load_checkpoint
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 PATIENCE = 300.0  # seconds that anything may take on a busy machine
-NUM_PICTURES = 7  # odd, so that passes over the pictures end in the middle of batches of two
+NUM_IMAGES = 7  # odd, so that passes over the images end in the middle of batches of two
 
 # With everything that has a state: momentum, a moving average, batch norm, a warm-up.
 SMALL = {
@@ -83,7 +83,7 @@ def differences(folder: Path, whole: Path) -> list[str]:
 
 
 def state_differences(path: Path, other: Path) -> list[str]:
-    """Name what differs between two checkpoints but the figures of speed."""
+    """Name what differs between two checkpoints but speed."""
     ours, theirs = load_checkpoint(path), load_checkpoint(other)
     for state in (ours, theirs):
         for name in ("fps", "milliseconds"):
@@ -192,6 +192,6 @@ class Training:
             return file.read().decode()
 
     def kill(self) -> int:
-        """Kill the main process; the system ends the loader's."""
+        """Kill the main process; the workers end when they see, within five seconds, that it is gone."""
         self.send(signal.SIGKILL)
         return self.wait()

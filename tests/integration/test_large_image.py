@@ -1,12 +1,17 @@
-"""Find and export a hundred objects of a large picture, and print as JSON how much memory that took.
+"""An image of 24 megapixels with a hundred objects fits into little memory, however its masks are made.
 
-python large_picture.py PICTURE CROP BOXES; the test beside it runs this in a process of its own.
+As a program, this finds and exports the objects and prints as JSON how much memory that took.
 """
 
 import json
+import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import cv2
+import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -14,25 +19,43 @@ from yolact.config import EvalConfig, load_config, override_config
 from yolact.models import build_model
 from yolact.ops.masks import assemble
 from yolact.ops.paste import paste_masks
-from yolact.postprocess import to_instances
+from yolact.postprocess import Detector
 from yolact.predictor import LoadedModel, Predictor
-from yolact.structures import Detections, Instances
+from yolact.structures import Detections
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT, SIDE, SMALL = 100, 550, 138  # objects, network input, prototypes
 
 
-def peak_bytes():
-    """Return the most memory that this process has had; what getrusage says may be its parent's."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    path = tmp_path_factory.mktemp("large") / "large.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (400, 600, 3), dtype=np.uint8)
+    cv2.imwrite(str(path), cv2.resize(noise, (6000, 4000), interpolation=cv2.INTER_CUBIC))
+    return path
 
 
-def predict(picture):
-    """Send the picture through a whole network, whose results are arbitrary."""
+@pytest.mark.long  # one to seven minutes each on a busy core
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak of a process is read from Linux's /proc")
+@pytest.mark.parametrize(
+    ("crop", "boxes"),
+    [("before_resize", "mixed"), ("after_resize", "mixed"), ("none", "mixed"), ("before_resize", "whole")],
+)
+def test_memory_stays_below_three_gigabytes(image, crop, boxes):
+    done = subprocess.run([sys.executable, __file__, str(image), crop, boxes], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["covered"] > (0.5 if "whole" in boxes or crop == "none" else 0.1)
+    assert result["same"] == {"1": True, "7": True}
+    assert not result["whole"]  # nothing made masks of the whole image
+    assert result["peak"] < 3e9
+
+
+def predict(path):
+    """Send the image through a whole network, whose results are arbitrary."""
     config = override_config(load_config(ROOT / "configs/yolact_resnet50.yaml"), ["model.num_classes=2"])
     loaded = LoadedModel(build_model(config).eval(), config, ["cat", "dog"], [1, 2])
-    return Predictor(loaded)(picture, score_threshold=0)
+    return Predictor(loaded)(path, score_threshold=0)
 
 
 def made_up(boxes):
@@ -48,7 +71,7 @@ def made_up(boxes):
     return Detections(corners[None], scores[None], labels[None], coefficients[None], count), prototypes
 
 
-def paste_in_parts(found: Instances, detections, prototypes, crop, size):
+def paste_in_parts(found, detections, prototypes, crop, size):
     """Return the regions of masks that are made `size` at a time."""
     height, width = found.image_size
     logits = assemble(prototypes[0], detections.mask_coefficients[0])
@@ -65,28 +88,20 @@ def paste_in_parts(found: Instances, detections, prototypes, crop, size):
 def main(path, crop, boxes):
     image = predict(path).image
     detections, prototypes = made_up(boxes)
-    found = to_instances(
-        detections,
-        prototypes,
-        0,
-        image.shape[:2],
-        EvalConfig(crop=crop),
-        input_size=SIDE,
-        class_names=["cat", "dog"],
-        category_ids=[1, 2],
-    )
+    detector = Detector(SimpleNamespace(image_size=SIDE), EvalConfig(crop=crop))
+    found = detector.instances(detections, prototypes, 0, image.shape[:2], ["cat", "dog"], [1, 2])
     found.image = image
-    # The regions of `found` are those of all hundred together.
+    # The regions of `found` are those of all hundred at once.
     same = {size: paste_in_parts(found, detections, prototypes, crop, size) == found.regions for size in (1, 7)}
     covered = sum(region.area for region in found.regions) / (COUNT * image.shape[0] * image.shape[1])
     found.plot()
     found._repr_png_()
-    assert len(found.to_coco(1)) == len(found.rle()) == len(found.polygons(holes=True)) == COUNT
+    assert len(found) == len(found.to_coco(1)) == len(found.rle()) == len(found.polygons(holes=True)) == COUNT
     assert len(found.to_labelme("large.jpg")["shapes"]) >= COUNT
     for one in found.filter("dog", min_score=0.4, min_area=100):
         one.crops(masked=True)
-    whole = "masks" in vars(found)
-    print(json.dumps({"peak": peak_bytes(), "same": same, "covered": covered, "whole": whole, "count": len(found)}))
+    peak = 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+    print(json.dumps({"peak": peak, "same": same, "covered": covered, "whole": "masks" in vars(found)}))
 
 
 if __name__ == "__main__":
