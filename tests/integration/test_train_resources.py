@@ -118,9 +118,7 @@ def test_a_sample_that_raises(start, folder, at_position, workers):
 
 def test_too_little_memory(start, folder, at_step):
     at_step(4, lambda: torch.empty(2**50), before=True)
-    sentence = (
-        r"Out of memory on cpu at step 4, .*lower train\.batch_size .*go on from step 2 with --resume"
-    )
+    sentence = r"Out of memory on cpu at step 4, .*lower train\.batch_size .*go on from step 2 with --resume"
     with pytest.raises(UserError, match=sentence):
         start()
     assert_whole(folder, step=2)
