@@ -17,7 +17,7 @@ IDENTITY: NDArray[np.float64] = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
 class Rle(NamedTuple):
-    """Run lengths over a image of `height` x `width`, column by column, beginning with a run of zeros."""
+    """Run lengths over an image of `height` x `width`, column by column, beginning with a run of zeros."""
 
     height: int
     width: int
