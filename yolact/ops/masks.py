@@ -8,7 +8,7 @@ from torch import Tensor
 def assemble(prototypes: Tensor, mask_coefficients: Tensor) -> Tensor:
     """Combine prototypes [..., K, H, W] linearly by coefficients [..., N, K] into mask logits [..., N, H, W].
 
-    Eq. 1 before the sigmoid, of one picture or of each one of a batch.
+    Eq. 1 before the sigmoid, of one image or of each one of a batch.
     """
     return (mask_coefficients @ prototypes.flatten(-2)).unflatten(-1, prototypes.shape[-2:])
 

@@ -1,6 +1,6 @@
 """Non-maximum suppression: Fast NMS per class and over all classes (YOLACT section 3.4), and sequential NMS.
 
-Each function takes the candidates of one picture, boxes [N, 4] xyxy with class probabilities [N, C] without
+Each function takes the candidates of one image, boxes [N, 4] xyxy with class probabilities [N, C] without
 background, and returns (candidate index [D], label [D], score [D]) by descending score, at most `max_detections`.
 """
 

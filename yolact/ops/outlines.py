@@ -1,4 +1,4 @@
-"""Masks as polygons, in pixels of the picture.
+"""Masks as polygons, in pixels of the image.
 
 Pixel centres have whole coordinates, as OpenCV draws them (COCO's and labelme's are higher by one half). A line runs a
 quarter pixel beside the centres of the border pixels, so that it encloses exactly the centres that belong to it.

@@ -1,6 +1,6 @@
-"""Masks from prototype resolution to the picture's, each in its own rectangle only.
+"""Masks from prototype resolution to the image's, each in its own rectangle only.
 
-What a crop leaves of a mask is a small window, and only the rectangle of the picture that it reaches is computed.
+What a crop leaves of a mask is a small window, and only the rectangle of the image that it reaches is computed.
 Bilinear resizing widens the window by a product with a matrix, then adds up two of its rows for each row of the
 rectangle.
 """
@@ -20,12 +20,12 @@ Window = tuple[int, int, int, int]  # top, bottom, left, right: whole pixels, th
 def paste_masks(
     mask_logits: Tensor, image_size: tuple[int, int], boxes: Tensor | None, after_resize: bool = False
 ) -> list[MaskRegion]:
-    """Turn mask logits into masks of the picture: sigmoid, crop, resize bilinearly, and take what exceeds one half.
+    """Turn mask logits into masks of the image: sigmoid, crop, resize bilinearly, and take what exceeds one half.
 
     Args:
         mask_logits: float32 [N, Hp, Wp] on the CPU.
-        image_size: (H, W) of the picture.
-        boxes: [N, 4] xyxy on the CPU to crop by, in pixels of the logits, or of the picture with `after_resize`; None
+        image_size: (H, W) of the image.
+        boxes: [N, 4] xyxy on the CPU to crop by, in pixels of the logits, or of the image with `after_resize`; None
             crops nothing.
         after_resize: crop the resized mask to its box, by the pixels' centres, instead of the small one to its box and
             a pixel around it.
