@@ -1,7 +1,7 @@
 """Masks of one image, kept as the rectangles that hold them, one bit a pixel.
 
 Full-size masks of a hundred objects take hundreds of megabytes; their rectangles take a few, and encoding, outlining
-and drawing need no more. Where a hundred objects all fill a image of 24 megapixels, they take 300 MB.
+and drawing need no more. Where a hundred objects all fill an image of 24 megapixels, they take 300 MB.
 """
 
 from collections.abc import Sequence
