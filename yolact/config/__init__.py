@@ -38,7 +38,6 @@ __all__ = [
     "override_config",
 ]
 
-
 # In the installed package, and else beside it in the repository.
 CONFIG_FOLDERS = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
 

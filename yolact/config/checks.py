@@ -36,10 +36,9 @@ RULES = (
 
 
 def check(config: Config, source: str) -> Config:
-    """Return `config` if its values can work, each by itself and with the others; `source` names its origin in errors.
+    """Return `config` if its values can work, each by itself and with the others.
 
-    Raises:
-        ConfigError: one does not; the sentence names the key, what it must be and what it is.
+    Else a ConfigError names the key, what it must be and what it is; it begins with `source`, the origin.
     """
     for words, holds, keys in RULES:
         for key in keys.split():

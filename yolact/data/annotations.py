@@ -43,11 +43,7 @@ class ObjectRecord(NamedTuple):
 
 
 def read_annotation_file(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return the lists images, annotations and categories, of JSON objects.
-
-    Raises:
-        DatasetError: the file is missing, is not JSON, or lacks one of the lists.
-    """
+    """Return the lists images, annotations and categories, of JSON objects; DatasetError if the file has no such."""
     content = read_outline(path)
     for key, entries in content.items():
         if not all(isinstance(entry, dict) for entry in entries):
@@ -86,8 +82,7 @@ def _not_objects(key: str, path: Path) -> DatasetError:
 def parse_categories(entries: list[dict[str, Any]], path: Path) -> Categories:
     """Return the classes in ascending order of id.
 
-    Raises:
-        DatasetError: there are none, or an id or name is missing, of the wrong type or used twice.
+    DatasetError if there are none, or an id or name is missing, of the wrong type or used twice.
     """
     if not entries:
         raise DatasetError(f"The annotation file {path} declares no categories; add at least one.")
@@ -107,11 +102,7 @@ def parse_categories(entries: list[dict[str, Any]], path: Path) -> Categories:
 
 
 def parse_images(entries: list[dict[str, Any]], path: Path) -> list[ImageRecord]:
-    """Return the images in the order of the file.
-
-    Raises:
-        DatasetError: there are none, a field is missing or wrong, an id is repeated, or a name leaves the folder.
-    """
+    """Return the images in the order of the file; DatasetError if there are none, one is wrong or an id is repeated."""
     if not entries:
         raise DatasetError(f"The annotation file {path} lists no images; there is nothing to load.")
     images: dict[int, ImageRecord] = {}
@@ -125,11 +116,7 @@ def parse_images(entries: list[dict[str, Any]], path: Path) -> list[ImageRecord]
 
 
 def parse_image(entry: dict[str, Any], where: str) -> ImageRecord:
-    """Return one image; `where` names the entry in errors.
-
-    Raises:
-        DatasetError: a field is missing or wrong, or the name leaves the folder.
-    """
+    """Return one image, named `where` in errors; DatasetError if a field is wrong or the name leaves the folder."""
     image = ImageRecord(
         id=parse_whole(entry, "id", where),
         file_name=parse_text(entry, "file_name", where),
@@ -155,8 +142,7 @@ def parse_object(
 ) -> ObjectRecord | None:
     """Return one annotation, or None and a count in `dropped` where it has nothing to train on.
 
-    Raises:
-        DatasetError: the category is undeclared, or the box or segmentation is not what COCO's format allows.
+    DatasetError if the category is undeclared, or a field is not what COCO's format allows.
     """
     where = f"{where} (image '{printable(image.file_name)}')"
     label = _label(entry, where, categories)
@@ -215,8 +201,7 @@ def _box(box: Any, where: str) -> tuple[float, float, float, float]:
 def parse_segmentation(entry: dict[str, Any], where: str, image: ImageRecord) -> Segmentation | None:
     """Return the mask, or None where the annotation has none or an empty one.
 
-    Raises:
-        DatasetError: it is neither polygons nor run lengths, or they cannot belong to the image.
+    DatasetError if it is neither polygons nor run lengths, or they cannot belong to the image.
     """
     value = entry.get("segmentation")
     if isinstance(value, dict):

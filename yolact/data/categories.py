@@ -15,11 +15,7 @@ class Categories:
         return len(self.ids)
 
     def label(self, category_id: int) -> int:
-        """Return the label of a category id.
-
-        Raises:
-            KeyError: no category has this id.
-        """
+        """Return the label of a category id; KeyError if no category has it."""
         return self._labels[category_id]
 
     @cached_property

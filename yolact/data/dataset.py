@@ -103,11 +103,7 @@ class CocoDataset:
         return GroundTruth(self.images[index], self.objects(index))
 
     def load_image(self, index: int) -> NDArray[np.uint8]:
-        """Return image `index`, uint8 [H, W, 3] BGR, of the size that the annotation file gives.
-
-        Raises:
-            DatasetError: it is broken or has another size.
-        """
+        """Return image `index`, uint8 [H, W, 3] BGR; DatasetError if it is broken or not of the file's size."""
         return self.load_reduced(index, 1)[0]
 
     def load_reduced(self, index: int, reduction: int) -> tuple[NDArray[np.uint8], int]:

@@ -75,8 +75,7 @@ class TrainingSet(Dataset[tuple[Tensor, Target, list[str]]]):
     def __getitem__(self, place: Place | tuple[int, int]) -> tuple[Tensor, Target, list[str]]:
         """Return the image, uint8 [3, S, S] RGB, its target, and the errors of images that were skipped.
 
-        Raises:
-            DatasetError: the image cannot be read and must not be skipped, or none can be read.
+        DatasetError if the image cannot be read and must not be skipped, or none can be read.
         """
         position, index, size = Place(*place)
         size = size or self.image_size

@@ -114,16 +114,15 @@ def crop(rng: np.random.Generator, sample: Sample) -> Sample:
     It must hold the centre of at least one object that is not a crowd, if there is any. SSD's modes also ask for a
     smallest IoU, but the authors' test of it can never reject: the modes only keep the whole image or do not.
     """
-    boxes, iscrowd = sample.boxes, sample.iscrowd
+    boxes, wanted = sample.boxes, ~sample.iscrowd
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    needs_object = not iscrowd.all()
     while rng.random() >= WHOLE_IMAGE:
         for _ in range(CROP_TRIALS):
             view = _draw_crop(rng, sample.view)
             if view is None:
                 continue
             kept = np.all((centres > view[:2]) & (centres < view[2:]), axis=1)
-            if not needs_object or (kept & ~iscrowd).any():
+            if not wanted.any() or (kept & wanted).any():
                 sample.view, sample.kept = view, kept
                 return sample
     return sample
