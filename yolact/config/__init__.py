@@ -38,7 +38,6 @@ __all__ = [
     "override_config",
 ]
 
-
 # In the installed package, and else beside it in the repository.
 CONFIG_FOLDERS = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
 
@@ -59,13 +58,11 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def _find(path: str | Path) -> Path:
-    """Return the file of a configuration that is given by path or by name."""
     if Path(path).suffix or Path(path).exists():
         return Path(path)
-    files = [folder / f"{path}.yaml" for folder in CONFIG_FOLDERS]
-    found = next((file for file in files if file.is_file()), None)
-    if found is not None:
-        return found
+    for folder in CONFIG_FOLDERS:
+        if (file := folder / f"{path}.yaml").is_file():
+            return file
     names = sorted({file.stem for folder in CONFIG_FOLDERS for file in folder.glob("*.yaml")})
     near = difflib.get_close_matches(str(path), names, 1)
     hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(names)}, or give the path of a YAML file."
@@ -84,7 +81,7 @@ def config_from_dict(data: dict[str, Any], where: str) -> Config:
 
 def config_to_dict(config: Config) -> dict[str, Any]:
     """Turn a `Config` into plain data: dicts, lists, str, numbers, bool and None."""
-    return loading.to_dict(config)
+    return dict(loading.to_dict(config))
 
 
 def dump_config(config: Config) -> str:

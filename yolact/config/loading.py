@@ -21,7 +21,7 @@ from yolact.text import printable
 
 T = TypeVar("T")
 
-MAX_BYTES = 1_000_000  # of a file; larger ones are pictures or weights given by mistake
+MAX_BYTES = 1_000_000  # of a file; larger ones are images or weights given by mistake
 MAX_DEPTH = 20  # of nesting in a file or an override
 MAX_SENTENCE = 3000  # characters of an error, which may list all keys
 # YAML 1.1 reads 1e-3 as text, because it wants 1.0e-3; people write the former.
@@ -30,14 +30,14 @@ EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str
 KINDS = {NoneType: "null", dict: "a mapping", list: "a list"}
 
 
-class _Place(NamedTuple):
+class _Where(NamedTuple):
     """Where a value stands, for messages."""
 
     source: str  # a file or an override, as the user named it
     root: type  # the outermost dataclass
     keys: tuple[str, ...] = ()
 
-    def at(self, key: str) -> "_Place":
+    def at(self, key: str) -> "_Where":
         return self._replace(keys=(*self.keys, key))
 
     def fail(self, sentence: str) -> NoReturn:
@@ -86,15 +86,12 @@ _Dumper.add_representer(list, _Dumper.represent_list)
 _Dumper.add_representer(str, _Dumper.represent_str)
 
 
-def load(schema: type[T], path: str | Path) -> T:
+def load(schema: type[T], path: Path, children: tuple[Path, ...] = ()) -> T:
     """Read a YAML file and its `_base_` parents, each a path relative to the file that names it.
 
     Each file must be right by itself on top of its parents, so that a mistake is reported where it stands.
+    `children` are the files that lead to this one, resolved.
     """
-    return _load(schema, Path(path), ())
-
-
-def _load(schema: type[T], path: Path, children: tuple[Path, ...]) -> T:
     own = read_mapping(path)
     base = own.pop("_base_", None)
     if base is None:
@@ -105,12 +102,12 @@ def _load(schema: type[T], path: Path, children: tuple[Path, ...]) -> T:
     children = (*children, path.resolve())
     if parent.resolve() in children:
         raise ConfigError(f"{path}: _base_ leads back to {parent}; a file cannot be its own parent.")
-    return build(schema, _merge(to_dict(_load(schema, parent, children)), own), str(path))
+    return build(schema, _merge(to_dict(load(schema, parent, children)), own), str(path))
 
 
 def build(schema: type[T], data: dict[str, Any], source: str) -> T:
     """Make the dataclass `schema` from plain data; `source` names the data's origin in messages."""
-    value: T = _convert(schema, data, _Place(source, schema))
+    value: T = _convert(schema, data, _Where(source, schema))
     return value
 
 
@@ -129,20 +126,18 @@ def override(config: T, overrides: Sequence[str]) -> T:
     return config
 
 
-def to_dict(config: Any) -> dict[str, Any]:
+def to_dict(config: Any) -> Any:
     """Turn a dataclass into plain data: dicts, lists, str, numbers, bool and None."""
-    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    if isinstance(config, tuple):
+        return [to_dict(item) for item in config]
+    if not dataclasses.is_dataclass(config):
+        return config
+    return {field.name: to_dict(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
 def dump(config: Any) -> str:
-    """Turn a dataclass into YAML that `load` reads back to an equal one."""
+    """Turn a dataclass into YAML text that `load` reads back to an equal one."""
     return yaml.dump(to_dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return to_dict(value)
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -152,8 +147,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
             content = file.read(MAX_BYTES + 1)
         text = content.decode("utf-8")
     except FileNotFoundError:
-        near = [entry.name for entry in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        hint = _hint(path.name, near) or "; check the path."
+        hint = _hint(path.name, [entry.name for entry in path.parent.glob("*.yaml")]) or "; check the path."
         raise ConfigError(f"{path}: there is no such configuration file{hint}") from None
     except OSError as error:
         raise ConfigError(f"{path}: the configuration cannot be read: {error.strerror}.") from None
@@ -189,7 +183,7 @@ def _merge(below: Any, above: Any) -> Any:
     return {**below, **{key: _merge(below.get(key), value) for key, value in above.items()}}
 
 
-def _convert(kind: Any, value: Any, place: _Place) -> Any:
+def _convert(kind: Any, value: Any, where: _Where) -> Any:
     """Check `value` against the type `kind`; tuples come from lists, and floats also from integers and numeric text."""
     optional = get_origin(kind) in (Union, UnionType)
     if optional:
@@ -197,9 +191,9 @@ def _convert(kind: Any, value: Any, place: _Place) -> Any:
             return None
         (kind,) = (arm for arm in get_args(kind) if arm is not NoneType)
     if dataclasses.is_dataclass(kind):
-        return _convert_mapping(kind, value, place)
+        return _convert_mapping(kind, value, where)
     if get_origin(kind) is tuple:
-        return _convert_list(kind, value, place)
+        return _convert_list(kind, value, where)
     if kind is float:
         value = _as_float(value)
     choices = get_args(kind) if get_origin(kind) is Literal else None
@@ -207,7 +201,7 @@ def _convert(kind: Any, value: Any, place: _Place) -> Any:
     if not fits:
         expected = EXPECTED[kind] if choices is None else "one of " + ", ".join(map(str, choices))
         quotes = " (put it in quotes)" if kind is str and not isinstance(value, dict | list | NoneType) else ""
-        place.fail(f"{place} must be {expected}{' or null' if optional else ''}, got {_shown(value)}{quotes}.")
+        where.fail(f"{where} must be {expected}{' or null' if optional else ''}, got {_shown(value)}{quotes}.")
     return value
 
 
@@ -223,42 +217,36 @@ def _as_float(value: Any) -> Any:
     return number if math.isfinite(number) else str(value)
 
 
-def _convert_list(kind: Any, value: Any, place: _Place) -> tuple[Any, ...]:
+def _convert_list(kind: Any, value: Any, where: _Where) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        place.fail(f"{place} must be a list, got {_shown(value)}.")
+        where.fail(f"{where} must be a list, got {_shown(value)}.")
     items = get_args(kind)
     if items[-1] is Ellipsis:
         items = (items[0],) * len(value)
     if len(items) != len(value):
-        place.fail(f"{place} must be a list of {len(items)} values, got {len(value)}.")
-    return tuple(_convert(item, v, place.at(str(i))) for i, (item, v) in enumerate(zip(items, value, strict=True)))
+        where.fail(f"{where} must be a list of {len(items)} values, got {len(value)}.")
+    return tuple(_convert(item, v, where.at(str(i))) for i, (item, v) in enumerate(zip(items, value, strict=True)))
 
 
-def _convert_mapping(schema: Any, data: Any, place: _Place) -> Any:
+def _convert_mapping(schema: Any, data: Any, where: _Where) -> Any:
     if not isinstance(data, dict):
-        place.fail(f"{place} must be lines of `key: value`, got {_shown(data)}.")
+        where.fail(f"{where} must be lines of `key: value`, got {_shown(data)}.")
     kinds = get_type_hints(schema)
     for key in data:
         if key not in kinds:
-            unknown = place.at(str(key))
-            place.fail(f"unknown key '{unknown}'{_suggestion(unknown, kinds)}")
-    missing = [f.name for f in dataclasses.fields(schema) if _required(f) and f.name not in data]
-    if missing:
-        place.fail(f"{place.at(missing[0])} is missing.")
-    return schema(**{key: _convert(kinds[key], value, place.at(key)) for key, value in data.items()})
+            where.fail(f"unknown key '{where.at(str(key))}'{_suggestion(where, str(key), kinds)}")
+    for field in dataclasses.fields(schema):
+        if field.name not in data and field.default is field.default_factory is dataclasses.MISSING:
+            where.fail(f"{where.at(field.name)} is missing.")
+    return schema(**{key: _convert(kinds[key], value, where.at(key)) for key, value in data.items()})
 
 
-def _required(field: dataclasses.Field) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def _suggestion(unknown: _Place, siblings: dict[str, Any]) -> str:
+def _suggestion(where: _Where, name: str, siblings: dict[str, Any]) -> str:
     """Name the same key in another section, else the closest sibling, else all siblings."""
-    *section, name = unknown.keys
-    elsewhere = [path for path in _paths(unknown.root) if path.rpartition(".")[2] == name]
+    elsewhere = [path for path in _paths(where.root) if path.rpartition(".")[2] == name]
     if elsewhere:
         return f"; did you mean '{elsewhere[0]}'?"
-    return _hint(name, siblings, ".".join([*section, ""])) or f"; known here: {', '.join(siblings)}."
+    return _hint(name, siblings, ".".join([*where.keys, ""])) or f"; known here: {', '.join(siblings)}."
 
 
 def _hint(name: str, known: Iterable[str], prefix: str = "") -> str:

@@ -68,7 +68,7 @@ class DataConfig:
     val_annotations: str = "data/coco/annotations/instances_val2017.json"
     max_train_images: int | None = None  # only the first so many, for overfitting on purpose
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    num_workers: int = 4  # loader processes of each training process; 0 loads in the main process
+    num_workers: int = 4  # workers that load, of each rank; 0 loads in the main process
     worker_timeout: float = 300.0  # seconds without a batch after which these count as hung; 0 waits for ever
     # An unreadable image met while training: stop with its name, or take the next one and count it.
     unreadable: Literal["raise", "skip"] = "raise"
@@ -96,8 +96,7 @@ class LossConfig:
 class TrainConfig:
     max_steps: int = 800_000  # optimizer steps
     epochs: float | None = None  # a convenience: replaces max_steps by this many passes over the images
-    # Images an optimizer step sees at once, before accumulation. Several ranks share them, equally many each,
-    # so that neither the plan nor the result of a run depends on their number.
+    # Images before accumulation. Several ranks share them evenly, so that a run does not depend on their number.
     batch_size: int = 8
     # Multi-scale training: every batch has one of these sizes in pixels, at random, instead of model.image_size, which
     # evaluation keeps. An anchor keeps its sides in pixels, because the network cannot tell how large its input is: an
@@ -119,10 +118,9 @@ class TrainConfig:
     warmup_lr: float = 1e-4
     clip_norm: float | None = None  # largest L2 norm of the whole gradient
     ema_decay: float | None = None  # exponential moving average of the weights, used to evaluate and saved beside them
-    # Batch norm is frozen when fewer than 6 images are normalised together ("auto", the authors' rule).
+    # "auto", the authors' rule, freezes batch norm where it would see fewer than 6 images at once.
     freeze_batch_norm: Literal["auto", "always", "never"] = "auto"
-    # Several processes: a trained batch norm sees the images of all of them instead of its own process's. CUDA only.
-    sync_batch_norm: bool = False
+    sync_batch_norm: bool = False  # a trained batch norm sees the images of all ranks, not its own only; CUDA only
     # "auto" is bf16 where the device computes it natively, else fp32. Losses are always fp32.
     precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
     channels_last: bool = True  # memory format of the convolutions; the results are the same
@@ -130,7 +128,7 @@ class TrainConfig:
     # Where the backbone starts: "imagenet" (a file under weights/, else torchvision's download), "none", or a file.
     backbone_weights: str = "imagenet"
     seed: int = 0
-    # Make CUDA repeat its results bit by bit, as the CPU does: slower, and an error where an operation cannot.
+    # CUDA repeats its results bit by bit, as the CPU does: slower, and an error where an operation cannot.
     deterministic: bool = False
     max_nonfinite: int = 10  # so many non-finite losses in a row stop the run
     log_every: int = 10  # steps between two lines of metrics.jsonl

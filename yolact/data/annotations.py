@@ -18,6 +18,7 @@ from yolact.data.masks import Rle, Segmentation, decode_counts
 from yolact.errors import DatasetError
 from yolact.text import printable
 
+LISTS = ("images", "annotations", "categories")
 LARGEST_WHOLE = 2**63 - 1  # other readers of the format, such as hotcoco, fail on more
 
 
@@ -31,7 +32,7 @@ class ImageRecord(NamedTuple):
 
 
 class ObjectRecord(NamedTuple):
-    """One object of a image."""
+    """One object of an image."""
 
     label: int  # 0..C-1
     bbox: tuple[float, float, float, float]  # xyxy, pixels of the image
@@ -42,11 +43,7 @@ class ObjectRecord(NamedTuple):
 
 
 def read_annotation_file(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Read the JSON and check its outline: the lists images, annotations and categories, of objects.
-
-    Raises:
-        DatasetError: the file is missing, is not JSON, or lacks one of the lists.
-    """
+    """Return the lists images, annotations and categories, of JSON objects; DatasetError if the file has no such."""
     content = read_outline(path)
     for key, entries in content.items():
         if not all(isinstance(entry, dict) for entry in entries):
@@ -67,7 +64,7 @@ def read_outline(path: Path) -> dict[str, list[Any]]:
             f"The annotation file {path} holds a {type(content).__name__}, expected an object with images, annotations "
             "and categories; export it as COCO object detection."
         )
-    for key in ("images", "annotations", "categories"):
+    for key in LISTS:
         if key not in content:
             raise DatasetError(
                 f"The annotation file {path} has no '{key}' (it has: {printable(', '.join(content)) or 'nothing'}); "
@@ -75,7 +72,7 @@ def read_outline(path: Path) -> dict[str, list[Any]]:
             )
         if not isinstance(content[key], list):
             raise _not_objects(key, path)
-    return {key: content[key] for key in ("images", "annotations", "categories")}
+    return {key: content[key] for key in LISTS}
 
 
 def _not_objects(key: str, path: Path) -> DatasetError:
@@ -85,14 +82,13 @@ def _not_objects(key: str, path: Path) -> DatasetError:
 def parse_categories(entries: list[dict[str, Any]], path: Path) -> Categories:
     """Return the classes in ascending order of id.
 
-    Raises:
-        DatasetError: there are none, or an id or name is missing, of the wrong type or used twice.
+    DatasetError if there are none, or an id or name is missing, of the wrong type or used twice.
     """
     if not entries:
         raise DatasetError(f"The annotation file {path} declares no categories; add at least one.")
     names: dict[int, str] = {}
-    for place, entry in enumerate(entries):
-        where = f"categories[{place}] of {path}"
+    for number, entry in enumerate(entries):
+        where = f"categories[{number}] of {path}"
         category_id, name = parse_whole(entry, "id", where), parse_text(entry, "name", where)
         if category_id in names:
             raise DatasetError(f"{where} repeats the id {category_id}; give each category its own.")
@@ -106,46 +102,36 @@ def parse_categories(entries: list[dict[str, Any]], path: Path) -> Categories:
 
 
 def parse_images(entries: list[dict[str, Any]], path: Path) -> list[ImageRecord]:
-    """Return the images in the order of the file.
-
-    Raises:
-        DatasetError: there are none, a field is missing or wrong, an id is repeated, or a name leaves the folder.
-    """
+    """Return the images in the order of the file; DatasetError if there are none, one is wrong or an id is repeated."""
     if not entries:
         raise DatasetError(f"The annotation file {path} lists no images; there is nothing to load.")
-    images, seen = [], set()
-    for place, entry in enumerate(entries):
-        where = f"images[{place}] of {path}"
+    images: dict[int, ImageRecord] = {}
+    for number, entry in enumerate(entries):
+        where = f"images[{number}] of {path}"
         image = parse_image(entry, where)
-        if image.id in seen:
+        if image.id in images:
             raise DatasetError(f"{where} repeats the id {image.id}; give each image its own.")
-        seen.add(image.id)
-        images.append(image)
-    return images
+        images[image.id] = image
+    return list(images.values())
 
 
 def parse_image(entry: dict[str, Any], where: str) -> ImageRecord:
-    """Return one image; `where` names the entry in errors.
-
-    Raises:
-        DatasetError: a field is missing or wrong, or the name leaves the folder.
-    """
+    """Return one image, named `where` in errors; DatasetError if a field is wrong or the name leaves the folder."""
     image = ImageRecord(
         id=parse_whole(entry, "id", where),
         file_name=parse_text(entry, "file_name", where),
         height=parse_whole(entry, "height", where),
         width=parse_whole(entry, "width", where),
     )
-    name, shown, size = image.file_name, printable(image.file_name), f"{image.width} x {image.height}"
+    name, shown = image.file_name, printable(image.file_name)
     parts = {*PurePosixPath(name).parts, *PureWindowsPath(name).parts}
     if ".." in parts or name.startswith(("/", "\\")) or PureWindowsPath(name).drive:
-        raise DatasetError(
-            f"The file_name '{shown}' in {where} leaves the image folder; use a path below it.",
-            "name-leaves-folder",
-        )
+        why = f"The file_name '{shown}' in {where} leaves the image folder; use a path below it."
+        raise DatasetError(why, "name-leaves-folder")
     if image.height < 1 or image.width < 1 or image.height * image.width > MAX_PIXELS:
         raise DatasetError(
-            f"{where} ('{shown}') is {size} pixels (width x height), expected 1 to {MAX_PIXELS:,} in all; correct it.",
+            f"{where} ('{shown}') is {image.width} x {image.height} pixels (width x height), expected 1 to "
+            f"{MAX_PIXELS:,} in all; correct it.",
             "invalid-picture-size",
         )
     return image
@@ -156,21 +142,26 @@ def parse_object(
 ) -> ObjectRecord | None:
     """Return one annotation, or None and a count in `dropped` where it has nothing to train on.
 
-    Raises:
-        DatasetError: the category is undeclared, or the box or segmentation is not what COCO's format allows.
+    DatasetError if the category is undeclared, or a field is not what COCO's format allows.
     """
     where = f"{where} (image '{printable(image.file_name)}')"
-    label, iscrowd = parse_label(entry, where, categories), parse_iscrowd(entry, where)
-    box, area = parse_box(entry, where), parse_area(entry, where)
+    label = _label(entry, where, categories)
+    iscrowd = entry.get("iscrowd", 0)
+    if iscrowd not in (0, 1):
+        raise _refused(f"'iscrowd' of {where} must be 0 or 1, not {brief(iscrowd)}", "invalid-field")
+    box = _box(entry.get("bbox"), where)
+    area = entry.get("area", 0.0)
+    if not is_number(area) or area < 0:
+        raise _refused(f"'area' of {where} must be a number that is not negative, not {brief(area)}", "invalid-field")
     # Also where it is not needed, because evaluation hands it to pycocotools.
     segmentation = parse_segmentation(entry, where, image)
     reason = box_drop_reason(box, image)
     if segmentation is None or reason:
         dropped[reason or "no segmentation"] += 1
         return None
-    if area is None:
+    if "area" not in entry:
         area = (box[2] - box[0]) * (box[3] - box[1])
-    return ObjectRecord(label, box, iscrowd, segmentation, area, id=parse_whole(entry, "id", where))
+    return ObjectRecord(label, box, bool(iscrowd), segmentation, float(area), id=parse_whole(entry, "id", where))
 
 
 def box_drop_reason(box: tuple[float, float, float, float], image: ImageRecord) -> str | None:
@@ -182,29 +173,11 @@ def box_drop_reason(box: tuple[float, float, float, float], image: ImageRecord) 
     return None
 
 
-def parse_iscrowd(entry: dict[str, Any], where: str) -> bool:
-    """Return whether the annotation is a crowd region; DatasetError for anything but 0 and 1."""
-    iscrowd = entry.get("iscrowd", 0)
-    if iscrowd not in (0, 1):
-        raise DatasetError(
-            f"'iscrowd' of {where} must be 0 or 1, not {brief(iscrowd)}; correct the annotation.", "invalid-field"
-        )
-    return bool(iscrowd)
+def _refused(why: str, kind: str) -> DatasetError:
+    return DatasetError(f"{why}; correct the annotation.", kind)
 
 
-def parse_area(entry: dict[str, Any], where: str) -> float | None:
-    """Return the area that the file gives, if any; DatasetError if that is no area."""
-    area = entry.get("area", 0.0)
-    if not is_number(area) or area < 0:
-        raise DatasetError(
-            f"'area' of {where} must be a number that is not negative, not {brief(area)}; correct the annotation.",
-            "invalid-field",
-        )
-    return float(area) if "area" in entry else None
-
-
-def parse_label(entry: dict[str, Any], where: str, categories: Categories) -> int:
-    """Return the label of the annotation's category; DatasetError if it is not declared."""
+def _label(entry: dict[str, Any], where: str, categories: Categories) -> int:
     category_id = parse_whole(entry, "category_id", where)
     try:
         return categories.label(category_id)
@@ -217,15 +190,10 @@ def parse_label(entry: dict[str, Any], where: str, categories: Categories) -> in
         ) from None
 
 
-def parse_box(entry: dict[str, Any], where: str) -> tuple[float, float, float, float]:
-    """Return the box as xyxy in pixels of the image; DatasetError if it is not four finite numbers."""
-    box = entry.get("bbox")
+def _box(box: Any, where: str) -> tuple[float, float, float, float]:
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-        raise DatasetError(
-            f"'bbox' of {where} must be [x, y, width, height] in finite numbers, not {brief(box)}; correct the "
-            "annotation.",
-            "invalid-box",
-        )
+        why = f"'bbox' of {where} must be [x, y, width, height] in finite numbers, not {brief(box)}"
+        raise _refused(why, "invalid-box")
     x, y, width, height = map(float, box)
     return x, y, x + width, y + height
 
@@ -233,8 +201,7 @@ def parse_box(entry: dict[str, Any], where: str) -> tuple[float, float, float, f
 def parse_segmentation(entry: dict[str, Any], where: str, image: ImageRecord) -> Segmentation | None:
     """Return the mask, or None where the annotation has none or an empty one.
 
-    Raises:
-        DatasetError: it is neither polygons nor run lengths, or they cannot belong to the image.
+    DatasetError if it is neither polygons nor run lengths, or they cannot belong to the image.
     """
     value = entry.get("segmentation")
     if isinstance(value, dict):
@@ -242,74 +209,55 @@ def parse_segmentation(entry: dict[str, Any], where: str, image: ImageRecord) ->
     if value is None:
         return None
     if not isinstance(value, list):
-        raise DatasetError(
-            f"'segmentation' of {where} must be a list of polygons or an RLE object, not a {type(value).__name__}; "
-            "correct the annotation.",
-            "invalid-segmentation",
-        )
-    polygons = [_polygon(polygon, where, image) for polygon in value if polygon != []]
-    return polygons or None
+        found = type(value).__name__
+        why = f"'segmentation' of {where} must be a list of polygons or an RLE object, not a {found}"
+        raise _refused(why, "invalid-segmentation")
+    return [_polygon(polygon, where, image) for polygon in value if polygon != []] or None
 
 
 def _polygon(value: object, where: str, image: ImageRecord) -> np.ndarray:
-    def refuse(why: str, kind: str) -> DatasetError:
-        return DatasetError(f"A polygon of {where} {why}; correct the annotation.", kind)
-
     try:
         points = np.asarray(value)
     except (ValueError, OverflowError):
         points = np.empty(0, object)
+    where = f"A polygon of {where}"
     if points.ndim != 1 or points.dtype.kind not in "if":
-        raise refuse("must be a flat list [x1, y1, x2, y2, ...] of numbers", "invalid-polygon")
+        raise _refused(f"{where} must be a flat list [x1, y1, x2, y2, ...] of numbers", "invalid-polygon")
     if len(points) < 6 or len(points) % 2:
-        kind = "short-polygon" if len(points) < 6 else "invalid-polygon"
-        raise refuse(f"has {len(points)} coordinates, expected an even number of at least 6", kind)
+        why = f"{where} has {len(points)} coordinates, expected an even number of at least 6"
+        raise _refused(why, "short-polygon" if len(points) < 6 else "invalid-polygon")
     points = points.reshape(-1, 2)
-    # A comparison with NaN is false, so this refuses NaN too. Half a image of overhang is generous.
+    # A comparison with NaN is false, so this refuses NaN too. Half an image of overhang is generous.
     size = np.array([image.width, image.height])
     if not ((points >= -0.5 * size - 10) & (points <= 1.5 * size + 10)).all():
-        kind = "polygon-far-outside" if np.isfinite(points).all() else "invalid-polygon"
-        size_text = f"{image.width} x {image.height}"
-        raise refuse(f"has a coordinate far outside its {size_text} image, or one that is NaN", kind)
+        why = f"{where} has a coordinate far outside its {image.width} x {image.height} image, or one that is NaN"
+        raise _refused(why, "polygon-far-outside" if np.isfinite(points).all() else "invalid-polygon")
     return points.astype(np.float32)
 
 
 def _rle(value: dict[str, Any], where: str, image: ImageRecord) -> Rle | None:
     size, counts = value.get("size"), value.get("counts")
-    if size != [image.height, image.width]:
-        raise DatasetError(
-            f"The RLE of {where} has size {brief(size)}, expected [height, width] = [{image.height}, "
-            f"{image.width}] of its image; correct the annotation.",
-            "rle-size-mismatch",
-        )
+    where, expected = f"RLE of {where}", [image.height, image.width]
+    if size != expected:
+        why = f"The {where} has size {brief(size)}, expected [height, width] = {expected} of its image"
+        raise _refused(why, "rle-size-mismatch")
     try:
         runs = decode_counts(counts if isinstance(counts, str | list) else [None])  # type: ignore[list-item]
     except (ValueError, OverflowError):
-        raise DatasetError(
-            f"'counts' of the RLE of {where} is neither a list of whole numbers nor COCO's compressed text; correct "
-            "the annotation.",
-            "invalid-rle",
-        ) from None
+        why = f"'counts' of the {where} is neither a list of whole numbers nor COCO's compressed text"
+        raise _refused(why, "invalid-rle") from None
     total = image.height * image.width
     if runs.size == 0 or runs.min() < 0 or runs.max() > total or runs.sum() != total:
-        raise DatasetError(
-            f"The runs of the RLE of {where} add up to {int(runs.sum())}, expected height x width = {total} in numbers "
-            "that are not negative; correct the annotation.",
-            "invalid-rle",
-        )
-    if not runs[1::2].any():
-        return None
-    return Rle(image.height, image.width, runs.astype(np.uint32))
+        why = f"The runs of the {where} add up to {int(runs.sum())}, expected height x width = {total} in numbers"
+        raise _refused(f"{why} that are not negative", "invalid-rle")
+    return Rle(image.height, image.width, runs.astype(np.uint32)) if runs[1::2].any() else None
 
 
 def parse_whole(entry: dict[str, Any], key: str, where: str) -> int:
     """Return a whole number of an entry; DatasetError if it is missing or something else."""
     value = entry.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) > LARGEST_WHOLE:
-        found = brief(value) if key in entry else "missing"
-        raise DatasetError(
-            f"'{key}' of {where} must be a whole number of 64 bits, but it is {found}; correct it.", "invalid-field"
-        )
+        raise _wrong_field(entry, key, where, "a whole number of 64 bits")
     return value
 
 
@@ -317,9 +265,13 @@ def parse_text(entry: dict[str, Any], key: str, where: str) -> str:
     """Return a text of an entry that is not empty; DatasetError if it is missing or something else."""
     value = entry.get(key)
     if not isinstance(value, str) or not value:
-        found = brief(value) if key in entry else "missing"
-        raise DatasetError(f"'{key}' of {where} must be text, but it is {found}; correct it.", "invalid-field")
+        raise _wrong_field(entry, key, where, "text")
     return value
+
+
+def _wrong_field(entry: dict[str, Any], key: str, where: str, expected: str) -> DatasetError:
+    found = brief(entry[key]) if key in entry else "missing"
+    return DatasetError(f"'{key}' of {where} must be {expected}, but it is {found}; correct it.", "invalid-field")
 
 
 def is_number(value: object) -> bool:

@@ -6,7 +6,7 @@ from functools import cached_property
 
 @dataclass(frozen=True)
 class Categories:
-    """Classes in ascending order of category id; the place in the list is the label, 0..C-1."""
+    """Classes in ascending order of category id; the index in the list is the label, 0..C-1."""
 
     names: list[str]
     ids: list[int]
@@ -15,11 +15,7 @@ class Categories:
         return len(self.ids)
 
     def label(self, category_id: int) -> int:
-        """Return the label of a category id.
-
-        Raises:
-            KeyError: no category has this id.
-        """
+        """Return the label of a category id; KeyError if no category has it."""
         return self._labels[category_id]
 
     @cached_property
@@ -48,7 +44,7 @@ COCO_CATEGORY_IDS: tuple[int, ...] = (
     64, 65, 67, 70, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 84, 85, 86, 87, 88, 89, 90,
 )
 
-# Pascal VOC and SBD; the ids are those of the indexed segmentation pictures.
+# Pascal VOC and SBD; the ids are those of the indexed segmentation images.
 VOC_CLASSES: tuple[str, ...] = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",

@@ -1,5 +1,7 @@
 """Simple copy-paste (Ghiasi et al. 2021): objects of one training sample are laid over another."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -30,23 +32,24 @@ def paste_objects(
     """
     (image, target), (other_image, other) = sample, source
     taken = (rng.random(len(other["labels"])) < 0.5) & ~other["iscrowd"].numpy()
+    covered = np.zeros(image.shape[1:], np.bool_)
     for number in np.flatnonzero(taken):
-        taken[number] = _masks(other)[number].any()  # an object can be too small to have a pixel
+        mask = _masks(other)[number]
+        taken[number] = mask.any()  # an object can be too small to have a pixel
+        covered |= mask
     if not taken.any():
         return image, target
-    pasted = _select(other, taken)
-    covered = np.asarray(np.bitwise_or.reduce(_masks(pasted)), np.bool_)
     np.copyto(image.numpy(), other_image.numpy(), where=covered)
-    return image, _join(_cover(target, covered), pasted)
+    return image, _join((target, _cover(target, covered)), (other, taken))
 
 
 def _masks(target: Target) -> NDArray[np.bool_]:
-    """Return the masks [N, S, S] of a target, the same memory as truth values: those are fast to count."""
+    """Return the masks [N, S, S] of a target, the same memory as bool: that is fast to count."""
     return target["masks"].numpy().view(np.bool_)
 
 
-def _cover(target: Target, covered: NDArray[np.bool_]) -> Target:
-    """Take the pixels `covered` [S, S] from the objects of a target, whose masks and boxes are changed."""
+def _cover(target: Target, covered: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Take the pixels `covered` [S, S] from masks and boxes of a target; return which of its objects stay, [N]."""
     seen = ~covered
     stays = np.ones(len(target["labels"]), np.bool_)
     for number, mask in enumerate(_masks(target)):
@@ -56,32 +59,22 @@ def _cover(target: Target, covered: NDArray[np.bool_]) -> Target:
         if left < area:
             stays[number] = left >= max(1, SMALLEST_SHARE * area)
             if stays[number]:
-                target["boxes"][number] = torch.from_numpy(_box_of(mask))
-    return target if stays.all() else _select(target, stays)
+                rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+                box = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]  # pixel j covers [j, j + 1)
+                target["boxes"][number] = torch.from_numpy(np.array(box, np.float32))
+    return stays
 
 
-def _box_of(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the tight box xyxy of a mask [S, S] that has a pixel; pixel j covers [j, j + 1)."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
+def _join(*parts: tuple[Target, NDArray[np.bool_]]) -> Target:
+    """Return the chosen objects of each target; the image's id is that of the first."""
 
+    def joined(key: Literal["boxes", "labels", "masks", "iscrowd"]) -> Tensor:
+        return torch.cat([target[key][torch.from_numpy(chosen)] for target, chosen in parts])
 
-def _select(target: Target, rows: NDArray[np.bool_]) -> Target:
-    chosen = torch.from_numpy(rows)
     return Target(
-        boxes=target["boxes"][chosen],
-        labels=target["labels"][chosen],
-        masks=target["masks"][chosen],
-        iscrowd=target["iscrowd"][chosen],
-        image_id=target["image_id"],
-    )
-
-
-def _join(first: Target, second: Target) -> Target:
-    return Target(
-        boxes=torch.cat((first["boxes"], second["boxes"])),
-        labels=torch.cat((first["labels"], second["labels"])),
-        masks=torch.cat((first["masks"], second["masks"])),
-        iscrowd=torch.cat((first["iscrowd"], second["iscrowd"])),
-        image_id=first["image_id"],
+        boxes=joined("boxes"),
+        labels=joined("labels"),
+        masks=joined("masks"),
+        iscrowd=joined("iscrowd"),
+        image_id=parts[0][0]["image_id"],
     )

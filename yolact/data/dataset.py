@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections import Counter, defaultdict
+from collections import Counter
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from reprlib import repr as brief
@@ -57,25 +58,23 @@ class GroundTruth:
 class CocoDataset:
     """All images of an annotation file, with and without objects, checked as far as can be without opening them.
 
+    Args:
+        annotation_file: COCO JSON with polygons or RLE.
+        image_folder: the folder that the file names are relative to.
+        max_images: keep only the first so many images.
+
     Attributes:
         categories: the classes, taken from the file.
         images: the images, in the order of the file.
         class_counts: int64 [C], the objects of each label, crowd regions left out.
         dropped: how many annotations give nothing to train on, by reason. They are left out; evaluation still sees
             them, because it reads the file itself.
+
+    Raises:
+        DatasetError: the file or one of its entries is wrong, or an image file is absent.
     """
 
     def __init__(self, annotation_file: str | Path, image_folder: str | Path, *, max_images: int | None = None) -> None:
-        """Read and check the annotation file.
-
-        Args:
-            annotation_file: COCO JSON with polygons or RLE.
-            image_folder: the folder that the file names are relative to.
-            max_images: keep only the first so many images.
-
-        Raises:
-            DatasetError: the file or one of its entries is wrong, or a image file is absent.
-        """
         self.annotation_file, self.image_folder = Path(annotation_file), Path(image_folder)
         content = read_annotation_file(self.annotation_file)
         self.categories: Categories = parse_categories(content["categories"], self.annotation_file)
@@ -87,7 +86,10 @@ class CocoDataset:
         labels = [item.label for items in objects for item in items if not item.iscrowd]
         self.class_counts = np.bincount(np.array(labels, np.int64), minlength=len(self.categories))
         self._objects = PackedObjects(objects)
-        self._log_dropped()
+        if self.dropped:
+            reasons = ", ".join(f"{count} with {reason}" for reason, count in self.dropped.most_common())
+            total = self.dropped.total()
+            logger.warning("%s: left %d annotations out of training: %s", self.annotation_file, total, reasons)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -96,16 +98,12 @@ class CocoDataset:
         """Return the objects of image `index`, crowd regions included."""
         return self._objects[range(len(self))[index]]
 
-    def ground_truth(self, index: int) -> "GroundTruth":
+    def ground_truth(self, index: int) -> GroundTruth:
         """Return the objects of image `index` as tensors, for evaluators."""
         return GroundTruth(self.images[index], self.objects(index))
 
     def load_image(self, index: int) -> NDArray[np.uint8]:
-        """Return image `index`, uint8 [H, W, 3] BGR, of the size that the annotation file gives.
-
-        Raises:
-            DatasetError: it is broken or has another size.
-        """
+        """Return image `index`, uint8 [H, W, 3] BGR; DatasetError if it is broken or not of the file's size."""
         return self.load_reduced(index, 1)[0]
 
     def load_reduced(self, index: int, reduction: int) -> tuple[NDArray[np.uint8], int]:
@@ -114,7 +112,7 @@ class CocoDataset:
         return read_reduced(self.image_folder / record.file_name, (record.height, record.width), reduction)
 
     def _parse_annotations(self, entries: list[dict[str, Any]], images: list[ImageRecord]) -> list[list[ObjectRecord]]:
-        places = {image.id: place for place, image in enumerate(images)}
+        indices = {image.id: index for index, image in enumerate(images)}
         objects: list[list[ObjectRecord]] = [[] for _ in self.images]
         seen: set[int] = set()
         for position, entry in enumerate(entries):
@@ -125,38 +123,33 @@ class CocoDataset:
             if annotation_id in seen:
                 raise DatasetError(f"{where} repeats the id of another annotation; give each annotation its own.")
             seen.add(annotation_id)
-            place = places.get(image_id) if type(image_id) is int else None
-            if place is None:
+            index = indices.get(image_id) if type(image_id) is int else None
+            if index is None:
                 raise DatasetError(
                     f"{where} belongs to image id {brief(image_id)}, which 'images' does not list; add the "
                     "image or remove the annotation."
                 )
-            if place < len(objects):
-                record = parse_object(entry, where, self.images[place], self.categories, self.dropped)
+            if index < len(objects):
+                record = parse_object(entry, where, self.images[index], self.categories, self.dropped)
                 if record is not None:
-                    objects[place].append(record)
+                    objects[index].append(record)
         return objects
-
-    def _log_dropped(self) -> None:
-        if self.dropped:
-            reasons = ", ".join(f"{count} with {reason}" for reason, count in self.dropped.most_common())
-            logger.warning(
-                "%s: left %d annotations out of training: %s", self.annotation_file, self.dropped.total(), reasons
-            )
 
 
 def _check_files_exist(images: list[ImageRecord], folder: Path, annotation_file: Path) -> None:
     """Raise a DatasetError for the first image whose file is absent; one listing per folder, not one call each."""
     if not os.path.isdir(folder):
         raise DatasetError(f"The image folder {folder} (of {annotation_file}) does not exist; check the path.")
-    names_by_folder: dict[str, set[str]] = defaultdict(set)
+    names_by_folder: dict[str, set[str]] = {}
     missing: list[str] = []
     for image in images:
         parent, name = os.path.split(image.file_name)
-        # os.path takes names that are too long for a file, or hold a zero, for absent ones; Path raises.
-        if parent not in names_by_folder and os.path.isdir(folder / parent):
-            names_by_folder[parent] = _listing(folder / parent)
-        # A listing may spell a name otherwise than the file does (accents, case), so ask before refusing.
+        if parent not in names_by_folder:
+            names_by_folder[parent] = set()
+            with suppress(OSError, ValueError):  # a folder that is absent or may not be listed, or a zero in its name
+                names_by_folder[parent] = set(os.listdir(folder / parent))
+        # A listing may spell a name otherwise than the file does (accents, case), so ask before refusing. os.path
+        # takes names that are too long for a file, or hold a zero, for absent ones; Path raises.
         if name not in names_by_folder[parent] and not os.path.isfile(folder / image.file_name):
             missing.append(image.file_name)
     if missing:
@@ -165,11 +158,3 @@ def _check_files_exist(images: list[ImageRecord], folder: Path, annotation_file:
             f"'{printable(missing[0])}'{others} named by {annotation_file} cannot be found in {folder}; correct the "
             "folder or the names."
         )
-
-
-def _listing(folder: Path) -> set[str]:
-    """Return the names in a folder; none if it may not be listed."""
-    try:
-        return set(os.listdir(folder))
-    except OSError:
-        return set()

@@ -21,21 +21,13 @@ TIFF_TILE_WIDTH, TIFF_TILE_HEIGHT = 322, 323  # tags
 
 
 def read_reduced(path: Path, image_size: tuple[int, int], reduction: int) -> tuple[NDArray[np.uint8], int]:
-    """Decode an image at a half, a quarter or an eighth of its size where it is a JPEG, else as it is.
+    """Decode a JPEG at 1 / `reduction` (1, 2, 4 or 8) of its size, and any other image as `read_image` does.
 
     A JPEG's blocks are then only partly computed, which is several times as fast and as small.
-
-    Args:
-        path: the file.
-        image_size: (H, W) that the annotations give; see `read_image`.
-        reduction: 1, 2, 4 or 8.
 
     Returns:
         The image, uint8 [ceil(H / r), ceil(W / r), 3] BGR, and r, which is 1 or `reduction`. Pixel k of a row covers
         the image's pixels from r * k on.
-
-    Raises:
-        DatasetError: as `read_image`.
     """
     data = _read(path)
     if reduction > 1 and data[:2] == JPEG_START:
@@ -69,9 +61,8 @@ def decode_image(data: bytes, path: Path, image_size: tuple[int, int] | None = N
     size = header_size(data)
     name = printable(str(path), MAX_NAME)
     if size is not None and size[0] * size[1] > MAX_PIXELS:
-        raise DatasetError(
-            f"The image {name} has more than the limit of {MAX_PIXELS:,} pixels; scale it down.", "picture-too-large"
-        )
+        why = f"The image {name} has more than the limit of {MAX_PIXELS:,} pixels; scale it down."
+        raise DatasetError(why, "picture-too-large")
     image = _decode(data, cv2.IMREAD_COLOR) if size else None
     if image is None or _is_truncated_jpeg(data):
         raise DatasetError(
@@ -126,9 +117,8 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         name = printable(str(path), MAX_NAME)
-        raise DatasetError(
-            f"Cannot read the image {name}: {error.strerror}; restore it or correct its path.", "missing-picture"
-        ) from None
+        why = f"Cannot read the image {name}: {error.strerror}; restore it or correct its path."
+        raise DatasetError(why, "missing-picture") from None
 
 
 def _decode(data: bytes, flags: int) -> NDArray[np.uint8] | None:

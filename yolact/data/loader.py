@@ -42,7 +42,16 @@ COPY_PASTE, PASTED_IMAGE, INPUT_SIZE = 1, 2, 3
 
 
 class TrainingSet(Dataset[tuple[Tensor, Target, list[str]]]):
-    """Augmented samples of a data set, by `Place`."""
+    """Augmented samples of a data set, by `Place`.
+
+    Args:
+        dataset: the images and their objects.
+        image_size: side S of the network input in pixels.
+        transforms: applied to each sample in this order.
+        seed: of the run, not negative.
+        unreadable: "raise" a DatasetError for an image that cannot be read, or "skip" to the next one.
+        copy_paste_probability: with which objects of another sample are pasted over one.
+    """
 
     def __init__(
         self,
@@ -53,16 +62,6 @@ class TrainingSet(Dataset[tuple[Tensor, Target, list[str]]]):
         unreadable: str = "raise",
         copy_paste_probability: float = 0.0,
     ) -> None:
-        """Hold what a sample depends on.
-
-        Args:
-            dataset: the images and their objects.
-            image_size: side S of the network input in pixels.
-            transforms: applied to each sample in this order.
-            seed: of the run, not negative.
-            unreadable: "raise" a DatasetError for an image that cannot be read, or "skip" to the next one.
-            copy_paste_probability: with which objects of another sample are pasted over one.
-        """
         self.dataset, self.image_size, self.transforms, self.seed = dataset, image_size, transforms, seed
         self.unreadable, self.copy_paste_probability = unreadable, copy_paste_probability
 
@@ -76,8 +75,7 @@ class TrainingSet(Dataset[tuple[Tensor, Target, list[str]]]):
     def __getitem__(self, place: Place | tuple[int, int]) -> tuple[Tensor, Target, list[str]]:
         """Return the image, uint8 [3, S, S] RGB, its target, and the errors of images that were skipped.
 
-        Raises:
-            DatasetError: the image cannot be read and must not be skipped, or none can be read.
+        DatasetError if the image cannot be read and must not be skipped, or none can be read.
         """
         position, index, size = Place(*place)
         size = size or self.image_size
@@ -113,8 +111,8 @@ class TrainingSet(Dataset[tuple[Tensor, Target, list[str]]]):
 class RunSampler(Sampler[Place]):
     """The endless sequence of a run's places: one random permutation of the images after another.
 
-    Where there are several sizes of the input, every batch has one of them, drawn from the seed and its number. Where
-    several ranks share the batches, each gets its own places of every batch, which are the same in any case.
+    With several sizes of the input, every batch has one of them, drawn from the seed and its number. With several
+    ranks, each gets its own places of every batch, which are the same in any case.
     """
 
     def __init__(
@@ -132,11 +130,11 @@ class RunSampler(Sampler[Place]):
     def __iter__(self) -> Iterator[Place]:
         position = self.start
         while True:
-            epoch, place = divmod(position, self.num_images)
+            epoch, first = divmod(position, self.num_images)
             order = np.random.default_rng([self.seed, epoch]).permutation(self.num_images)
-            for index in order[place:]:
-                place_in_batch = (position - self.start) % self.batch_size
-                if place_in_batch // self.world.share(self.batch_size) == self.world.rank:
+            for index in order[first:]:
+                position_in_batch = (position - self.start) % self.batch_size
+                if position_in_batch // self.world.share(self.batch_size) == self.world.rank:
                     yield Place(position, int(index), self._size(position // self.batch_size))
                 position += 1
 
@@ -182,24 +180,18 @@ def training_loader(
     Iterating raises DatasetError for an image that cannot be read, unless the set skips those, and LoaderError for a
     worker that dies or gives no batch for `timeout` seconds.
     """
-    return Loader(
-        training_set,
-        _collate_training,
-        num_workers,
-        timeout,
-        batch_size=world.share(batch_size),
-        sampler=RunSampler(len(training_set), seed, start_position, batch_size, image_sizes, world),
-    )
+    sampler = RunSampler(len(training_set), seed, start_position, batch_size, image_sizes, world)
+    share = world.share(batch_size)
+    return Loader(training_set, _collate_training, num_workers, timeout, batch_size=share, sampler=sampler)
 
 
 def evaluation_loader(
     dataset: EvaluationSet, batch_size: int = 1, num_workers: int = 0, world: World = SINGLE
 ) -> DataLoader[tuple[Tensor, list[int]]]:
-    """Yield (images uint8 [B, 3, S, S] RGB, their indices) over every image once, in order.
+    """Yield (images uint8 [B, 3, S, S] RGB, their indices) over every image once, in order; the last may be fewer.
 
-    The last batch may be smaller. Several ranks take turns at the batches, which are the same in any case.
-
-    Iterating raises DatasetError for an image that cannot be read, and LoaderError for a worker that dies or hangs.
+    Several ranks take turns at the batches, which are the same in any case. Iterating raises DatasetError for an image
+    that cannot be read, and LoaderError for a worker that dies or hangs.
     """
     starts = range(0, len(dataset), batch_size)[world.rank :: world.size]
     batches = [range(start, min(start + batch_size, len(dataset))) for start in starts]

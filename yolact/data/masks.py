@@ -17,7 +17,7 @@ IDENTITY: NDArray[np.float64] = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
 class Rle(NamedTuple):
-    """Run lengths over a image of `height` x `width`, column by column, beginning with a run of zeros."""
+    """Run lengths over an image of `height` x `width`, column by column, beginning with a run of zeros."""
 
     height: int
     width: int
@@ -31,8 +31,7 @@ def decode_counts(counts: str | bytes | Sequence[int]) -> NDArray[np.int64]:
     """Return the run lengths of COCO's `counts`, compressed (text) or not (a list of numbers).
 
     Raises:
-        ValueError: the text holds a character that COCO's code does not use, or ends within a number; or the list
-            holds something other than whole numbers.
+        ValueError: the text is not COCO's, or the list holds something other than whole numbers.
     """
     if not isinstance(counts, str | bytes):
         runs = np.asarray(counts)
@@ -94,15 +93,15 @@ def pixel_index_map(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 def draw_masks(
     segmentations: Sequence[Segmentation], matrix: NDArray[np.float64], size: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Draw objects under an affine map.
+    """Draw N objects under an affine map; what falls outside is cut off.
 
     Args:
-        segmentations: of N objects, in pixels of the image.
+        segmentations: in pixels of the image.
         matrix: float64 [2, 3], from the image's continuous coordinates to those of the result.
         size: (H, W) of the result.
 
     Returns:
-        uint8 [N, H, W] of 0 and 1; what falls outside is cut off.
+        uint8 [N, H, W] of 0 and 1.
     """
     masks = np.zeros((len(segmentations), *size), np.uint8)
     for mask, segmentation in zip(masks, segmentations, strict=True):
@@ -115,8 +114,7 @@ def draw_masks(
 
 def _draw_polygons(polygons: list[NDArray[np.float32]], matrix: NDArray[np.float64], mask: NDArray[np.uint8]) -> None:
     mapped = [polygon @ matrix[:, :2].T + matrix[:, 2] for polygon in polygons]
-    points = np.concatenate(mapped)
-    region = _region(points.min(axis=0), points.max(axis=0), mask)
+    region = _region(np.concatenate(mapped), mask)
     if region is None:
         return
     x0, y0, x1, y1 = region
@@ -128,14 +126,11 @@ def _draw_polygons(polygons: list[NDArray[np.float32]], matrix: NDArray[np.float
 
 def _warp_rle(rle: Rle, matrix: NDArray[np.float64], mask: NDArray[np.uint8]) -> None:
     crop, left, top = crop_rle(rle)
-    if crop.size == 0:
-        return
+    height, width = crop.shape
     linear = matrix[:, :2]
     origin = linear @ (left, top) + matrix[:, 2]
-    corner = origin + linear @ (crop.shape[1], crop.shape[0])
-    other = origin + linear @ (crop.shape[1], 0), origin + linear @ (0, crop.shape[0])
-    corners = np.stack((origin, corner, *other))
-    region = _region(corners.min(axis=0), corners.max(axis=0), mask)
+    corners = [origin + linear @ corner for corner in ((0, 0), (width, 0), (width, height), (0, height))]
+    region = _region(np.stack(corners), mask) if crop.size else None
     if region is None:
         return
     x0, y0, x1, y1 = region
@@ -144,11 +139,10 @@ def _warp_rle(rle: Rle, matrix: NDArray[np.float64], mask: NDArray[np.uint8]) ->
     np.greater_equal(warped, 128, out=mask[y0:y1, x0:x1].view(bool))
 
 
-def _region(
-    low: NDArray[np.float64], high: NDArray[np.float64], mask: NDArray[np.uint8]
-) -> tuple[int, int, int, int] | None:
-    """Return the pixels x0, y0, x1, y1 of `mask` that the rectangle touches, or None where there are none."""
+def _region(points: NDArray[np.float64], mask: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
+    """Return the pixels x0, y0, x1, y1 of `mask` that the rectangle around points [M, 2] touches, if any."""
     height, width = mask.shape
+    low, high = points.min(axis=0), points.max(axis=0)
     x0, y0 = max(int(np.floor(low[0])), 0), max(int(np.floor(low[1])), 0)
     x1, y1 = min(int(np.ceil(high[0])), width), min(int(np.ceil(high[1])), height)
     return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None

@@ -1,4 +1,4 @@
-"""The authors' colour changes, drawn once for a image and applied to it by lookup tables."""
+"""The authors' colour changes, drawn once for an image and applied to it by lookup tables."""
 
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ def sample_photometric(rng: np.random.Generator) -> Photometric:
 
 
 def apply_photometric(image: NDArray[np.uint8], change: Photometric) -> NDArray[np.uint8]:
-    """Change the colours of a image, uint8 [H, W, 3] BGR, by lookup tables; values are clipped to 0..255."""
+    """Change the colours of an image, uint8 [H, W, 3] BGR, by lookup tables; values are clipped to 0..255."""
     changes_colour = change.saturation != 1 or change.hue != 0
     first = change.contrast if change.contrast_first or not changes_colour else 1.0
     last = change.contrast / first

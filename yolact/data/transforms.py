@@ -81,16 +81,14 @@ Transform = Callable[[np.random.Generator, Sample], Sample]
 
 def make_transforms(augment: AugmentConfig) -> list[Transform]:
     """Return what the configuration asks for, in the order in which random numbers are drawn."""
-    transforms: list[Transform] = []
-    if augment.scale_jitter is None:
-        transforms += [Expand(augment.expand_probability, augment.expand_max_ratio), *([crop] if augment.crop else [])]
-    else:
-        transforms.append(ScaleJitter(augment.scale_jitter))
-    transforms += [
-        Mirror(augment.mirror_probability),
-        Flip(augment.flip_probability),
-        Rotate90(augment.rotate90_probability),
-    ]
+    transforms: list[Transform] = [Expand(augment.expand_probability, augment.expand_max_ratio)]
+    if augment.scale_jitter is not None:
+        transforms = [ScaleJitter(augment.scale_jitter)]
+    elif augment.crop:
+        transforms.append(crop)
+    transforms.append(Turn(augment.mirror_probability, MIRROR))
+    transforms.append(Turn(augment.flip_probability, FLIP))
+    transforms.append(Turn(augment.rotate90_probability, ROTATE_90))
     return [*transforms, photometric] if augment.photometric else transforms
 
 
@@ -113,20 +111,18 @@ class Expand:
 def crop(rng: np.random.Generator, sample: Sample) -> Sample:
     """SSD's random crop; the objects whose centre it holds stay.
 
-    A crop must hold the centre of at least one object that is not a crowd, if there is any. SSD's modes also ask for
-    a smallest IoU, but the authors' test of it can never reject, and their accuracy was reached so: the modes
-    differ only in keeping the whole image or not.
+    It must hold the centre of at least one object that is not a crowd, if there is any. SSD's modes also ask for a
+    smallest IoU, but the authors' test of it can never reject: the modes only keep the whole image or do not.
     """
-    boxes, iscrowd = sample.boxes, sample.iscrowd
+    boxes, wanted = sample.boxes, ~sample.iscrowd
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    needs_object = not iscrowd.all()
     while rng.random() >= WHOLE_IMAGE:
         for _ in range(CROP_TRIALS):
             view = _draw_crop(rng, sample.view)
             if view is None:
                 continue
             kept = np.all((centres > view[:2]) & (centres < view[2:]), axis=1)
-            if not needs_object or (kept & ~iscrowd).any():
+            if not wanted.any() or (kept & wanted).any():
                 sample.view, sample.kept = view, kept
                 return sample
     return sample
@@ -148,11 +144,10 @@ def _draw_crop(rng: np.random.Generator, view: View) -> View | None:
 class ScaleJitter:
     """Large-scale jitter (Ghiasi et al. 2021, section 3): the image at a random scale, cropped or padded.
 
-    At scale 1 the image fills the input. It is stretched to the square at every scale, so that objects have the
-    shapes that the network meets at inference; the paper, whose networks see unstretched images, keeps the aspect
-    ratio. Below 1 the image lies anywhere in the input, above 1 any part of it fills the input. An object stays if a
-    part at least a pixel of the input wide and high is seen: SSD's rule, the centre in the crop, would call objects
-    background that fill much of an enlarged image.
+    At scale 1 the image fills the input, stretched to the square as at inference (the paper keeps the aspect ratio);
+    below 1 it lies anywhere in the input, above 1 any part of it fills the input. An object stays if a part at least a
+    pixel of the input wide and high is seen: SSD's rule, the centre in the crop, would call objects background that
+    fill much of an enlarged image.
     """
 
     scales: tuple[float, float]
@@ -170,39 +165,21 @@ class ScaleJitter:
         return sample
 
 
-@dataclass(frozen=True)
-class Mirror:
-    """Left becomes right."""
-
-    probability: float
-
-    def __call__(self, rng: np.random.Generator, sample: Sample) -> Sample:
-        if rng.random() < self.probability:
-            sample.apply([[-1, 0, sample.size], [0, 1, 0]])
-        return sample
+MIRROR = ((-1, 0, 1), (0, 1, 0))  # left becomes right
+FLIP = ((1, 0, 0), (0, -1, 1))  # up becomes down
+ROTATE_90 = ((0, 1, 0), (-1, 0, 1))  # a quarter turn, counterclockwise
 
 
 @dataclass(frozen=True)
-class Flip:
-    """Up becomes down."""
+class Turn:
+    """Turn or reflect the input by a map [2, 3] of the unit square onto itself."""
 
     probability: float
+    matrix: Sequence[Sequence[float]]
 
     def __call__(self, rng: np.random.Generator, sample: Sample) -> Sample:
         if rng.random() < self.probability:
-            sample.apply([[1, 0, 0], [0, -1, sample.size]])
-        return sample
-
-
-@dataclass(frozen=True)
-class Rotate90:
-    """A quarter turn, counterclockwise."""
-
-    probability: float
-
-    def __call__(self, rng: np.random.Generator, sample: Sample) -> Sample:
-        if rng.random() < self.probability:
-            sample.apply([[0, 1, 0], [-1, 0, sample.size]])
+            sample.apply(np.multiply(self.matrix, (1, 1, sample.size)))
         return sample
 
 
@@ -219,14 +196,9 @@ def to_unit(images: Tensor) -> Tensor:
 
 
 def prepare_image(image: Pixels, size: int) -> Tensor:
-    """Stretch an image to the network input: the one way for inference and evaluation.
+    """Stretch an image, uint8 [H, W, 3] BGR, to the network input, uint8 [3, S, S] RGB with S = `size`.
 
-    Args:
-        image: uint8 [H, W, 3] BGR.
-        size: side S of the input in pixels.
-
-    Returns:
-        uint8 [3, S, S] RGB.
+    This is the one way for inference and evaluation.
     """
     resized = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
     return torch.from_numpy(np.stack(cv2.split(resized)[::-1]))
@@ -269,9 +241,9 @@ def render_image(image: Pixels, sample: Sample, reduction: int = 1) -> Tensor:
     """Warp the image into its frame and change its pixels there; the rest of the input is `FILL`.
 
     Args:
-        image: uint8 [H, W, 3] BGR, or `reduction` times smaller.
+        image: uint8 [H, W, 3] BGR, `reduction` times smaller than the one that the sample was made for.
         sample: where it goes.
-        reduction: how many times smaller the image is than the one that the sample was made for.
+        reduction: 1 or more.
 
     Returns:
         uint8 [3, S, S] RGB.
@@ -290,14 +262,12 @@ def render_image(image: Pixels, sample: Sample, reduction: int = 1) -> Tensor:
             patch = _warp(image, matrix, (x0, y0, x1, y1))
         for change in sample.pixel_changes:
             patch = change(patch)
-        planes = cv2.split(patch)
-        for channel, plane in zip(result, reversed(planes), strict=True):
+        for channel, plane in zip(result, reversed(cv2.split(patch)), strict=True):
             channel[y0:y1, x0:x1] = plane
     return torch.from_numpy(result)
 
 
 def _warp(image: Pixels, matrix: NDArray[np.float64], frame: View) -> Pixels:
-    """Return the pixels of the input within `frame`."""
     x0, y0, x1, y1 = frame
     local = pixel_index_map(matrix)
     local[:, 2] -= (x0, y0)
@@ -330,8 +300,7 @@ def _stretch(image: Pixels, matrix: NDArray[np.float64], size: int) -> Pixels | 
 def build_target(sample: Sample, image_id: int) -> Target:
     """Map the objects that stay into the input; boxes are clipped to the visible part of the image.
 
-    Returns:
-        The target, with masks uint8 [N, S, S] of 0 and 1; N may be 0.
+    The target has masks uint8 [N, S, S] of 0 and 1; N may be 0.
     """
     frame, matrix, size = frame_of(sample), sample.matrix, sample.size
     boxes = np.clip(map_boxes(sample.boxes, matrix), np.tile(frame[:2], 2), np.tile(frame[2:], 2))

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import cv2
 import torch
@@ -22,12 +22,6 @@ WORKER_TIMEOUT = 300.0  # seconds without a batch after which the workers count 
 LOOK_EVERY = 5.0
 
 
-class _Failure(NamedTuple):
-    """An error on its way from a worker to the main process, in place of a sample or a batch."""
-
-    error: DatasetError
-
-
 class Samples(Protocol):
     """What a `Loader` loads: a Dataset of known length that can name its samples."""
 
@@ -39,11 +33,11 @@ class Samples(Protocol):
         """Return what the user knows the sample by, such as a file's name."""
 
 
-class _FailuresAsSamples(Dataset[Any]):
-    """Return a `_Failure` in place of a sample that cannot be made: DataLoader would bury the error."""
+class _Guarded(Dataset[Any]):
+    """Samples and batches, or in their place the error that prevents them: DataLoader would bury it."""
 
-    def __init__(self, dataset: Samples) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: Samples, collate: Callable[[list[Any]], Any]) -> None:
+        self.dataset, self.collate = dataset, collate
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -52,28 +46,29 @@ class _FailuresAsSamples(Dataset[Any]):
         try:
             return self.dataset[place]
         except DatasetError as error:
-            return _Failure(error)
+            return error
         except Exception as error:
             print(traceback.format_exc(), file=sys.stderr)  # the one thing that tells where the fault is
             reason = str(error).splitlines()[0] if str(error) else "no reason given"
-            sentence = (
+            return DatasetError(
                 f"No sample could be made of {self.dataset.name_of(place)}: {type(error).__name__} ({reason}); look at "
                 "that image and its annotations, or report this with the traceback above."
             )
-            return _Failure(DatasetError(sentence))
 
-
-class _Collate:
-    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
-        self.collate = collate
-
-    def __call__(self, samples: list[Any]) -> Any:
-        failure = next((sample for sample in samples if isinstance(sample, _Failure)), None)
-        return self.collate(samples) if failure is None else failure
+    def batch(self, samples: list[Any]) -> Any:
+        return next((sample for sample in samples if isinstance(sample, DatasetError)), None) or self.collate(samples)
 
 
 class Loader(DataLoader[Any]):
-    """A DataLoader that ends with a `DatasetError` or a `LoaderError` where something fails."""
+    """A DataLoader that ends with a `DatasetError` or a `LoaderError` where something fails.
+
+    Args:
+        dataset: the samples.
+        collate: joins samples to a batch.
+        num_workers: processes; 0 loads in the main process.
+        timeout: seconds without a batch after which the workers count as hung; 0 waits for ever.
+        options: further ones of DataLoader.
+    """
 
     def __init__(
         self,
@@ -83,18 +78,10 @@ class Loader(DataLoader[Any]):
         timeout: float = WORKER_TIMEOUT,
         **options: Any,
     ) -> None:
-        """Hold what is loaded and how.
-
-        Args:
-            dataset: the samples.
-            collate: joins samples to a batch.
-            num_workers: processes; 0 loads in the main process.
-            timeout: seconds without a batch after which the workers count as hung; 0 waits for ever.
-            options: further ones of DataLoader.
-        """
+        guarded = _Guarded(dataset, collate)
         super().__init__(
-            _FailuresAsSamples(dataset),
-            collate_fn=_Collate(collate),
+            guarded,
+            collate_fn=guarded.batch,
             num_workers=num_workers,
             timeout=LOOK_EVERY if num_workers else 0,
             worker_init_fn=start_worker,
@@ -111,8 +98,8 @@ class Loader(DataLoader[Any]):
             signal.signal(signal.SIGCHLD, handler)  # torch replaces it for good
         try:
             while (batch := self._next(batches, workers)) is not None:
-                if isinstance(batch, _Failure):
-                    raise batch.error
+                if isinstance(batch, DatasetError):
+                    raise batch
                 yield batch
         finally:
             if any(worker.exitcode for worker in workers):
@@ -121,7 +108,7 @@ class Loader(DataLoader[Any]):
             del batches  # which ends the workers, also where the traceback of an error keeps this frame
 
     def _next(self, batches: Iterator[Any], workers: list[multiprocessing.Process]) -> Any:
-        """Return the next batch or failure, or None after the last."""
+        """Return the next batch or error, or None after the last."""
         start = time.monotonic()
         while True:
             try:

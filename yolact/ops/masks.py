@@ -6,10 +6,7 @@ from torch import Tensor
 
 
 def assemble(prototypes: Tensor, mask_coefficients: Tensor) -> Tensor:
-    """Combine prototypes [..., K, H, W] linearly by coefficients [..., N, K] into mask logits [..., N, H, W].
-
-    Eq. 1 before the sigmoid, of one picture or of each one of a batch.
-    """
+    """Combine prototypes [..., K, H, W] by coefficients [..., N, K] into logits [..., N, H, W]: Eq. 1, no sigmoid."""
     return (mask_coefficients @ prototypes.flatten(-2)).unflatten(-1, prototypes.shape[-2:])
 
 

@@ -1,6 +1,6 @@
 """Non-maximum suppression: Fast NMS per class and over all classes (YOLACT section 3.4), and sequential NMS.
 
-Each function takes the candidates of one picture, boxes [N, 4] xyxy with class probabilities [N, C] without
+Each function takes the candidates of one image, boxes [N, 4] xyxy with class probabilities [N, C] without
 background, and returns (candidate index [D], label [D], score [D]) by descending score, at most `max_detections`.
 """
 
@@ -11,8 +11,7 @@ from torchvision.ops import batched_nms
 
 from yolact.ops.boxes import box_iou, paired_iou
 
-# (Candidate, class) pairs that Fast NMS looks at first, as a multiple of the detections wanted.
-FIRST_PAIRS = 4
+FIRST_PAIRS = 4  # (candidate, class) pairs that Fast NMS looks at first, as a multiple of the detections wanted
 
 Kept = tuple[Tensor, Tensor, Tensor]
 
@@ -21,10 +20,8 @@ def fast_nms(boxes: Tensor, scores: Tensor, threshold: float, top_k: int, max_de
     """Keep, in each class, the boxes that overlap no higher-scoring one of its `top_k` by more than `threshold`.
 
     Already removed boxes may remove others, which is what lets all classes be done at once; a candidate may be kept
-    under several classes.
-
-    Only higher scores decide over a box, so the best (candidate, class) pairs are looked at first, and the others only
-    if too few of the best survive: the result is that of looking at all.
+    under several classes. Only higher scores decide over a box, so the best (candidate, class) pairs are looked at
+    first, and the others only if too few of the best survive: the result is that of looking at all.
     """
     if scores.shape[1] == 1:  # the same, and every box overlaps with every other one anyway
         return cross_class_nms(boxes, scores, threshold, top_k, max_detections)
@@ -78,10 +75,9 @@ def _fast_nms_survivors(boxes: Tensor, labels: Tensor, threshold: float, top_k: 
 
 
 def fast_nms_static(boxes: Tensor, scores: Tensor, threshold: float, top_k: int, max_detections: int) -> Kept:
-    """Do the same as `fast_nms` for a batch in steps of fixed sizes, whatever is found.
+    """Do the same as `fast_nms` for a batch in steps of fixed sizes, as exported and captured graphs need.
 
-    An exported or captured graph needs that, and an accelerator never has to wait for the CPU. The price is that every
-    class has `top_k` candidates.
+    Nor has an accelerator to wait for the CPU. The price is that every class has `top_k` candidates.
 
     Args:
         boxes: [B, N, 4] xyxy.
@@ -130,8 +126,7 @@ def exact_nms(boxes: Tensor, scores: Tensor, threshold: float, max_detections: i
 
 def _not_suppressed(boxes: Tensor, threshold: float) -> Tensor:
     """Return bool [..., k]: no box before this one, in descending score, overlaps it by more than `threshold`."""
-    suppressed = box_iou(boxes, boxes).triu(diagonal=1) > threshold
-    return ~suppressed.any(-2)
+    return ~(box_iou(boxes, boxes).triu(diagonal=1) > threshold).any(-2)
 
 
 def _best(index: Tensor, labels: Tensor, scores: Tensor, max_detections: int) -> Kept:

@@ -1,4 +1,4 @@
-"""Masks as polygons, in pixels of the picture.
+"""Masks as polygons, in pixels of the image.
 
 Pixel centres have whole coordinates, as OpenCV draws them (COCO's and labelme's are higher by one half). A line runs a
 quarter pixel beside the centres of the border pixels, so that it encloses exactly the centres that belong to it.
@@ -23,12 +23,8 @@ class Polygon(NamedTuple):
 
 
 def mask_outlines(region: MaskRegion) -> list[np.ndarray]:
-    """Return the outer outline of each connected part of a mask, also of single pixels, float32 [M, 2] (x, y).
-
-    Holes are not described, and what lies within them is not either.
-    """
-    lines, _ = _lines(region, cv2.RETR_EXTERNAL)
-    return lines
+    """Return the outline of each connected part, float32 [M, 2] (x, y); holes and what lies in them are left out."""
+    return _lines(region, cv2.RETR_EXTERNAL)[0]
 
 
 def mask_polygons(region: MaskRegion) -> list[Polygon]:
@@ -72,8 +68,7 @@ def one_line(outline: np.ndarray, holes: Sequence[np.ndarray]) -> np.ndarray:
     """
     line = outline
     for hole in holes:
-        start = int(hole[:, 0].argmin())
-        place = int(np.square(line - hole[start]).sum(axis=1).argmin())
-        around = np.roll(hole, -start, axis=0)
-        line = np.concatenate([line[: place + 1], around, around[:1], line[place:]])
+        around = np.roll(hole, -int(hole[:, 0].argmin()), axis=0)
+        nearest = int(np.square(line - around[0]).sum(axis=1).argmin())
+        line = np.concatenate([line[: nearest + 1], around, around[:1], line[nearest:]])
     return line

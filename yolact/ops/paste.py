@@ -1,6 +1,5 @@
-"""Masks from prototype resolution to the picture's, each in its own rectangle only.
+"""Masks from prototype resolution to the image's, each only in the rectangle that its cropped window reaches.
 
-What a crop leaves of a mask is a small window, and only the rectangle of the picture that it reaches is computed.
 Bilinear resizing widens the window by a product with a matrix, then adds up two of its rows for each row of the
 rectangle.
 """
@@ -20,12 +19,12 @@ Window = tuple[int, int, int, int]  # top, bottom, left, right: whole pixels, th
 def paste_masks(
     mask_logits: Tensor, image_size: tuple[int, int], boxes: Tensor | None, after_resize: bool = False
 ) -> list[MaskRegion]:
-    """Turn mask logits into masks of the picture: sigmoid, crop, resize bilinearly, and take what exceeds one half.
+    """Turn mask logits into masks of the image: sigmoid, crop, resize bilinearly, and take what exceeds one half.
 
     Args:
         mask_logits: float32 [N, Hp, Wp] on the CPU.
-        image_size: (H, W) of the picture.
-        boxes: [N, 4] xyxy on the CPU to crop by, in pixels of the logits, or of the picture with `after_resize`; None
+        image_size: (H, W) of the image.
+        boxes: [N, 4] xyxy on the CPU to crop by, in pixels of the logits, or of the image with `after_resize`; None
             crops nothing.
         after_resize: crop the resized mask to its box, by the pixels' centres, instead of the small one to its box and
             a pixel around it.
@@ -33,13 +32,13 @@ def paste_masks(
     small = (mask_logits.shape[1], mask_logits.shape[2])
     columns, (places, shares) = interpolation(image_size[1], small[1]), neighbours(image_size[0], small[0])
     first_of_pair = torch.arange(0, 2 * image_size[0], 2)
-    sources, targets = [(0, small[0], 0, small[1])] * len(mask_logits), [(0, image_size[0], 0, image_size[1])]
-    targets *= len(mask_logits)
+    sources = [(0, small[0], 0, small[1])] * len(mask_logits)
+    targets = [(0, image_size[0], 0, image_size[1])] * len(mask_logits)
     if boxes is not None and after_resize:
         targets = pixel_windows(boxes - 0.5, image_size, padding=0)
     elif boxes is not None:
         sources = pixel_windows(boxes, small, padding=1)
-        targets = [reached_window(source, small, image_size) for source in sources]
+        targets = [_reached_window(source, small, image_size) for source in sources]
     regions = []
     for logits, source, (top, bottom, left, right) in zip(mask_logits, sources, targets, strict=True):
         if top == bottom or left == right:
@@ -51,8 +50,7 @@ def paste_masks(
         pairs = (places[top:bottom].flatten() - (source[0] - 1)).clamp_(0, len(wide) - 1)
         weights = shares[top:bottom].flatten()
         resized, *_ = torch.embedding_bag(wide, pairs, first_of_pair[: bottom - top], per_sample_weights=weights)
-        mask = resized > 0.5
-        regions.append(MaskRegion.of(mask.numpy(), top, left))
+        regions.append(MaskRegion.of((resized > 0.5).numpy(), top, left))
     return regions
 
 
@@ -81,7 +79,7 @@ def pixel_windows(boxes: Tensor, size: tuple[int, int], padding: float) -> list[
     return [(top, bottom, left, right) for top, bottom, left, right in edges]
 
 
-def reached_window(source: Window, small: tuple[int, int], size: tuple[int, int]) -> Window:
+def _reached_window(source: Window, small: tuple[int, int], size: tuple[int, int]) -> Window:
     """Return the pixels of the large map that a window of the small one can change by bilinear resizing, or more."""
     top, bottom, left, right = source
     return (*_reached(top, bottom, small[0], size[0]), *_reached(left, right, small[1], size[1]))

@@ -1,7 +1,7 @@
-"""Masks of one picture, kept as the rectangles that hold them, one bit a pixel.
+"""Masks of one image, kept as the rectangles that hold them, one bit a pixel.
 
 Full-size masks of a hundred objects take hundreds of megabytes; their rectangles take a few, and encoding, outlining
-and drawing need no more. Where a hundred objects all fill a picture of 24 megapixels, they take 300 MB.
+and drawing need no more. Where a hundred objects all fill an image of 24 megapixels, they take 300 MB.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class MaskRegion(NamedTuple):
-    """A mask of a whole picture: the smallest rectangle that holds it, and False elsewhere; `of` makes one."""
+    """A mask of a whole image: the smallest rectangle that holds it, and False elsewhere; `of` makes one."""
 
     top: int
     left: int
@@ -41,7 +41,7 @@ class MaskRegion(NamedTuple):
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """The rows and columns of the picture that the rectangle covers."""
+        """The rows and columns of the image that the rectangle covers."""
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
     @property
@@ -50,11 +50,11 @@ class MaskRegion(NamedTuple):
         return int(np.count_nonzero(self.mask))
 
     def full(self, image_size: tuple[int, int]) -> np.ndarray:
-        """Return the mask of the whole picture, bool [H, W]."""
+        """Return the mask of the whole image, bool [H, W]."""
         return self.crop(0, 0, *image_size)
 
     def crop(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
-        """Return the mask of the picture's rows `top` to `bottom` - 1 and columns `left` to `right` - 1, bool."""
+        """Return the mask of the image's rows `top` to `bottom` - 1 and columns `left` to `right` - 1, bool."""
         window = np.zeros((bottom - top, right - left), bool)
         first, last = max(top, self.top), min(bottom, self.top + self.height)
         start, stop = max(left, self.left), min(right, self.left + self.width)

@@ -21,12 +21,11 @@ def encode_region(region: MaskRegion, image_size: tuple[int, int]) -> RunLengths
     else:
         columns = np.zeros((region.width, height), bool)
         columns[:, region.window[0]] = region.mask.T
-        runs = columns.reshape(-1)
-        borders = np.flatnonzero(runs[1:] != runs[:-1]) + 1
-        borders = np.concatenate([[0], borders, [len(runs)]])
-        lengths = np.diff(borders).tolist()
-        # RLE starts with a run of zeros and alternates.
-        counts = lengths if not runs[0] else [0, *lengths]
+        pixels = columns.reshape(-1)
+        borders = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
+        counts = np.diff(borders, prepend=0, append=len(pixels)).tolist()
+        if pixels[0]:  # RLE starts with a run of zeros
+            counts.insert(0, 0)
         counts[0] += region.left * height
         if after := (width - region.left - region.width) * height:
             if len(counts) % 2:
