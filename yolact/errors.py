@@ -22,7 +22,7 @@ class DatasetError(UserError):
 
 
 class LoaderError(UserError):
-    """A process that loads pictures or encodes masks died, hangs, or has no memory to hand over what it made."""
+    """A process that loads images or encodes masks died, hangs, or has no memory to hand over what it made."""
 
 
 class LostProcessError(UserError):

@@ -190,7 +190,8 @@ class Trainer:
         if state == FAILED:
             if self.saved_step < self.step:
                 self.save(LAST)
-            logger.info("saved at step %d; when it is mended, go on with --resume %s", self.step, self.folder)
+            if self.saved is not None:
+                logger.info("saved at step %d; when it is mended, go on with --resume %s", self.step, self.folder)
             raise failure or GaveUpError()
         return group if state == LOADED else None
 
