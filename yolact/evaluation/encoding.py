@@ -13,6 +13,7 @@ from yolact.instances import Instances
 from yolact.ops.regions import MaskRegion
 from yolact.ops.rle import RunLengths, encode_region
 
+CHUNK = 8  # images that a process gets at once, as handing them over takes as long as encoding some masks
 MAX_WAITING = 64  # images whose masks wait
 MAX_BYTES = 64_000_000  # of masks that wait; those of one large and crowded image may be more
 
@@ -38,8 +39,8 @@ class RecordMaker:
     def __init__(self, num_workers: int) -> None:
         """Encode in so many processes; 0 encodes at once."""
         self._pool = start_pool(num_workers) if num_workers else None
-        self._waiting: deque[tuple[Future[list[RunLengths]], _Image]] = deque()
-        self._num_bytes = 0
+        self._chunk: list[_Image] = []
+        self._waiting: deque[tuple[Future[list[list[RunLengths]]], list[_Image]]] = deque()
 
     def __enter__(self) -> "RecordMaker":
         return self
@@ -48,8 +49,10 @@ class RecordMaker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            while error is None and self._waiting:
-                self._take()
+            if error is None:
+                self._submit()
+                while self._waiting:
+                    self._take()
         finally:
             if self._pool is not None:
                 self._pool.shutdown(cancel_futures=True)
@@ -64,25 +67,40 @@ class RecordMaker:
         if self._pool is None:
             _append(image, None)
             return
+        self._chunk.append(image)
+        if len(self._chunk) == CHUNK or _num_bytes(self._chunk) > MAX_BYTES / CHUNK:
+            self._submit()
+
+    def _submit(self) -> None:
+        """Let a process encode the masks of the chunk, and take what others have finished."""
+        if self._pool is None or not self._chunk:
+            return
+        chunk, self._chunk = self._chunk, []
         try:
-            future = self._pool.submit(_encode, instances.regions, instances.image_size)
+            future = self._pool.submit(_encode, [(one.instances.regions, one.instances.image_size) for one in chunk])
         except BrokenProcessPool as error:
             raise _ended() from error
-        self._waiting.append((future, image))
-        self._num_bytes += image.num_bytes
-        while self._waiting and (
-            self._waiting[0][0].done() or len(self._waiting) > MAX_WAITING or self._num_bytes > MAX_BYTES
-        ):
+        self._waiting.append((future, chunk))
+        while self._waiting and (self._waiting[0][0].done() or self._too_many_wait()):
             self._take()
 
+    def _too_many_wait(self) -> bool:
+        waiting = [image for _, chunk in self._waiting for image in chunk]
+        return len(waiting) > MAX_WAITING or _num_bytes(waiting) > MAX_BYTES
+
     def _take(self) -> None:
-        """Append the records of the image that has waited longest."""
-        future, image = self._waiting.popleft()
-        self._num_bytes -= image.num_bytes
+        """Append the records of the images that have waited longest."""
+        future, chunk = self._waiting.popleft()
         try:
-            _append(image, future.result())
+            encoded = future.result()
         except BrokenProcessPool as error:
             raise _ended() from error
+        for image, masks in zip(chunk, encoded, strict=True):
+            _append(image, masks)
+
+
+def _num_bytes(images: list[_Image]) -> int:
+    return sum(image.num_bytes for image in images)
 
 
 def _append(image: _Image, encoded: list[RunLengths] | None) -> None:
@@ -91,8 +109,8 @@ def _append(image: _Image, encoded: list[RunLengths] | None) -> None:
     image.bbox.extend(boxes)
 
 
-def _encode(regions: list[MaskRegion], image_size: tuple[int, int]) -> list[RunLengths]:
-    return [encode_region(region, image_size) for region in regions]
+def _encode(images: list[tuple[list[MaskRegion], tuple[int, int]]]) -> list[list[RunLengths]]:
+    return [[encode_region(region, image_size) for region in regions] for regions, image_size in images]
 
 
 def _ended() -> LoaderError:

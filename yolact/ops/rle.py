@@ -23,7 +23,8 @@ def encode_region(region: MaskRegion, image_size: tuple[int, int]) -> RunLengths
         columns[:, region.window[0]] = region.mask.T
         pixels = columns.reshape(-1)
         borders = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
-        counts = np.diff(borders, prepend=0, append=len(pixels)).tolist()
+        borders = np.concatenate([[0], borders, [len(pixels)]])
+        counts = (borders[1:] - borders[:-1]).tolist()
         if pixels[0]:  # RLE starts with a run of zeros
             counts.insert(0, 0)
         counts[0] += region.left * height
