@@ -9,7 +9,7 @@ import torch
 
 from yolact.errors import LoaderError
 from yolact.evaluation import encoding
-from yolact.evaluation.encoding import MAX_WAITING, RecordMaker
+from yolact.evaluation.encoding import CHUNK, MAX_WAITING, RecordMaker
 from yolact.formats import result_records
 from yolact.instances import Instances
 from yolact.ops.regions import regions_of
@@ -64,7 +64,8 @@ def test_large_masks_do_not_wait_in_numbers(monkeypatch):
 def test_a_worker_that_is_killed_is_named_in_one_sentence():
     expected = pytest.raises(LoaderError, match=r"encodes masks was ended.*lower eval\.num_workers")
     with expected, RecordMaker(1) as maker:
-        maker.put(found(3), 3, [], [])
+        for number in range(CHUNK):
+            maker.put(found(number), number, [], [])
         (worker,) = maker._pool._processes.values()
         os.kill(worker.pid, signal.SIGKILL)
         for number in range(1000):
