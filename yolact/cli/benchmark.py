@@ -45,12 +45,13 @@ def run(arguments: argparse.Namespace) -> None:
     device = pick_device(arguments.device)
     if device.type == "cpu":
         keep_freed_memory()
-    config = load_config(arguments.config or "yolact_resnet50", arguments.set)
+    config, loaded = load_config(arguments.config or "yolact_resnet50", arguments.set), None
     if arguments.weights:
-        config = load_model(arguments.weights, "cpu", config if arguments.config else None, arguments.set).config
+        loaded = load_model(arguments.weights, "cpu", config if arguments.config else None, arguments.set)
+        config = loaded.config
     precisions = {arguments.precision} if arguments.precision else {"fp32", resolve_precision("auto", device)}
     result = benchmark(
-        config, arguments.weights, device, arguments.images, arguments.parts,
+        config, loaded, arguments.images, device, arguments.parts,
         precisions=sorted(precisions, reverse=True), repeats=arguments.repeats,
         batch_sizes=arguments.batch_sizes, num_images=arguments.num_images,
     )  # fmt: skip
