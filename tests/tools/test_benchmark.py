@@ -57,18 +57,14 @@ def subject(sample_config, tmp_path):
 def test_the_training_step_is_the_trainers(subject):
     """It clips the gradient, moves the average, counts, and leaves out what is not finite."""
     trainer, step = subject.training_step("fp32")
-    weight, averaged = (
-        (model.model.head.shared.weight for model in (trainer.model, trainer.average))
-        if False
-        else (trainer.model.model.head.shared.weight, trainer.average.model.head.shared.weight)
-    )
-    before, average_before = weight.detach().clone(), averaged.detach().clone()
+    weight, average = trainer.model.model.head.shared.weight, trainer.average.model.head.shared.weight
+    before, average_before = weight.detach().clone(), average.detach().clone()
     step(0)
     assert (trainer.step, trainer.position, trainer.window["steps"], trainer.unread) == (1, 2, 1, [])
     assert not torch.equal(weight, before)
-    assert not torch.equal(averaged, average_before)
+    assert not torch.equal(average, average_before)
     gradients = [p.grad for p in trainer.model.parameters() if p.grad is not None]
-    assert torch.cat([g.flatten() for g in gradients]).norm().item() == pytest.approx(0.01, rel=1e-3)
+    assert torch.nn.utils.get_total_norm(gradients).item() == pytest.approx(0.01, rel=1e-3)
     with torch.no_grad():
         trainer.model.model.head.class_logits.bias.fill_(torch.nan)
     before = weight.detach().clone()
@@ -95,7 +91,7 @@ def test_every_part_is_measured_and_written(sample_config, tmp_path, capsys):
     printed = capsys.readouterr().out
     for part in PARTS:
         for name, found in written[part].items():
-            (line,) = [line for line in printed.splitlines() if line.startswith(f"  {name} ")][:1] or [""]
+            line = next(line for line in printed.splitlines() if line.startswith(f"  {name} "))
             assert ("not measured" in line) == (found == {})
             assert all(value > 0 for value in found.values())
     assert list(written["latency"]) == [

@@ -25,7 +25,7 @@ from yolact.predictor import LoadedModel
 from yolact.tools import export as tool
 from yolact.tools.export import export_model, generated_images, read_images
 from yolact.tools.export.comparison import compare
-from yolact.tools.export.files import METADATA_FILE, OPSET, _stable_sort, open_runner, require_packages
+from yolact.tools.export.files import OPSET, open_runner, require_packages
 from yolact.tools.export.graph import RAW, make_export
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
@@ -79,16 +79,6 @@ def compared(loaded, raw=False, change=lambda outputs: None):
     return compare(runner(export, change), export, loaded, DRAWN[:2])
 
 
-def test_the_model_stays_as_it_is(loaded):
-    model = build_model(loaded.config).train()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    make_export(replace(loaded, model=model), raw=False)
-    assert before.keys() == model.state_dict().keys()
-    assert all(torch.equal(value, model.state_dict()[name]) for name, value in before.items())
-    assert all(parameter.requires_grad for parameter in model.parameters())
-    assert model.training
-
-
 def test_metadata_say_what_a_program_needs(loaded):
     complete = make_export(with_eval(loaded, crop="after_resize", nms="cross_class"), raw=False).metadata
     assert complete == {
@@ -100,28 +90,8 @@ def test_metadata_say_what_a_program_needs(loaded):
     assert (raw["contents"], raw["box_variances"]) == ("raw", [0.1, 0.2])
 
 
-@pytest.mark.parametrize("raw", [False, True])
-def test_an_untouched_export_agrees(loaded, raw):
-    result = compared(loaded, raw)
-    assert result.disagreement() is None
-    assert (result.detections, result.paired, result.unexplained, result.batch_sizes) == (200, 200, 0, [1, 1])
-    text = "\n".join(result.lines())
-    assert "200 of 200 the same" in text
-    assert f"of {result.masks} that are not empty" in text
-
-
 def add(name, amount):
     return lambda outputs: outputs.__setitem__(name, outputs[name] + np.asarray(amount, outputs[name].dtype))
-
-
-def flip(*pixels):
-    """Turn pixels of every mask into their opposite."""
-
-    def change(outputs):
-        for row, column in pixels:
-            outputs["masks"][..., row, column] = 1 - outputs["masks"][..., row, column]
-
-    return change
 
 
 FAULTS = {
@@ -130,7 +100,7 @@ FAULTS = {
     "labels": (lambda o: o.update(labels=(o["labels"] + 1) % 3), "no counterpart"),
     "counts": (lambda o: o.update(counts=o["counts"] - 20), "no counterpart"),
     "NaN": (add("scores", np.nan), "no counterpart"),
-    "masks": (flip((0, 0), (0, 1)), "masks overlap by less than 0.99"),
+    "masks": (lambda o: o.update(masks=1 - o["masks"]), "masks overlap by less than 0.99"),
     "rows": (lambda o: o.update(boxes=o["boxes"][:, :9]), r"boxes is float32 \[1, 9, 4\] instead of float32"),
     "type": (lambda o: o.update(labels=o["labels"].astype(np.int32)), r"labels is int32 \[1, 100\] instead of int64"),
     "name": (lambda o: o.pop("masks"), "output masks is missing"),
@@ -147,12 +117,6 @@ def test_a_disagreement_of_detections_is_found(loaded, fault):
 @pytest.mark.parametrize("amount", [1.0, np.nan])
 def test_a_disagreement_of_raw_outputs_is_found(loaded, name, amount):
     assert f"{name} differs by" in compared(loaded, True, add(name, amount)).disagreement()
-
-
-def test_a_single_pixel_of_a_small_mask_is_no_disagreement(loaded):
-    result = compared(loaded, change=flip((0, 0)))
-    assert result.smallest_mask_iou < 0.99
-    assert result.disagreement() is None
 
 
 def test_rounding_may_decide_over_an_overlap_at_the_threshold(loaded):
@@ -207,46 +171,6 @@ def test_an_onnx_file_describes_itself_and_needs_no_custom_operations(exported, 
     assert shapes == {name: ["batch", *value.shape[1:]] for name, value in export.outputs.items()}
     texts = session.get_modelmeta().custom_metadata_map
     assert {key: json.loads(text) for key, text in texts.items()} == export.metadata
-
-
-def test_a_torch_file_needs_nothing_of_this_project(exported, tmp_path):
-    path, export, _ = exported("torch")
-    shutil.copy(path, tmp_path / "elsewhere.pt2")
-    np.save(tmp_path / "images.npy", IMAGES)
-    program = f"""
-import json, sys
-import numpy as np, torch
-extra = {{"{METADATA_FILE}": ""}}
-found = torch.export.load("elsewhere.pt2", extra_files=extra).module()(torch.from_numpy(np.load("images.npy")))
-assert "yolact" not in sys.modules
-np.save("scores.npy", found["scores"].numpy())
-print(extra["{METADATA_FILE}"])
-"""
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == export.metadata
-    assert np.abs(np.load(tmp_path / "scores.npy") - runner(export)(IMAGES)["scores"]).max() < 1e-4
-
-
-def test_equal_scores_keep_their_order_in_onnx(tmp_path):
-    pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
-
-    class Sort(torch.nn.Module):
-        def forward(self, values):
-            return values.sort(descending=True, stable=True)
-
-    values = torch.randint(0, 3, (2, 50)).float()
-    table = {torch.ops.aten.sort.stable: _stable_sort()}
-    written = torch.onnx.export(
-        torch.export.export(Sort(), (values,)), dynamo=True, opset_version=OPSET, custom_translation_table=table,
-        verbose=False,
-    )  # fmt: skip
-    content = written.model_proto.SerializeToString()
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    ordered, index = session.run(None, {session.get_inputs()[0].name: values.numpy()})
-    expected = Sort()(values)
-    assert np.array_equal(ordered, expected.values)
-    assert np.array_equal(index, expected.indices)
 
 
 def test_a_plus_model_is_exported_with_its_mask_scores(tiny_config, tmp_path):
@@ -307,10 +231,17 @@ def test_a_file_is_written_and_described(weights, sample_data, capsys):
     assert sorted(path.name for path in weights.parent.iterdir()) == ["best.pt2", "best.pth"]
     words = ("comparing on 2 given images", "run with torch.export", "[batch, 64, 64, 3]", "[batch, 7, 16, 16]")
     assert all(word in out for word in words)
-    about = {METADATA_FILE: ""}
-    found = torch.export.load(weights.parent / "best.pt2", extra_files=about).module()(torch.from_numpy(IMAGES))
-    assert found["boxes"].shape == (4, 7, 4)
-    about = json.loads(about[METADATA_FILE])
+    program = """
+import sys, torch
+about = {"metadata.json": ""}
+found = torch.export.load("best.pt2", extra_files=about).module()(torch.zeros(5, 64, 64, 3, dtype=torch.uint8))
+assert "yolact" not in sys.modules and found["boxes"].shape == (5, 7, 4)
+print(about["metadata.json"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=weights.parent, capture_output=True, text=True, check=True
+    )
+    about = json.loads(done.stdout)
     assert (about["nms"], about["class_names"], about["category_ids"]) == ("cross_class", ["disc", "square"], [3, 7])
 
 
@@ -357,22 +288,19 @@ def test_the_example_finds_what_the_predictor_finds(sample_checkpoint, sample_da
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
     file, image = tmp_path / "sample.onnx", sample_data / "pictures/picture 1.png"
-    options = ["--images", sample_data / "pictures", "--output", file]
-    command("--weights", sample_checkpoint, "--format", "onnx", *options)
+    command("--weights", sample_checkpoint, "--format", "onnx", "--output", file, "--images", sample_data / "pictures")
     expected = yolact.load(sample_checkpoint)(str(image), score_threshold=0.35)
     assert len(expected) > 3
-    program = f"import sys, runpy; sys.modules.update(torch=None, yolact=None); runpy.run_path({str(EXAMPLE)!r}, None, "
-    program += "'__main__')"
+    hidden = f"import sys, runpy; sys.modules.update(torch=None, yolact=None); sys.argv[0] = {str(EXAMPLE)!r}; "
+    program = [sys.executable, "-c", hidden + "runpy.run_path(sys.argv[0], run_name='__main__')"]
     arguments = [file, image, "--threshold", 0.35, "--output", tmp_path / "found.png"]
-    done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*program, *map(str, arguments)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    for line, label, score, box in zip(
-        done.stdout.splitlines(), expected.labels, expected.scores, expected.boxes, strict=True
-    ):
-        corners = " ".join(f"{corner:.0f}" for corner in box)
-        assert line.startswith(f"{expected.class_names[label]} {score:.2f}, box {corners}, ")
+    texts = [
+        f"{expected.class_names[label]} {score:.2f}, box {' '.join(f'{corner:.0f}' for corner in box)}"
+        for label, score, box in zip(expected.labels, expected.scores, expected.boxes, strict=True)
+    ]
+    assert [line.rpartition(", ")[0] for line in done.stdout.splitlines()] == texts
     pixels = cv2.imread(str(image))
     assert not np.array_equal(cv2.imread(str(tmp_path / "found.png")), pixels)
     example = load_script("onnx_example")

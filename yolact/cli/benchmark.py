@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
         config = loaded.config
     precisions = {arguments.precision} if arguments.precision else {"fp32", resolve_precision("auto", device)}
     result = benchmark(
-        config, loaded, arguments.images, device, arguments.parts,
+        config, loaded, arguments.images, arguments.parts, device=device,
         precisions=sorted(precisions, reverse=True), repeats=arguments.repeats,
         batch_sizes=arguments.batch_sizes, num_images=arguments.num_images,
     )  # fmt: skip

@@ -44,6 +44,7 @@ from yolact.models.inference import for_inference
 from yolact.ops.regions import regions_of
 from yolact.postprocess import Detector
 from yolact.predictor import LoadedModel, Predictor
+from yolact.structures import Predictions
 from yolact.tools.shapes import write_shapes
 
 Stage = Callable[[int], object]  # does its work for the input of this number
@@ -78,7 +79,7 @@ class Subject:
     batch_sizes: tuple[int, ...]
     num_images: int  # of the evaluation
 
-    @cached_property
+    @property
     def config(self) -> Config:
         return self.loaded.config
 
@@ -246,9 +247,12 @@ def measure_throughput(subject: Subject) -> Iterator[Row]:
 def measure_nms(subject: Subject) -> Iterator[Row]:
     """Time detection with each kind of NMS on the predictions of one image."""
     predictions = predict(subject.networks[subject.precisions[0]], subject.inputs[0])
-    detectors = {kind: subject.detector(nms=kind) for kind in NMS_KINDS}
-    stages = {kind: partial(lambda d, _: d.detect(predictions), d) for kind, d in detectors.items()}
+    stages = {str(kind): partial(_detect, subject.detector(nms=kind), predictions) for kind in NMS_KINDS}
     yield from take_turns(stages, subject.repeats, subject.device)
+
+
+def _detect(detector: Detector, predictions: Predictions, _: int) -> None:
+    detector.detect(predictions)
 
 
 def measure_loader(subject: Subject) -> Iterator[Row]:
@@ -267,8 +271,7 @@ def measure_training(subject: Subject) -> Iterator[Row]:
     """Time training steps."""
     num_images = subject.config.train.batch_size * subject.config.train.accumulate
     for precision in subject.precisions:
-        _, step = subject.training_step(precision)
-        stages = {f"step of {num_images} images, {precision}": step}
+        stages = {f"step of {num_images} images, {precision}": subject.training_step(precision)[1]}
         yield from take_turns(stages, max(3, subject.repeats // 4), subject.device, num_images)
 
 
@@ -279,10 +282,9 @@ def measure_evaluation(subject: Subject) -> Iterator[Row]:
     images, objects = content["images"], content["annotations"]
     content["images"] = [{**image, "id": image["id"] + n * GENERATED} for n in times for image in images]
     content["annotations"] = [
-        {**record, "id": record["id"] + n * len(objects), "image_id": record["image_id"] + n * GENERATED}
-        for n in times
-        for record in objects
-    ]
+        {**one, "id": one["id"] + n * len(objects), "image_id": one["image_id"] + n * GENERATED}
+        for n in times for one in objects
+    ]  # fmt: skip
     path.write_text(json.dumps(content))
     dataset = CocoDataset(path, subject.folder / "shapes/train")
     found = [_find(dataset.ground_truth(index), dataset.categories) for index in range(GENERATED)]
@@ -331,33 +333,24 @@ def _peaks(subject: Subject, precision: Precision, training: bool) -> dict[str, 
     return {"process": int(found[1]) * 1024 if found else None, "GPU": gpu}
 
 
-PARTS: dict[str, Callable[[Subject], Iterator[Row]]] = {
-    "latency": measure_latency,
-    "throughput": measure_throughput,
-    "nms": measure_nms,
-    "loader": measure_loader,
-    "training": measure_training,
-    "evaluation": measure_evaluation,
-    "memory": measure_memory,
-}
+_ALL = (
+    measure_latency, measure_throughput, measure_nms, measure_loader, measure_training, measure_evaluation,
+    measure_memory,
+)  # fmt: skip
+PARTS = {part.__name__.removeprefix("measure_"): part for part in _ALL}
 
 
 def benchmark(
-    config: Config,
-    loaded: LoadedModel | None,
-    images: Path | None,
-    device: torch.device,
-    parts: Sequence[str],
-    **how: Any,
+    config: Config, loaded: LoadedModel | None, images: Path | None, parts: Sequence[str], **how: Any
 ) -> dict[str, Any]:
     """Measure parts, print a table as it grows, and return what the JSON file holds; `how` is of `Subject`."""
-    result: dict[str, Any] = {"device": device_name(device), "versions": versions(), "config": config.name}
+    result: dict[str, Any] = {"device": device_name(how["device"]), "versions": versions(), "config": config.name}
     with tempfile.TemporaryDirectory() as folder:
-        subject = prepare(config, loaded, images, Path(folder), device=device, **how)
+        subject = prepare(config, loaded, images, Path(folder), **how)
         print(f"{'':44}{'median ms':>13}{'p95 ms':>13}{'images/s':>13}{'peak MB':>13}")
         for part in parts:
             print(part)
-            elsewhere: list[Row] = [("on a GPU", {})] if device.type == "cpu" and part in ON_DEVICE else []
+            elsewhere: list[Row] = [("on a GPU", {})] if how["device"].type == "cpu" and part in ON_DEVICE else []
             result[part] = {}
             for name, found in chain(PARTS[part](subject), elsewhere):
                 columns = [found.get(key) for key in ("median_ms", "p95_ms", "per_second", "peak_mb")]
