@@ -165,8 +165,8 @@ def test_an_onnx_file_describes_itself_and_needs_no_custom_operations(exported, 
     assert {node.domain for node in content.graph.node} <= {"", "ai.onnx"}
     assert all(value.doc_string for value in [*content.graph.input, *content.graph.output])
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    inputs = [(value.name, value.type, value.shape) for value in session.get_inputs()]
-    assert inputs == [("images", "tensor(uint8)", ["batch", 64, 64, 3])]
+    (images,) = session.get_inputs()
+    assert (images.name, images.type, images.shape) == ("images", "tensor(uint8)", ["batch", 64, 64, 3])
     shapes = {value.name: value.shape for value in session.get_outputs()}
     assert shapes == {name: ["batch", *value.shape[1:]] for name, value in export.outputs.items()}
     texts = session.get_modelmeta().custom_metadata_map
@@ -189,9 +189,7 @@ def test_a_plus_model_is_exported_with_its_mask_scores(tiny_config, tmp_path):
     _, comparison = export_model(loaded, tmp_path / "plus.onnx", "onnx", generated_images(256)[:3])
     assert (comparison.detections, comparison.batch_sizes) == (60, [1, 2])
     assert comparison.differences["mask_scores"] < 1e-4
-    outputs = open_runner((tmp_path / "plus.onnx").read_bytes(), "onnx")(np.zeros((3, 256, 256, 3), np.uint8))
-    assert (outputs["mask_scores"] > 0).any()
-    assert not np.array_equal(outputs["mask_scores"], outputs["scores"])
+    assert comparison.masks > 0
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
@@ -238,10 +236,7 @@ found = torch.export.load("best.pt2", extra_files=about).module()(torch.zeros(5,
 assert "yolact" not in sys.modules and found["boxes"].shape == (5, 7, 4)
 print(about["metadata.json"])
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=weights.parent, capture_output=True, text=True, check=True
-    )
-    about = json.loads(done.stdout)
+    about = json.loads(subprocess.check_output([sys.executable, "-c", program], cwd=weights.parent))
     assert (about["nms"], about["class_names"], about["category_ids"]) == ("cross_class", ["disc", "square"], [3, 7])
 
 

@@ -44,7 +44,6 @@ from yolact.models.inference import for_inference
 from yolact.ops.regions import regions_of
 from yolact.postprocess import Detector
 from yolact.predictor import LoadedModel, Predictor
-from yolact.structures import Predictions
 from yolact.tools.shapes import write_shapes
 
 Stage = Callable[[int], object]  # does its work for the input of this number
@@ -247,12 +246,9 @@ def measure_throughput(subject: Subject) -> Iterator[Row]:
 def measure_nms(subject: Subject) -> Iterator[Row]:
     """Time detection with each kind of NMS on the predictions of one image."""
     predictions = predict(subject.networks[subject.precisions[0]], subject.inputs[0])
-    stages = {str(kind): partial(_detect, subject.detector(nms=kind), predictions) for kind in NMS_KINDS}
+    detectors = {str(kind): subject.detector(nms=kind) for kind in NMS_KINDS}
+    stages = {kind: partial(lambda one, _: one.detect(predictions), one) for kind, one in detectors.items()}
     yield from take_turns(stages, subject.repeats, subject.device)
-
-
-def _detect(detector: Detector, predictions: Predictions, _: int) -> None:
-    detector.detect(predictions)
 
 
 def measure_loader(subject: Subject) -> Iterator[Row]:
