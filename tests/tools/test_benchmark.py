@@ -117,3 +117,5 @@ def test_weights_and_data_that_exist_are_taken(sample_checkpoint, sample_config,
     assert len(made.samples.dataset.categories) == made.model.num_classes == 80
     with pytest.raises(UserError, match="holds no images; give a folder of images with --images"):
         run(["benchmark", "--config", "shapes", "--images", str(tmp_path)])
+    with pytest.raises(UserError, match="of --output does not exist"):
+        run(["benchmark", "--config", "shapes", "--output", str(tmp_path / "none/speed.json")])

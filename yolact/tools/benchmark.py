@@ -116,10 +116,8 @@ class Subject:
         return lambda i: predictor(files[i % len(files)], self.config.eval.score_threshold)
 
     def training_step(self, precision: Precision) -> tuple[Trainer, Stage]:
-        """Return a trainer and its step, all of it: `train_step`, with clipping, EMA and finite check, on one batch.
-
-        The learning rate leaves the weights about as they are, so that the steps stay alike.
-        """
+        """Return a trainer and its step, all of it: `train_step`, with clipping, EMA and finite check, on one batch."""
+        # At this learning rate the weights stay about as they are, and the steps alike.
         settings = replace(self.config.train, precision=precision, lr=1e-6, warmup_lr=1e-6)
         model, data = copy.deepcopy(self.model), self.samples.dataset
         if settings.channels_last:
@@ -139,10 +137,7 @@ class Subject:
 
 
 def take_turns(stages: Mapping[str, Stage], repeats: int, device: torch.device, num_images: int = 1) -> list[Row]:
-    """Call every stage `repeats` times by turns, after untimed turns.
-
-    The order within a turn changes from one to the next. Turn i hands every stage the number i.
-    """
+    """Call every stage `repeats` times by turns, after untimed ones, each turn in another order and with its number."""
     names = list(stages)
     times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(WARMUP + repeats):
@@ -210,14 +205,14 @@ def prepare(config: Config, loaded: LoadedModel | None, images: Path | None, fol
 def measure_latency(subject: Subject) -> Iterator[Row]:
     """Time the network, what follows it, and all from a file to masks of its size, one image at a time."""
     detector, inputs, loaded = subject.detector(), subject.inputs, subject.loaded
-    sizes = [read_image(path).shape for path in subject.images]
+    sizes = [(height, width) for height, width, _ in (read_image(path).shape for path in subject.images)]
 
     def infer(i: int, network: Yolact, steps: int) -> None:
-        predictions, (height, width, _) = predict(network, inputs[i % len(inputs)]), sizes[i % len(inputs)]
+        predictions, size = predict(network, inputs[i % len(inputs)]), sizes[i % len(inputs)]
         if steps > 1:
-            found, prototypes = detector.detect(predictions), predictions.prototypes
-            if steps > 2:
-                detector.instances(found, prototypes, 0, (height, width), loaded.class_names, loaded.category_ids)
+            found = detector.detect(predictions)
+        if steps > 2:
+            detector.instances(found, predictions.prototypes, 0, size, loaded.class_names, loaded.category_ids)
 
     stages: dict[str, Stage] = {}
     for precision, network in subject.networks.items():
