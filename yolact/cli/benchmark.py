@@ -7,14 +7,14 @@ Parts: latency     network, detection, masks, and all from a file to masks, one 
        throughput  batches, from images to masks;  nms  its kinds;  loader  training samples of one core
        training    the whole step that trains;  evaluation  from masks to COCO's metrics;  memory
 
-Without weights they are random, and find as many objects as trained ones do. Images, and training data where those of
-the configuration do not exist, are generated.
-"""
+Weights that are not given are random, and find as many objects as trained ones. Missing images are generated."""
 
 import argparse
+import os
 from pathlib import Path
 
 from yolact.cli.arguments import PRECISIONS, add_device, count
+from yolact.errors import UserError
 
 PARTS = ("latency", "throughput", "nms", "loader", "training", "evaluation", "memory")
 
@@ -42,15 +42,17 @@ def run(arguments: argparse.Namespace) -> None:
     from yolact.predictor import load_model
     from yolact.tools.benchmark import benchmark
 
+    if arguments.output and not os.access(arguments.output.parent, os.W_OK):
+        raise UserError(f"The folder '{arguments.output.parent}' of --output does not exist or is read-only.")
     device = pick_device(arguments.device)
     if device.type == "cpu":
         keep_freed_memory()
-    config = load_config(arguments.config or "yolact_resnet50", arguments.set)
+    config, loaded = load_config(arguments.config or "yolact_resnet50", arguments.set), None
     if arguments.weights:
-        config = load_model(arguments.weights, "cpu", config if arguments.config else None, arguments.set).config
+        loaded = load_model(arguments.weights, "cpu", config if arguments.config else None, arguments.set)
     precisions = {arguments.precision} if arguments.precision else {"fp32", resolve_precision("auto", device)}
     result = benchmark(
-        config, arguments.weights, device, arguments.images, arguments.parts,
+        loaded.config if loaded else config, loaded, arguments.images, arguments.parts, device=device,
         precisions=sorted(precisions, reverse=True), repeats=arguments.repeats,
         batch_sizes=arguments.batch_sizes, num_images=arguments.num_images,
     )  # fmt: skip

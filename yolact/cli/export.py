@@ -50,6 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     kind = "given" if arguments.images else "generated"
     print(f"exporting {loaded.config.name}, then comparing on {len(images)} {kind} images; this takes a minute or so")
     export, comparison = export_model(loaded, output, arguments.format, images)
-    print(f"the same as PyTorch, run with {files.ran_with(container)}", *comparison.lines(), sep="\n")
+    runtime = "ONNX Runtime" if container == "onnx" else "torch.export"
+    print(f"the same as PyTorch, run with {runtime} on the CPU", *comparison.lines(), sep="\n")
     print(f"{output} ({output.stat().st_size / 1e6:.0f} MB)")
     print(*export.lines(), sep="\n")

@@ -29,7 +29,6 @@ ROUNDING = 1e-4
 SHIFT = 5  # and so many detections more or less in a full list, from whose end one more at the top pushes another
 BATCH = 3  # after a first batch of one image, so that two numbers of images are tried
 
-
 Found = dict[str, Tensor]  # of one image: what a complete export has, but for counts, and the masks as bool
 
 
@@ -55,9 +54,8 @@ class Comparison:
         for name, most in {**dict.fromkeys(RAW, RAW_TOLERANCE), "mask_scores": SCORE_TOLERANCE}.items():
             difference = self.differences.get(name, 0.0)
             if not difference <= most:  # NaN, too
-                return (
-                    f"{name} differs by {difference:.1e}{' of its largest value' * (name in RAW)}, more than {most:g}"
-                )
+                share = " of its largest value" if name in RAW else ""
+                return f"{name} differs by {difference:.1e}{share}, more than {most:g}"
         if self.unexplained:
             return (
                 f"{self.unexplained} detections have no counterpart within {SCORE_TOLERANCE:g} in score and "
@@ -97,12 +95,8 @@ def compare(run: Run, export: Export, loaded: LoadedModel, images: Sequence[np.n
 
 def _misfits(export: Export, outputs: dict[str, np.ndarray], batch: int) -> list[str]:
     got = {name: f"{value.dtype} {list(value.shape)}" for name, value in outputs.items()}
-    expected = {name: f"{str(v.dtype)[6:]} {[batch, *v.shape[1:]]}" for name, v in export.outputs.items()}
-    return [
-        f"output {name} is {got.get(name, 'missing')} instead of {form}"
-        for name, form in expected.items()
-        if got.get(name) != form
-    ]
+    due = {name: f"{str(value.dtype)[6:]} {[batch, *value.shape[1:]]}" for name, value in export.outputs.items()}
+    return [f"output {n} is {got.get(n, 'missing')} instead of {due[n]}" for n in due if got.get(n) != due[n]]
 
 
 def _compare_batch(
@@ -119,7 +113,7 @@ def _compare_batch(
         own, other = (_found_in(found, index, detector.coder.image_size) for found in (wanted, values))
         partners = _partners(own, other)
         missing, extra = _rows(own, partners < 0), _rows(other, _partners(other, own) < 0)
-        if len(missing["scores"]) or len(extra["scores"]):
+        if len(missing["scores"]) + len(extra["scores"]):
             one = Predictions(*(value[index : index + 1] for value in predictions))
             _judge_unpaired(result, missing, extra, one, detector)
         _compare_pairs(result, _rows(own, partners >= 0), _rows(other, partners[partners >= 0]))
@@ -127,13 +121,10 @@ def _compare_batch(
 
 
 def _found_in(values: dict[str, Tensor], index: int, image_size: int) -> Found:
-    """Return the detections of image `index` that the outputs of a complete export hold.
-
-    Boxes are clipped to the input: the edges of one that untrained weights make a hundred times as large as the image
-    are only rounding.
-    """
+    """Return the detections of image `index` that the outputs of a complete export hold."""
     count = int(values["counts"][index])
     found = {name: value[index, :count] for name, value in values.items() if name != "counts"}
+    # The edges of a box that untrained weights make a hundred times as large as the image are only rounding.
     return found | {"boxes": found["boxes"].clamp(0, image_size), "masks": found["masks"] > 0.5}
 
 
@@ -152,15 +143,13 @@ def _partners(left: Found, right: Found) -> Tensor:
     return torch.where(nearest <= 1, index, -1)
 
 
-def _judge_unpaired(
-    result: Comparison, missing: Found, extra: Found, predictions: Predictions, detector: Detector
-) -> None:
+def _judge_unpaired(result: Comparison, missing: Found, extra: Found, one: Predictions, detector: Detector) -> None:
     """Count what only PyTorch (`missing`) or the file (`extra`) finds by whether rounding can decide over it.
 
     It can where PyTorch loses, or finds, the same with thresholds moved slightly.
     """
     moved = (Detector(detector.coder, _moved(detector.settings, sign), detector.mask_iou) for sign in (1, -1))
-    looser, stricter = (_found_in(find(one, predictions, False), 0, detector.coder.image_size) for one in moved)
+    looser, stricter = (_found_in(find(other, one, False), 0, detector.coder.image_size) for other in moved)
     kept = (_partners(missing, looser) >= 0) & (_partners(missing, stricter) >= 0)
     possible = (_partners(extra, looser) >= 0) | (_partners(extra, stricter) >= 0)
     unexplained = int(kept.sum() + (~possible).sum())
@@ -182,7 +171,7 @@ def _compare_pairs(result: Comparison, wanted: Found, given: Found) -> None:
     result.paired += len(wanted["scores"])
     if not len(wanted["scores"]):
         return
-    for name in [name for name in ("scores", "boxes", "mask_scores") if name in wanted]:
+    for name in [name for name in wanted if name not in ("labels", "masks")]:
         _note(result, name, (wanted[name] - given[name]).abs().max())
     union = (wanted["masks"] | given["masks"]).sum((1, 2))
     differing = (wanted["masks"] ^ given["masks"]).sum((1, 2))

@@ -22,21 +22,16 @@ METADATA_FILE = "metadata.json"
 
 
 def require_packages(container: str) -> None:
-    """See that what the container, "onnx" or "torch", needs is installed, before any work is done.
-
-    Raises:
-        UserError: a package is missing.
-    """
+    """See, before any work is done, that what the container needs is installed; a UserError names what is missing."""
     if container == "onnx":
         for name in ("onnx", "onnxscript", "onnxruntime"):
             _optional(name)
 
 
 def make_file(export: Export, container: str) -> bytes:
-    """Return the content of the exported file, for any number of images.
+    """Return a file for any number of images; a UserError says that the model has an operation that has no form there.
 
-    Raises:
-        UserError: the model has an operation that cannot be exported.
+    The container is "onnx" or "torch".
     """
     images = export.image.repeat(2, 1, 1, 1)  # torch.export takes a batch of one for a fixed number
     program = torch.export.export(export.graph, (images,), dynamic_shapes=({0: Dim("batch")},))
@@ -63,12 +58,6 @@ def open_runner(content: bytes, container: str) -> Run:
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return lambda images: dict(zip(names, session.run(names, {INPUT: images}), strict=True))
-
-
-def ran_with(container: str) -> str:
-    """Name what `open_runner` runs files with, and its version."""
-    onnx = f"ONNX Runtime {_optional('onnxruntime').__version__}" if container == "onnx" else ""
-    return (onnx or f"torch.export of PyTorch {torch.__version__}") + " on the CPU"
 
 
 def _onnx_content(program: ExportedProgram, export: Export) -> bytes:

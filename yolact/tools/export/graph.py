@@ -47,11 +47,7 @@ def find(detector: Detector, predictions: Predictions, static: bool) -> dict[str
 
 
 class Graph(nn.Module):
-    """The network on uint8 images [B, S, S, 3] RGB, as OpenCV and Pillow resize them, and what follows it.
-
-    Without settings the outputs are those of the network, and the anchors, for programs with a post-processing of
-    their own; with them, those of `find`.
-    """
+    """The network on uint8 images [B, S, S, 3] RGB: its outputs and the anchors, or with settings those of `find`."""
 
     def __init__(self, model: Yolact, settings: EvalConfig | None):
         super().__init__()

@@ -1,0 +1,326 @@
+"""yolact export: what the files compute and say of themselves, how disagreements are found, and what is refused."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import yolact
+from yolact.cli import run
+from yolact.config import BackboneConfig, Config
+from yolact.data.transforms import prepare_image, to_unit
+from yolact.errors import DatasetError, UserError
+from yolact.models import build_model
+from yolact.models.backbones import DeformableConv2d
+from yolact.postprocess import Detector
+from yolact.predictor import LoadedModel
+from yolact.tools import export as tool
+from yolact.tools.export import export_model, generated_images, read_images
+from yolact.tools.export.comparison import compare
+from yolact.tools.export.files import OPSET, open_runner, require_packages
+from yolact.tools.export.graph import RAW, make_export
+
+IMAGES = np.random.default_rng(1).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+DRAWN = generated_images(64)
+EXAMPLE = Path(__file__).resolve().parents[2] / "scripts/onnx_example.py"
+FORMATS = ["onnx", "onnx-raw", "torch", "torch-raw"]
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_config: Config) -> LoadedModel:
+    """An untrained model, which finds a hundred objects in every image."""
+    torch.manual_seed(0)
+    return LoadedModel(build_model(tiny_config).eval(), tiny_config, ["disc", "square", "étoile"], [1, 5, 9])
+
+
+@pytest.fixture(scope="module")
+def exported(loaded, tmp_path_factory):
+    """Return a function from a format to the path, the export and the comparison, made once."""
+    folder, made = tmp_path_factory.mktemp("exported"), {}
+
+    def export(form):
+        if form.startswith("onnx"):
+            pytest.importorskip("onnxscript")
+            pytest.importorskip("onnxruntime")
+        if form not in made:
+            path = folder / f"{form}.file"
+            made[form] = path, *export_model(loaded, path, form, DRAWN)
+        return made[form]
+
+    return export
+
+
+def with_eval(loaded, **changes):
+    return replace(loaded, config=replace(loaded.config, eval=replace(loaded.config.eval, **changes)))
+
+
+def runner(export, change=lambda outputs: None):
+    """Run an export without writing it; `change` alters its outputs."""
+
+    def call(images):
+        with torch.no_grad():
+            outputs = {name: value.numpy().copy() for name, value in export.graph(torch.from_numpy(images)).items()}
+        change(outputs)
+        return outputs
+
+    return call
+
+
+def compared(loaded, raw=False, change=lambda outputs: None):
+    export = make_export(loaded, raw)
+    return compare(runner(export, change), export, loaded, DRAWN[:2])
+
+
+def test_metadata_say_what_a_program_needs(loaded):
+    complete = make_export(with_eval(loaded, crop="after_resize", nms="cross_class"), raw=False).metadata
+    assert complete == {
+        "yolact_export": 1, "contents": "complete", "config": "tiny", "image_size": 64, "mask_threshold": 0.5,
+        "class_names": ["disc", "square", "étoile"], "category_ids": [1, 5, 9], "crop": "after_resize",
+        "score_threshold": 0.05, "nms": "cross_class", "nms_threshold": 0.5, "nms_top_k": 200, "max_detections": 100,
+    }  # fmt: skip
+    raw = make_export(with_eval(loaded, nms="exact"), raw=True).metadata
+    assert (raw["contents"], raw["box_variances"]) == ("raw", [0.1, 0.2])
+
+
+def add(name, amount):
+    return lambda outputs: outputs.__setitem__(name, outputs[name] + np.asarray(amount, outputs[name].dtype))
+
+
+FAULTS = {
+    "scores": (add("scores", 2e-4), "no counterpart within 0.0001 in score and 0.1 pixels, of 200"),
+    "boxes": (add("boxes", [0.2, 0, 0, 0]), "no counterpart"),
+    "labels": (lambda o: o.update(labels=(o["labels"] + 1) % 3), "no counterpart"),
+    "counts": (lambda o: o.update(counts=o["counts"] - 20), "no counterpart"),
+    "NaN": (add("scores", np.nan), "no counterpart"),
+    "masks": (lambda o: o.update(masks=1 - o["masks"]), "masks overlap by less than 0.99"),
+    "rows": (lambda o: o.update(boxes=o["boxes"][:, :9]), r"boxes is float32 \[1, 9, 4\] instead of float32"),
+    "type": (lambda o: o.update(labels=o["labels"].astype(np.int32)), r"labels is int32 \[1, 100\] instead of int64"),
+    "name": (lambda o: o.pop("masks"), "output masks is missing"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_disagreement_of_detections_is_found(loaded, fault):
+    change, words = FAULTS[fault]
+    assert re.search(words, str(compared(loaded, change=change).disagreement()))
+
+
+@pytest.mark.parametrize("name", RAW)
+@pytest.mark.parametrize("amount", [1.0, np.nan])
+def test_a_disagreement_of_raw_outputs_is_found(loaded, name, amount):
+    assert f"{name} differs by" in compared(loaded, True, add(name, amount)).disagreement()
+
+
+def test_rounding_may_decide_over_an_overlap_at_the_threshold(loaded):
+    images = to_unit(torch.stack([prepare_image(image, 64) for image in DRAWN[:2]]))
+
+    def boxes(threshold):
+        with torch.no_grad():
+            settings = replace(loaded.config.eval, nms_threshold=threshold)
+            return Detector.of(loaded.model, settings).detect(loaded.model(images)).boxes
+
+    low, high = 0.3, 0.6
+    first = boxes(low)
+    while high - low > 1e-6:  # find a threshold at which a detection appears
+        middle = (low + high) / 2
+        low, high = (middle, high) if torch.equal(boxes(middle), first) else (low, middle)
+    export = make_export(with_eval(loaded, nms_threshold=high + 1e-6), raw=False)
+    near = compare(runner(export), export, with_eval(loaded, nms_threshold=low - 1e-6), DRAWN[:2])
+    assert near.by_rounding > 0
+    assert near.disagreement() is None
+    far = compare(runner(export), export, with_eval(loaded, nms_threshold=low - 0.05), DRAWN[:2])
+    assert "no counterpart" in far.disagreement()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_file_agrees_with_pytorch_in_batches_of_every_size(exported, form):
+    path, export, comparison = exported(form)
+    assert comparison.disagreement() is None
+    assert (comparison.detections, comparison.batch_sizes) == (600, [1, 3, 2])
+    assert comparison.paired > 590
+    assert comparison.masks > 300
+    outputs = open_runner(path.read_bytes(), form.partition("-")[0])(IMAGES)
+    expected = runner(export)(IMAGES)
+    assert list(outputs) == list(expected)
+    name = "class_logits" if form.endswith("raw") else "scores"
+    assert np.abs(outputs[name] - expected[name]).max() < 1e-4
+
+
+@pytest.mark.parametrize("form", ["onnx", "onnx-raw"])
+def test_an_onnx_file_describes_itself_and_needs_no_custom_operations(exported, form):
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    path, export, _ = exported(form)
+    assert [file.name for file in path.parent.glob(f"{form}.*")] == [path.name]  # the weights are inside
+    content = onnx.load(path)
+    onnx.checker.check_model(content)
+    assert {entry.version for entry in content.opset_import if entry.domain in ("", "ai.onnx")} == {OPSET}
+    assert {node.domain for node in content.graph.node} <= {"", "ai.onnx"}
+    assert all(value.doc_string for value in [*content.graph.input, *content.graph.output])
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (images,) = session.get_inputs()
+    assert (images.name, images.type, images.shape) == ("images", "tensor(uint8)", ["batch", 64, 64, 3])
+    shapes = {value.name: value.shape for value in session.get_outputs()}
+    assert shapes == {name: ["batch", *value.shape[1:]] for name, value in export.outputs.items()}
+    texts = session.get_modelmeta().custom_metadata_map
+    assert {key: json.loads(text) for key, text in texts.items()} == export.metadata
+
+
+def test_a_plus_model_is_exported_with_its_mask_scores(tiny_config, tmp_path):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    backbone = BackboneConfig(name="resnet18", deformable_blocks=(0, 0, 2, 2))
+    # Prototypes of fewer than 63 pixels are too small for the rescoring network.
+    model_config = replace(tiny_config.model, image_size=256, backbone=backbone, mask_iou=True)
+    config = replace(tiny_config, model=model_config, eval=replace(tiny_config.eval, max_detections=20))
+    model = build_model(config).eval()
+    for module in model.modules():
+        if isinstance(module, DeformableConv2d):  # else they are plain convolutions before the first step of training
+            torch.nn.init.normal_(module.conv_offset_mask.bias)
+    torch.nn.init.ones_(model.mask_iou.output.bias)
+    loaded = LoadedModel(model, config, ["a", "b", "c"], [1, 2, 3])
+    _, comparison = export_model(loaded, tmp_path / "plus.onnx", "onnx", generated_images(256)[:3])
+    assert (comparison.detections, comparison.batch_sizes) == (60, [1, 2])
+    assert comparison.differences["mask_scores"] < 1e-4
+    assert comparison.masks > 0
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
+def test_a_missing_package_is_named_at_once(monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf"package {package}, .*pip install onnx onnxscript onnxruntime"):
+        require_packages("onnx")
+    require_packages("torch")
+
+
+def test_a_folder_gives_its_first_ten_images_by_name(tmp_path):
+    for number in range(12):
+        cv2.imwrite(str(tmp_path / f"{number:02}.png"), np.full((4, 4, 3), number, np.uint8))
+    (tmp_path / "00.txt").write_text("no image")
+    assert [int(image[0, 0, 0]) for image in read_images([tmp_path])] == list(range(10))
+    assert [int(image[0, 0, 0]) for image in read_images([tmp_path / "11.png"])] == [11]
+    with pytest.raises(DatasetError, match=r"00\.txt"):
+        read_images([tmp_path / "00.txt"])
+
+
+@pytest.fixture
+def weights(sample_checkpoint, tmp_path):
+    """A copy of the checkpoint in a folder of its own, to which results go by default."""
+    (tmp_path / "run").mkdir()
+    return shutil.copy(sample_checkpoint, tmp_path / "run/best.pth")
+
+
+def command(*arguments):
+    run(["export", *map(str, arguments)])
+
+
+def test_a_file_is_written_and_described(weights, sample_data, capsys):
+    settings = ("eval.max_detections=7", "eval.nms=cross_class")
+    images = sorted((sample_data / "pictures").iterdir())[:2]
+    command("--weights", weights, "--format", "torch", "--set", *settings, "--images", *images)
+    out = capsys.readouterr().out
+    assert sorted(path.name for path in weights.parent.iterdir()) == ["best.pt2", "best.pth"]
+    words = ("comparing on 2 given images", "run with torch.export", "[batch, 64, 64, 3]", "[batch, 7, 16, 16]")
+    assert all(word in out for word in words)
+    program = """
+import sys, torch
+about = {"metadata.json": ""}
+found = torch.export.load("best.pt2", extra_files=about).module()(torch.zeros(5, 64, 64, 3, dtype=torch.uint8))
+assert "yolact" not in sys.modules and found["boxes"].shape == (5, 7, 4)
+print(about["metadata.json"])
+"""
+    about = json.loads(subprocess.check_output([sys.executable, "-c", program], cwd=weights.parent))
+    assert (about["nms"], about["class_names"], about["category_ids"]) == ("cross_class", ["disc", "square"], [3, 7])
+
+
+def test_a_file_that_disagrees_is_not_written(weights, monkeypatch):
+    def damaged(export, container):
+        """Make a file of weights of which one has changed, as a wrong conversion would."""
+        with torch.no_grad():
+            export.graph.model.head.class_logits.bias[1] += 0.01
+        return make_file(export, container)
+
+    make_file = tool.make_file
+    monkeypatch.setattr(tool, "make_file", damaged)
+    older = weights.with_name("best_raw.pt2")
+    older.write_bytes(b"older")
+    words = f"'{older}' was not written, because it does not agree with PyTorch: class_logits differs by"
+    with pytest.raises(UserError, match=re.escape(words)):
+        command("--weights", weights, "--format", "torch-raw")
+    assert sorted(path.name for path in weights.parent.iterdir()) == ["best.pth", "best_raw.pt2"]
+    assert older.read_bytes() == b"older"
+
+
+REFUSED = {
+    "another ending": (["onnx", "--output", "{folder}/a.pt2"], "ends in .onnx"),
+    "no such folder": (["torch", "--output", "{folder}/none/a.pt2"], "does not exist"),
+    "no such image": (["torch", "--images", "{folder}/none.png"], "none.png"),
+    "no images": (["torch", "--images", "{folder}"], "holds no images"),
+    "exact NMS": (["torch", "--set", "eval.nms=exact"], "eval.nms=fast"),
+    "unknown key": (["torch", "--set", "eval.nsm=fast"], "eval.nsm"),
+    "nothing found": (["torch-raw", "--set", "eval.score_threshold=1"], "no object in 6 images with a score above 1;"),
+}
+
+
+@pytest.mark.parametrize("mistake", REFUSED)
+def test_mistakes_are_refused_in_one_sentence(weights, mistake):
+    arguments, words = REFUSED[mistake]
+    with pytest.raises(UserError, match=re.escape(words)) as caught:
+        command("--weights", weights, "--format", *(text.format(folder=weights.parent) for text in arguments))
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in weights.parent.iterdir()] == ["best.pth"]
+
+
+def test_the_example_finds_what_the_predictor_finds(sample_checkpoint, sample_data, tmp_path, load_script):
+    """Where neither torch nor this project can be imported."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    file, image = tmp_path / "sample.onnx", sample_data / "pictures/picture 1.png"
+    command("--weights", sample_checkpoint, "--format", "onnx", "--output", file, "--images", sample_data / "pictures")
+    expected = yolact.load(sample_checkpoint)(str(image), score_threshold=0.35)
+    assert len(expected) > 3
+    hidden = f"import sys, runpy; sys.modules.update(torch=None, yolact=None); sys.argv[0] = {str(EXAMPLE)!r}; "
+    program = [sys.executable, "-c", hidden + "runpy.run_path(sys.argv[0], run_name='__main__')"]
+    arguments = [file, image, "--threshold", 0.35, "--output", tmp_path / "found.png"]
+    done = subprocess.run([*program, *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    texts = [
+        f"{expected.class_names[label]} {score:.2f}, box {' '.join(f'{corner:.0f}' for corner in box)}"
+        for label, score, box in zip(expected.labels, expected.scores, expected.boxes, strict=True)
+    ]
+    assert [line.rpartition(", ")[0] for line in done.stdout.splitlines()] == texts
+    pixels = cv2.imread(str(image))
+    assert not np.array_equal(cv2.imread(str(tmp_path / "found.png")), pixels)
+    example = load_script("onnx_example")
+    session, about = example.load(str(file))
+    masks = example.detect(session, about, pixels, 0.35).masks
+    assert masks.any()
+    assert (masks != expected.masks.numpy()).mean() < 1e-4
+    assert example.main([str(file), "none.png"]) == 2
+
+
+def test_the_example_crops_large_masks_where_the_small_ones_are_whole(load_script):
+    pytest.importorskip("onnxruntime")
+    paste, about = load_script("onnx_example").paste, {"mask_threshold": 0.5, "crop": "after_resize"}
+    mask = paste(np.ones((4, 4), np.float32), np.array([1.4, 2.6, 5.5, 6.4]), (8, 8, 3), about)
+    rows, columns = np.nonzero(mask)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (3, 5, 1, 4)
+    assert paste(np.ones((4, 4), np.float32), np.zeros(4), (8, 8, 3), about | {"crop": "none"}).all()
+
+
+@pytest.mark.long
+def test_ten_photographs_with_a_resnet50(shared, tmp_path, capsys):
+    """The published form of the model, weights made by rules: the same detections, scores to 1e-4, masks over 0.99."""
+    from compare import published_state_dict
+
+    weights = tmp_path / "yolact_resnet50_54_800000.pth"
+    torch.save(published_state_dict("yolact_resnet50"), weights)
+    command("--weights", weights, "--format", "onnx", "--images", shared / "coco_tiny/val2017")
+    assert "1000 of 1000 the same" in capsys.readouterr().out
