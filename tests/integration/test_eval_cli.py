@@ -1,6 +1,5 @@
 import importlib
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -85,24 +84,6 @@ def test_everything_promised_is_written(results: Path) -> None:
     assert {path.name for path in (results / "gallery").iterdir()} >= {"best_1.png", "worst_1.png"}
 
 
-def test_the_page_shows_the_figures_of_the_file_and_asks_nothing_of_other_hosts(
-    results: Path, parse_page: type, sample_checkpoint: Path
-) -> None:
-    page = (results / "report.html").read_text(encoding="utf-8")
-    checker = parse_page(page)
-    metrics = json.loads((results / "metrics.json").read_text())
-    for kind in ("segm", "bbox"):
-        assert {f"{value:.3f}" for value in metrics[kind].values() if value is not None} <= set(checker.texts)
-        errors = metrics["errors"][kind]
-        assert errors["AP50"] == pytest.approx(metrics[kind]["AP50"], abs=1e-9)
-        assert errors["count"]["missed"] > 0
-        assert f"{errors['dAP']['missed']:.3f}" in checker.texts
-    assert checker.sources
-    assert all(source.startswith("data:image/jpeg;base64,") for source in checker.sources)
-    assert not re.search(r"https?:", re.sub(r'src="data:[^"]*"', "", page))
-    assert f"python eval.py --weights {sample_checkpoint} --device cpu --output {results}" in checker.texts
-
-
 def test_the_configuration_is_written_as_it_was_used(
     command: ModuleType, sample_checkpoint: Path, sample_config: Config, tmp_path: Path
 ) -> None:
@@ -117,7 +98,19 @@ def test_the_tables_show_figures_speed_and_classes(
 ) -> None:
     command.main(["--weights", str(sample_checkpoint), "--device", "cpu", "--output", str(tmp_path)])
     shown = capsys.readouterr().out
-    for text in ("AP50", "ARl", "masks", "boxes", "disc", "square", "FPS on cpu", "float32", "YOLACT paper", "missed"):
+    for text in (
+        "AP50",
+        "ARl",
+        "masks",
+        "boxes",
+        "disc",
+        "square",
+        "frames per second",
+        "Measured on cpu",
+        "float32",
+        "YOLACT paper",
+        "missed",
+    ):
         assert text in shown
     assert str(tmp_path) in shown
 

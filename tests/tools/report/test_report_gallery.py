@@ -2,12 +2,10 @@ import json
 
 import cv2
 import numpy as np
-import pytest
 
 from tests.tools.report.conftest import records_of
 from yolact.data.dataset import CocoDataset
 from yolact.draw import display_scale, resize_picture
-from yolact.errors import UserError
 from yolact.tools.report.gallery import write_gallery
 
 
@@ -73,9 +71,3 @@ def test_files_of_an_earlier_evaluation_go_and_others_stay(dataset, tmp_path):
 def test_no_image_is_both_best_and_worst(dataset, tmp_path):
     shown = write_gallery(tmp_path, dataset, records_of(dataset, only(0)), count=4)
     assert [one.path.name for one in shown] == [*(f"best_{i}.png" for i in (1, 2, 3)), "worst_1.png", "worst_2.png"]
-
-
-def test_a_file_where_the_folder_should_be_is_one_sentence(dataset, tmp_path):
-    (tmp_path / "gallery").touch()
-    with pytest.raises(UserError, match=r"gallery' cannot be written \(it is a file\)"):
-        write_gallery(tmp_path / "gallery", dataset, {"segm": [], "bbox": []})
