@@ -65,7 +65,7 @@ def evaluate_together(arguments: argparse.Namespace, processes: Processes, comma
     print(f"\n{terminal_text(metrics)}")
     print(f"\nWritten to {output}: report.html, metrics.json, config.yaml, detections_segm.json, detections_bbox.json")
     if pictures:
-        print(f"Best and worst images, ground truth beside result: {output / 'gallery'}")
+        print(f"Best and worst images, ground truth and result: {output / 'gallery'}")
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:

@@ -56,8 +56,8 @@ def test_small_objects_are_drawn_on_large_ones(tmp_path):
     image = truth(1)
     assert (image == truth(-1)).all()  # whatever the order of the file
     # Within the small square its own tint lies on that of the large one, and its outline is not covered.
-    beside, inside, outline = image[200, 500], image[320, 320], image[320, 250]
-    assert (beside != inside).any()
+    around, inside, outline = image[200, 500], image[320, 320], image[320, 250]
+    assert (around != inside).any()
     assert np.abs(outline - inside).sum() > 60
 
 
