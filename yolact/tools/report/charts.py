@@ -1,7 +1,6 @@
 """Charts of the pages, drawn by matplotlib as SVG."""
 
 import math
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from typing import Any
@@ -12,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from yolact.text import printable
 from yolact.tools.pages import COLOURS, svg
 
 WIDTH = 6.2  # inches of a chart; the page scales it
@@ -81,5 +81,5 @@ def small_multiples(
         axis.plot([left, left, left + 1], [bottom + 1, bottom, bottom], color="#888888", linewidth=0.8)
         for line, colour in zip(lines, colours, strict=True):
             axis.plot(left + x, bottom + line, color=colour, linewidth=1.2)
-        axis.text(left, bottom + 1.08, textwrap.shorten(name, 18, placeholder="..."), fontsize=8, parse_math=False)
+        axis.text(left, bottom + 1.08, printable(name, 17), fontsize=8, parse_math=False)
     return svg(figure)

@@ -1,4 +1,4 @@
-"""The best and the worst images of an evaluation, ground truth beside result."""
+"""The best and the worst images of an evaluation, ground truth and result."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -27,7 +27,7 @@ from yolact.tools.report.sections import ERRORS, KINDS, METRICS, Section, cells,
 CURVE_COLOURS = (COLOURS[0], COLOURS[1], "#1c2530")
 TERMINAL_CLASSES = 100  # more help nobody on a terminal
 DRAWN_CLASSES = 80  # of those with most objects the curves are drawn
-GRID_CLASSES = 100  # of the confusion matrix; more cannot be told apart
+GRID_CLASSES = 100  # of the confusion matrix; more cannot be distinguished
 PAIRS = 20
 
 

@@ -1,4 +1,4 @@
-"""The plot of mask AP against frames per second: evaluations together with the published models."""
+"""The plot of mask AP against frames per second: evaluations and the published models."""
 
 import io
 import textwrap
@@ -95,7 +95,7 @@ def draw_speed(points: Sequence[Point]) -> Figure:
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:
-    """Name each file after what was evaluated, with as many of the folders above as tell the files apart.
+    """Name each file after what was evaluated, with as many of the folders above as make the names differ.
 
     runs/shapes/quickstart/eval/metrics.json is "shapes/quickstart", results/half/metrics.json is "half" and
     results/yolact_base.json is "yolact_base".
