@@ -29,7 +29,7 @@ from yolact.structures import Detections, Predictions
 ImageSource = str | Path | np.ndarray
 ImageSources = list[ImageSource] | list[str] | list[Path] | list[np.ndarray] | tuple[ImageSource, ...]
 
-# Images that go through the network together: enough to fill a GPU, little enough for a laptop.
+# Images that go through the network at once: enough to fill a GPU, little enough for a laptop.
 MAX_BATCH = 8
 SCORE_THRESHOLD = 0.3  # what people are shown; an evaluation counts detections of lower scores too
 

@@ -10,7 +10,7 @@ def printable(text: str, most: int = MAX_TEXT) -> str:
 
 
 def counted(count: int, one: str, several: str | None = None) -> str:
-    """Return "1 picture" or "2,000 pictures"."""
+    """Return "1 image" or "2,000 images"."""
     return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 

@@ -178,7 +178,7 @@ def recognise(state_dict: Mapping[str, Tensor], file_name: str) -> Config:
     published = PUBLISHED[name]
     if classes != published.num_classes:
         logger.warning(
-            "%s: taken for %s with %d classes; weights do not hold the picture size and the anchors, so give the "
+            "%s: taken for %s with %d classes; weights do not hold the image size and the anchors, so give the "
             "configuration if they were trained with others than that model's", file_name, name, classes
         )  # fmt: skip
     return Config(name=name, model=replace(published, num_classes=classes))

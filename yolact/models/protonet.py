@@ -1,4 +1,4 @@
-"""Protonet: the prototype masks of a picture (YOLACT section 3.1, figure 3)."""
+"""Protonet: the prototype masks of an image (YOLACT section 3.1, figure 3)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
