@@ -140,7 +140,8 @@ def _require_fit(model: Yolact, weights: Mapping[str, Tensor], path: str | Path,
         count = "1 tensor differs" if len(faults) == 1 else f"{len(faults)} tensors differ"
         raise CheckpointError(
             f"The weights of '{path}' do not fit the model of configuration '{config_name}' ({count}: {faults[0]}): "
-            "give the configuration they were trained with, or get the file again if it is incomplete."
+            "give the configuration, or the backbone of your own (backbone=), that they were trained with, or get the "
+            "file again if it is incomplete."
         )
 
 

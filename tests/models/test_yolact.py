@@ -119,8 +119,11 @@ def test_a_backbone_of_ones_own_takes_the_place_of_the_configured_one(tiny_confi
     model = build_model(with_backbone(tiny_config, name="my own"), backbone)
     assert model.backbone is backbone
     assert model(torch.rand(2, 3, 64, 64)).class_logits.shape == (2, 3 * 86, 4)
-    with pytest.raises(ValueError, match=r"strides \(8, 16, 32\) and as many channels, got strides \(4, 8, 16\)"):
+    with pytest.raises(ConfigError, match=r"strides \(8, 16, 32\) and as many channels, got strides \(4, 8, 16\)"):
         build_model(tiny_config, Plain(strides=(4, 8, 16)))
+    backbone.channels = (4, 6, 11)
+    with pytest.raises(ConfigError, match=r"it makes maps \[C, H, W\] of \[\(4, 8, 8\), \(6, 4, 4\), \(10, 2, 2\)\]"):
+        build_model(tiny_config, backbone)
 
 
 @pytest.mark.parametrize(

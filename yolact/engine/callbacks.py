@@ -86,8 +86,7 @@ class MetricsFile(Callback):
             self.write(trainer.record)
 
     def on_evaluate(self, trainer: "Trainer") -> None:
-        assert trainer.metrics is not None
-        self.write({"step": trainer.step, "evaluation": {kind: trainer.metrics[kind] for kind in ("segm", "bbox")}})
+        self.write({"step": trainer.step, "evaluation": _evaluation(trainer)})
 
     def on_end(self, trainer: "Trainer") -> None:
         self.file.close()
@@ -133,8 +132,7 @@ class TensorBoard(Callback):
             self._add(trainer.record, trainer.step)
 
     def on_evaluate(self, trainer: "Trainer") -> None:
-        assert trainer.metrics is not None
-        self._add({"evaluation": {kind: trainer.metrics[kind] for kind in ("segm", "bbox")}}, trainer.step)
+        self._add({"evaluation": _evaluation(trainer)}, trainer.step)
 
     def on_end(self, trainer: "Trainer") -> None:
         self.writer.close()
@@ -145,6 +143,12 @@ class TensorBoard(Callback):
                 self._add(value, step, f"{prefix}{key}/")
             elif isinstance(value, int | float) and key != "step":
                 self.writer.add_scalar(prefix + key, float(value), step)
+
+
+def _evaluation(trainer: "Trainer") -> dict[str, Any]:
+    """Return what is logged of an evaluation: COCO's metrics of masks and boxes, and those of further evaluators."""
+    assert trainer.metrics is not None
+    return {kind: trainer.metrics[kind] for kind in ("segm", "bbox")} | trainer.further
 
 
 def _step_of(line: bytes) -> float:

@@ -94,6 +94,7 @@ class Trainer:
         self.awaits_evaluation = False  # one is due at this step and has not been done
         self.best: float | None = None
         self.metrics: dict[str, Any] | None = None
+        self.further: dict[str, Any] = {}  # those of the last evaluation that evaluators given in code computed
         self.nonfinite_steps = self.nonfinite_in_a_row = 0  # steps left out
         self.window: Counter[str] = Counter()
         self.record: dict[str, Any] | None = None
@@ -230,7 +231,7 @@ class Trainer:
                 self.network, self.val_data, self.config.eval, self.precision,
                 evaluators=self.evaluators, world=self.world, guard=stop.interrupting,
             )  # fmt: skip
-            self.metrics, self.awaits_evaluation = result.metrics, False
+            self.metrics, self.further, self.awaits_evaluation = result.metrics, result.further, False
         if self.awaits_evaluation or self.metrics is None:
             return
         mask_ap, box_ap = (self.metrics[kind]["AP"] or 0.0 for kind in ("segm", "bbox"))

@@ -10,6 +10,7 @@ from torchvision import models as torchvision_models
 
 from yolact.engine.checkpoint import load_checkpoint
 from yolact.errors import CheckpointError
+from yolact.models.backbones import RESNETS
 from yolact.models.darknet import DarkNetFeatures
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,10 @@ def load_backbone(backbone: nn.Module, name: str, source: str) -> str:
     Raises:
         CheckpointError: no file and no network, or a file that does not fit this backbone.
     """
+    if source == "imagenet" and name not in {*RESNETS, "darknet53"}:
+        raise CheckpointError(
+            f"train.backbone_weights is imagenet, but those of '{name}' are not known: set it to none, or to a file."
+        )
     path = _local_file(name) if source == "imagenet" else Path(source)
     if path is None:
         state, origin = _download(name), "torchvision's ImageNet weights"

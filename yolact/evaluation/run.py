@@ -1,5 +1,6 @@
 """The evaluation loop: every image through the network, and each result to the evaluators."""
 
+import copy
 import platform
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -59,12 +60,14 @@ class Evaluation:
         segm: mask records, as in detections_segm.json.
         bbox: box records, as in detections_bbox.json.
         curves: of both, what the metrics are the means of.
+        further: those of the metrics that further evaluators computed.
     """
 
     metrics: dict[str, Any]
     segm: list[Record]
     bbox: list[Record]
     curves: dict[str, Curves] = field(default_factory=dict)
+    further: dict[str, Any] = field(default_factory=dict)
 
 
 Guard = Callable[[], AbstractContextManager[None]]
@@ -86,7 +89,7 @@ def evaluate(
     Args:
         model: in float32; a copy of it is evaluated, see `for_inference`.
         precision: of the network. All that follows it is float32.
-        evaluators: beside COCO's metrics and speed, which are always there.
+        evaluators: beside COCO's metrics and speed, which are always there; copies of them are filled.
         progress: show a progress bar on stderr.
         world: the ranks that share the images. All get the metrics, but only the main process records and curves.
         guard: entered around what takes long; what it raises ends the evaluation on all ranks.
@@ -154,7 +157,7 @@ class _Run:
         evaluators: Sequence[Evaluator] = (),
     ) -> None:
         self.model, self.dataset, self.settings, self.precision = model, dataset, settings, precision
-        self.evaluators = evaluators
+        self.evaluators = copy.deepcopy(list(evaluators))  # so that each evaluation starts anew
 
     def evaluate(self, progress: bool, world: World, guard: Guard) -> list[Evaluation]:
         """Return the evaluation of each variant."""
@@ -229,9 +232,10 @@ class _Run:
         settings, coco = variant.detector.settings, variant.coco
         variant.speed.merge([self.timer])
         metrics = coco.compute() | variant.speed.compute()
+        further: dict[str, Any] = {}
         for evaluator in self.evaluators:
-            metrics |= evaluator.compute()
-        metrics |= {
+            further |= evaluator.compute()
+        metrics |= further | {
             "batch_size": settings.batch_size,
             "nms": settings.nms,
             "max_detections": settings.max_detections,
@@ -242,7 +246,7 @@ class _Run:
             "processes": world.size,
             "versions": versions(),
         }
-        return Evaluation(metrics, coco.segm, coco.bbox, coco.curves)
+        return Evaluation(metrics, coco.segm, coco.bbox, coco.curves, further)
 
 
 def _processor() -> str:

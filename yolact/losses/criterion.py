@@ -130,6 +130,9 @@ class Criterion:
     def __init__(
         self, config: LossConfig, terms: Mapping[str, LossTerm], assigner: Assigner, world: World = SINGLE
     ) -> None:
+        for name, term in terms.items():
+            if not isinstance(term, LossTerm):
+                raise TypeError(f"The loss term '{name}' must be a LossTerm(function, weight), got {term!r}.")
         self.config, self.terms, self.assigner, self.world = config, dict(terms), assigner, world
 
     def __call__(self, predictions: Predictions, targets: Sequence[Target], coder: BoxCoder) -> dict[str, Tensor]:
@@ -144,7 +147,11 @@ class Criterion:
         with torch.no_grad():
             assignment = self.assigner(Candidates(predictions, coder), objects)
         inputs = LossInputs(predictions, targets, assignment, objects, coder, self.config, self.world)
-        return {name: term.weight * term.compute(inputs) for name, term in self.terms.items()}
+        losses = {name: term.weight * term.compute(inputs) for name, term in self.terms.items()}
+        for name, loss in losses.items():
+            if loss.dim():
+                raise ValueError(f"The loss term '{name}' must return a scalar, got a tensor {list(loss.shape)}.")
+        return losses
 
 
 class ModelWithLoss(nn.Module):

@@ -33,7 +33,7 @@ def build_model(config: Config, backbone: nn.Module | None = None) -> Yolact:
 
     Raises:
         ConfigError: the configuration does not say how many classes there are, or names no known backbone.
-        ValueError: the backbone's maps are not those of `STRIDES`.
+            Or the backbone's maps are not what `channels` and `STRIDES` say.
     """
     model, anchors = config.model, config.model.anchors
     if model.num_classes is None:
@@ -43,7 +43,7 @@ def build_model(config: Config, backbone: nn.Module | None = None) -> Yolact:
         )
     backbone = _configured_backbone(config) if backbone is None else backbone
     if tuple(backbone.strides) != STRIDES or len(backbone.channels) != len(STRIDES):  # type: ignore[arg-type]
-        raise ValueError(
+        raise ConfigError(
             f"A backbone must have maps of strides {STRIDES} and as many channels, got strides "
             f"{tuple(backbone.strides)} and channels {tuple(backbone.channels)}."  # type: ignore[arg-type]
         )
@@ -74,7 +74,20 @@ def build_model(config: Config, backbone: nn.Module | None = None) -> Yolact:
 def level_sizes(backbone: nn.Module, fpn: FeaturePyramid, image_size: int) -> list[tuple[int, int]]:
     """Return (H, W) of each pyramid level for inputs of side `image_size`; shapes alone are computed."""
     with torch.no_grad():
-        levels = _on_meta(fpn, _on_meta(backbone, torch.empty(1, 3, image_size, image_size, device="meta")))
+        maps = _on_meta(backbone, torch.empty(1, 3, image_size, image_size, device="meta"))
+        shapes = [tuple(one.shape[1:]) for one in maps]
+        expected = [(c, image_size / stride) for c, stride in zip(backbone.channels, STRIDES, strict=True)]  # type: ignore[arg-type]
+        fits = len(shapes) == len(STRIDES) and all(
+            shape[0] == channels and max(abs(side - size) for side in shape[1:]) <= 1
+            for shape, (channels, size) in zip(shapes, expected, strict=True)
+        )
+        if not fits:
+            raise ConfigError(
+                f"The backbone {type(backbone).__name__} says that its maps have channels {tuple(backbone.channels)} "  # type: ignore[arg-type]
+                f"and strides {STRIDES}, but of an image of {image_size} pixels it makes maps [C, H, W] of {shapes}; "
+                "correct its `channels`, or what its `forward` returns."
+            )
+        levels = _on_meta(fpn, maps)
     return [(level.shape[-2], level.shape[-1]) for level in levels]
 
 

@@ -100,7 +100,8 @@ def draw_losses(history: History, title: str = "") -> Figure:
     if len(names) > 1:
         _draw_loss(upper, history.total_loss(), "total", INK)
     upper.set_yscale("log" if any(sum(one.values()) > 0 for one in history.losses.values()) else "linear")
-    upper.legend(ncols=len(names) + 1, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
+    if names:
+        upper.legend(ncols=len(names) + 1, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
     lr = dict(sorted(history.lr.items()))
     lower.plot(list(lr), list(lr.values()), color=INK)
     lower.set_ylim(bottom=0)
