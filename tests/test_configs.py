@@ -108,8 +108,8 @@ def test_the_documented_trainings_are_possible(command: str, monkeypatch: pytest
     train.add_arguments(parser)
     arguments = parser.parse_args(shlex.split(command))
     given = load_config(arguments.config)
-    changed = load_config(arguments.config, arguments.overrides)
-    assert (changed != given) == bool(arguments.overrides)
+    changed = load_config(arguments.config, arguments.set)
+    assert (changed != given) == bool(arguments.set)
     assert len(changed.model.anchors.scales) == len(given.model.anchors.scales)
 
 

@@ -12,14 +12,18 @@ if TYPE_CHECKING:
     from yolact.predictor import LoadedModel
 
 PRECISIONS = ("fp32", "bf16", "fp16")
-SCORE_THRESHOLD = 0.3  # from which objects are shown
 
 
 def add_model(parser: argparse.ArgumentParser, example: str = "eval.nms=cross_class") -> None:
     """Add --weights, --config and --set, from which `load_chosen_model` loads; `example` is one of --set."""
     parser.add_argument("--weights", type=Path, required=True, help="a checkpoint, ours or published by the authors")
     parser.add_argument("--config", help="a name or YAML file; default: the configuration in the checkpoint")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=f"e.g. {example}")
+    add_set(parser, f"e.g. {example}")
+
+
+def add_set(parser: argparse._ActionsContainer, help_text: str) -> None:
+    """Add --set, a list of overrides of the configuration; given again it goes on."""
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=help_text)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -40,14 +44,8 @@ def add_score_threshold(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen_score_threshold(arguments: argparse.Namespace, loaded: "LoadedModel") -> float:
-    """Return the threshold of --score-threshold, or else of --set eval.score_threshold=X, or else 0.3.
-
-    That of the configuration is low, for average precision, and not meant for looking at.
-    """
-    if arguments.score_threshold is not None:
-        return float(arguments.score_threshold)
-    is_set = any(override.split("=")[0].strip() == "eval.score_threshold" for override in arguments.set)
-    return loaded.config.eval.score_threshold if is_set else SCORE_THRESHOLD
+    """Return the threshold of --score-threshold, or else the one that the model was loaded with."""
+    return loaded.score_threshold if arguments.score_threshold is None else float(arguments.score_threshold)
 
 
 def load_chosen_model(arguments: argparse.Namespace, device: "str | torch.device") -> "LoadedModel":

@@ -13,7 +13,7 @@ import argparse
 import os
 from pathlib import Path
 
-from yolact.cli.arguments import PRECISIONS, add_device, count
+from yolact.cli.arguments import PRECISIONS, add_device, add_set, count
 from yolact.errors import UserError
 
 PARTS = ("latency", "throughput", "nms", "loader", "training", "evaluation", "memory")
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of a benchmark."""
     parser.add_argument("--config", help="a name or YAML file; default: that of the weights, or yolact_resnet50")
     parser.add_argument("--weights", type=Path, help="a checkpoint, ours or published by the authors")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="train.batch_size=2")
+    add_set(parser, "train.batch_size=2")
     add_device(parser)
     parser.add_argument("--precision", choices=PRECISIONS, help="default: fp32, and bf16 where the device computes it")
     parser.add_argument("--images", "--pictures", type=Path, metavar="DIR", help="the first eight images of a folder")

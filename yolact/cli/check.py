@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from yolact.cli.arguments import add_set
 from yolact.errors import UserError
 from yolact.text import counted
 
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     parser.add_argument("--config", metavar="FILE", help="checks its training and validation set, and its anchors")
     key = "such as model.image_size=700"
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=key)
+    add_set(parser, key)
     parser.add_argument("--annotations", type=Path, metavar="FILE", help="a COCO file to check by itself")
     parser.add_argument("--images", type=Path, metavar="DIR", help="the images of --annotations")
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: runs/check/ and the configuration's name")

@@ -12,16 +12,13 @@ one before), best.pth and plots. Ctrl-C, SIGTERM and SIGUSR1 save and stop it.
 
 import argparse
 
-from yolact.cli.arguments import add_device
+from yolact.cli.arguments import add_device, add_set
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of a training."""
     parser.add_argument("--config", metavar="NAME_OR_FILE", help="a configuration; not needed with --resume")
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides",
-        help="such as train.batch_size=4",
-    )  # fmt: skip
+    add_set(parser, "such as train.batch_size=4")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--weights", metavar="FILE", help="fine-tune from a checkpoint, as far as it fits")
     start.add_argument(
@@ -54,12 +51,12 @@ def run(arguments: argparse.Namespace) -> int:
         if device.type == "cpu":
             keep_freed_memory()
         trainer = train(
-            load_config(arguments.config, arguments.overrides) if arguments.config else None,
+            load_config(arguments.config, arguments.set) if arguments.config else None,
             name=arguments.name,
             runs=arguments.runs,
             weights=arguments.weights,
             resume=arguments.resume,
-            overrides=arguments.overrides,
+            overrides=arguments.set,
             device=device,
             world=world,
         )

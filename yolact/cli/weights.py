@@ -14,6 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from yolact.cli.arguments import add_set
 from yolact.errors import DownloadError, UserError
 
 
@@ -26,9 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--convert", nargs=2, metavar=("IN", "OUT"), help="OUT may be a folder, for the usual name")
     group.add_argument("--to", choices=("ours", "authors"), help="default: the form that IN does not have")
     group.add_argument("--config", metavar="FILE", help="a name or YAML file; default: the one in IN, or recognised")
-    group.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="e.g. model.num_classes=4"
-    )
+    add_set(group, "e.g. model.num_classes=4")
 
 
 def run(arguments: argparse.Namespace) -> None:

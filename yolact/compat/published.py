@@ -1,4 +1,4 @@
-"""What the authors published: the metrics of their models.
+"""What the authors published: the metrics of their models, and the weights that these started from.
 
 From arXiv 1904.02689 (YOLACT), arXiv 1912.06218 (YOLACT++) and the authors' README. None was measured with this code.
 """
@@ -31,4 +31,11 @@ MODELS = {
         "YOLACT++-550, ResNet-50", 34.1, 53.3, 36.2, 33.5, 33.69, 34.94, "a log in the authors' issue 290"
     ),
     "yolact_plus_base": PublishedModel("YOLACT++-550, ResNet-101", 34.6, 53.8, 36.9, 27.3),
+}
+
+# The authors' initial weights, which are preferred: the published models started from them.
+AUTHORS_FILES = {
+    "resnet50": "resnet50-19c8e357.pth",
+    "resnet101": "resnet101_reducedfc.pth",
+    "darknet53": "darknet53.pth",
 }

@@ -37,16 +37,32 @@ class GroundTruth:
 
     Attributes:
         image_id, image_size: as in the annotation file; (H, W).
-        boxes: float32 [N, 4] xyxy.
-        labels: int64 [N], 0..C-1.
-        iscrowd: bool [N].
     """
 
-    def __init__(self, image: ImageRecord, objects: list[ObjectRecord]) -> None:
-        self.image_id, self.image_size, self._objects = image.id, (image.height, image.width), objects
-        self.boxes = torch.tensor([item.bbox for item in objects]).reshape(-1, 4)
-        self.labels = torch.tensor([item.label for item in objects], dtype=torch.int64)
-        self.iscrowd = torch.tensor([item.iscrowd for item in objects], dtype=torch.bool)
+    def __init__(self, dataset: "CocoDataset", index: int) -> None:
+        """Look at image `index` of a data set; its objects are read when somebody asks for them."""
+        image = dataset.images[index]
+        self.image_id, self.image_size = image.id, (image.height, image.width)
+        self._dataset, self._index = dataset, index
+
+    @cached_property
+    def _objects(self) -> list[ObjectRecord]:
+        return self._dataset.objects(self._index)
+
+    @cached_property
+    def boxes(self) -> Tensor:
+        """Float32 [N, 4] xyxy."""
+        return torch.tensor([item.bbox for item in self._objects]).reshape(-1, 4)
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """Int64 [N], 0..C-1."""
+        return torch.tensor([item.label for item in self._objects], dtype=torch.int64)
+
+    @cached_property
+    def iscrowd(self) -> Tensor:
+        """Bool [N]."""
+        return torch.tensor([item.iscrowd for item in self._objects], dtype=torch.bool)
 
     @cached_property
     def masks(self) -> Tensor:
@@ -100,7 +116,7 @@ class CocoDataset:
 
     def ground_truth(self, index: int) -> GroundTruth:
         """Return the objects of image `index` as tensors, for evaluators."""
-        return GroundTruth(self.images[index], self.objects(index))
+        return GroundTruth(self, index)
 
     def load_image(self, index: int) -> NDArray[np.uint8]:
         """Return image `index`, uint8 [H, W, 3] BGR; DatasetError if it is broken or not of the file's size."""

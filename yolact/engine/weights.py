@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torchvision import models as torchvision_models
 
+from yolact.compat.published import AUTHORS_FILES
 from yolact.engine.checkpoint import load_checkpoint
 from yolact.errors import CheckpointError
 from yolact.models.backbones import RESNETS
@@ -16,12 +17,6 @@ from yolact.models.darknet import DarkNetFeatures
 logger = logging.getLogger(__name__)
 
 WEIGHTS_FOLDER = Path("weights")
-# The authors' initial weights, which are preferred: the published models started from them.
-AUTHORS_FILES = {
-    "resnet50": "resnet50-19c8e357.pth",
-    "resnet101": "resnet101_reducedfc.pth",
-    "darknet53": "darknet53.pth",
-}
 _DARKNET_NAMES = (("_preconv.", "stem."), ("layers.", "stages."))
 
 

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from yolact.compat.published import MODELS
+from yolact.compat.published import AUTHORS_FILES, MODELS
 from yolact.errors import DownloadError, UserError
 from yolact.text import printable
 
@@ -29,14 +29,13 @@ class Published(NamedTuple):
     repository: str
 
 
-_BACKBONES = {"resnet50": "resnet50-19c8e357.pth", "resnet101": "resnet101_reducedfc.pth", "darknet53": "darknet53.pth"}
 FILES = {
     name: Published(model.title, f"{name}_54_800000.pth", f"dbolya/{name.replace('_', '-')}")
     for name, model in MODELS.items()
     if name not in UNPUBLISHED
 } | {
     name: Published("ImageNet weights of the backbone", file_name, "dbolya/yolact-initial-weights")
-    for name, file_name in _BACKBONES.items()
+    for name, file_name in AUTHORS_FILES.items()
 }
 
 
