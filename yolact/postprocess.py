@@ -116,9 +116,9 @@ class Detector:
     def rescore(self, masks: Tensor, scores: Tensor, labels: Tensor) -> Tensor:
         """Multiply class scores [N] by the predicted IoU of their class of the mask probabilities [N, Hp, Wp].
 
-        YOLACT++ section 3.3; without a rescoring network, or masks, the scores stay.
+        YOLACT++ section 3.3; without a rescoring network the scores stay.
         """
-        if self.mask_iou is None or not len(masks):
+        if self.mask_iou is None:
             return scores
         predicted = self.mask_iou(masks[:, None]).float()
         return scores * predicted.gather(1, labels[:, None])[:, 0]

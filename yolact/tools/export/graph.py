@@ -40,9 +40,8 @@ def find(detector: Detector, predictions: Predictions, static: bool) -> dict[str
     outputs = {name: getattr(found, name) for name in ("boxes", "scores", "labels")}
     outputs |= {"masks": masks, "counts": found.counts}
     if detector.mask_iou is not None:
-        # Not `rescore`, whose question for the number of masks would fix the batch size.
-        predicted = detector.mask_iou(masks.flatten(0, 1)[:, None]).unflatten(0, found.scores.shape)
-        outputs["mask_scores"] = found.scores * predicted.gather(-1, found.labels[..., None])[..., 0]
+        flat = detector.rescore(masks.flatten(0, 1), found.scores.flatten(), found.labels.flatten())
+        outputs["mask_scores"] = flat.unflatten(0, found.scores.shape)
     return outputs
 
 
