@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from yolact.data import workers
-from yolact.data.workers import Loader, start_pool
+from yolact.data.workers import Loader, start_pool, start_worker
 from yolact.errors import DatasetError, LoaderError
 
 
@@ -42,6 +42,11 @@ class Samples:
 def loader(num_workers, timeout=60.0, **trouble):
     places = {int(place.removeprefix("at_")): kind for place, kind in trouble.items()}
     return Loader(Samples(places), torch.stack, num_workers, timeout, batch_size=2)
+
+
+def start_late(number):
+    time.sleep(number)
+    start_worker(number)
 
 
 def children():
@@ -116,9 +121,10 @@ def test_a_bus_error_means_shared_memory():
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no such signals")
-def test_signals_to_the_whole_group_leave_the_workers_alone():
+def test_signals_to_the_whole_group_leave_the_workers_alone_even_while_they_start(monkeypatch):
+    monkeypatch.setattr(workers, "start_worker", start_late)
     batches = iter(loader(2))
-    found = [next(batches)]
+    found = [next(batches)]  # of the first worker: the second may not have begun
     for process in multiprocessing.active_children():
         for number in (signal.SIGINT, signal.SIGUSR1):
             os.kill(process.pid, number)

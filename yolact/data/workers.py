@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import cv2
@@ -20,6 +21,8 @@ WORKER_TIMEOUT = 300.0  # seconds without a batch after which the workers count 
 # Seconds between two looks at whether the workers live: torch's own handler of their deaths raises wherever the program
 # happens to be, in the middle of a step or of a checkpoint.
 LOOK_EVERY = 5.0
+# Signals that a terminal or a scheduler sends to the whole group, and that the main process answers alone.
+GROUP_SIGNALS = {getattr(signal, name) for name in ("SIGINT", "SIGUSR1") if hasattr(signal, name)}
 
 
 class Samples(Protocol):
@@ -92,7 +95,8 @@ class Loader(DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
-        batches = super().__iter__()
+        with _held_signals():
+            batches = super().__iter__()
         workers = getattr(batches, "_workers", [])
         if handler is not None and workers and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, handler)  # torch replaces it for good
@@ -152,11 +156,25 @@ def start_pool(num_workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(num_workers, initializer=start_worker)
 
 
+@contextmanager
+def _held_signals() -> Iterator[None]:
+    """Hold back the group's signals while workers start: one that came before `start_worker` would end its process."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def start_worker(_: int = 0) -> None:
     """Keep a worker to one thread; the main process decides what a signal to the whole group means."""
-    for name in ("SIGINT", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in GROUP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
