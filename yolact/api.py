@@ -13,8 +13,8 @@ from yolact.data.transforms import Transform
 from yolact.device import Precision, pick_device
 from yolact.distributed import SINGLE, World
 from yolact.engine.callbacks import BEST, Callback
-from yolact.engine.start import Parts, started
-from yolact.engine.trainer import Trainer
+from yolact.engine.start import started
+from yolact.engine.trainer import Parts, Trainer
 from yolact.evaluation.run import Evaluation, Evaluator
 from yolact.evaluation.run import evaluate as run_evaluation
 from yolact.losses import LossTerm
@@ -76,8 +76,7 @@ def train(
         logger.info(data_line(trainer.train_data, trainer.val_data))
         if trainer.saved is None:
             logger.info(anchor_line(trainer.config, trainer.train_data))
-        trainer.signal = trainer.fit()
-        if trainer.signal is None:
+        if trainer.fit() is None:
             logger.info("done: best mask AP %.4f; %s", trainer.best or 0.0, trainer.folder / BEST)
         else:
             logger.info("stopped at step %d; go on with --resume %s", trainer.step, trainer.folder)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from yolact.distributed import SINGLE
-from yolact.engine.start import Parts, started
+from yolact.engine.start import started
+from yolact.engine.trainer import Parts
 
 
 @pytest.fixture

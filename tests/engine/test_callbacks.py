@@ -11,8 +11,8 @@ import pytest
 
 from yolact.engine.callbacks import Callback, MetricsFile, TensorBoard
 from yolact.engine.checkpoint import load_checkpoint
-from yolact.engine.log import set_up_logging
-from yolact.engine.start import Parts
+from yolact.engine.folder import set_up_logging
+from yolact.engine.trainer import Parts
 from yolact.errors import UserError
 
 

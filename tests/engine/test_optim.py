@@ -29,7 +29,7 @@ def test_half_the_batch_halves_the_rate_and_doubles_the_steps():
     plan = make_plan(replace(PAPER, batch_size=2, accumulate=2), num_images=1000)
     assert (plan.max_steps, plan.lr, plan.images_per_step) == (1_600_000, 5e-4, 4)
     assert plan.lr_steps[0] == 560_000
-    assert "scaled by 0.5 for a batch of 4 instead of 8" in plan.describe(replace(PAPER, batch_size=2, accumulate=2))
+    assert "lr and steps scaled for a batch of 4 instead of 8" in plan.describe(replace(PAPER, batch_size=2, accumulate=2))
 
 
 def test_epochs_become_steps_and_the_lr_steps_keep_their_place():

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from yolact.engine.folder import find_checkpoint
+from yolact.engine.state import restore
 from yolact.engine.step import read_results, train_step
 from yolact.errors import UserError
 
 
 def batches(trainer):
     """Yield one step's batches after the other, as training does."""
-    for batch in trainer._batches():
+    for batch in trainer.batches():
         yield [batch]
 
 
@@ -184,12 +185,12 @@ def test_a_position_between_batches_is_rounded_up_on_resume(make_trainer, tmp_pa
     trainer.save("last.pth")
     found = find_checkpoint(str(trainer.folder), tmp_path)
     other = make_trainer(batch_size=4)
-    other.restore(found.checkpoint, found.path)
+    restore(other, found.checkpoint, found.path)
     assert (trainer.position, other.position) == (6, 8)
     assert other.step == 3
     changed = make_trainer(optimizer="adamw", freeze_batch_norm="always")
     with pytest.raises(UserError, match=r"last\.pth does not fit this model or its optimizer \("):
-        changed.restore(found.checkpoint, found.path)
+        restore(changed, found.checkpoint, found.path)
 
 
 def test_the_state_of_an_optimizer_is_given_the_layout_of_the_weights(make_trainer, tmp_path):
@@ -204,22 +205,20 @@ def test_the_state_of_an_optimizer_is_given_the_layout_of_the_weights(make_train
             memory_format=torch.contiguous_format
         )  # the weights are channels last
     other = make_trainer(optimizer="adamw")
-    other.restore(found.checkpoint, found.path)
+    restore(other, found.checkpoint, found.path)
     for one in (trainer, other):
         train_step(one, next(batches(other)))
     assert_same(*(flatten(one.optimizer.state_dict()) for one in (trainer, other)))
     states[0]["exp_avg"] = states[0]["exp_avg"][:1]
     with pytest.raises(UserError, match=r"the optimizer's exp_avg is \[1, 3, 7, 7\] for a parameter \[64, 3, 7, 7\]"):
-        other.restore(found.checkpoint, found.path)
+        restore(other, found.checkpoint, found.path)
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda found: found["param_groups"][0].update(lr="1e-3"), r"the optimizer's lr is '1e-3'"),
-        (lambda found: found["param_groups"][0].update(betas=(0.9, None)), r"the optimizer's betas is \(0\.9, None\)"),
-        (lambda found: found["param_groups"][0].update(fused=1), "the optimizer's fused is 1"),
-        (lambda found: found["state"][0].update(exp_avg=3.0), r"the optimizer's exp_avg is no tensor but 3\.0"),
+        (lambda found: found["state"][0].update(exp_avg=3.0), "does not fit"),
+        (lambda found: found["state"][0].pop("step"), "the optimizer's state was exp_avg, exp_avg_sq"),
         (lambda found: found["state"].update({0: "nothing"}), "does not fit"),
         (lambda found: found.update(param_groups=3), "does not fit"),
     ],
@@ -231,4 +230,4 @@ def test_values_of_another_kind_in_the_state_of_an_optimizer_are_refused(make_tr
     found = find_checkpoint(str(trainer.folder), tmp_path)
     change(found.checkpoint["optimizer"])
     with pytest.raises(UserError, match=said):
-        make_trainer(optimizer="adamw").restore(found.checkpoint, found.path)
+        restore(make_trainer(optimizer="adamw"), found.checkpoint, found.path)

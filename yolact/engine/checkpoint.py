@@ -6,7 +6,6 @@ on with (`Trainer.state`); one converted from weights alone has no more than it 
 tensors alone is somebody's weights, such as the authors' published ones.
 """
 
-import errno
 import os
 import re
 import shutil
@@ -25,7 +24,6 @@ from yolact.output import TEMPORARY, atomic_file
 from yolact.text import printable
 
 FORMAT = "yolact-1"
-KEYS = ("model", "config", "class_names", "category_ids")  # what even the smallest use of a checkpoint needs
 PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device)
 ZIP_START = b"PK\x03\x04"
 LEGACY_START = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # the magic number of PyTorch before 1.6
@@ -58,9 +56,11 @@ def save_checkpoint(
             if previous is not None and previous.exists():
                 _keep(previous, previous_of(path))
     except (OSError, RuntimeError) as error:
+        cause = error if isinstance(error, OSError) else error.__context__  # PyTorch may hide the system's error
+        reason = (isinstance(cause, OSError) and cause.strerror) or str(error).splitlines()[0]
         raise CheckpointError(
-            f"{path}: the checkpoint could not be written: {_write_failure(error)}{_space(error, state, path)}; make "
-            "room or choose another folder (an older file of this name is untouched)."
+            f"{path}: the checkpoint of {num_bytes(state) / 1e6:.0f} MB could not be written ({reason}): make room or "
+            "choose another folder (an older file of this name is untouched)."
         ) from error
 
 
@@ -85,15 +85,6 @@ def num_bytes(state: Any) -> int:
     if isinstance(state, dict):
         return sum(map(num_bytes, state.values()))
     return sum(map(num_bytes, state)) if isinstance(state, list | tuple) else 0
-
-
-def _space(error: Exception, state: dict[str, Any], path: Path) -> str:
-    """Say how much room is needed where there was too little."""
-    cause = error if isinstance(error, OSError) else error.__context__
-    if not isinstance(cause, OSError) or cause.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return ""
-    free = shutil.disk_usage(path.parent).free
-    return f" (it needs {num_bytes(state) / 1e6:.0f} MB, and the disk has {free / 1e6:.0f} MB free)"
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -170,32 +161,6 @@ def _damaged(path: Path, reason: str) -> CheckpointError:
     )
 
 
-def _require_known_form(state: Any, path: Path) -> None:
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: expected a dict of weights, got {type(state).__name__}.")
-    form = state.get("format", FORMAT)
-    if form != FORMAT:
-        shown = printable(form) if isinstance(form, str) else f"a {type(form).__name__}"
-        raise CheckpointError(
-            f"{path}: expected a checkpoint of format {FORMAT}, got {shown}; use the version that wrote it."
-        )
-    if "format" in state:
-        absent = [key for key in KEYS if key not in state]
-        if absent:
-            raise CheckpointError(f"{path}: the checkpoint lacks {', '.join(absent)}.")
-        for key, (fits, expected) in FORMS.items():
-            if not fits(state.get(key)):
-                raise CheckpointError(
-                    f"{path}: expected {expected} under '{key}', got {type(state.get(key)).__name__}; no version of "
-                    "this project writes that, so get the file again from where it was made."
-                )
-        names, ids = state["class_names"], state["category_ids"]
-        if len(names) != len(ids):
-            raise CheckpointError(f"{path}: the checkpoint has {len(names)} class names, but {len(ids)} category ids.")
-    elif not (state and _is_weights(state)):
-        raise CheckpointError(f"{path}: expected weights, that is names with tensors, got {_contents(state)}.")
-
-
 def _is_weights(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
 
@@ -204,6 +169,7 @@ def _is_list_of(kind: type, value: object) -> bool:
     return isinstance(value, list) and all(type(item) is kind for item in value)
 
 
+# What even the smallest use of a checkpoint needs.
 FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "model": (_is_weights, "names with tensors"),
     "ema": (lambda value: value is None or _is_weights(value), "names with tensors or nothing"),
@@ -213,15 +179,32 @@ FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def _contents(state: dict[Any, Any]) -> str:
-    """Say what a dict that is not weights holds, and where weights are in it."""
-    if not state:
-        return "an empty dict"
-    shown = ", ".join(f"'{printable(str(key))}'" for key in list(state)[:4]) + (", ..." if len(state) > 4 else "")
-    nested = [key for key, value in state.items() if isinstance(value, dict) and value]
-    found = [key for key in nested if all(isinstance(value, Tensor) for value in state[key].values())]
-    advice = f"; save what stands under '{printable(str(found[0]))}' as a file of its own" if found else ""
-    return f"a dict of {shown}{advice}"
+def _require_known_form(state: Any, path: Path) -> None:
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: expected a dict of weights, got {type(state).__name__}.")
+    if "format" not in state:
+        if not state or not _is_weights(state):
+            keys = ", ".join(f"'{printable(str(key))}'" for key in list(state)[:4]) or "nothing"
+            raise CheckpointError(
+                f"{path}: expected weights, that is names with tensors, got a dict of {keys}; if weights stand in "
+                "there, save them as a file of their own."
+            )
+        return
+    form = state["format"]
+    if form != FORMAT:
+        shown = printable(form) if isinstance(form, str) else f"a {type(form).__name__}"
+        raise CheckpointError(
+            f"{path}: expected a checkpoint of format {FORMAT}, got {shown}; use the version that wrote it."
+        )
+    for key, (fits, expected) in FORMS.items():
+        if not fits(state.get(key)):
+            raise CheckpointError(
+                f"{path}: expected {expected} under '{key}', got {type(state.get(key)).__name__}; no version of this "
+                "project writes that, so get the file again from where it was made."
+            )
+    names, ids = state["class_names"], state["category_ids"]
+    if len(names) != len(ids):
+        raise CheckpointError(f"{path}: the checkpoint has {len(names)} class names, but {len(ids)} category ids.")
 
 
 def _require_plain(value: Any, place: str) -> None:
@@ -234,9 +217,3 @@ def _require_plain(value: Any, place: str) -> None:
             _require_plain(item, f"{place}[{index}]")
     elif type(value) not in PLAIN and not isinstance(value, Tensor):
         raise TypeError(f"{place} must be plain data to be saved, got {type(value).__name__}")
-
-
-def _write_failure(error: Exception) -> str:
-    """Return the system's reason, which PyTorch may hide behind an error of its own."""
-    cause = error if isinstance(error, OSError) else error.__context__
-    return (isinstance(cause, OSError) and cause.strerror) or str(error).splitlines()[0]

@@ -1,23 +1,27 @@
-"""Run folders: made, locked, swept of what a kill left, and searched for a checkpoint to go on from."""
+"""Run folders: made, locked, swept of what a kill left, logged into, and searched for a checkpoint to go on from."""
 
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
+from tqdm import tqdm
 
 from yolact.engine.callbacks import BEST, LAST, METRICS_FILE
 from yolact.engine.checkpoint import load_checkpoint, previous_of
-from yolact.engine.trainer import NEEDED
+from yolact.engine.state import NEEDED
 from yolact.errors import CheckpointError, UserError
 from yolact.output import TEMPORARY
 
 logger = logging.getLogger(__name__)
 
+BEFORE_LAST = previous_of(Path(LAST)).name
+LOG_FILE = "log.txt"
 # The workers of a killed training hold its lock until they see, within five seconds, that it is gone.
 SECONDS_TO_WAIT = 10.0
 
@@ -43,9 +47,8 @@ def find_checkpoint(given: str, runs: Path) -> Found:
     path = Path(given)
     if given and not os.path.isdir(path):
         return Found(path, _read(path), [])
-    where = path if given else runs
-    pattern = "" if given else "**/"
-    files = [file for name in (LAST, previous_of(Path(LAST)).name) for file in where.glob(pattern + name)]
+    where, pattern = (path, "") if given else (runs, "**/")
+    files = [file for name in (LAST, BEFORE_LAST) for file in where.glob(pattern + name)]
     if not files:
         raise CheckpointError(
             f"There is no checkpoint to resume in {where}{'' if given else ' and its folders'} (no {LAST}): start with "
@@ -66,13 +69,12 @@ def find_checkpoint(given: str, runs: Path) -> Found:
 
 def _read(path: Path) -> dict[str, Any]:
     checkpoint = load_checkpoint(path)
-    if "optimizer" not in checkpoint:
-        raise CheckpointError(
-            f"'{path}' holds weights only, nothing to resume: start from it with --config FILE --weights {path}."
-        )
     absent = [key for key in NEEDED if key not in checkpoint]
     if absent:
-        raise CheckpointError(f"{path}: the checkpoint lacks {', '.join(absent)}, which a run needs to go on.")
+        raise CheckpointError(
+            f"'{path}' lacks {', '.join(absent)}, so there is nothing to resume: start from its weights with --config "
+            f"FILE --weights {path}."
+        )
     return checkpoint
 
 
@@ -86,12 +88,10 @@ def prepare_folder(folder: Path, resuming: bool) -> None:
         raise UserError(f"{folder} already holds a run: go on with --resume {folder}, or give another --name.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "log.txt").open("a").close()
+        (folder / LOG_FILE).open("a").close()
     except OSError as error:
-        file = next((place for place in (folder, *folder.parents) if os.path.isfile(place)), None)
-        reason = f"{file} is a file" if file else error.strerror
         remedy = "copy it to where you may write" if resuming else "choose another place with --runs"
-        raise UserError(f"The run folder {folder} cannot be written ({reason}): {remedy}.") from error
+        raise UserError(f"The run folder {folder} cannot be written ({error.strerror}): {remedy}.") from error
 
 
 @contextmanager
@@ -101,19 +101,15 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process is training in it.
     """
-    lock = FileLock(folder / ".lock", timeout=0)
+    lock = FileLock(folder / ".lock", timeout=SECONDS_TO_WAIT)
     try:
         lock.acquire()
     except Timeout:
-        try:
-            lock.acquire(timeout=SECONDS_TO_WAIT)
-        except Timeout:
-            raise UserError(
-                f"Another process is training in {folder}: wait for it or end it, or start anew with --config."
-            ) from None
+        raise UserError(
+            f"Another process is training in {folder}: wait for it or end it, or start anew with --config."
+        ) from None
     except (NotImplementedError, OSError):  # a file system without locks
-        yield
-        return
+        pass
     try:
         yield
     finally:
@@ -122,9 +118,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 def warn_of_little_space(folder: Path, checkpoint_bytes: int) -> None:
     """Say at the start of a run if its checkpoints will not fit on the disk."""
-    names = (LAST, previous_of(Path(LAST)).name, BEST)
-    needed = checkpoint_bytes * (1 + sum(not (folder / name).exists() for name in names))  # and one being written
-    free = shutil.disk_usage(folder).free
+    absent = [name for name in (LAST, BEFORE_LAST, BEST) if not (folder / name).exists()]
+    needed, free = checkpoint_bytes * (1 + len(absent)), shutil.disk_usage(folder).free  # 1 while it is being written
     if free < needed:
         logger.warning(
             "the disk of %s has %.0f MB free, but the checkpoints need about %.0f MB: make room, or the run will stop",
@@ -132,10 +127,45 @@ def warn_of_little_space(folder: Path, checkpoint_bytes: int) -> None:
         )  # fmt: skip
 
 
-def sweep(folder: Path) -> list[str]:
-    """Remove the unfinished files of a killed run and return their names."""
+def sweep(folder: Path) -> None:
+    """Remove the unfinished files of a killed run."""
     leftovers = sorted(file for file in folder.glob(f"*{TEMPORARY}") if file.is_file())
     for file in leftovers:
         with suppress(OSError):
-            os.remove(file)
-    return [file.name for file in leftovers]
+            file.unlink()
+    if leftovers:
+        names = ", ".join(file.name for file in leftovers)
+        logger.info("removed what a killed run had not finished writing: %s", names)
+
+
+class _Console(logging.Handler):
+    """Print log lines above a progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            tqdm.write(self.format(record), file=sys.stdout)
+        except OSError:
+            self.setLevel(logging.CRITICAL + 1)  # the terminal is gone; the run and log.txt go on
+
+
+class _LogFile(logging.FileHandler):
+    """A log that gives up with one line where it cannot be written, instead of a traceback for each line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        print(f"{self.baseFilename} cannot be written any more: {sys.exc_info()[1]}", file=sys.stderr)
+        self.setLevel(logging.CRITICAL + 1)
+
+
+def set_up_logging(folder: Path, rank: int = 0) -> None:
+    """Send the package's log lines to the console and to log.txt; other ranks than 0 print warnings alone."""
+    ours = logging.getLogger("yolact")
+    for handler in list(ours.handlers):
+        ours.removeHandler(handler)
+        handler.close()
+    ours.setLevel(logging.WARNING if rank else logging.INFO)
+    handlers: dict[logging.Handler, str] = {_Console(): f"[rank {rank}] %(message)s" if rank else "%(message)s"}
+    if not rank:
+        handlers[_LogFile(folder / LOG_FILE)] = "%(asctime)s %(message)s"
+    for handler, form in handlers.items():
+        handler.setFormatter(logging.Formatter(form))
+        ours.addHandler(handler)

@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,11 +38,9 @@ class Plan:
         )
         if config.schedule == "steps":
             text += f" with lr x {config.lr_gamma} at {', '.join(map(str, self.lr_steps)) or 'no step'}"
-        reference = config.reference_batch_size
-        if reference and reference != self.images_per_step:
-            factor = self.images_per_step / reference
-            kept = "" if config.epochs is None else " (max_steps follows from epochs)"
-            text += f"; scaled by {factor:.3g} for a batch of {self.images_per_step} instead of {reference}{kept}"
+        if config.reference_batch_size not in (None, self.images_per_step):
+            scaled = "lr and steps" if config.epochs is None else "lr"
+            text += f"; {scaled} scaled for a batch of {self.images_per_step} instead of {config.reference_batch_size}"
         return text
 
 
@@ -71,17 +70,23 @@ def learning_rate(step: int, config: TrainConfig, plan: Plan) -> float:
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Build the optimizer over the parameters that are not frozen; it must be one that `step_if` can use."""
+    """Build the optimizer over the parameters that are not frozen; it must be one that `step_if` can use.
+
+    Its state is there from the start. torch would make it in the first step and, if that is left out, never set SGD's
+    to anything.
+    """
     parameters = [p for p in model.parameters() if p.requires_grad]
+    options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, config.lr, weight_decay=config.weight_decay, fused=True)
-    optimizer = torch.optim.SGD(
-        parameters, config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
-    )
-    if config.momentum:
-        # torch would allocate these in the first step and, if that is left out, never set them to anything.
+        optimizer: torch.optim.Optimizer = torch.optim.AdamW(parameters, **options)
         for parameter in parameters:
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            optimizer.state[parameter]["step"] = torch.zeros((), device=parameter.device)
+        names: tuple[str, ...] = ("exp_avg", "exp_avg_sq")
+    else:
+        optimizer = torch.optim.SGD(parameters, momentum=config.momentum, **options)
+        names = ("momentum_buffer",) if config.momentum else ()
+    for parameter in parameters:
+        optimizer.state[parameter].update({name: torch.zeros_like(parameter) for name in names})
     return optimizer
 
 

@@ -38,7 +38,6 @@ from yolact.evaluation.encoding import RecordMaker
 from yolact.evaluation.run import NMS_KINDS, device_name, predict, versions
 from yolact.evaluation.speed import synchronize
 from yolact.instances import Instances
-from yolact.losses import ModelWithLoss
 from yolact.models import Yolact, build_model
 from yolact.models.inference import for_inference
 from yolact.ops.regions import regions_of
@@ -120,12 +119,7 @@ class Subject:
         # At this learning rate the weights stay about as they are, and the steps alike.
         settings = replace(self.config.train, precision=precision, lr=1e-6, warmup_lr=1e-6)
         model, data = copy.deepcopy(self.model), self.samples.dataset
-        if settings.channels_last:
-            model.to(memory_format=torch.channels_last)
-        if settings.compile:
-            model.compile()
-        config, criterion = replace(self.config, train=settings), ModelWithLoss(model, self.config.loss)
-        trainer = Trainer(config, criterion, self.folder, data, data, precision)
+        trainer = Trainer(replace(self.config, train=settings), model, self.folder, data, data, model.device)
         loader = training_loader(self.samples, settings.batch_size, settings.seed, image_sizes=settings.image_sizes)
         batches = list(islice(loader, settings.accumulate))
 
