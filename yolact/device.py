@@ -26,25 +26,16 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise UserError(f"Device '{name}' is not known to torch; expected cpu, cuda, cuda:N or mps.") from error
-    available = _available(device.type)
-    if not available:
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+    else:
+        count = int(device.type == "cpu" or (device.type == "mps" and torch.backends.mps.is_available()))
+    if (device.index or 0) >= count:
         raise UserError(
-            f"Device '{name}' was asked for, but torch {torch.__version__} finds none on this machine; use cpu, or "
-            "install the driver and a build of torch for that device."
+            f"Device '{name}' was asked for, but torch {torch.__version__} finds {count or 'none'} of this kind here; "
+            "use cpu, or install the driver and a build of torch for that device."
         )
-    if device.index is not None and device.index >= available:
-        last = available - 1
-        raise UserError(f"Device '{name}' was asked for, but this machine has {device.type}:0 to {device.type}:{last}.")
     return device
-
-
-def _available(kind: str) -> int:
-    """Return how many devices of this kind torch can use."""
-    if kind == "cuda":
-        return torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if kind == "mps":
-        return int(torch.backends.mps.is_available())
-    return int(kind == "cpu")
 
 
 def compute_deterministically() -> None:
@@ -80,13 +71,8 @@ def resolve_precision(name: Literal["fp32", "bf16", "fp16", "auto"], device: tor
     if name != "auto":
         return name
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    if device.type == "cpu":
-        return "bf16" if _cpu_has_bf16() else "fp32"
-    return "fp32"
-
-
-def _cpu_has_bf16() -> bool:
-    """Tell whether the CPU multiplies bf16 natively; torch has only private names for the question."""
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, probe, bool)() for probe in probes)
+        is_native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:  # torch has only private names for the question
+        probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        is_native = device.type == "cpu" and any(getattr(torch.cpu, probe, bool)() for probe in probes)
+    return "bf16" if is_native else "fp32"

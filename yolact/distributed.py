@@ -10,7 +10,7 @@ import re
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -115,13 +115,13 @@ class World:
         Raises:
             UserError: another rank found something else.
         """
-        expected = self.broadcast(lambda: facts)
-        different = [name for name, value in facts.items() if expected.get(name) != value]
-        if different:
-            raise UserError(
-                f"Rank {self.rank} ({socket.gethostname()}) and rank 0 must read the same {different[0]}, but "
-                f"got {facts[different[0]]} and {expected.get(different[0])}: give all machines the same files."
-            )
+        expected = self.all_gather(facts)[0]
+        for name, value in facts.items():
+            if expected.get(name) != value:
+                raise UserError(
+                    f"Rank {self.rank} ({socket.gethostname()}) and rank 0 must read the same {name}, but got {value} "
+                    f"and {expected.get(name)}: give all machines the same files."
+                )
 
     def broadcast_weights(self, module: nn.Module) -> None:
         """Give the parameters and buffers of `module` the values that they have in the main process."""
@@ -140,14 +140,11 @@ class World:
         options = {max(names): False, "gradient_as_bucket_view": True}
         return replicated(module, **options)  # type: ignore[arg-type]
 
-    @contextmanager
-    def averaging(self, replica: nn.Module, now: bool) -> Iterator[None]:
+    def averaging(self, replica: nn.Module, now: bool) -> AbstractContextManager[None]:
         """Let the backward pass of this block average the gradients with those of all before it, or leave them be."""
         if now or not isinstance(replica, nn.parallel.DistributedDataParallel):
-            yield
-            return
-        with replica.no_sync():
-            yield
+            return nullcontext()
+        return replica.no_sync()
 
 
 SINGLE = World()
@@ -163,14 +160,10 @@ def local_device(name: str | None = None) -> torch.device:
     local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if launched() else 1
     if local_world_size == 1 or device.type == "cpu":
         return device
-    if device.type != "cuda":
+    if device.type != "cuda" or device.index is not None:
         raise UserError(
-            f"Device '{device}' cannot be shared by {local_world_size} ranks: use cpu or cuda, or one rank."
-        )
-    if device.index is not None:
-        raise UserError(
-            f"Device '{device}' would be that of all {local_world_size} ranks: leave the number out, and choose GPUs "
-            "by CUDA_VISIBLE_DEVICES."
+            f"Device '{device}' cannot be that of all {local_world_size} ranks: use cpu, or cuda without a number and "
+            "choose GPUs by CUDA_VISIBLE_DEVICES."
         )
     available = torch.cuda.device_count()
     if local_world_size > available:
@@ -202,28 +195,22 @@ def joined_world() -> Iterator[World]:
         yield SINGLE
         return
     try:
-        with lost_ranks():
-            # What the host decides by is exchanged in its memory, so that no GPU is waited for.
-            backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
-            dist.init_process_group(backend, timeout=TIMEOUT)
-            yield World(dist.get_rank(), size)
-            dist.destroy_process_group()
-    except UserError as error:
-        if isinstance(error, GaveUpError) or not _is_first_to_say(str(error)):
-            sys.exit(2)
-        raise
-
-
-@contextmanager
-def lost_ranks() -> Iterator[None]:
-    """Turn the errors of a connection to another rank into a LostProcessError."""
-    try:
-        yield
+        # What the host decides by is exchanged in its memory, so that no GPU is waited for.
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+        dist.init_process_group(backend, timeout=TIMEOUT)
+        yield World(dist.get_rank(), size)
+        dist.destroy_process_group()
     except RuntimeError as error:
-        sentence = how_lost(error)
-        if sentence is None:
+        lost = how_lost(error)
+        if lost is None:
             raise
-        raise LostProcessError(f"{sentence}.") from error
+        _leave_if_said(lost)
+        raise LostProcessError(f"{lost}.") from error
+    except GaveUpError:
+        sys.exit(2)
+    except UserError as error:
+        _leave_if_said(str(error))
+        raise
 
 
 def how_lost(error: Exception) -> str | None:
@@ -238,10 +225,12 @@ def how_lost(error: Exception) -> str | None:
     )
 
 
-def _is_first_to_say(sentence: str) -> bool:
-    """Tell whether no rank has said this before, as far as torchrun's store can still tell."""
+def _leave_if_said(sentence: str) -> None:
+    """End this process with code 2 where another rank has said this before, as far as torchrun's store can tell."""
     try:
         store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=timedelta(seconds=5))
-        return store.add(f"yolact/{os.environ['TORCHELASTIC_RESTART_COUNT']}/{sentence}", 1) == 1
+        number = store.add(f"yolact/{os.environ['TORCHELASTIC_RESTART_COUNT']}/{sentence}", 1)
     except (RuntimeError, KeyError):
-        return True
+        return
+    if number > 1:
+        sys.exit(2)

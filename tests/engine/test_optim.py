@@ -8,10 +8,9 @@ from yolact.config import TrainConfig
 from yolact.distributed import World
 from yolact.engine.optim import (
     MovingAverage,
-    batch_norm_is_frozen,
-    learning_rate,
+    Plan,
+    batch_norm_size,
     make_optimizer,
-    make_plan,
     set_training_mode,
     step_if,
 )
@@ -20,52 +19,46 @@ PAPER = TrainConfig()
 
 
 def test_the_papers_plan_is_left_alone():
-    plan = make_plan(PAPER, num_images=117_266)
+    plan = Plan(PAPER, num_images=117_266)
     assert (plan.max_steps, plan.lr, plan.lr_steps) == (800_000, 1e-3, (280_000, 600_000, 700_000, 750_000))
-    assert plan.epochs == pytest.approx(54.6, abs=0.05)  # the published file is called ..._54_800000.pth
+    assert "54.6 passes over 117266" in str(plan)  # the published file is called ..._54_800000.pth
+    expected = {
+        0: 1e-4, 250: 5.5e-4, 498: 9.964e-4, 500: 1e-3, 501: 1e-3, 279_999: 1e-3, 280_000: 1e-4, 750_000: 1e-7,
+    }  # fmt: skip
+    assert {step: plan.learning_rate(step) for step in expected} == pytest.approx(expected)
 
 
 def test_half_the_batch_halves_the_rate_and_doubles_the_steps():
-    plan = make_plan(replace(PAPER, batch_size=2, accumulate=2), num_images=1000)
+    plan = Plan(replace(PAPER, batch_size=2, accumulate=2), num_images=1000)
     assert (plan.max_steps, plan.lr, plan.images_per_step) == (1_600_000, 5e-4, 4)
     assert plan.lr_steps[0] == 560_000
-    assert "lr and steps scaled for a batch of 4 instead of 8" in plan.describe(replace(PAPER, batch_size=2, accumulate=2))
+    assert "lr and steps scaled for a batch of 4 instead of 8" in str(plan)
 
 
 def test_epochs_become_steps_and_the_lr_steps_keep_their_place():
-    config = replace(PAPER, epochs=10, max_steps=100, lr_steps=(50, 90))
-    plan = make_plan(config, num_images=800)
-    assert plan.max_steps == 1000
-    assert plan.lr_steps == (500, 900)
-
-
-def test_learning_rate_of_the_paper():
-    plan = make_plan(PAPER, 117_266)
-    rates = {step: learning_rate(step, PAPER, plan) for step in (0, 250, 498, 500, 501, 279_999, 280_000, 750_000)}
-    assert rates == pytest.approx(
-        {0: 1e-4, 250: 5.5e-4, 498: 9.964e-4, 500: 1e-3, 501: 1e-3, 279_999: 1e-3, 280_000: 1e-4, 750_000: 1e-7}
-    )
+    plan = Plan(replace(PAPER, epochs=10, max_steps=100, lr_steps=(50, 90)), num_images=800)
+    assert (plan.max_steps, plan.lr_steps) == (1000, (500, 900))
 
 
 def test_cosine_ends_at_zero():
-    config = replace(PAPER, schedule="cosine", max_steps=1000, warmup_steps=100)
-    plan = make_plan(config, 10)
-    assert learning_rate(100, config, plan) == pytest.approx(1e-3)
-    assert learning_rate(550, config, plan) == pytest.approx(5e-4)
-    assert learning_rate(1000, config, plan) == pytest.approx(0)
+    plan = Plan(replace(PAPER, schedule="cosine", max_steps=1000, warmup_steps=100), 10)
+    expected = {100: 1e-3, 550: 5e-4, 1000: 0}
+    assert {step: plan.learning_rate(step) for step in expected} == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
-    ("batch", "rule", "frozen"), [(5, "auto", True), (6, "auto", False), (8, "always", True), (1, "never", False)]
+    ("options", "ranks", "size"),
+    [
+        ({"batch_size": 5}, 1, 0),
+        ({"batch_size": 6}, 1, 6),
+        ({"freeze_batch_norm": "always"}, 1, 0),
+        ({"batch_size": 1, "freeze_batch_norm": "never"}, 1, 1),
+        ({"batch_size": 8}, 2, 0),
+        ({"batch_size": 8, "sync_batch_norm": True}, 2, 8),
+    ],
 )
-def test_rule_of_frozen_batch_norm(batch, rule, frozen):
-    assert batch_norm_is_frozen(replace(PAPER, batch_size=batch, freeze_batch_norm=rule)) is frozen
-
-
-@pytest.mark.parametrize(("size", "synchronised", "frozen"), [(1, False, False), (2, False, True), (2, True, False)])
-def test_batch_norm_counts_the_images_that_it_sees_at_once(size, synchronised, frozen):
-    config = replace(PAPER, batch_size=8, sync_batch_norm=synchronised)
-    assert batch_norm_is_frozen(config, World(size=size)) is frozen
+def test_batch_norm_is_frozen_where_it_sees_few_images_at_once(options, ranks, size):
+    assert batch_norm_size(replace(PAPER, **options), World(size=ranks)) == size
 
 
 def test_frozen_batch_norm_keeps_statistics_and_is_not_optimised():

@@ -63,7 +63,7 @@ def test_offline_without_a_file_is_one_sentence(tmp_path, monkeypatch):
 
 def test_darknet_without_a_file_says_where_to_put_it(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "WEIGHTS_FOLDER", tmp_path)
-    with pytest.raises(CheckpointError, match=r"darknet53\.pth is not there"):
+    with pytest.raises(CheckpointError, match=r"fetch .*darknet53\.pth by `yolact weights darknet53`"):
         load_backbone(DarkNetFeatures(), "darknet53", "imagenet")
 
 

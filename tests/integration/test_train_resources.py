@@ -46,7 +46,7 @@ def test_a_full_disk(start, folder, at_step):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     at_step(3, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, limits[1])))
     try:
-        with pytest.raises(CheckpointError, match=r"MB could not be written \(File too large\): make room or choose another"):
+        with pytest.raises(CheckpointError, match=r"could not be written \(File too large\): make room or choose"):
             start()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

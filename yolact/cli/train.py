@@ -17,17 +17,18 @@ from yolact.cli.arguments import add_device, add_set
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of a training."""
-    parser.add_argument("--config", metavar="NAME_OR_FILE", help="a configuration; not needed with --resume")
-    add_set(parser, "such as train.batch_size=4")
-    start = parser.add_mutually_exclusive_group()
-    start.add_argument("--weights", metavar="FILE", help="fine-tune from a checkpoint, as far as it fits")
+    start = parser.add_mutually_exclusive_group(required=True)
+    start.add_argument("--config", metavar="NAME_OR_FILE", help="a configuration, for a new run")
     start.add_argument(
         "--resume",
         nargs="?",
         const="",
         metavar="DIR_OR_FILE",
-        help="go on exactly where a run stopped; without a value, the run under --runs that was saved last",
+        help="go on exactly where a run stopped, with its configuration (--set changes keys of it); without a value, "
+        "the run under --runs that was saved last",
     )
+    parser.add_argument("--weights", metavar="FILE", help="fine-tune from a checkpoint, as far as it fits")
+    add_set(parser, "such as train.batch_size=4")
     add_device(parser)
     parser.add_argument("--name", help="of the run folder; default: the time")
     parser.add_argument("--runs", default="runs", metavar="DIR", help="where run folders are made (default: runs)")
@@ -35,12 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; return 0, or 128 + the number of the signal that stopped the training."""
-    if not arguments.config and arguments.resume is None:
-        arguments.parser.error("--config NAME_OR_FILE is needed, or --resume [DIR_OR_FILE]")
-    if arguments.config and arguments.resume is not None:
-        arguments.parser.error(
-            "--resume takes the configuration from the checkpoint: leave --config out, change keys by --set"
-        )
+    if arguments.weights and arguments.resume is not None:
+        arguments.parser.error("--weights is for a new run: give --config, or leave it out")
     from yolact.api import train
     from yolact.config import load_config
     from yolact.device import keep_freed_memory

@@ -45,8 +45,25 @@ class BestCheckpoint(Callback):
             trainer.save(BEST)
 
 
-class MetricsFile(Callback):
-    """metrics.jsonl: one JSON object a line, training lines {"step", "lr", "losses", ...}, and evaluation lines.
+class Records(Callback):
+    """Writes a record {"step", "lr", "losses", ...} every `log_every` steps, and {"step", "evaluation"}."""
+
+    def on_step(self, trainer: "Trainer") -> None:
+        if trainer.record is not None:
+            self.write(trainer.record)
+
+    def on_evaluate(self, trainer: "Trainer") -> None:
+        assert trainer.metrics is not None
+        of_coco = {kind: trainer.metrics[kind] for kind in ("segm", "bbox")}
+        self.write({"step": trainer.step, "evaluation": of_coco | trainer.further})
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Write one record."""
+        raise NotImplementedError
+
+
+class MetricsFile(Records):
+    """metrics.jsonl: one JSON object a line.
 
     The file holds nothing that depends on the machine's speed, so two equal runs write equal files. Opened for a run
     that goes on at some step, it is cut after the last line that the checkpoint knows of: the rest will be written
@@ -76,17 +93,13 @@ class MetricsFile(Callback):
         known = place = 0
         for line in self.path.read_bytes().splitlines(keepends=True):
             place += len(line)
-            at = _step_of(line)
-            if at < step or (at == step and (evaluated or b'"evaluation"' not in line)):
+            try:
+                at = json.loads(line)["step"]
+            except (ValueError, KeyError):  # a kill cut it short
+                continue
+            if line.endswith(b"\n") and (at < step or (at == step and (evaluated or b'"evaluation"' not in line))):
                 known = place
         return known
-
-    def on_step(self, trainer: "Trainer") -> None:
-        if trainer.record is not None:
-            self.write(trainer.record)
-
-    def on_evaluate(self, trainer: "Trainer") -> None:
-        self.write({"step": trainer.step, "evaluation": _evaluation(trainer)})
 
     def on_end(self, trainer: "Trainer") -> None:
         self.file.close()
@@ -109,7 +122,7 @@ class MetricsFile(Callback):
             ) from error
 
 
-class TensorBoard(Callback):
+class TensorBoard(Records):
     """The same numbers as TensorBoard events."""
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -127,33 +140,16 @@ class TensorBoard(Callback):
             ) from None
         self.writer: Any = SummaryWriter(str(folder), purge_step=step)
 
-    def on_step(self, trainer: "Trainer") -> None:
-        if trainer.record is not None:
-            self._add(trainer.record, trainer.step)
-
-    def on_evaluate(self, trainer: "Trainer") -> None:
-        self._add({"evaluation": _evaluation(trainer)}, trainer.step)
-
     def on_end(self, trainer: "Trainer") -> None:
         self.writer.close()
 
-    def _add(self, record: dict[str, Any], step: int, prefix: str = "") -> None:
-        for key, value in record.items():
+    def write(self, record: dict[str, Any]) -> None:
+        """Write the numbers of a record, those of dicts in it as "losses/box"."""
+        self._add({name: value for name, value in record.items() if name != "step"}, record["step"])
+
+    def _add(self, values: dict[str, Any], step: int, prefix: str = "") -> None:
+        for name, value in values.items():
             if isinstance(value, dict):
-                self._add(value, step, f"{prefix}{key}/")
-            elif isinstance(value, int | float) and key != "step":
-                self.writer.add_scalar(prefix + key, float(value), step)
-
-
-def _evaluation(trainer: "Trainer") -> dict[str, Any]:
-    """Return what is logged of an evaluation: COCO's metrics of masks and boxes, and those of further evaluators."""
-    assert trainer.metrics is not None
-    return {kind: trainer.metrics[kind] for kind in ("segm", "bbox")} | trainer.further
-
-
-def _step_of(line: bytes) -> float:
-    """Return the step of a line; a line that a kill cut short counts as after every step."""
-    try:
-        return json.loads(line)["step"] if line.endswith(b"\n") else float("inf")
-    except (ValueError, KeyError):
-        return float("inf")
+                self._add(value, step, f"{prefix}{name}/")
+            elif isinstance(value, int | float):
+                self.writer.add_scalar(prefix + name, float(value), step)

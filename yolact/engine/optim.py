@@ -2,7 +2,6 @@
 
 import copy
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,57 +15,49 @@ from yolact.distributed import SINGLE, World
 MIN_BATCH_FOR_BATCH_NORM = 6
 
 
-@dataclass(frozen=True)
 class Plan:
-    """How long to train and at which learning rate, once the size of the data set is known."""
+    """How long to train and at which learning rate, once the size of the data set is known.
 
-    max_steps: int
-    lr: float
-    lr_steps: tuple[int, ...]
-    images_per_step: int
-    num_images: int
+    Learning rate and steps are scaled to the batch size, as the authors do, and epochs become steps.
 
-    @property
-    def epochs(self) -> float:
-        return self.max_steps * self.images_per_step / self.num_images
+    Attributes:
+        images_per_step: of all batches that an optimizer step accumulates.
+        max_steps, lr: the number of steps, and the learning rate after the warm-up.
+        lr_steps: where it falls; they keep their place relative to `max_steps`.
+    """
 
-    def describe(self, config: TrainConfig) -> str:
-        """Say in one line what the plan is and what the batch size did to it."""
+    def __init__(self, config: TrainConfig, num_images: int) -> None:
+        self.config, self.num_images = config, num_images
+        self.images_per_step = config.batch_size * config.accumulate
+        factor = self.images_per_step / config.reference_batch_size if config.reference_batch_size else 1.0
+        steps = config.max_steps / factor
+        if config.epochs is not None:
+            steps = round(config.epochs * num_images / self.images_per_step)
+        self.max_steps, self.lr = max(1, int(steps)), config.lr * factor
+        self.lr_steps = tuple(int(step * self.max_steps / config.max_steps) for step in config.lr_steps)
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of optimizer step `step`, counted from 0."""
+        config = self.config
+        if step <= config.warmup_steps and config.warmup_steps:
+            return config.warmup_lr + (self.lr - config.warmup_lr) * step / config.warmup_steps
+        if config.schedule == "steps":
+            return self.lr * config.lr_gamma ** sum(step >= boundary for boundary in self.lr_steps)
+        progress = (step - config.warmup_steps) / max(1, self.max_steps - config.warmup_steps)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+    def __str__(self) -> str:
+        config, images = self.config, self.images_per_step
         text = (
-            f"{self.max_steps} steps of {self.images_per_step} images ({self.epochs:.1f} passes over "
+            f"{self.max_steps} steps of {images} images ({self.max_steps * images / self.num_images:.1f} passes over "
             f"{self.num_images}), {config.optimizer} at {self.lr:.3g}, {config.schedule} schedule"
         )
         if config.schedule == "steps":
             text += f" with lr x {config.lr_gamma} at {', '.join(map(str, self.lr_steps)) or 'no step'}"
-        if config.reference_batch_size not in (None, self.images_per_step):
+        if config.reference_batch_size not in (None, images):
             scaled = "lr and steps" if config.epochs is None else "lr"
-            text += f"; {scaled} scaled for a batch of {self.images_per_step} instead of {config.reference_batch_size}"
+            text += f"; {scaled} scaled for a batch of {images} instead of {config.reference_batch_size}"
         return text
-
-
-def make_plan(config: TrainConfig, num_images: int) -> Plan:
-    """Scale learning rate and steps to the batch size, and turn epochs into steps.
-
-    `lr_steps` keep their place relative to `max_steps`, whether it changes by the batch size or by `epochs`.
-    """
-    images = config.batch_size * config.accumulate
-    factor = images / config.reference_batch_size if config.reference_batch_size else 1.0
-    if config.epochs is None:
-        max_steps = max(1, int(config.max_steps / factor))
-    else:
-        max_steps = max(1, round(config.epochs * num_images / images))
-    lr_steps = tuple(int(step * max_steps / config.max_steps) for step in config.lr_steps)
-    return Plan(max_steps, config.lr * factor, lr_steps, images, num_images)
-
-
-def learning_rate(step: int, config: TrainConfig, plan: Plan) -> float:
-    """Return the learning rate of optimizer step `step`, counted from 0."""
-    if step <= config.warmup_steps and config.warmup_steps:
-        return config.warmup_lr + (plan.lr - config.warmup_lr) * step / config.warmup_steps
-    if config.schedule == "steps":
-        return plan.lr * config.lr_gamma ** sum(step >= boundary for boundary in plan.lr_steps)
-    progress = (step - config.warmup_steps) / max(1, plan.max_steps - config.warmup_steps)
-    return plan.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -101,15 +92,14 @@ def step_if(finite: Tensor, optimizer: torch.optim.Optimizer) -> None:
 
 
 def batch_norm_size(config: TrainConfig, world: World = SINGLE) -> int:
-    """Return how many images a batch norm sees at once: a rank's, or with `sync_batch_norm` those of all."""
-    return config.batch_size if config.sync_batch_norm else world.share(config.batch_size)
+    """Return how many images a trained batch norm sees at once, or 0 where batch norms are frozen.
 
-
-def batch_norm_is_frozen(config: TrainConfig, world: World = SINGLE) -> bool:
-    """Tell whether batch norm keeps its statistics and affine parameters as they are."""
+    They are a rank's, or with `sync_batch_norm` those of all.
+    """
+    size = config.batch_size if config.sync_batch_norm else world.share(config.batch_size)
     if config.freeze_batch_norm == "auto":
-        return batch_norm_size(config, world) < MIN_BATCH_FOR_BATCH_NORM
-    return config.freeze_batch_norm == "always"
+        return size if size >= MIN_BATCH_FOR_BATCH_NORM else 0
+    return size if config.freeze_batch_norm == "never" else 0
 
 
 def set_training_mode(model: nn.Module, frozen_batch_norm: bool) -> None:

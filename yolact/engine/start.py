@@ -19,7 +19,7 @@ from yolact.distributed import World
 from yolact.engine.callbacks import BestCheckpoint, MetricsFile, TensorBoard
 from yolact.engine.checkpoint import load_checkpoint, model_weights, num_bytes
 from yolact.engine.folder import find_checkpoint, locked, prepare_folder, set_up_logging, sweep, warn_of_little_space
-from yolact.engine.optim import batch_norm_is_frozen, batch_norm_size
+from yolact.engine.optim import batch_norm_size
 from yolact.engine.state import restore, training_state
 from yolact.engine.trainer import Parts, Trainer
 from yolact.engine.weights import load_backbone, transfer_weights
@@ -139,22 +139,23 @@ def _initialise(network: Yolact, config: Config, world: World, parts: Parts) -> 
         logger.info("backbone: %s", origin)
     else:
         logger.info("starting from random weights")
-        if batch_norm_is_frozen(config.train, world):
+        if not batch_norm_size(config.train, world):
             logger.warning(
-                "batch norm is frozen at its random start, because it would see %d images at once: "
-                "set train.freeze_batch_norm=never, or give the backbone pretrained weights",
-                batch_norm_size(config.train, world),
+                "batch norm is frozen at its random start: set train.freeze_batch_norm=never, or give the backbone "
+                "pretrained weights"
             )
 
 
 def _describe(trainer: Trainer) -> None:
     """Log the plan, and what device and ranks make of it."""
     settings, world = trainer.config.train, trainer.world
-    frozen, size = batch_norm_is_frozen(settings, world), batch_norm_size(settings, world)
-    logger.info("plan: %s", trainer.plan.describe(settings))
+    size = batch_norm_size(settings, world)
+    batch_norm = f"trained on {size} images at once" if size else "frozen"
+    rule = settings.freeze_batch_norm
+    logger.info("plan: %s", trainer.plan)
     logger.info(
-        "device %s, %s; batch norm %s (train.freeze_batch_norm=%s, it sees %d images at once)",
-        trainer.device, trainer.precision, "frozen" if frozen else "trained", settings.freeze_batch_norm, size,
+        "device %s, %s; batch norm %s (train.freeze_batch_norm=%s)",
+        trainer.device, trainer.precision, batch_norm, rule,
     )  # fmt: skip
     if world.size > 1:
         logger.info("%d ranks, each with %d images of a batch", world.size, world.share(settings.batch_size))
@@ -172,7 +173,7 @@ def check_world(config: Config, world: World, device: str) -> None:
             f"train.batch_size of configuration '{config.name}' is {settings.batch_size}, which {world.size} ranks "
             f"cannot share evenly: set it to a multiple of {world.size}, or start as many ranks as divide it."
         )
-    if settings.sync_batch_norm and world.size > 1 and device != "cuda" and not batch_norm_is_frozen(settings, world):
+    if settings.sync_batch_norm and world.size > 1 and device != "cuda" and batch_norm_size(settings, world):
         raise ConfigError(
             f"train.sync_batch_norm of configuration '{config.name}' is true, which PyTorch can do on CUDA only, and "
             f"this is {device}: set it to false, or train.freeze_batch_norm to always."

@@ -10,7 +10,7 @@ import torch
 from yolact.config import config_from_dict, config_to_dict
 from yolact.distributed import World
 from yolact.engine.checkpoint import FORMAT
-from yolact.engine.optim import batch_norm_is_frozen, batch_norm_size
+from yolact.engine.optim import batch_norm_size
 from yolact.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _warn_of_changes(trainer: "Trainer", checkpoint: dict[str, Any]) -> None:
     settings, settings_before = trainer.config.train, config_from_dict(checkpoint["config"], "the checkpoint").train
     size = batch_norm_size(settings, trainer.world)
     size_before = batch_norm_size(settings_before, World(size=checkpoint.get("processes", 1)))
-    if size != size_before and not batch_norm_is_frozen(settings, trainer.world):
+    if size not in (0, size_before):
         logger.warning(
             "WARNING: batch norms see %d images at once now, and saw %d: the run goes on, but not exactly as before",
             size, size_before,

@@ -4,7 +4,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from yolact.data.loader import Batch
 from yolact.data.transforms import to_unit
 from yolact.device import DTYPES
-from yolact.engine.optim import learning_rate, step_if
+from yolact.engine.optim import step_if
 from yolact.errors import UserError
 from yolact.structures import Target
 
@@ -41,7 +41,7 @@ def train_step(trainer: "Trainer", batches: Sequence[Batch]) -> None:
     The host does not wait for the device: `read_results` learns what became of the step.
     """
     settings, world = trainer.config.train, trainer.world
-    lr = learning_rate(trainer.step, settings, trainer.plan)
+    lr = trainer.plan.learning_rate(trainer.step)
     for group in trainer.optimizer.param_groups:
         group["lr"] = lr
     trainer.optimizer.zero_grad(set_to_none=True)
@@ -73,23 +73,17 @@ def train_step(trainer: "Trainer", batches: Sequence[Batch]) -> None:
 
 
 def _to_device(batch: Batch, trainer: "Trainer") -> tuple[Tensor, list[Target]]:
-    device = trainer.device
-    images = to_unit(batch.images.to(device, non_blocking=True))
-    if trainer.config.train.channels_last:
-        images = images.contiguous(memory_format=torch.channels_last)
-    targets = [
-        Target(
-            boxes=target["boxes"].to(device, non_blocking=True),
-            labels=target["labels"].to(device, non_blocking=True),
-            masks=target["masks"].to(device, non_blocking=True),
-            iscrowd=target["iscrowd"].to(device, non_blocking=True),
-            image_id=target["image_id"],
-        )
-        for target in batch.targets
-    ]
     for reason in batch.skipped:
         logger.warning("skipped at step %d: %s", trainer.step, reason)
-    return images, targets
+
+    def moved(value: Any) -> Any:
+        return value.to(trainer.device, non_blocking=True) if isinstance(value, Tensor) else value
+
+    images = to_unit(moved(batch.images))
+    if trainer.config.train.channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    targets = [{name: moved(value) for name, value in target.items()} for target in batch.targets]
+    return images, cast(list[Target], targets)
 
 
 def read_results(trainer: "Trainer") -> None:

@@ -24,10 +24,9 @@ from yolact.engine.checkpoint import save_checkpoint
 from yolact.engine.optim import (
     BatchNormStatistics,
     MovingAverage,
-    batch_norm_is_frozen,
-    learning_rate,
+    Plan,
+    batch_norm_size,
     make_optimizer,
-    make_plan,
     set_training_mode,
 )
 from yolact.engine.state import training_state
@@ -85,9 +84,9 @@ class Trainer:
         settings = config.train
         self.config, self.folder, self.device, self.world, self.parts = config, folder, device, world, parts
         self.train_data, self.val_data = train_data, val_data
-        self.plan = make_plan(settings, len(train_data))
+        self.plan = Plan(settings, len(train_data))
         self.precision = resolve_precision(settings.precision, device)
-        frozen_batch_norm = batch_norm_is_frozen(settings, world)
+        frozen_batch_norm = not batch_norm_size(settings, world)
         network.to(device)
         if settings.channels_last:
             network.to(memory_format=torch.channels_last)
@@ -209,7 +208,7 @@ class Trainer:
             read_results(self)
         count = self.window["steps"]
         means = {name: total / count for name, total in self.window.items() if name != "steps"}
-        lr = learning_rate(self.step - 1, self.config.train, self.plan)
+        lr = self.plan.learning_rate(self.step - 1)
         bar.set_postfix({**{name: f"{value:.2f}" for name, value in means.items()}, "lr": f"{lr:.1e}"}, refresh=False)
         bar.update()
         self.record = None

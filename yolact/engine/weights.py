@@ -30,46 +30,35 @@ def load_backbone(backbone: nn.Module, name: str, source: str) -> str:
     Raises:
         CheckpointError: no file and no network, or a file that does not fit this backbone.
     """
-    if source == "imagenet" and name not in {*RESNETS, "darknet53"}:
+    path = _imagenet_file(name) if source == "imagenet" else Path(source)
+    _load(backbone, load_checkpoint(path), str(path))
+    return str(path)
+
+
+def _imagenet_file(name: str) -> Path:
+    """Return the authors' or torchvision's file under weights/; the latter is fetched if neither is there."""
+    authors = WEIGHTS_FOLDER / AUTHORS_FILES[name] if name in AUTHORS_FILES else None
+    if authors is not None and authors.is_file():
+        return authors
+    if name not in RESNETS:
+        remedy = f"fetch {authors} by `yolact weights {name}`" if authors else "set it to a file"
         raise CheckpointError(
-            f"train.backbone_weights is imagenet, but those of '{name}' are not known: set it to none, or to a file."
-        )
-    path = _local_file(name) if source == "imagenet" else Path(source)
-    if path is None:
-        state, origin = _download(name), "torchvision's ImageNet weights"
-    else:
-        state, origin = load_checkpoint(path), str(path)
-    _load(backbone, state, origin)
-    return origin
-
-
-def _local_file(name: str) -> Path | None:
-    candidates = [AUTHORS_FILES[name]] if name in AUTHORS_FILES else []
-    if name != "darknet53":
-        candidates.append(_torchvision_weights(name).url.rsplit("/", 1)[-1])
-    return next((WEIGHTS_FOLDER / file for file in candidates if (WEIGHTS_FOLDER / file).is_file()), None)
-
-
-def _torchvision_weights(name: str) -> torchvision_models.WeightsEnum:
-    return torchvision_models.get_model_weights(name)["IMAGENET1K_V1"]  # the recipe the paper's backbones had
-
-
-def _download(name: str) -> dict[str, Tensor]:
-    if name == "darknet53":
-        raise CheckpointError(
-            f"train.backbone_weights is imagenet, but {WEIGHTS_FOLDER / AUTHORS_FILES[name]} is not there and "
-            "torchvision has no DarkNet-53: fetch it by `yolact weights darknet53`, or set "
+            f"train.backbone_weights is imagenet, which torchvision does not have for '{name}': {remedy}, or set "
             "train.backbone_weights=none."
         )
-    weights = _torchvision_weights(name)
-    logger.info("downloading %s to %s/", weights.url, WEIGHTS_FOLDER)
-    try:
-        return dict(weights.get_state_dict(model_dir=str(WEIGHTS_FOLDER), check_hash=True, weights_only=True))
-    except (urllib.error.URLError, OSError, RuntimeError) as error:
-        raise CheckpointError(
-            f"The ImageNet weights of {name} are not under {WEIGHTS_FOLDER}/ and {weights.url} could not be fetched "
-            f"({error}): put that file there, or set train.backbone_weights=none to start from random weights."
-        ) from error
+    weights = torchvision_models.get_model_weights(name)["IMAGENET1K_V1"]  # the recipe the paper's backbones had
+    path = WEIGHTS_FOLDER / weights.url.rsplit("/", 1)[-1]
+    if not path.is_file():
+        logger.info("downloading %s to %s/", weights.url, WEIGHTS_FOLDER)
+        try:
+            weights.get_state_dict(model_dir=str(WEIGHTS_FOLDER), check_hash=True, weights_only=True)
+        except (urllib.error.URLError, OSError, RuntimeError) as error:
+            raise CheckpointError(
+                f"The ImageNet weights of {name} are not under {WEIGHTS_FOLDER}/ and {weights.url} could not be "
+                f"fetched ({error}): put that file there, or set train.backbone_weights=none to start from random "
+                "weights."
+            ) from error
+    return path
 
 
 def _load(backbone: nn.Module, state: dict[str, Tensor], origin: str) -> None:
