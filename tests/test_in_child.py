@@ -4,6 +4,7 @@ import os
 import time
 
 import numpy as np
+import pytest
 
 
 def misbehave(case: str) -> str:
@@ -24,19 +25,19 @@ def misbehave(case: str) -> str:
     return f"{case} in {os.getpid()}"
 
 
-def last_lines(ended) -> list[str]:
-    return [end.fault.strip().rpartition("\n")[2] for end in ended]
-
-
-def test_each_fault_is_named_and_the_others_go_on(in_child) -> None:
-    ended = in_child(misbehave, ["good", "raise", "exit", "good", "die", "good"])
-    assert last_lines(ended) == ["", "ValueError: so it goes", "SystemExit", "", "the process died: 3", ""]
-    processes = [end.value.split()[-1] for end in ended if end.value]
-    assert processes[0] == processes[1] != processes[2]
-    assert str(os.getpid()) not in processes
-
-
-def test_hangs_and_memory_are_noticed(in_child) -> None:
-    cases = ["good", "hang", "go round", "good"]
-    assert last_lines(in_child(misbehave, cases, seconds=0.3)) == ["", "hung", "hung", ""]
-    assert last_lines(in_child(misbehave, ["good", "fill", "good"], memory=2**25))[1:] == ["took too much memory", ""]
+@pytest.mark.parametrize(
+    ("cases", "limits", "ends"),
+    [
+        (
+            ["good", "raise", "exit", "good", "die", "good"],
+            {},
+            ["", "ValueError: so it goes", "SystemExit", "", "the process died: 3", ""],
+        ),
+        (["good", "hang", "go round", "good"], {"seconds": 0.3}, ["", "hung", "hung", ""]),
+        (["fill", "good"], {"memory": 2**25}, ["took too much memory", ""]),
+    ],
+)
+def test_each_fault_is_named_and_the_others_go_on(in_child, cases, limits, ends) -> None:
+    ended = in_child(misbehave, cases, **limits)
+    assert [end.fault.strip().rpartition("\n")[2] for end in ended] == ends
+    assert str(os.getpid()) not in [end.value.split()[-1] for end in ended if end.value]

@@ -1,5 +1,7 @@
 """A training on six small images that has not begun, for the tests of the engine."""
 
+import copy
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import torch
 
 from yolact.distributed import SINGLE
 from yolact.engine.start import started
+from yolact.engine.step import read_results, train_step
 from yolact.engine.trainer import Parts
 
 
@@ -30,3 +33,38 @@ def make_trainer(sample_config, tmp_path):
     yield make
     for context in open_ones:
         context.__exit__(None, None, None)
+
+
+def batches(trainer):
+    """Yield one step's batches after the other, as training does."""
+    for batch in trainer.batches():
+        yield [batch]
+
+
+def do_steps(trainer, source, count):
+    for group in itertools.islice(source, count):
+        train_step(trainer, group)
+        read_results(trainer)
+
+
+def memory(trainer):
+    """Copy everything that a step may change, the counters of batch norm apart, which nothing reads."""
+    average = {} if trainer.average is None else trainer.average.model.state_dict()
+    state = copy.deepcopy([trainer.model.model.state_dict(), average, trainer.optimizer.state_dict()])
+    return [item for item in flatten(state) if item[0][-1] != "num_batches_tracked"]
+
+
+def flatten(value, path=()):
+    if isinstance(value, dict | list):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        return [item for key, inner in pairs for item in flatten(inner, (*path, *str(key).split(".")))]
+    return [(path, value)]
+
+
+def assert_same(one, other):
+    for (path, value), (twin_path, twin) in zip(one, other, strict=True):
+        assert path == twin_path
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value.nan_to_num(), twin.nan_to_num()), path
+        elif path[-1] != "lr":
+            assert value == twin, path

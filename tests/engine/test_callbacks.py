@@ -52,15 +52,6 @@ def test_a_callback_that_stops_ends_the_training_and_it_is_saved(make_trainer):
     assert steps(trainer.folder) == [1, 2]
 
 
-def test_a_trainer_without_callbacks_trains(make_trainer):
-    trainer = make_trainer(max_steps=2)
-    trainer.callbacks = []
-    assert trainer.fit() is None
-    assert load_checkpoint(trainer.folder / "last.pth")["step"] == 2
-    assert steps(trainer.folder) == []
-    assert not (trainer.folder / "best.pth").exists()
-
-
 def steps(folder):
     return [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 

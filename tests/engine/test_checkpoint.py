@@ -2,9 +2,10 @@
 
 import os
 import pickle
+import random
 import resource
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,44 @@ def equal(a: Any, b: Any) -> bool:
 def test_round_trip(saved: Path) -> None:
     assert equal(load_checkpoint(saved), state())
     assert [entry.name for entry in saved.parent.iterdir()] == ["last.pth"]
+
+
+def outcome(path: Path) -> str:
+    """Load a damaged checkpoint: what comes of it may be "refused" or "same", and nothing else."""
+    try:
+        return "same" if equal(load_checkpoint(path), state()) else "silently different"
+    except CheckpointError as error:
+        return "refused" if "\n" not in str(error) else "more than one line"
+
+
+def meaningful_places(path: Path) -> list[tuple[int, int]]:
+    """Return the ranges of bytes that say what the tensors' bytes mean: headers, the pickle, the list of contents."""
+    with zipfile.ZipFile(path) as archive:
+        ranges = [(archive.start_dir, path.stat().st_size)]
+        for entry in archive.infolist():
+            size = 0 if "/data/" in entry.filename else entry.file_size
+            ranges.append((entry.header_offset, entry.header_offset + 30 + len(entry.filename) + size))
+    return ranges
+
+
+def test_no_flipped_bit_changes_what_is_read(saved: Path) -> None:
+    """Half of the bits are anywhere, which is mostly in weights; half are in what says what these are."""
+    rng, places, content = random.Random(0), meaningful_places(saved), saved.read_bytes()
+    seen: Counter[str] = Counter()
+    for number in range(500):
+        place = rng.randrange(*rng.choice(places)) if number % 2 else rng.randrange(len(content))
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << rng.randrange(8)
+        saved.write_bytes(damaged)
+        seen[outcome(saved)] += 1
+    assert seen["refused"] + seen["same"] == 500
+    assert seen["refused"] > 250
+
+
+def test_every_truncation_is_refused(saved: Path) -> None:
+    for length in reversed(range(0, saved.stat().st_size, 19)):
+        os.truncate(saved, length)
+        assert outcome(saved) == "refused"
 
 
 def test_a_bare_state_dict_is_read(tmp_path: Path) -> None:

@@ -1,51 +1,14 @@
 """Numbers that are not finite leave a step out whole; images without objects train."""
 
-import copy
 import itertools
 import math
 
 import pytest
 import torch
 
-from yolact.engine.folder import find_checkpoint
-from yolact.engine.state import restore
+from tests.engine.conftest import assert_same, batches, do_steps, memory
 from yolact.engine.step import read_results, train_step
 from yolact.errors import UserError
-
-
-def batches(trainer):
-    """Yield one step's batches after the other, as training does."""
-    for batch in trainer.batches():
-        yield [batch]
-
-
-def do_steps(trainer, source, count):
-    for group in itertools.islice(source, count):
-        train_step(trainer, group)
-        read_results(trainer)
-
-
-def memory(trainer):
-    """Copy everything that a step may change, the counters of batch norm apart, which nothing reads."""
-    average = {} if trainer.average is None else trainer.average.model.state_dict()
-    state = copy.deepcopy([trainer.model.model.state_dict(), average, trainer.optimizer.state_dict()])
-    return [item for item in flatten(state) if item[0][-1] != "num_batches_tracked"]
-
-
-def flatten(value, path=()):
-    if isinstance(value, dict | list):
-        pairs = value.items() if isinstance(value, dict) else enumerate(value)
-        return [item for key, inner in pairs for item in flatten(inner, (*path, *str(key).split(".")))]
-    return [(path, value)]
-
-
-def assert_same(one, other):
-    for (path, value), (twin_path, twin) in zip(one, other, strict=True):
-        assert path == twin_path
-        if isinstance(value, torch.Tensor):
-            assert torch.equal(value.nan_to_num(), twin.nan_to_num()), path
-        elif path[-1] != "lr":
-            assert value == twin, path
 
 
 def with_nan_in_a_box(trainer, batch):
@@ -176,58 +139,3 @@ def test_results_read_late_are_those_read_at_once(make_trainer, caplog):
     assert_same(found[0][0], found[1][0])
     assert found[0][1:] == found[1][1:]
     assert found[0][1] == (2, 0)
-
-
-def test_a_position_between_batches_is_rounded_up_on_resume(make_trainer, tmp_path):
-    trainer = make_trainer()
-    for group in itertools.islice(batches(trainer), 3):
-        train_step(trainer, group)
-    trainer.save("last.pth")
-    found = find_checkpoint(str(trainer.folder), tmp_path)
-    other = make_trainer(batch_size=4)
-    restore(other, found.checkpoint, found.path)
-    assert (trainer.position, other.position) == (6, 8)
-    assert other.step == 3
-    changed = make_trainer(optimizer="adamw", freeze_batch_norm="always")
-    with pytest.raises(UserError, match=r"last\.pth does not fit this model or its optimizer \("):
-        restore(changed, found.checkpoint, found.path)
-
-
-def test_the_state_of_an_optimizer_is_given_the_layout_of_the_weights(make_trainer, tmp_path):
-    """Its fused step goes through memory as it lies, and would mix up values or write beyond a small tensor."""
-    trainer = make_trainer(optimizer="adamw")
-    do_steps(trainer, batches(trainer), 2)
-    trainer.save("last.pth")
-    found = find_checkpoint(str(trainer.folder), tmp_path)
-    states = found.checkpoint["optimizer"]["state"]
-    for state in states.values():
-        state["exp_avg"] = state["exp_avg"].clone(
-            memory_format=torch.contiguous_format
-        )  # the weights are channels last
-    other = make_trainer(optimizer="adamw")
-    restore(other, found.checkpoint, found.path)
-    for one in (trainer, other):
-        train_step(one, next(batches(other)))
-    assert_same(*(flatten(one.optimizer.state_dict()) for one in (trainer, other)))
-    states[0]["exp_avg"] = states[0]["exp_avg"][:1]
-    with pytest.raises(UserError, match=r"the optimizer's exp_avg is \[1, 3, 7, 7\] for a parameter \[64, 3, 7, 7\]"):
-        restore(other, found.checkpoint, found.path)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda found: found["state"][0].update(exp_avg=3.0), "does not fit"),
-        (lambda found: found["state"][0].pop("step"), "the optimizer's state was exp_avg, exp_avg_sq"),
-        (lambda found: found["state"].update({0: "nothing"}), "does not fit"),
-        (lambda found: found.update(param_groups=3), "does not fit"),
-    ],
-)
-def test_values_of_another_kind_in_the_state_of_an_optimizer_are_refused(make_trainer, tmp_path, change, said):
-    trainer = make_trainer(optimizer="adamw")
-    do_steps(trainer, batches(trainer), 1)
-    trainer.save("last.pth")
-    found = find_checkpoint(str(trainer.folder), tmp_path)
-    change(found.checkpoint["optimizer"])
-    with pytest.raises(UserError, match=said):
-        restore(make_trainer(optimizer="adamw"), found.checkpoint, found.path)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.integration.conftest import evaluate, lines, train
+from tests.reliability.trainings import last_step, of_session, wait_until
 from yolact.engine.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,9 +36,9 @@ def start(program, count, *arguments):
     )
 
 
-def ended_with(code, process, timeout=300):
+def ended_with(code, process):
     """Wait for a process and return what it said."""
-    said, _ = process.communicate(timeout=timeout)
+    said, _ = process.communicate(timeout=300)
     assert process.returncode == code, said
     return said
 
@@ -49,7 +50,7 @@ def together(program, count, *arguments):
 
 def refused(*arguments):
     """Train on two ranks, which must end with one error; return what they said."""
-    said = ended_with(1, start("train.py", 2, *arguments), timeout=120)
+    said = ended_with(1, start("train.py", 2, *arguments))
     assert said.count("error:") == 1, said
     return said
 
@@ -131,23 +132,15 @@ def children(pid):
     return found
 
 
-def wait_for_steps(folder, process, count=3, checkpoint=True):
-    """Return as soon as `count` steps have been logged and, if wanted, a checkpoint saved."""
-    end = time.monotonic() + 120
-    metrics = folder / "metrics.jsonl"
-    while time.monotonic() < end:
-        assert process.poll() is None, process.stdout.read()
-        saved = not checkpoint or (folder / "last.pth").exists()
-        if saved and metrics.exists() and metrics.read_text().count('"losses"') >= count:
-            return
-        time.sleep(0.01)
-    pytest.fail("no steps within two minutes")
+def wait_for_steps(folder, process, file="metrics.jsonl"):
+    """Return as soon as three steps have been logged, and a file is there."""
+    wait_until(lambda: process.poll() is not None or (last_step(folder) >= 3 and (folder / file).exists()))
+    assert process.poll() is None, process.stdout.read()
 
 
-def ended(pids):
-    """Tell whether all these processes are gone, or wait to be collected only."""
-    states = [Path(f"/proc/{pid}/stat") for pid in pids]
-    return all(not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z" for state in states)
+def ended(ranks):
+    """Tell whether these processes are gone, each the first of a session of its own, and those that they started."""
+    return not any(map(of_session, ranks.values()))
 
 
 @pytest.mark.long
@@ -157,7 +150,7 @@ def test_a_killed_rank_ends_all_and_resume_goes_on(config, tmp_path, victim):
     together("train.py", 2, *training(config, tmp_path, "whole", *arguments))
     process = start("train.py", 2, *training(config, tmp_path, "killed", *arguments))
     killed, whole = tmp_path / "tiny/killed", tmp_path / "tiny/whole"
-    wait_for_steps(killed, process)
+    wait_for_steps(killed, process, "last.pth")
     ranks = children(process.pid)
     os.kill(ranks[victim], signal.SIGKILL)
     since = time.monotonic()
@@ -166,7 +159,7 @@ def test_a_killed_rank_ends_all_and_resume_goes_on(config, tmp_path, victim):
     print(f"rank {victim} killed: all ended {seconds:.1f} seconds later")
     assert seconds < 30
     assert process.returncode == 1
-    assert ended(ranks.values())
+    assert ended(ranks)
     assert said.count("error: Another rank of this program ended or cannot be reached") == 1
     stopped = load_checkpoint(killed / "last.pth")["step"]
     assert 1 <= stopped < 20
@@ -185,13 +178,13 @@ def test_a_scheduler_that_signals_every_process_still_gets_a_checkpoint(config, 
     given = training(config, tmp_path, "signalled", *arguments)
     process = start("tests/integration/slow_disk.py", 2, *given)
     folder = tmp_path / "tiny/signalled"
-    wait_for_steps(folder, process, checkpoint=False)
+    wait_for_steps(folder, process)
     ranks = children(process.pid)
     # SIGUSR1 would end torchrun itself: scripts/slurm.sh lets it ignore that.
     for pid in (*ranks.values(), *([process.pid] if stop == signal.SIGTERM else [])):
         os.kill(pid, stop)
     said, _ = process.communicate(timeout=60)
-    assert ended(ranks.values())
+    assert ended(ranks)
     assert "without saving" not in said.replace("a second signal stops at once, without saving", "")
     assert "error:" not in said
     assert load_checkpoint(folder / "last.pth")["step"] == lines(folder)[-1]["step"]

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import yolact.api  # noqa: F401  # for what it imports
 from yolact.engine import trainer as trainers
-from yolact.engine.trainer import Trainer
 from yolact.tools.report.curves import DrawCurves
 
 PROGRAM = Path(__file__).resolve().parents[2] / "train.py"
@@ -34,19 +33,6 @@ def stop_after(step: int, number: int) -> None:
     trainers.train_step = train_step
 
 
-def keep_checkpoints() -> None:
-    """Give every last.pth that is saved a second name, at-12.pth, or at-12-due.pth where an evaluation is due."""
-    save = Trainer.save
-
-    def save_and_keep(trainer, name):
-        save(trainer, name)
-        if name == "last.pth":
-            due = "-due" if trainer.awaits_evaluation else ""
-            os.link(trainer.folder / name, trainer.folder / f"at-{trainer.step}{due}.pth")
-
-    Trainer.save = save_and_keep
-
-
 def be_training(order: dict) -> None:
     """Become train.py with the arguments of an order."""
     os.setsid()
@@ -60,8 +46,6 @@ def be_training(order: dict) -> None:
         stop_after(*order["stop"])
     if not order["curves"]:
         DrawCurves.on_evaluate = DrawCurves.on_end = lambda callback, trainer: None
-    if order["keep"]:
-        keep_checkpoints()
     sys.argv = [str(PROGRAM), *order["arguments"]]
     runpy.run_path(str(PROGRAM), run_name="__main__")
 

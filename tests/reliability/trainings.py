@@ -31,21 +31,21 @@ SMALL = {
 }
 
 
-def steps(folder: Path) -> list[int]:
-    """Return the steps of the lines of metrics.jsonl that are whole."""
+def whole_lines(folder: Path) -> list[bytes]:
+    """Return the lines of metrics.jsonl that a kill has not cut short."""
     path = folder / "metrics.jsonl"
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line)["step"] for line in lines if line.endswith(b"\n")]
+    return [line for line in lines if line.endswith(b"\n")]
+
+
+def steps(folder: Path) -> list[int]:
+    """Return the steps of the whole lines of metrics.jsonl."""
+    return [json.loads(line)["step"] for line in whole_lines(folder)]
 
 
 def last_step(folder: Path) -> int:
     """Return the step of the last whole line of metrics.jsonl, 0 without one."""
-    path = folder / "metrics.jsonl"
-    if not path.exists():
-        return 0
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 10_000))  # some lines, as this is asked again and again
-        lines = [line for line in file.read().splitlines(keepends=True) if line.endswith(b"\n")]
+    lines = whole_lines(folder)
     return json.loads(lines[-1])["step"] if lines else 0
 
 
@@ -79,16 +79,12 @@ def of_session(session: int) -> list[int]:
 def differences(folder: Path, whole: Path) -> list[str]:
     """Name what differs between two runs: metrics.jsonl, and every tensor and number of last.pth but those of speed."""
     same = (folder / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-    return ([] if same else ["metrics.jsonl"]) + state_differences(folder / "last.pth", whole / "last.pth")
-
-
-def state_differences(path: Path, other: Path) -> list[str]:
-    """Name what differs between two checkpoints but speed."""
-    ours, theirs = load_checkpoint(path), load_checkpoint(other)
+    ours, theirs = (load_checkpoint(run / "last.pth") for run in (folder, whole))
     for state in (ours, theirs):
         for name in ("fps", "milliseconds"):
             (state["metrics"] or {}).pop(name, None)
-    return [key for key in sorted(ours.keys() | theirs.keys()) if not equal(ours.get(key), theirs.get(key))]
+    different = [key for key in sorted(ours.keys() | theirs.keys()) if not equal(ours.get(key), theirs.get(key))]
+    return ([] if same else ["metrics.jsonl"]) + different
 
 
 def equal(one: Any, other: Any) -> bool:
@@ -114,12 +110,7 @@ class Nursery:
         )
 
     def start(
-        self,
-        log: Path,
-        *arguments: object,
-        stop: tuple[int, int] | None = None,
-        curves: bool = True,
-        keep: bool = False,
+        self, log: Path, *arguments: object, stop: tuple[int, int] | None = None, curves: bool = True
     ) -> "Training":
         """Start train.py with these arguments.
 
@@ -128,10 +119,9 @@ class Nursery:
             arguments: of its command line.
             stop: a step, and the signal that it gets after it.
             curves: draw the curves, which takes as long as many steps.
-            keep: every last.pth under a name of its own.
         """
         command = ["--device", "cpu", *map(str, arguments)]
-        order = {"log": str(log), "arguments": command, "stop": stop, "curves": curves, "keep": keep}
+        order = {"log": str(log), "arguments": command, "stop": stop, "curves": curves}
         if self.training is not None and not self.training.ended:  # a test that failed has left it
             self.training.kill()
         assert self.process.stdin is not None

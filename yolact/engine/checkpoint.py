@@ -120,45 +120,39 @@ def model_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
 
 def _read(file: BinaryIO, path: Path) -> Any:
     start = file.read(len(LEGACY_START))
-    if start.startswith(ZIP_START):
-        _verify_checksums(file, path)
-    elif start != LEGACY_START:
+    is_zip = start.startswith(ZIP_START)
+    if not is_zip and start != LEGACY_START:
         found = "another file" if start else "an empty one"
         raise CheckpointError(f"{path}: expected a checkpoint file of PyTorch, got {found}.")
-    file.seek(0)
     try:
+        if is_zip:
+            _verify_checksums(file)
+        file.seek(0)
         return torch.load(file, map_location="cpu", weights_only=True)
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # of many kinds: the bytes of a file from before 1.6 can mean anything
+    except Exception as error:  # of many kinds: damaged bytes can mean anything
         named = re.search(r"GLOBAL (\S+)", str(error))
         if named:
             raise CheckpointError(
                 f"{path}: the checkpoint holds the Python object {printable(named[1])}, which could be code, and was "
                 "not loaded; expected tensors and plain data only, such as a state dict."
             ) from error
-        raise _damaged(path, str(error) or type(error).__name__) from error
+        reason = printable((str(error) or type(error).__name__).splitlines()[0].rstrip(". "))
+        previous = f", or use {previous_of(path)}" if previous_of(path).exists() else ""
+        raise CheckpointError(
+            f"{path}: the checkpoint is damaged or incomplete ({reason}); copy or download it again{previous}."
+        ) from error
 
 
-def _verify_checksums(file: BinaryIO, path: Path) -> None:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            packed = [member.filename for member in archive.infolist() if member.compress_type != zipfile.ZIP_STORED]
-            member = None if packed else archive.testzip()
-    except Exception as error:  # zipfile raises errors of many kinds on damaged headers
-        raise _damaged(path, str(error) or type(error).__name__) from error
-    if packed:  # PyTorch never does so; a megabyte can unpack to a gigabyte
-        raise _damaged(path, f"{packed[0]} is compressed")
-    if member is not None:
-        raise _damaged(path, f"wrong checksum of {member}")
-
-
-def _damaged(path: Path, reason: str) -> CheckpointError:
-    reason = printable(reason.splitlines()[0].rstrip(". "))
-    previous = f", or use {previous_of(path)}" if previous_of(path).exists() else ""
-    return CheckpointError(
-        f"{path}: the checkpoint is damaged or incomplete ({reason}); copy or download it again{previous}."
-    )
+def _verify_checksums(file: BinaryIO) -> None:
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED:  # never by PyTorch; a megabyte can unpack to a gigabyte
+                raise ValueError(f"{member.filename} is compressed")
+        wrong = archive.testzip()
+    if wrong is not None:
+        raise ValueError(f"wrong checksum of {wrong}")
 
 
 def _is_weights(value: object) -> bool:

@@ -26,6 +26,7 @@ from yolact.engine.weights import load_backbone, transfer_weights
 from yolact.errors import ConfigError, DatasetError
 from yolact.models import Yolact, build_model
 from yolact.output import write_bytes
+from yolact.text import counted
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,13 @@ def started(
             else:
                 set_up_logging(folder, world.rank)
         trainer = Trainer(config, network, folder, train_data, val_data, device, world, parts)
-        _describe(trainer)
+        settings, norm_size = config.train, batch_norm_size(config.train, world)
+        logger.info("plan: %s", trainer.plan)
+        logger.info(
+            "%s, each with %d images of a batch, on %s in %s; batch norm %s (train.freeze_batch_norm=%s)",
+            counted(world.size, "rank"), world.share(settings.batch_size), device, trainer.precision,
+            f"trained on {norm_size} images at once" if norm_size else "frozen", settings.freeze_batch_norm,
+        )  # fmt: skip
         if found is not None:
             for warning in found.warnings:
                 logger.warning("WARNING: %s", warning)
@@ -144,21 +151,6 @@ def _initialise(network: Yolact, config: Config, world: World, parts: Parts) -> 
                 "batch norm is frozen at its random start: set train.freeze_batch_norm=never, or give the backbone "
                 "pretrained weights"
             )
-
-
-def _describe(trainer: Trainer) -> None:
-    """Log the plan, and what device and ranks make of it."""
-    settings, world = trainer.config.train, trainer.world
-    size = batch_norm_size(settings, world)
-    batch_norm = f"trained on {size} images at once" if size else "frozen"
-    rule = settings.freeze_batch_norm
-    logger.info("plan: %s", trainer.plan)
-    logger.info(
-        "device %s, %s; batch norm %s (train.freeze_batch_norm=%s)",
-        trainer.device, trainer.precision, batch_norm, rule,
-    )  # fmt: skip
-    if world.size > 1:
-        logger.info("%d ranks, each with %d images of a batch", world.size, world.share(settings.batch_size))
 
 
 def check_world(config: Config, world: World, device: str) -> None:

@@ -82,17 +82,17 @@ def restore(trainer: "Trainer", checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Copy the state of each parameter; settings are the configuration's.
+    """Copy the state of each parameter; settings other than the learning rate are the configuration's.
 
     Raises:
         ValueError: another optimizer or other parameters have saved it; or KeyError, TypeError, AttributeError.
     """
-    (count,), (own_count,) = (
-        [len(group["params"]) for group in state["param_groups"]] for state in (saved, optimizer.state_dict())
-    )
+    own = optimizer.state_dict()["state"]
+    (group,), (own_group,) = saved["param_groups"], optimizer.param_groups
+    count, own_count = len(group["params"]), len(own_group["params"])
     if count != own_count:
         raise ValueError(f"the optimizer had {count} parameters to train, and has {own_count} now")
-    own = optimizer.state_dict()["state"]
+    own_group["lr"] = group["lr"]  # until the next step sets it
     for number, values in saved["state"].items():  # a parameter that had no gradient yet may have none
         if values.keys() != own.get(number, {}).keys():
             raise ValueError(f"the optimizer's state was {', '.join(values) or 'empty'}")

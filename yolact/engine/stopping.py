@@ -31,9 +31,9 @@ class Interrupted(BaseException):
 
 
 class Stop:
-    """Whether a signal has asked the training to end; true from then on.
+    """Within its block, signals that ask a program to end are noted instead of ending it; true once one has come.
 
-    Attributes:
+    To be entered in the main thread. Attributes:
         number: of the signal, or None.
     """
 
@@ -41,6 +41,15 @@ class Stop:
         self.number: int | None = None
         self._since = 0.0  # when it came
         self._may_interrupt = False
+
+    def __enter__(self) -> "Stop":
+        self._previous = {number: signal.signal(number, self._note) for number in STOP_SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            if handler is not None:  # one that was not set by Python cannot be set again
+                signal.signal(number, handler)
 
     def __bool__(self) -> bool:
         return self.number is not None
@@ -56,7 +65,7 @@ class Stop:
         finally:
             self._may_interrupt = False
 
-    def note(self, number: int, _: object) -> None:
+    def _note(self, number: int, _: object) -> None:
         """Handle a signal; the second one ends this process and the loader's, as if they had died of it."""
         name = signal.Signals(number).name
         if self:
@@ -76,19 +85,6 @@ def _say(text: str) -> None:
     """Write to stderr directly: a handler may have come in the middle of a `print`, which cannot be entered twice."""
     with suppress(OSError):
         os.write(2, f"\n{text}\n".encode())
-
-
-@contextmanager
-def stop_signals() -> Iterator[Stop]:
-    """Collect the signals that ask a program to end instead of dying of them; in the main thread."""
-    stop = Stop()
-    previous = {number: signal.signal(number, stop.note) for number in STOP_SIGNALS}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            if handler is not None:  # one that was not set by Python cannot be set again
-                signal.signal(number, handler)
 
 
 @contextmanager

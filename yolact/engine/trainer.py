@@ -31,7 +31,7 @@ from yolact.engine.optim import (
 )
 from yolact.engine.state import training_state
 from yolact.engine.step import StepResult, read_results, train_step
-from yolact.engine.stopping import Interrupted, Stop, explained, stop_signals
+from yolact.engine.stopping import Interrupted, Stop, explained
 from yolact.errors import DatasetError, GaveUpError, LoaderError, UserError
 from yolact.evaluation.run import Evaluator, evaluate
 from yolact.losses import LossTerm, ModelWithLoss
@@ -142,7 +142,7 @@ class Trainer:
             desc="train", unit="step", total=last, initial=self.step, dynamic_ncols=True,
             disable=not self.world.is_main_process,
         )  # fmt: skip
-        with explained(self), stop_signals() as stop, bar, closing(self.batches()) as batches:
+        with explained(self), Stop() as stop, bar, closing(self.batches()) as batches:
             if self.awaits_evaluation:
                 self._evaluate(stop)
             while self.step < last and not self.awaits_evaluation and not self._ends:
