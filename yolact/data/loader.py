@@ -105,7 +105,7 @@ class TrainingSet:
 
     def _sample(self, rng: np.random.Generator, index: int, size: int) -> tuple[Tensor, Target]:
         record = self.dataset.images[index]
-        sample = Sample.of((record.height, record.width), self.dataset.objects(index), size)
+        sample = Sample((record.height, record.width), self.dataset.objects(index), size)
         for transform in self.transforms:
             sample = transform(rng, sample)
         image, reduction = self.dataset.load_reduced(index, largest_reduction(sample))
