@@ -19,7 +19,7 @@ def random_mask(seed: int) -> np.ndarray:
 
 
 def rle_of(mask: np.ndarray) -> Rle:
-    counts = coco_mask.encode(np.asfortranarray(mask))["counts"]
+    counts = coco_mask.encode(np.asfortranarray(mask))["counts"].decode()
     return Rle(*mask.shape, decode_counts(counts).astype(np.uint32))
 
 
@@ -34,7 +34,7 @@ def scale_and_shift(scale: float, x: float, y: float) -> np.ndarray:
 def test_counts_by_hand() -> None:
     mask = np.array([[0, 1], [1, 1]], np.uint8)  # column by column: one zero, three ones
     assert decode_counts([1, 3]).tolist() == [1, 3]
-    assert decode_counts(coco_mask.encode(np.asfortranarray(mask))["counts"]).tolist() == [1, 3]
+    assert decode_counts(coco_mask.encode(np.asfortranarray(mask))["counts"].decode()).tolist() == [1, 3]
     assert decode_counts("").tolist() == []
 
 

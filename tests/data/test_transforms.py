@@ -165,7 +165,7 @@ def green_rectangle(height: int, width: int, box: tuple[int, int, int, int], as_
     image[y0:y1, x0:x1, 1] = 255
     record = box_record(*box)
     if as_rle:
-        counts = coco_mask.encode(np.asfortranarray(image[..., 1] // 255))["counts"]
+        counts = coco_mask.encode(np.asfortranarray(image[..., 1] // 255))["counts"].decode()
         record = record._replace(segmentation=Rle(height, width, decode_counts(counts).astype(np.uint32)))
     return image, record
 
