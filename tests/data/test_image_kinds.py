@@ -1,4 +1,4 @@
-"""Forty kinds of files of images: each is read with its object in its box, or refused by the name of its fault."""
+"""Kinds of files of images: each is read with its object in its box, or refused by the name of its fault."""
 
 import io
 import json
@@ -56,6 +56,10 @@ def chunk(name: bytes, data: bytes) -> bytes:
     return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
 
 
+def spliced(data: bytes, at: int, piece: bytes) -> bytes:
+    return data[:at] + piece + data[at + len(piece) :]
+
+
 def interlaced_png() -> bytes:
     """Return a gray PNG in Adam7's seven passes, which none of our encoders writes."""
     rows = b""
@@ -91,7 +95,7 @@ def kinds() -> list[Kind]:
     narrow, long = (60, 1), (20, 400)
     noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     noisy = opencv(".jpg", noise)
-    first_crc = png.index(b"IDAT") + 4 + int.from_bytes(png[png.index(b"IDAT") - 4 : png.index(b"IDAT")], "big")
+    many = (30_000).to_bytes(4, "big")  # pixels on a side
     frames = [Image.fromarray(gray), Image.fromarray(255 - gray)]
     read = [
         Kind("gray PNG", opencv(".png", gray)),
@@ -126,21 +130,11 @@ def kinds() -> list[Kind]:
         Kind("empty file", b"", fault="unreadable-picture"),
         Kind("page of text", b"<!doctype html><title>404</title>", fault="unreadable-picture"),
         Kind("header alone", jpeg[:20], fault="truncated-picture"),
-        Kind(
-            "PNG with a wrong checksum",
-            png[:first_crc] + b"\0\0\0\0" + png[first_crc + 4 :],
-            fault="unreadable-picture",
-        ),
-        Kind(
-            "PNG that claims a chunk of 2 GB",
-            png[:33] + b"\x7f\xff\xff\xf0" + png[37:],
-            fault="unreadable-picture",
-        ),
-        Kind(
-            "bomb",
-            png[:8] + chunk(b"IHDR", bytes((0, 0, 117, 48) * 2) + png[24:29]) + png[33:],
-            fault="picture-too-large",
-        ),
+        Kind("PNG with a wrong checksum", spliced(png, png.index(b"IEND") - 8, bytes(4)), fault="unreadable-picture"),
+        Kind("PNG that claims 2 GB", spliced(png, 33, b"\x7f\xff\xff\xf0"), fault="unreadable-picture"),
+        Kind("PNG bomb", png[:8] + chunk(b"IHDR", many * 2 + png[24:29]) + png[33:], fault="picture-too-large"),
+        Kind("JPEG bomb", spliced(jpeg, jpeg.index(b"\xff\xc0") + 5, many[2:] * 2), fault="picture-too-large"),
+        Kind("BMP bomb", spliced(opencv(".bmp", colour), 18, many[::-1] * 2), fault="picture-too-large"),
         Kind("TIFF of fractions", opencv(".tif", gray.astype(np.float32) / 255), fault="unreadable-picture"),
     ]
     return read + refused

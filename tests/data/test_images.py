@@ -1,11 +1,10 @@
 import io
-import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from yolact.data.images import header_size, read_image, read_reduced
 from yolact.errors import DatasetError
@@ -21,27 +20,10 @@ def quarters(height: int = 32, width: int = 48) -> np.ndarray:
     return image
 
 
-def with_orientation(jpeg: bytes, orientation: int) -> bytes:
-    """Insert an EXIF block that holds only the orientation tag, 0x0112."""
-    tiff = b"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01" + bytes([0, orientation, 0, 0]) + bytes(4)
-    exif = b"Exif\x00\x00" + tiff
-    return jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
-
-
-def as_stored(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Return what a camera with this orientation stores, so that a viewer shows `image`."""
-    if orientation >= 5:
-        image = image.transpose(1, 0, 2)
-        orientation = {5: 1, 6: 4, 7: 3, 8: 2}[orientation]
-    flip_rows, flip_columns = orientation in (3, 4), orientation in (2, 3)
-    return np.ascontiguousarray(image[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])
-
-
-def write_jpeg(path: Path, image: np.ndarray, orientation: int | None = None) -> bytes:
-    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
-    data = with_orientation(data, orientation) if orientation else data
-    path.write_bytes(data)
-    return data
+def write_jpeg(path: Path, image: np.ndarray, orientation: int = 1) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(np.ascontiguousarray(image[..., ::-1])).save(path, quality=98, subsampling=0, exif=exif)
 
 
 def assert_close(image: np.ndarray, expected: np.ndarray, tolerance: int = 8) -> None:
@@ -53,13 +35,11 @@ def assert_close(image: np.ndarray, expected: np.ndarray, tolerance: int = 8) ->
             np.testing.assert_allclose(image[y, x].astype(int), expected[y, x].astype(int), atol=tolerance)
 
 
-@pytest.mark.parametrize("orientation", range(5, 9))
-def test_the_annotations_decide_whether_exif_turns_an_image(tmp_path: Path, orientation: int) -> None:
-    write_jpeg(tmp_path / "a.jpg", quarters(), orientation)
+def test_the_annotations_decide_whether_exif_turns_an_image(tmp_path: Path) -> None:
+    write_jpeg(tmp_path / "a.jpg", quarters(), 6)
     assert_close(read_image(tmp_path / "a.jpg", (32, 48)), quarters())
-    write_jpeg(tmp_path / "a.jpg", as_stored(quarters(), orientation), orientation)
-    assert_close(read_image(tmp_path / "a.jpg", (32, 48)), quarters())
-    assert_close(read_image(tmp_path / "a.jpg"), quarters())
+    assert_close(read_image(tmp_path / "a.jpg", (48, 32)), np.rot90(quarters(), -1))
+    assert_close(read_image(tmp_path / "a.jpg"), np.rot90(quarters(), -1))
 
 
 def test_gray_values_of_8_and_16_bits_and_transparency(tmp_path: Path) -> None:
@@ -72,46 +52,11 @@ def test_gray_values_of_8_and_16_bits_and_transparency(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), quarters())
 
 
-def test_another_size_than_the_annotations(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "a.png"), quarters())
-    for size in ((48, 32), (32, 49)):
-        with pytest.raises(DatasetError, match=rf"a\.png is 48 x 32 pixels .* says {size[1]} x {size[0]}"):
-            read_image(tmp_path / "a.png", size)
-
-
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"gone\.png: No such file"):
         read_image(tmp_path / "gone.png")
     with pytest.raises(DatasetError, match="Is a directory"):
         read_image(tmp_path)
-
-
-@pytest.mark.parametrize("share", [0, 0.02, 0.3, 0.9, 0.999])
-@pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_cut_off_files(tmp_path: Path, share: float, suffix: str) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    data = cv2.imencode(suffix, noise)[1].tobytes()
-    path = tmp_path / f"a{suffix}"
-    path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(DatasetError, match="Cannot decode the image") as caught:
-        read_image(path)
-    assert str(path) in str(caught.value)
-
-
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp"])
-def test_a_bomb_is_refused_by_its_header(tmp_path: Path, suffix: str) -> None:
-    data = bytearray(cv2.imencode(suffix, quarters())[1].tobytes())
-    if suffix == ".png":
-        data[16:24] = (10_001).to_bytes(4, "big") * 2
-        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
-    elif suffix == ".bmp":
-        data[18:26] = (30_000).to_bytes(4, "little") * 2
-    else:
-        frame = data.index(b"\xff\xc0") + 5
-        data[frame : frame + 4] = (30_000).to_bytes(2, "big") * 2
-    (tmp_path / f"a{suffix}").write_bytes(data)
-    with pytest.raises(DatasetError, match=r"more than the limit of 100,000,000 pixels; scale it down\.$"):
-        read_image(tmp_path / f"a{suffix}")
 
 
 @pytest.mark.parametrize("reduction", [2, 4, 8])
@@ -128,9 +73,11 @@ def test_a_jpeg_is_decoded_smaller(tmp_path: Path, size: tuple[int, int], reduct
     assert np.median(difference) < 3
 
 
-@pytest.mark.parametrize("orientation", [3, 6])
-def test_a_turned_jpeg_is_decoded_smaller_as_the_annotations_mean_it(tmp_path: Path, orientation: int) -> None:
-    write_jpeg(tmp_path / "a.jpg", as_stored(quarters(), orientation), orientation)
+@pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, 1)])
+def test_a_turned_jpeg_is_decoded_smaller_as_the_annotations_mean_it(
+    tmp_path: Path, orientation: int, turns: int
+) -> None:
+    write_jpeg(tmp_path / "a.jpg", np.rot90(quarters(), turns), orientation)
     image, found = read_reduced(tmp_path / "a.jpg", (32, 48), 2)
     assert found == 2
     assert_close(image, quarters(16, 24))
@@ -138,19 +85,22 @@ def test_a_turned_jpeg_is_decoded_smaller_as_the_annotations_mean_it(tmp_path: P
 
 def test_what_cannot_be_decoded_smaller_is_decoded_whole(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), quarters())
-    write_jpeg(tmp_path / "a.jpg", as_stored(quarters(), 6), 6)
+    write_jpeg(tmp_path / "a.jpg", quarters(48, 32), 6)
     for name, size in (("a.png", (32, 48)), ("a.jpg", (48, 32))):  # the latter as stored, not as EXIF turns it
         image, found = read_reduced(tmp_path / name, size, 2)
         assert (found, image.shape[:2]) == (1, size)
 
 
-def test_damage_and_a_wrong_size_are_found_at_any_reduction(tmp_path: Path) -> None:
-    data = write_jpeg(tmp_path / "a.jpg", quarters(64, 96))
-    with pytest.raises(DatasetError, match="but the annotation file says 98 x 64"):
-        read_reduced(tmp_path / "a.jpg", (64, 98), 4)
+@pytest.mark.parametrize("reduction", [1, 4])
+def test_damage_and_a_wrong_size_are_found_at_any_reduction(tmp_path: Path, reduction: int) -> None:
+    write_jpeg(tmp_path / "a.jpg", quarters(64, 96))
+    for size in ((64, 98), (96, 64)):
+        with pytest.raises(DatasetError, match=f"is 96 x 64 pixels .* file says {size[1]} x {size[0]}"):
+            read_reduced(tmp_path / "a.jpg", size, reduction)
+    data = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2])
-    with pytest.raises(DatasetError, match="damaged, cut off"):
-        read_reduced(tmp_path / "a.jpg", (64, 96), 4)
+    with pytest.raises(DatasetError, match=r"a\.jpg \(.* bytes\): it is damaged, cut off"):
+        read_reduced(tmp_path / "a.jpg", (64, 96), reduction)
 
 
 def encode(kind: str, **options: object) -> bytes:

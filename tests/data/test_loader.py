@@ -3,6 +3,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from yolact.data.dataset import CocoDataset
 from yolact.data.loader import (
     Batch,
     EvaluationSet,
-    RunSampler,
+    Place,
     TrainingSet,
     evaluation_loader,
+    run_batches,
     training_loader,
 )
 from yolact.data.transforms import make_transforms, prepare_image
@@ -68,29 +70,33 @@ def assert_same(first: list[Batch], second: list[Batch]) -> None:
                 assert torch.equal(target[key], twin[key])  # type: ignore[literal-required]
 
 
-def test_sampler_passes_over_all_images_again_and_again() -> None:
-    places = list(itertools.islice(RunSampler(5, seed=1), 20))
-    assert [place.position for place in places] == list(range(20))
-    assert {place.image_size for place in places} == {None}
-    passes = [[place.image for place in places[start : start + 5]] for start in range(0, 20, 5)]
+def places(count: int, batch_size: int, *, seed: int = 1, start: int = 0, **options: Any) -> list[Place]:
+    """Return the first places of a run over five images."""
+    batches = run_batches(5, seed, start, batch_size, **options)
+    return list(itertools.islice(itertools.chain.from_iterable(batches), count))
+
+
+def test_a_run_passes_over_all_images_again_and_again() -> None:
+    found = places(20, 3)
+    assert [place.position for place in found] == list(range(20))
+    assert {place.image_size for place in found} == {None}
+    passes = [[place.image for place in found[start : start + 5]] for start in range(0, 20, 5)]
     assert all(sorted(order) == [0, 1, 2, 3, 4] for order in passes)
     assert len({tuple(order) for order in passes}) > 1
-    assert list(itertools.islice(RunSampler(5, seed=2), 20)) != places
+    assert places(20, 3, seed=2) != found
 
 
 @pytest.mark.parametrize("sizes", [(), SIZES])
-@pytest.mark.parametrize("start", [0, 1, 4, 5, 13])
-def test_sampler_goes_on_from_anywhere(start: int, sizes: tuple[int, ...]) -> None:
-    whole = list(itertools.islice(RunSampler(5, 1, 0, 3, sizes), 25))
-    assert list(itertools.islice(RunSampler(5, 1, start, 3, sizes), 10)) == whole[start : start + 10]
+@pytest.mark.parametrize("start", [0, 3, 12])
+def test_a_run_goes_on_from_any_batch(start: int, sizes: tuple[int, ...]) -> None:
+    assert places(9, 3, start=start, image_sizes=sizes) == places(25, 3, image_sizes=sizes)[start : start + 9]
 
 
 @pytest.mark.parametrize("count", [2, 6])
 @pytest.mark.parametrize("start", [0, 42])
 def test_ranks_share_out_every_batch(start: int, count: int) -> None:
-    whole = list(itertools.islice(RunSampler(5, 1, start, 6, SIZES), 60))
-    samplers = [RunSampler(5, 1, start, 6, SIZES, World(rank, count)) for rank in range(count)]
-    parts = [list(itertools.islice(sampler, 60 // count)) for sampler in samplers]
+    whole = places(60, 6, start=start, image_sizes=SIZES)
+    parts = [places(60 // count, 6, start=start, image_sizes=SIZES, world=World(rank, count)) for rank in range(count)]
     share = 6 // count
     for batch in range(10):
         joined = [place for part in parts for place in part[batch * share : (batch + 1) * share]]
@@ -111,17 +117,17 @@ def test_ranks_load_the_batches_of_one_process(write_set: WriteSet) -> None:
 
 
 def test_every_batch_has_one_of_the_sizes_at_random() -> None:
-    places = list(itertools.islice(RunSampler(5, 1, 0, 4, SIZES), 4 * 600))
-    batches = [{place.image_size for place in places[start : start + 4]} for start in range(0, len(places), 4)]
+    found = places(4 * 600, 4, image_sizes=SIZES)
+    batches = [{place.image_size for place in found[start : start + 4]} for start in range(0, len(found), 4)]
     assert all(len(sizes) == 1 for sizes in batches)
     for size in SIZES:
         assert batches.count({size}) / 600 == pytest.approx(1 / 3, abs=0.06)
     # The images and their order are those of a training with one size.
-    assert [place[:2] for place in places] == [place[:2] for place in itertools.islice(RunSampler(5, 1), 4 * 600)]
+    assert [place[:2] for place in found] == [place[:2] for place in places(4 * 600, 1)]
 
 
 def test_a_image_without_annotations_gives_an_empty_target(write_set: WriteSet) -> None:
-    image, target, skipped = training_set(write_set)[0, 2]
+    image, target, skipped = training_set(write_set)[Place(0, 2)]
     assert image.shape == (3, 64, 64)
     assert target["boxes"].shape == (0, 4)
     assert target["masks"].shape == (0, 64, 64)
@@ -130,8 +136,8 @@ def test_a_image_without_annotations_gives_an_empty_target(write_set: WriteSet) 
 
 def test_samples_depend_on_the_position_alone(write_set: WriteSet) -> None:
     samples = training_set(write_set)
-    assert torch.equal(samples[7, 0][0], samples[7, 0][0])
-    assert not torch.equal(samples[7, 0][0], samples[8, 0][0])
+    assert torch.equal(samples[Place(7, 0)][0], samples[Place(7, 0)][0])
+    assert not torch.equal(samples[Place(7, 0)][0], samples[Place(8, 0)][0])
 
 
 @MODES
@@ -151,7 +157,7 @@ def test_a_start_in_the_middle_gives_the_same_continuation(
 
 def test_no_augmentation(write_set: WriteSet) -> None:
     dataset = CocoDataset(*write_set())
-    image, target, _ = make_set(dataset, PLAIN)[0, 1]
+    image, target, _ = make_set(dataset, PLAIN)[Place(0, 1)]
     np.testing.assert_allclose(image.int(), prepare_image(dataset.load_image(1), 64).int(), atol=1)
     np.testing.assert_allclose(target["boxes"], [[40 * 64 / 60, 20 * 64 / 40, 50 * 64 / 60, 30 * 64 / 40]], rtol=1e-6)
 
@@ -175,7 +181,7 @@ def test_objects_are_copied_as_often_as_asked(write_set: WriteSet, probability: 
     samples = training_set(write_set, replace(PLAIN, copy_paste_probability=probability))
     base, count = training_set(write_set, PLAIN), 0
     for position in range(300):
-        (image, target, _), (plain, own, _) = samples[position, 2], base[position, 2]
+        (image, target, _), (plain, own, _) = samples[Place(position, 2)], base[Place(position, 2)]
         assert target["image_id"] == own["image_id"] == 5
         assert not len(own["labels"])  # the image has no objects, so that all in the sample are copied
         rest = target["masks"].sum(dim=0) == 0
@@ -192,7 +198,7 @@ def test_an_unreadable_image_to_copy_from(write_set: WriteSet, unreadable: str) 
     skipped = []
     for position in range(20):
         try:
-            _, target, reasons = samples[position, 1]
+            _, target, reasons = samples[Place(position, 1)]
         except DatasetError as error:
             assert unreadable == "raise"
             reasons = [str(error)]

@@ -7,7 +7,6 @@ from yolact.data.images import read_image
 from yolact.data.loader import (
     Batch,
     EvaluationSet,
-    RunSampler,
     TrainingSet,
     evaluation_loader,
     training_loader,
@@ -21,7 +20,6 @@ __all__ = [
     "EvaluationSet",
     "ImageRecord",
     "ObjectRecord",
-    "RunSampler",
     "TrainingSet",
     "evaluation_loader",
     "prepare_image",

@@ -6,6 +6,7 @@ fall short return uninitialised memory. So every number is checked here, once, a
 
 import json
 from collections import Counter
+from collections.abc import Callable, Container
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from reprlib import repr as brief
 from typing import Any, NamedTuple
@@ -42,80 +43,114 @@ class ObjectRecord(NamedTuple):
     id: int
 
 
-def read_annotation_file(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return the lists images, annotations and categories, of JSON objects; DatasetError if the file has no such."""
+class AnnotationFile(NamedTuple):
+    """What an annotation file holds."""
+
+    categories: Categories
+    images: list[ImageRecord]  # in the order of the file
+    objects: list[list[ObjectRecord]]  # of each image
+    dropped: Counter[str]  # annotations with nothing to train on, by reason
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a value of a JSON file can be a coordinate or an area."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9  # false for NaN
+
+
+class Rule(NamedTuple):
+    """What a field must be."""
+
+    expected: str  # in words
+    allows: Callable[[Any], object]
+    kind: str = "invalid-field"  # of the fault
+
+
+WHOLE = Rule("a whole number of 64 bits", lambda value: type(value) is int and abs(value) <= LARGEST_WHOLE)
+TEXT = Rule("text", lambda value: isinstance(value, str) and value)
+CROWD = Rule("0 or 1", lambda value: value in (0, 1))
+AREA = Rule("a number that is not negative", lambda value: is_number(value) and value >= 0)
+BOX = Rule(
+    "[x, y, width, height] in finite numbers",
+    lambda value: isinstance(value, list) and len(value) == 4 and all(map(is_number, value)),
+    "invalid-box",
+)
+SEGMENTATION = Rule(
+    "a list of polygons or an RLE object", lambda value: isinstance(value, list | dict | None), "invalid-segmentation"
+)
+
+
+def read_annotation_file(path: Path, max_images: int | None = None) -> AnnotationFile:
+    """Read and check a COCO annotation file, of which only the first `max_images` images are kept.
+
+    DatasetError for the first entry that is wrong or repeated, or belongs to an image or class that is not declared.
+    """
     content = read_outline(path)
-    for key, entries in content.items():
-        if not all(isinstance(entry, dict) for entry in entries):
-            raise _not_objects(key, path)
-    return content
+    categories, images = parse_categories(content["categories"], path), parse_images(content["images"], path)
+    indices = {image.id: index for index, image in enumerate(images)}
+    objects: list[list[ObjectRecord]] = [[] for _ in images[:max_images]]
+    dropped: Counter[str] = Counter()
+    seen: set[int] = set()
+    for number, entry in enumerate(content["annotations"]):
+        where = f"annotations[{number}] of {path}"
+        annotation_id, image_id = parse_whole(entry, "id", where), parse_whole(entry, "image_id", where)
+        where = f"annotations[{number}] (id {annotation_id}) of {path}"
+        _require_new("id", annotation_id, seen, where)
+        seen.add(annotation_id)
+        if image_id not in indices:
+            why = f"{where} belongs to image id {image_id}, which 'images' does not list"
+            raise DatasetError(f"{why}; add the image or remove the annotation.")
+        index = indices[image_id]
+        if index < len(objects):
+            record = parse_object(entry, where, images[index], categories, dropped)
+            if record is not None:
+                objects[index].append(record)
+    return AnnotationFile(categories, images[: len(objects)], objects, dropped)
 
 
 def read_outline(path: Path) -> dict[str, list[Any]]:
-    """Return the three lists as `read_annotation_file` does, whatever their entries are."""
+    """Return the lists images, annotations and categories, whatever is in them; DatasetError if one is not there."""
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise DatasetError(f"Cannot read the annotation file {path}: {error.strerror}; check the path.") from None
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"The annotation file {path} is not valid JSON ({error}); export it again.") from None
-    if not isinstance(content, dict):
-        raise DatasetError(
-            f"The annotation file {path} holds a {type(content).__name__}, expected an object with images, annotations "
-            "and categories; export it as COCO object detection."
-        )
     for key in LISTS:
-        if key not in content:
-            raise DatasetError(
-                f"The annotation file {path} has no '{key}' (it has: {printable(', '.join(content)) or 'nothing'}); "
-                "export it as COCO object detection."
-            )
-        if not isinstance(content[key], list):
-            raise _not_objects(key, path)
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            held = printable(", ".join(content)) if isinstance(content, dict) else f"a {type(content).__name__}"
+            why = f"The annotation file {path} has no list '{key}' (it holds {held or 'nothing'})"
+            raise DatasetError(f"{why}; export it as COCO object detection.")
     return {key: content[key] for key in LISTS}
 
 
-def _not_objects(key: str, path: Path) -> DatasetError:
-    return DatasetError(f"'{key}' of the annotation file {path} must be a list of objects; export it again.")
-
-
-def parse_categories(entries: list[dict[str, Any]], path: Path) -> Categories:
-    """Return the classes in ascending order of id.
-
-    DatasetError if there are none, or an id or name is missing, of the wrong type or used twice.
-    """
+def parse_categories(entries: list[Any], path: Path) -> Categories:
+    """Return the classes in ascending order of id; DatasetError if there are none, or one is wrong or repeated."""
     if not entries:
         raise DatasetError(f"The annotation file {path} declares no categories; add at least one.")
     names: dict[int, str] = {}
     for number, entry in enumerate(entries):
         where = f"categories[{number}] of {path}"
         category_id, name = parse_whole(entry, "id", where), parse_text(entry, "name", where)
-        if category_id in names:
-            raise DatasetError(f"{where} repeats the id {category_id}; give each category its own.")
-        if name in names.values():
-            raise DatasetError(
-                f"{where} repeats the name '{printable(name)}'; give each category its own, or merge the two."
-            )
+        _require_new("id", category_id, names, where)
+        _require_new("name", name, names.values(), where)
         names[category_id] = name
-    ids = sorted(names)
-    return Categories(names=[names[category_id] for category_id in ids], ids=ids)
+    return Categories(names=[names[category_id] for category_id in sorted(names)], ids=sorted(names))
 
 
-def parse_images(entries: list[dict[str, Any]], path: Path) -> list[ImageRecord]:
-    """Return the images in the order of the file; DatasetError if there are none, one is wrong or an id is repeated."""
+def parse_images(entries: list[Any], path: Path) -> list[ImageRecord]:
+    """Return the images in the order of the file; DatasetError if there are none, or one is wrong or repeated."""
     if not entries:
         raise DatasetError(f"The annotation file {path} lists no images; there is nothing to load.")
     images: dict[int, ImageRecord] = {}
     for number, entry in enumerate(entries):
         where = f"images[{number}] of {path}"
         image = parse_image(entry, where)
-        if image.id in images:
-            raise DatasetError(f"{where} repeats the id {image.id}; give each image its own.")
+        _require_new("id", image.id, images, where)
         images[image.id] = image
     return list(images.values())
 
 
-def parse_image(entry: dict[str, Any], where: str) -> ImageRecord:
+def parse_image(entry: Any, where: str) -> ImageRecord:
     """Return one image, named `where` in errors; DatasetError if a field is wrong or the name leaves the folder."""
     image = ImageRecord(
         id=parse_whole(entry, "id", where),
@@ -146,35 +181,22 @@ def parse_object(
     """
     where = f"{where} (image '{printable(image.file_name)}')"
     label = _label(entry, where, categories)
-    iscrowd = entry.get("iscrowd", 0)
-    if iscrowd not in (0, 1):
-        raise _refused(f"'iscrowd' of {where} must be 0 or 1, not {brief(iscrowd)}", "invalid-field")
-    box = _box(entry.get("bbox"), where)
-    area = entry.get("area", 0.0)
-    if not is_number(area) or area < 0:
-        raise _refused(f"'area' of {where} must be a number that is not negative, not {brief(area)}", "invalid-field")
+    iscrowd = _field(entry, "iscrowd", where, CROWD, default=0)
+    x, y, width, height = map(float, _field(entry, "bbox", where, BOX))
+    area = _field(entry, "area", where, AREA) if "area" in entry else width * height
     # Also where it is not needed, because evaluation hands it to pycocotools.
     segmentation = parse_segmentation(entry, where, image)
-    reason = box_drop_reason(box, image)
+    box = (x, y, x + width, y + height)
+    reason = None if segmentation else "no segmentation"
+    if x >= image.width or y >= image.height or box[2] <= 0 or box[3] <= 0:
+        reason = "box outside the image"
+    if box[2] <= x or box[3] <= y:
+        reason = "box without area"
     if segmentation is None or reason:
-        dropped[reason or "no segmentation"] += 1
+        dropped[str(reason)] += 1
         return None
-    if "area" not in entry:
-        area = (box[2] - box[0]) * (box[3] - box[1])
-    return ObjectRecord(label, box, bool(iscrowd), segmentation, float(area), id=parse_whole(entry, "id", where))
-
-
-def box_drop_reason(box: tuple[float, float, float, float], image: ImageRecord) -> str | None:
-    """Return why an object with this box, xyxy, gives nothing to train on; None if it may give something."""
-    if box[2] <= box[0] or box[3] <= box[1]:
-        return "box without area"
-    if box[0] >= image.width or box[1] >= image.height or box[2] <= 0 or box[3] <= 0:
-        return "box outside the image"
-    return None
-
-
-def _refused(why: str, kind: str) -> DatasetError:
-    return DatasetError(f"{why}; correct the annotation.", kind)
+    annotation_id = parse_whole(entry, "id", where)
+    return ObjectRecord(label, box, bool(iscrowd), segmentation, float(area), annotation_id)
 
 
 def _label(entry: dict[str, Any], where: str, categories: Categories) -> int:
@@ -182,20 +204,9 @@ def _label(entry: dict[str, Any], where: str, categories: Categories) -> int:
     try:
         return categories.label(category_id)
     except KeyError:
-        declared = ", ".join(map(str, categories.ids[:10])) + (", ..." if len(categories) > 10 else "")
-        raise DatasetError(
-            f"{where} has category_id {category_id}, which 'categories' does not declare (it has {declared}); declare "
-            "it or correct the annotation.",
-            "undeclared-category",
-        ) from None
-
-
-def _box(box: Any, where: str) -> tuple[float, float, float, float]:
-    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-        why = f"'bbox' of {where} must be [x, y, width, height] in finite numbers, not {brief(box)}"
-        raise _refused(why, "invalid-box")
-    x, y, width, height = map(float, box)
-    return x, y, x + width, y + height
+        declared = brief(categories.ids)
+        why = f"{where} has category_id {category_id}, which 'categories' does not declare (it has {declared})"
+        raise DatasetError(f"{why}; declare it or correct the annotation.", "undeclared-category") from None
 
 
 def parse_segmentation(entry: dict[str, Any], where: str, image: ImageRecord) -> Segmentation | None:
@@ -203,16 +214,10 @@ def parse_segmentation(entry: dict[str, Any], where: str, image: ImageRecord) ->
 
     DatasetError if it is neither polygons nor run lengths, or they cannot belong to the image.
     """
-    value = entry.get("segmentation")
+    value = _field(entry, "segmentation", where, SEGMENTATION)
     if isinstance(value, dict):
         return _rle(value, where, image)
-    if value is None:
-        return None
-    if not isinstance(value, list):
-        found = type(value).__name__
-        why = f"'segmentation' of {where} must be a list of polygons or an RLE object, not a {found}"
-        raise _refused(why, "invalid-segmentation")
-    return [_polygon(polygon, where, image) for polygon in value if polygon != []] or None
+    return [_polygon(polygon, where, image) for polygon in value or () if polygon != []] or None
 
 
 def _polygon(value: object, where: str, image: ImageRecord) -> np.ndarray:
@@ -253,27 +258,32 @@ def _rle(value: dict[str, Any], where: str, image: ImageRecord) -> Rle | None:
     return Rle(image.height, image.width, runs.astype(np.uint32)) if runs[1::2].any() else None
 
 
-def parse_whole(entry: dict[str, Any], key: str, where: str) -> int:
+def _refused(why: str, kind: str) -> DatasetError:
+    return DatasetError(f"{why}; correct the annotation.", kind)
+
+
+def parse_whole(entry: Any, key: str, where: str) -> int:
     """Return a whole number of an entry; DatasetError if it is missing or something else."""
-    value = entry.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > LARGEST_WHOLE:
-        raise _wrong_field(entry, key, where, "a whole number of 64 bits")
-    return value
+    whole: int = _field(entry, key, where, WHOLE)
+    return whole
 
 
-def parse_text(entry: dict[str, Any], key: str, where: str) -> str:
+def parse_text(entry: Any, key: str, where: str) -> str:
     """Return a text of an entry that is not empty; DatasetError if it is missing or something else."""
-    value = entry.get(key)
-    if not isinstance(value, str) or not value:
-        raise _wrong_field(entry, key, where, "text")
+    text: str = _field(entry, key, where, TEXT)
+    return text
+
+
+def _field(entry: Any, key: str, where: str, rule: Rule, default: object = None) -> Any:
+    if not isinstance(entry, dict):
+        raise DatasetError(f"{where} must be an object, not {brief(entry)}; export the file again.")
+    value = entry.get(key, default)
+    if not rule.allows(value):
+        found = brief(value) if key in entry else "missing"
+        raise DatasetError(f"'{key}' of {where} must be {rule.expected}, but it is {found}; correct it.", rule.kind)
     return value
 
 
-def _wrong_field(entry: dict[str, Any], key: str, where: str, expected: str) -> DatasetError:
-    found = brief(entry[key]) if key in entry else "missing"
-    return DatasetError(f"'{key}' of {where} must be {expected}, but it is {found}; correct it.", "invalid-field")
-
-
-def is_number(value: object) -> bool:
-    """Tell whether a value of a JSON file can be a coordinate or an area."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9  # false for NaN
+def _require_new(key: str, value: int | str, known: Container[int | str], where: str) -> None:
+    if value in known:
+        raise DatasetError(f"{where} repeats the {key} {brief(value)}; give each its own.")

@@ -4,7 +4,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from yolact.structures import Target
@@ -31,50 +30,32 @@ def paste_objects(
         The image and its target: the remaining objects, then the copied ones; the image's id is that of `sample`.
     """
     (image, target), (other_image, other) = sample, source
-    taken = (rng.random(len(other["labels"])) < 0.5) & ~other["iscrowd"].numpy()
-    covered = np.zeros(image.shape[1:], np.bool_)
-    for number in np.flatnonzero(taken):
-        mask = _masks(other)[number]
-        taken[number] = mask.any()  # an object can be too small to have a pixel
-        covered |= mask
+    masks, other_masks = (one["masks"].numpy().view(np.bool_) for one in (target, other))  # bools are fast to count
+    taken = (rng.random(len(other_masks)) < 0.5) & ~other["iscrowd"].numpy()
+    taken[taken] = [mask.any() for mask in other_masks[taken]]  # an object can be too small to have a pixel
     if not taken.any():
         return image, target
+    covered = other_masks[taken].any(axis=0)
     np.copyto(image.numpy(), other_image.numpy(), where=covered)
-    return image, _join((target, _cover(target, covered)), (other, taken))
-
-
-def _masks(target: Target) -> NDArray[np.bool_]:
-    """Return the masks [N, S, S] of a target, the same memory as bool: that is fast to count."""
-    return target["masks"].numpy().view(np.bool_)
-
-
-def _cover(target: Target, covered: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Take the pixels `covered` [S, S] from masks and boxes of a target; return which of its objects stay, [N]."""
-    seen = ~covered
-    stays = np.ones(len(target["labels"]), np.bool_)
-    for number, mask in enumerate(_masks(target)):
+    kept = np.ones(len(masks), np.bool_)
+    for number, mask in enumerate(masks):
         area = np.count_nonzero(mask)
-        mask &= seen
+        mask &= ~covered
         left = np.count_nonzero(mask)
         if left < area:
-            stays[number] = left >= max(1, SMALLEST_SHARE * area)
-            if stays[number]:
+            kept[number] = left >= max(1, SMALLEST_SHARE * area)
+            if kept[number]:
                 rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
                 box = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]  # pixel j covers [j, j + 1)
-                target["boxes"][number] = torch.from_numpy(np.array(box, np.float32))
-    return stays
-
-
-def _join(*parts: tuple[Target, NDArray[np.bool_]]) -> Target:
-    """Return the chosen objects of each target; the image's id is that of the first."""
+                target["boxes"][number] = torch.tensor(box, dtype=torch.float32)
 
     def joined(key: Literal["boxes", "labels", "masks", "iscrowd"]) -> Tensor:
-        return torch.cat([target[key][torch.from_numpy(chosen)] for target, chosen in parts])
+        return torch.cat([target[key][torch.from_numpy(kept)], other[key][torch.from_numpy(taken)]])
 
-    return Target(
+    return image, Target(
         boxes=joined("boxes"),
         labels=joined("labels"),
         masks=joined("masks"),
         iscrowd=joined("iscrowd"),
-        image_id=parts[0][0]["image_id"],
+        image_id=target["image_id"],
     )

@@ -2,30 +2,20 @@
 
 import logging
 import os
-from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import pairwise
 from pathlib import Path
-from reprlib import repr as brief
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from yolact.data.annotations import (
-    ImageRecord,
-    ObjectRecord,
-    parse_categories,
-    parse_images,
-    parse_object,
-    read_annotation_file,
-)
-from yolact.data.categories import Categories
+from yolact.data.annotations import ImageRecord, ObjectRecord, read_annotation_file
 from yolact.data.images import read_reduced
-from yolact.data.masks import IDENTITY, draw_masks
-from yolact.data.packing import PackedObjects
+from yolact.data.masks import IDENTITY, Rle, Segmentation, draw_masks
 from yolact.errors import DatasetError
 from yolact.text import printable
 
@@ -33,14 +23,9 @@ logger = logging.getLogger(__name__)
 
 
 class GroundTruth:
-    """The objects of one image, in its own pixels, crowd regions included.
-
-    Attributes:
-        image_id, image_size: as in the annotation file; (H, W).
-    """
+    """The objects of one image as tensors in its own pixels, crowd regions included; each is made at its first use."""
 
     def __init__(self, dataset: "CocoDataset", index: int) -> None:
-        """Look at image `index` of a data set; its objects are read when somebody asks for them."""
         image = dataset.images[index]
         self.image_id, self.image_size = image.id, (image.height, image.width)
         self._dataset, self._index = dataset, index
@@ -49,24 +34,24 @@ class GroundTruth:
     def _objects(self) -> list[ObjectRecord]:
         return self._dataset.objects(self._index)
 
-    @cached_property
+    @property
     def boxes(self) -> Tensor:
         """Float32 [N, 4] xyxy."""
         return torch.tensor([item.bbox for item in self._objects]).reshape(-1, 4)
 
-    @cached_property
+    @property
     def labels(self) -> Tensor:
         """Int64 [N], 0..C-1."""
         return torch.tensor([item.label for item in self._objects], dtype=torch.int64)
 
-    @cached_property
+    @property
     def iscrowd(self) -> Tensor:
         """Bool [N]."""
         return torch.tensor([item.iscrowd for item in self._objects], dtype=torch.bool)
 
     @cached_property
     def masks(self) -> Tensor:
-        """Bool [N, H, W], drawn at the first use."""
+        """Bool [N, H, W]."""
         drawn = draw_masks([item.segmentation for item in self._objects], IDENTITY, self.image_size)
         return torch.from_numpy(drawn.view(np.bool_))
 
@@ -92,13 +77,8 @@ class CocoDataset:
 
     def __init__(self, annotation_file: str | Path, image_folder: str | Path, *, max_images: int | None = None) -> None:
         self.annotation_file, self.image_folder = Path(annotation_file), Path(image_folder)
-        content = read_annotation_file(self.annotation_file)
-        self.categories: Categories = parse_categories(content["categories"], self.annotation_file)
-        images = parse_images(content["images"], self.annotation_file)
-        self.images: list[ImageRecord] = images[:max_images]
+        self.categories, self.images, objects, self.dropped = read_annotation_file(self.annotation_file, max_images)
         _check_files_exist(self.images, self.image_folder, self.annotation_file)
-        self.dropped: Counter[str] = Counter()
-        objects = self._parse_annotations(content["annotations"], images)
         labels = [item.label for items in objects for item in items if not item.iscrowd]
         self.class_counts = np.bincount(np.array(labels, np.int64), minlength=len(self.categories))
         self._objects = PackedObjects(objects)
@@ -127,50 +107,83 @@ class CocoDataset:
         record = self.images[index]
         return read_reduced(self.image_folder / record.file_name, (record.height, record.width), reduction)
 
-    def _parse_annotations(self, entries: list[dict[str, Any]], images: list[ImageRecord]) -> list[list[ObjectRecord]]:
-        indices = {image.id: index for index, image in enumerate(images)}
-        objects: list[list[ObjectRecord]] = [[] for _ in self.images]
-        seen: set[int] = set()
-        for position, entry in enumerate(entries):
-            annotation_id, image_id = entry.get("id"), entry.get("image_id")
-            where = f"annotations[{position}] (id {brief(annotation_id)}) of {self.annotation_file}"
-            if type(annotation_id) is not int:
-                raise DatasetError(f"'id' of {where} must be a whole number; give each annotation its own.")
-            if annotation_id in seen:
-                raise DatasetError(f"{where} repeats the id of another annotation; give each annotation its own.")
-            seen.add(annotation_id)
-            index = indices.get(image_id) if type(image_id) is int else None
-            if index is None:
-                raise DatasetError(
-                    f"{where} belongs to image id {brief(image_id)}, which 'images' does not list; add the "
-                    "image or remove the annotation."
-                )
-            if index < len(objects):
-                record = parse_object(entry, where, self.images[index], self.categories, self.dropped)
-                if record is not None:
-                    objects[index].append(record)
-        return objects
-
 
 def _check_files_exist(images: list[ImageRecord], folder: Path, annotation_file: Path) -> None:
     """Raise a DatasetError for the first image whose file is absent; one listing per folder, not one call each."""
-    if not os.path.isdir(folder):
-        raise DatasetError(f"The image folder {folder} (of {annotation_file}) does not exist; check the path.")
-    names_by_folder: dict[str, set[str]] = {}
-    missing: list[str] = []
-    for image in images:
-        parent, name = os.path.split(image.file_name)
-        if parent not in names_by_folder:
-            names_by_folder[parent] = set()
-            with suppress(OSError, ValueError):  # a folder that is absent or may not be listed, or a zero in its name
-                names_by_folder[parent] = set(os.listdir(folder / parent))
+
+    @cache
+    def names_in(parent: str) -> set[str]:
+        with suppress(OSError, ValueError):  # a folder that is absent or may not be listed, or a zero in its name
+            return set(os.listdir(folder / parent))
+        return set()
+
+    def is_there(file_name: str) -> bool:
+        parent, name = os.path.split(file_name)
         # A listing may spell a name otherwise than the file does (accents, case), so ask before refusing. os.path
         # takes names that are too long for a file, or hold a zero, for absent ones; Path raises.
-        if name not in names_by_folder[parent] and not os.path.isfile(folder / image.file_name):
-            missing.append(image.file_name)
+        return name in names_in(parent) or os.path.isfile(folder / file_name)
+
+    if not os.path.isdir(folder):
+        raise DatasetError(f"The image folder {folder} (of {annotation_file}) does not exist; check the path.")
+    missing = [image.file_name for image in images if not is_there(image.file_name)]
     if missing:
         others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
         raise DatasetError(
             f"'{printable(missing[0])}'{others} named by {annotation_file} cannot be found in {folder}; correct the "
             "folder or the names."
         )
+
+
+OBJECT = np.dtype([
+    ("label", np.int32),
+    ("bbox", np.float64, 4),
+    ("iscrowd", np.bool_),
+    ("area", np.float64),
+    ("id", np.int64),
+    ("rle_size", np.int32, 2),  # (H, W); zeros for polygons
+])  # fmt: skip
+
+
+class PackedObjects:
+    """The objects of each image in a few arrays, which cannot be written to.
+
+    A million Python objects in forked processes would be copied page by page as their reference counts change.
+    """
+
+    def __init__(self, images: Sequence[Sequence[ObjectRecord]]) -> None:
+        items = [item for objects in images for item in objects]
+        parts = [_parts(item.segmentation) for item in items]  # polygons or run lengths, as 32-bit words
+        words = [part for several in parts for part in several]
+        rows = [(*item[:3], item.area, item.id, _rle_size(item.segmentation)) for item in items]
+        self._objects = np.array(rows, OBJECT)
+        self._words = np.concatenate([np.zeros(0, np.uint32), *words])
+        self._words.flags.writeable = False
+        # Where the objects of each image begin, the parts of each object, and the words of each part; and the end.
+        self._first_object, self._first_part, self._first_word = (
+            np.cumsum([0, *map(len, groups)]) for groups in (images, parts, words)
+        )
+
+    def __getitem__(self, index: int) -> list[ObjectRecord]:
+        first, stop = self._first_object[index : index + 2]
+        return [self._object(number) for number in range(first, stop)]
+
+    def _object(self, number: int) -> ObjectRecord:
+        label, bbox, iscrowd, area, annotation_id, (height, width) = self._objects[number].item()
+        first, stop = self._first_part[number : number + 2]
+        parts = [self._words[start:end] for start, end in pairwise(self._first_word[first : stop + 1].tolist())]
+        segmentation: Segmentation
+        if height:
+            segmentation = Rle(height, width, parts[0])
+        else:
+            segmentation = [part.view(np.float32).reshape(-1, 2) for part in parts]
+        return ObjectRecord(label, tuple(bbox), iscrowd, segmentation, area, annotation_id)
+
+
+def _rle_size(segmentation: Segmentation) -> tuple[int, int]:
+    return segmentation[:2] if isinstance(segmentation, Rle) else (0, 0)
+
+
+def _parts(segmentation: Segmentation) -> list[NDArray[np.uint32]]:
+    if isinstance(segmentation, Rle):
+        return [segmentation.runs]
+    return [np.ascontiguousarray(polygon).view(np.uint32).ravel() for polygon in segmentation]

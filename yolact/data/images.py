@@ -20,25 +20,6 @@ JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 TIFF_TILE_WIDTH, TIFF_TILE_HEIGHT = 322, 323  # tags
 
 
-def read_reduced(path: Path, image_size: tuple[int, int], reduction: int) -> tuple[NDArray[np.uint8], int]:
-    """Decode a JPEG at 1 / `reduction` (1, 2, 4 or 8) of its size, and any other image as `read_image` does.
-
-    A JPEG's blocks are then only partly computed, which is several times as fast and as small.
-
-    Returns:
-        The image, uint8 [ceil(H / r), ceil(W / r), 3] BGR, and r, which is 1 or `reduction`. Pixel k of a row covers
-        the image's pixels from r * k on.
-    """
-    data = _read(path)
-    if reduction > 1 and data[:2] == JPEG_START:
-        height, width = image_size
-        if {header_size(data)} <= {(height, width), (width, height)} and not _is_truncated_jpeg(data):
-            small = _decode(data, REDUCED[reduction])
-            if small is not None and small.shape[:2] == (-(-height // reduction), -(-width // reduction)):
-                return small, reduction
-    return decode_image(data, path, image_size), 1
-
-
 def read_image(path: Path, image_size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Decode an image of any common kind: grayscale, palette, CMYK, transparent (alpha is ignored) or 16 bits deep.
 
@@ -53,7 +34,31 @@ def read_image(path: Path, image_size: tuple[int, int] | None = None) -> NDArray
     Raises:
         DatasetError: the file is absent, broken, of more than 100 megapixels, or not of `image_size`.
     """
-    return decode_image(_read(path), path, image_size)
+    return read_reduced(path, image_size, 1)[0]
+
+
+def read_reduced(path: Path, image_size: tuple[int, int] | None, reduction: int) -> tuple[NDArray[np.uint8], int]:
+    """Decode a JPEG at 1 / `reduction` (1, 2, 4 or 8) of its size, and any other image as `read_image` does.
+
+    A JPEG's blocks are then only partly computed, which is several times as fast and as small.
+
+    Returns:
+        The image, uint8 [ceil(H / r), ceil(W / r), 3] BGR, and r, which is 1 or `reduction`. Pixel k of a row covers
+        the image's pixels from r * k on.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        name = printable(str(path), MAX_NAME)
+        why = f"Cannot read the image {name}: {error.strerror}; restore it or correct its path."
+        raise DatasetError(why, "missing-picture") from None
+    if image_size and reduction > 1 and data[:2] == JPEG_START and not _is_truncated_jpeg(data):
+        height, width = image_size
+        if header_size(data) in (image_size, (width, height)):
+            small = _decode(data, REDUCED[reduction])
+            if small is not None and small.shape[:2] == (-(-height // reduction), -(-width // reduction)):
+                return small, reduction
+    return decode_image(data, path, image_size), 1
 
 
 def decode_image(data: bytes, path: Path, image_size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
@@ -110,15 +115,6 @@ def _has_whole_chunks(data: bytes) -> bool:
         last = data[at + 4 : at + 8] == b"IEND"
         at += 12 + int.from_bytes(data[at : at + 4], "big")
     return last and at <= len(data)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        name = printable(str(path), MAX_NAME)
-        why = f"Cannot read the image {name}: {error.strerror}; restore it or correct its path."
-        raise DatasetError(why, "missing-picture") from None
 
 
 def _decode(data: bytes, flags: int) -> NDArray[np.uint8] | None:

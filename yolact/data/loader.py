@@ -5,17 +5,20 @@ workers nor an interruption changes what the network sees.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from functools import lru_cache
+from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from yolact.data.copy_paste import paste_objects
 from yolact.data.dataset import CocoDataset
 from yolact.data.transforms import Sample, Transform, build_target, largest_reduction, prepare_image, render_image
-from yolact.data.workers import WORKER_TIMEOUT, Loader
+from yolact.data.workers import WORKER_TIMEOUT, Loader, blaming
 from yolact.distributed import SINGLE, World
 from yolact.errors import DatasetError
 from yolact.structures import Target
@@ -41,7 +44,7 @@ class Place(NamedTuple):
 COPY_PASTE, PASTED_IMAGE, INPUT_SIZE = 1, 2, 3
 
 
-class TrainingSet(Dataset[tuple[Tensor, Target, list[str]]]):
+class TrainingSet:
     """Augmented samples of a data set, by `Place`.
 
     Args:
@@ -68,25 +71,26 @@ class TrainingSet(Dataset[tuple[Tensor, Target, list[str]]]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def name_of(self, place: Place | tuple[int, int]) -> str:
-        """Return the file name of the image that a sample begins with."""
-        return f"'{self.dataset.images[place[1]].file_name}'"
-
-    def __getitem__(self, place: Place | tuple[int, int]) -> tuple[Tensor, Target, list[str]]:
+    def __getitem__(self, place: Place) -> tuple[Tensor, Target, list[str]]:
         """Return the image, uint8 [3, S, S] RGB, its target, and the errors of images that were skipped.
 
         DatasetError if the image cannot be read and must not be skipped, or none can be read.
         """
-        position, index, size = Place(*place)
-        size = size or self.image_size
+        position, index, size = place.position, place.image, place.image_size or self.image_size
         skipped: list[str] = []
-        sample = self._first_readable(index, [self.seed, position], size, skipped)
-        rng = np.random.default_rng([self.seed, position, COPY_PASTE])
-        if rng.random() < self.copy_paste_probability:
-            other = int(rng.integers(len(self)))
-            source = self._first_readable(other, [self.seed, position, PASTED_IMAGE], size, skipped)
-            sample = paste_objects(rng, sample, source)
+        with blaming(self.dataset.images[index].file_name):
+            sample = self._first_readable(index, [self.seed, position], size, skipped)
+            rng = np.random.default_rng([self.seed, position, COPY_PASTE])
+            if rng.random() < self.copy_paste_probability:
+                other = int(rng.integers(len(self)))
+                source = self._first_readable(other, [self.seed, position, PASTED_IMAGE], size, skipped)
+                sample = paste_objects(rng, sample, source)
         return *sample, skipped
+
+    def batch(self, places: Sequence[Place]) -> Batch:
+        """Return the samples of several places."""
+        images, targets, skipped = zip(*(self[place] for place in places), strict=True)
+        return Batch(torch.stack(images), list(targets), [reason for reasons in skipped for reason in reasons])
 
     def _first_readable(self, index: int, seeds: Sequence[int], size: int, skipped: list[str]) -> tuple[Tensor, Target]:
         """Make a sample of image `index`, or of the next one that can be read where unreadable ones are skipped."""
@@ -101,50 +105,46 @@ class TrainingSet(Dataset[tuple[Tensor, Target, list[str]]]):
 
     def _sample(self, rng: np.random.Generator, index: int, size: int) -> tuple[Tensor, Target]:
         record = self.dataset.images[index]
-        sample = Sample.of((record.height, record.width), self.dataset.objects(index), size)
+        sample = Sample((record.height, record.width), self.dataset.objects(index), size)
         for transform in self.transforms:
             sample = transform(rng, sample)
         image, reduction = self.dataset.load_reduced(index, largest_reduction(sample))
         return render_image(image, sample, reduction), build_target(sample, record.id)
 
 
-class RunSampler(Sampler[Place]):
-    """The endless sequence of a run's places: one random permutation of the images after another.
+def run_batches(
+    num_images: int,
+    seed: int,
+    start: int,
+    batch_size: int,
+    image_sizes: Sequence[int] = (),
+    world: World = SINGLE,
+) -> Iterator[list[Place]]:
+    """Yield one batch of a run after another, without end: one random permutation of the images follows another.
 
-    With several sizes of the input, every batch has one of them, drawn from the seed and its number. With several
-    ranks, each gets its own places of every batch, which are the same in any case.
+    Args:
+        num_images: in the data set.
+        seed: of the run.
+        start: the position of the first image.
+        batch_size: of all ranks, each of which gets its own part of every batch.
+        image_sizes: every batch has one of them, drawn from the seed and its number; none for the training set's.
+        world: the ranks.
     """
 
-    def __init__(
-        self,
-        num_images: int,
-        seed: int,
-        start: int = 0,
-        batch_size: int = 1,
-        image_sizes: Sequence[int] = (),
-        world: World = SINGLE,
-    ) -> None:
-        self.num_images, self.seed, self.start = num_images, seed, start
-        self.batch_size, self.image_sizes, self.world = batch_size, image_sizes, world
+    @lru_cache(2)  # a batch can lie in two of them
+    def permutation(epoch: int) -> NDArray[np.int64]:
+        return np.random.default_rng([seed, epoch]).permutation(num_images)
 
-    def __iter__(self) -> Iterator[Place]:
-        position = self.start
-        while True:
-            epoch, first = divmod(position, self.num_images)
-            order = np.random.default_rng([self.seed, epoch]).permutation(self.num_images)
-            for index in order[first:]:
-                position_in_batch = (position - self.start) % self.batch_size
-                if position_in_batch // self.world.share(self.batch_size) == self.world.rank:
-                    yield Place(position, int(index), self._size(position // self.batch_size))
-                position += 1
-
-    def _size(self, batch: int) -> int | None:
-        if not self.image_sizes:
-            return None
-        return int(np.random.default_rng([self.seed, batch, INPUT_SIZE]).choice(self.image_sizes))
+    share = world.share(batch_size)
+    for first in count(start, batch_size):
+        size = None
+        if image_sizes:
+            size = int(np.random.default_rng([seed, first // batch_size, INPUT_SIZE]).choice(image_sizes))
+        own = range(first + world.rank * share, first + (world.rank + 1) * share)
+        yield [Place(at, int(permutation(at // num_images)[at % num_images]), size) for at in own]
 
 
-class EvaluationSet(Dataset[tuple[Tensor, int]]):
+class EvaluationSet:
     """Every image as the network sees it at inference."""
 
     def __init__(self, dataset: CocoDataset, image_size: int) -> None:
@@ -153,13 +153,14 @@ class EvaluationSet(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def name_of(self, index: int) -> str:
-        """Return the file name of image `index`."""
-        return f"'{self.dataset.images[index].file_name}'"
+    def __getitem__(self, index: int) -> Tensor:
+        """Return an image, uint8 [3, S, S] RGB."""
+        with blaming(self.dataset.images[index].file_name):
+            return prepare_image(self.dataset.load_image(index), self.image_size)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Return the image, uint8 [3, S, S] RGB, and its index."""
-        return prepare_image(self.dataset.load_image(index), self.image_size), index
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, list[int]]:
+        """Return several images, uint8 [B, 3, S, S] RGB, and their indices."""
+        return torch.stack([self[index] for index in indices]), list(indices)
 
 
 def training_loader(
@@ -180,9 +181,8 @@ def training_loader(
     Iterating raises DatasetError for an image that cannot be read, unless the set skips those, and LoaderError for a
     worker that dies or gives no batch for `timeout` seconds.
     """
-    sampler = RunSampler(len(training_set), seed, start_position, batch_size, image_sizes, world)
-    share = world.share(batch_size)
-    return Loader(training_set, _collate_training, num_workers, timeout, batch_size=share, sampler=sampler)
+    places = run_batches(len(training_set), seed, start_position, batch_size, image_sizes, world)
+    return Loader(training_set.batch, places, num_workers, timeout)
 
 
 def evaluation_loader(
@@ -194,15 +194,4 @@ def evaluation_loader(
     that cannot be read, and LoaderError for a worker that dies or hangs.
     """
     starts = range(0, len(dataset), batch_size)[world.rank :: world.size]
-    batches = [range(start, min(start + batch_size, len(dataset))) for start in starts]
-    return Loader(dataset, _collate_evaluation, num_workers, batch_sampler=batches)
-
-
-def _collate_training(samples: list[Any]) -> Batch:
-    images, targets, skipped = zip(*samples, strict=True)
-    return Batch(torch.stack(images), list(targets), [reason for reasons in skipped for reason in reasons])
-
-
-def _collate_evaluation(samples: list[Any]) -> tuple[Tensor, list[int]]:
-    images, indices = zip(*samples, strict=True)
-    return torch.stack(images), list(indices)
+    return Loader(dataset.batch, [range(len(dataset))[start : start + batch_size] for start in starts], num_workers)

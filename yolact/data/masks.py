@@ -27,29 +27,25 @@ class Rle(NamedTuple):
 Segmentation = list[NDArray[np.float32]] | Rle  # polygons [M, 2] (x, y) in pixels of the image, or run lengths
 
 
-def decode_counts(counts: str | bytes | Sequence[int]) -> NDArray[np.int64]:
+def decode_counts(counts: str | Sequence[int]) -> NDArray[np.int64]:
     """Return the run lengths of COCO's `counts`, compressed (text) or not (a list of numbers).
 
-    Raises:
-        ValueError: the text is not COCO's, or the list holds something other than whole numbers.
+    ValueError if the text is not COCO's, or the list holds something other than whole numbers.
     """
-    if not isinstance(counts, str | bytes):
+    if not isinstance(counts, str):
         runs = np.asarray(counts)
         if runs.ndim != 1 or (runs.size and runs.dtype.kind != "i"):
             raise ValueError("counts must be a flat list of whole numbers")
         return runs.astype(np.int64)
-    data = counts.encode() if isinstance(counts, str) else counts
     # Each character carries 5 bits, least significant group first, offset by 48; bit 6 says that more follow.
-    codes = np.frombuffer(data, np.uint8).astype(np.int64) - 48
+    codes = np.frombuffer(counts.encode(), np.uint8).astype(np.int64) - 48
     if codes.size == 0:
         return codes
     last = (codes & 32) == 0
-    if codes.min() < 0 or codes.max() > 63 or not last[-1]:
-        raise ValueError("counts is not COCO's compressed text")
     starts = np.concatenate(([0], np.flatnonzero(last)[:-1] + 1))
     lengths = np.diff(np.append(starts, codes.size))
-    if lengths.max() > 10:
-        raise ValueError("counts holds a number of more than 50 bits")
+    if codes.min() < 0 or codes.max() > 63 or not last[-1] or lengths.max() > 10:
+        raise ValueError("counts is not COCO's compressed text, or holds a number of more than 50 bits")
     shifts = 5 * (np.arange(codes.size) - np.repeat(starts, lengths))
     runs = np.add.reduceat((codes & 31) << shifts, starts)
     # Bit 5 of a number's last group is its sign.

@@ -7,7 +7,7 @@ Coordinates are continuous: the centre of the pixel in row i and column j is (j 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 
 import cv2
 import numpy as np
@@ -18,7 +18,6 @@ from torch import Tensor
 from yolact.config.schema import AugmentConfig
 from yolact.data.annotations import ObjectRecord
 from yolact.data.masks import IDENTITY, draw_masks, pixel_index_map
-from yolact.data.photometric import apply_photometric, sample_photometric
 from yolact.structures import Target
 
 CROP_TRIALS = 50
@@ -31,36 +30,32 @@ View = tuple[int, int, int, int]  # xyxy, pixels of the image: the rectangle tha
 Pixels = NDArray[np.uint8]  # [H, W, 3] BGR
 
 
-@dataclass
 class Sample:
     """One training image on its way through the transforms, before its pixels are read.
 
-    The input shows the rectangle `view` of the image, stretched to a square of side `size`, under the map `after`.
+    The input shows the rectangle `view` of the image, at first all of it, stretched to a square under the map `after`.
+
+    Attributes:
+        image_size: (H, W) of the image.
+        objects: N, in pixels of the image.
+        size: side S of the input in pixels.
+        view: see above.
+        after: float64 [2, 3], within the input.
+        kept: bool [N], the objects that stay: enough of them is seen.
+        pixel_changes: what is done to the warped image.
     """
 
-    image_size: tuple[int, int]  # (H, W) of the image
-    objects: Sequence[ObjectRecord]  # N, in pixels of the image
-    size: int  # side S of the input in pixels
-    view: View
-    kept: NDArray[np.bool_]  # [N], the objects that stay: enough of them is seen
-    after: NDArray[np.float64] = field(default_factory=IDENTITY.copy)  # [2, 3], within the input
-    pixel_changes: list[Callable[[Pixels], Pixels]] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, image_size: tuple[int, int], objects: Sequence[ObjectRecord], size: int) -> "Sample":
-        """Return a sample that shows the whole image, stretched to the input."""
-        height, width = image_size
-        return cls(image_size, objects, size, (0, 0, width, height), np.ones(len(objects), np.bool_))
+    def __init__(self, image_size: tuple[int, int], objects: Sequence[ObjectRecord], size: int) -> None:
+        self.image_size, self.objects, self.size = image_size, objects, size
+        self.view: View = (0, 0, image_size[1], image_size[0])
+        self.after = IDENTITY.copy()
+        self.kept = np.ones(len(objects), np.bool_)
+        self.pixel_changes: list[Callable[[Pixels], Pixels]] = []
 
     @property
     def boxes(self) -> NDArray[np.float64]:
         """The boxes of all objects, float64 [N, 4] xyxy, pixels of the image."""
         return boxes_of(self.objects)
-
-    @property
-    def iscrowd(self) -> NDArray[np.bool_]:
-        """Which objects are crowd regions, [N]."""
-        return np.array([record.iscrowd for record in self.objects], np.bool_)
 
     @property
     def matrix(self) -> NDArray[np.float64]:
@@ -81,31 +76,27 @@ Transform = Callable[[np.random.Generator, Sample], Sample]
 
 def make_transforms(augment: AugmentConfig) -> list[Transform]:
     """Return what the configuration asks for, in the order in which random numbers are drawn."""
-    transforms: list[Transform] = [Expand(augment.expand_probability, augment.expand_max_ratio)]
+    transforms: list[Transform] = [
+        partial(expand, probability=augment.expand_probability, max_ratio=augment.expand_max_ratio)
+    ]
     if augment.scale_jitter is not None:
-        transforms = [ScaleJitter(augment.scale_jitter)]
+        transforms = [partial(jitter_scale, scales=augment.scale_jitter)]
     elif augment.crop:
         transforms.append(crop)
-    transforms.append(Turn(augment.mirror_probability, MIRROR))
-    transforms.append(Turn(augment.flip_probability, FLIP))
-    transforms.append(Turn(augment.rotate90_probability, ROTATE_90))
+    transforms.append(partial(turn, probability=augment.mirror_probability, matrix=MIRROR))
+    transforms.append(partial(turn, probability=augment.flip_probability, matrix=FLIP))
+    transforms.append(partial(turn, probability=augment.rotate90_probability, matrix=ROTATE_90))
     return [*transforms, photometric] if augment.photometric else transforms
 
 
-@dataclass(frozen=True)
-class Expand:
+def expand(rng: np.random.Generator, sample: Sample, probability: float, max_ratio: float) -> Sample:
     """Zoom out: the image lies somewhere on a larger canvas, at most `max_ratio` times as wide and high."""
-
-    probability: float
-    max_ratio: float
-
-    def __call__(self, rng: np.random.Generator, sample: Sample) -> Sample:
-        if rng.random() < self.probability:
-            height, width = sample.image_size
-            ratio = rng.uniform(1, self.max_ratio)
-            left, top = int(rng.uniform(0, width * ratio - width)), int(rng.uniform(0, height * ratio - height))
-            sample.view = (-left, -top, int(width * ratio) - left, int(height * ratio) - top)
-        return sample
+    if rng.random() < probability:
+        height, width = sample.image_size
+        ratio = rng.uniform(1, max_ratio)
+        left, top = int(rng.uniform(0, width * ratio - width)), int(rng.uniform(0, height * ratio - height))
+        sample.view = (-left, -top, int(width * ratio) - left, int(height * ratio) - top)
+    return sample
 
 
 def crop(rng: np.random.Generator, sample: Sample) -> Sample:
@@ -114,7 +105,7 @@ def crop(rng: np.random.Generator, sample: Sample) -> Sample:
     It must hold the centre of at least one object that is not a crowd, if there is any. SSD's modes also ask for a
     smallest IoU, but the authors' test of it can never reject: the modes only keep the whole image or do not.
     """
-    boxes, wanted = sample.boxes, ~sample.iscrowd
+    boxes, wanted = sample.boxes, np.array([not item.iscrowd for item in sample.objects], np.bool_)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     while rng.random() >= WHOLE_IMAGE:
         for _ in range(CROP_TRIALS):
@@ -140,8 +131,7 @@ def _draw_crop(rng: np.random.Generator, view: View) -> View | None:
     return drawn if drawn[2] > drawn[0] and drawn[3] > drawn[1] else None
 
 
-@dataclass(frozen=True)
-class ScaleJitter:
+def jitter_scale(rng: np.random.Generator, sample: Sample, scales: tuple[float, float]) -> Sample:
     """Large-scale jitter (Ghiasi et al. 2021, section 3): the image at a random scale, cropped or padded.
 
     At scale 1 the image fills the input, stretched to the square as at inference (the paper keeps the aspect ratio);
@@ -149,45 +139,83 @@ class ScaleJitter:
     pixel of the input wide and high is seen: SSD's rule, the centre in the crop, would call objects background that
     fill much of an enlarged image.
     """
-
-    scales: tuple[float, float]
-
-    def __call__(self, rng: np.random.Generator, sample: Sample) -> Sample:
-        height, width = sample.image_size
-        scale = rng.uniform(*self.scales)
-        view_width, view_height = max(1, round(width / scale)), max(1, round(height / scale))
-        left_share, top_share = rng.random(2)
-        left, top = round(left_share * (width - view_width)), round(top_share * (height - view_height))
-        sample.view = (left, top, left + view_width, top + view_height)
-        inside = np.clip(sample.boxes, 0, (width, height, width, height))
-        shown = map_boxes(inside, view_matrix(sample.view, sample.size)).clip(0, sample.size)
-        sample.kept = (shown[:, 2:] - shown[:, :2] >= SMALLEST_JITTERED).all(axis=1)
-        return sample
+    height, width = sample.image_size
+    scale = rng.uniform(*scales)
+    view_width, view_height = max(1, round(width / scale)), max(1, round(height / scale))
+    left_share, top_share = rng.random(2)
+    left, top = round(left_share * (width - view_width)), round(top_share * (height - view_height))
+    sample.view = (left, top, left + view_width, top + view_height)
+    inside = np.clip(sample.boxes, 0, (width, height, width, height))
+    shown = map_boxes(inside, view_matrix(sample.view, sample.size)).clip(0, sample.size)
+    sample.kept = (shown[:, 2:] - shown[:, :2] >= SMALLEST_JITTERED).all(axis=1)
+    return sample
 
 
+# Maps of the unit square onto itself.
 MIRROR = ((-1, 0, 1), (0, 1, 0))  # left becomes right
 FLIP = ((1, 0, 0), (0, -1, 1))  # up becomes down
 ROTATE_90 = ((0, 1, 0), (-1, 0, 1))  # a quarter turn, counterclockwise
 
 
-@dataclass(frozen=True)
-class Turn:
+def turn(rng: np.random.Generator, sample: Sample, probability: float, matrix: Sequence[Sequence[float]]) -> Sample:
     """Turn or reflect the input by a map [2, 3] of the unit square onto itself."""
-
-    probability: float
-    matrix: Sequence[Sequence[float]]
-
-    def __call__(self, rng: np.random.Generator, sample: Sample) -> Sample:
-        if rng.random() < self.probability:
-            sample.apply(np.multiply(self.matrix, (1, 1, sample.size)))
-        return sample
+    if rng.random() < probability:
+        sample.apply(np.multiply(matrix, (1, 1, sample.size)))
+    return sample
 
 
 def photometric(rng: np.random.Generator, sample: Sample) -> Sample:
-    """Brightness, contrast, saturation and hue."""
-    change = sample_photometric(rng)
-    sample.change_pixels(lambda pixels: apply_photometric(pixels, change))
+    """The authors' colour changes, each with probability 1/2; contrast comes before or after the others by a coin."""
+    has_brightness, has_contrast, has_saturation, has_hue, contrast_first = rng.random(5) < 0.5
+    brightness, contrast, saturation, hue = rng.random(4)
+    change = partial(
+        change_colours,
+        brightness=-32 + 64 * brightness if has_brightness else 0.0,
+        contrast=0.5 + contrast if has_contrast else 1.0,
+        contrast_first=bool(contrast_first),
+        saturation=0.5 + saturation if has_saturation else 1.0,
+        hue=-18 + 36 * hue if has_hue else 0.0,
+    )
+    sample.change_pixels(change)
     return sample
+
+
+def change_colours(
+    image: Pixels,
+    brightness: float = 0.0,
+    contrast: float = 1.0,
+    contrast_first: bool = True,
+    saturation: float = 1.0,
+    hue: float = 0.0,
+) -> Pixels:
+    """Change the colours of an image by lookup tables; values are clipped to 0..255.
+
+    Args:
+        image: uint8 [H, W, 3] BGR.
+        brightness: added, on the 0..255 scale.
+        contrast: factor.
+        contrast_first: before saturation and hue, or after.
+        saturation: factor.
+        hue: added, in degrees of 360.
+    """
+    changes_colour = saturation != 1 or hue != 0
+    first = contrast if contrast_first or not changes_colour else 1.0
+    image = _linear(image, first, brightness * first)
+    if changes_colour:
+        hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV_FULL)  # all three channels span 0..255
+        values = np.arange(256, dtype=np.float64)
+        turned = np.round(values + hue * 256 / 360) % 256
+        table = np.stack((turned, np.round(values * saturation).clip(0, 255), values), axis=1)
+        changed = cv2.LUT(hsv, table.astype(np.uint8)[:, None])
+        image = np.asarray(cv2.cvtColor(changed, cv2.COLOR_HSV2BGR_FULL), np.uint8)
+    return _linear(image, contrast / first, 0.0)
+
+
+def _linear(image: Pixels, factor: float, offset: float) -> Pixels:
+    if factor == 1 and offset == 0:
+        return image
+    table = np.round(np.arange(256) * factor + offset).clip(0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(image, table), np.uint8)
 
 
 def to_unit(images: Tensor) -> Tensor:

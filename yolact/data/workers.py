@@ -6,10 +6,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import torch
@@ -25,71 +25,60 @@ LOOK_EVERY = 5.0
 GROUP_SIGNALS = {getattr(signal, name) for name in ("SIGINT", "SIGUSR1") if hasattr(signal, name)}
 
 
-class Samples(Protocol):
-    """What a `Loader` loads: a Dataset of known length that can name its samples."""
+@contextmanager
+def blaming(file_name: str) -> Iterator[None]:
+    """Turn any error of a sample into a DatasetError that names its image; the traceback is printed."""
+    try:
+        yield
+    except DatasetError:
+        raise
+    except Exception as error:
+        print(traceback.format_exc(), file=sys.stderr)  # the one thing that tells where the fault is
+        reason = str(error).splitlines()[0] if str(error) else "no reason given"
+        raise DatasetError(
+            f"No sample could be made of '{file_name}': {type(error).__name__} ({reason}); look at that image and its "
+            "annotations, or report this with the traceback above."
+        ) from error
 
-    def __len__(self) -> int: ...
 
-    def __getitem__(self, place: Any) -> Any: ...
+class _Batches(Dataset[Any]):
+    """Batches, or in their place the error that prevents them: DataLoader would bury it."""
 
-    def name_of(self, place: Any) -> str:
-        """Return what the user knows the sample by, such as a file's name."""
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self.make = make
 
-
-class _Guarded(Dataset[Any]):
-    """Samples and batches, or in their place the error that prevents them: DataLoader would bury it."""
-
-    def __init__(self, dataset: Samples, collate: Callable[[list[Any]], Any]) -> None:
-        self.dataset, self.collate = dataset, collate
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, place: Any) -> Any:
+    def __getitem__(self, places: Any) -> Any:
         try:
-            return self.dataset[place]
+            return self.make(places)
         except DatasetError as error:
             return error
-        except Exception as error:
-            print(traceback.format_exc(), file=sys.stderr)  # the one thing that tells where the fault is
-            reason = str(error).splitlines()[0] if str(error) else "no reason given"
-            return DatasetError(
-                f"No sample could be made of {self.dataset.name_of(place)}: {type(error).__name__} ({reason}); look at "
-                "that image and its annotations, or report this with the traceback above."
-            )
-
-    def batch(self, samples: list[Any]) -> Any:
-        return next((sample for sample in samples if isinstance(sample, DatasetError)), None) or self.collate(samples)
 
 
 class Loader(DataLoader[Any]):
     """A DataLoader that ends with a `DatasetError` or a `LoaderError` where something fails.
 
     Args:
-        dataset: the samples.
-        collate: joins samples to a batch.
+        make_batch: gets one of `places` and returns a batch.
+        places: what each batch is made of.
         num_workers: processes; 0 loads in the main process.
         timeout: seconds without a batch after which the workers count as hung; 0 waits for ever.
-        options: further ones of DataLoader.
     """
 
     def __init__(
         self,
-        dataset: Samples,
-        collate: Callable[[list[Any]], Any],
+        make_batch: Callable[[Any], Any],
+        places: Iterable[Any],
         num_workers: int,
         timeout: float = WORKER_TIMEOUT,
-        **options: Any,
     ) -> None:
-        guarded = _Guarded(dataset, collate)
         super().__init__(
-            guarded,
-            collate_fn=guarded.batch,
+            _Batches(make_batch),
+            batch_size=None,  # the samples of a batch are joined already
+            sampler=places,
             num_workers=num_workers,
             timeout=LOOK_EVERY if num_workers else 0,
             worker_init_fn=start_worker,
             pin_memory=torch.cuda.is_available(),
-            **options,
         )
         self.worker_timeout = timeout
 
@@ -105,10 +94,11 @@ class Loader(DataLoader[Any]):
                 if isinstance(batch, DatasetError):
                     raise batch
                 yield batch
+        except LoaderError:
+            for worker in workers:  # torch would wait for each that hangs
+                worker.kill()
+            raise
         finally:
-            if any(worker.exitcode for worker in workers):
-                for worker in workers:  # torch would wait for each that hangs
-                    worker.kill()
             del batches  # which ends the workers, also where the traceback of an error keeps this frame
 
     def _next(self, batches: Iterator[Any], workers: list[multiprocessing.Process]) -> Any:
@@ -118,14 +108,12 @@ class Loader(DataLoader[Any]):
             try:
                 return next(batches, None)
             except (RuntimeError, EOFError, OSError) as error:
-                death = _death_among(workers, wait=isinstance(error, EOFError | OSError))
-                if death is not None:
+                # A worker's pipe closes just before it ends.
+                if death := _death_among(workers, wait=isinstance(error, EOFError | OSError)):
                     raise death from error
                 if "timed out" not in str(error):
                     raise
                 if 0 < self.worker_timeout < time.monotonic() - start + LOOK_EVERY / 2:
-                    for worker in workers:
-                        worker.kill()
                     raise LoaderError(
                         f"The loader's workers gave no batch for {self.worker_timeout:g} seconds: see whether the "
                         "storage of the images still answers; if it is only slow, raise data.worker_timeout, or while "
@@ -134,7 +122,7 @@ class Loader(DataLoader[Any]):
 
 
 def _death_among(workers: list[multiprocessing.Process], wait: bool) -> LoaderError | None:
-    """Return the error of a worker that ended; `wait` where one is about to, as its pipe is closed already."""
+    """Return the error of a worker that ended; `wait` where one is about to."""
     deadline = time.monotonic() + (LOOK_EVERY if wait else 0)
     while not (codes := [worker.exitcode for worker in workers if worker.exitcode is not None]):
         if time.monotonic() >= deadline:
