@@ -15,7 +15,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pycocotools import mask as coco_mask
 
 from tests import fuzz_inputs as inputs
 from yolact.config import AugmentConfig, dump_config, load_config
@@ -25,7 +24,7 @@ from yolact.data.loader import Place, TrainingSet
 from yolact.data.transforms import make_transforms
 from yolact.engine.checkpoint import load_checkpoint
 from yolact.errors import UserError
-from yolact.evaluation.truth import encode_annotation, read_truth
+from yolact.evaluation.coco import read_truth
 from yolact.tools.convert.common import Conversion
 from yolact.tools.convert.labelme import read_labelme
 from yolact.tools.convert.objects import coco_content
@@ -80,11 +79,9 @@ def train_on(file: Path, folder: Path) -> None:
         assert image.shape == (3, 64, 64)
         assert target["boxes"].isfinite().all()
     truth, _ = read_truth(file, "segm")
-    sizes = {entry["id"]: (entry["height"], entry["width"]) for entry in truth["images"]}
-    for entry in truth["annotations"]:
-        size = sizes[entry["image_id"]]
-        mask = coco_mask.decode(encode_annotation(entry["segmentation"], size))
-        assert mask.shape == size
+    for entry in truth.dataset["annotations"]:
+        image, mask = truth.imgs[entry["image_id"]], truth.annToMask(entry)
+        assert mask.shape == (image["height"], image["width"])
         assert mask.max() <= 1
         assert np.isfinite(entry["area"])
 

@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import pytest
-from pycocotools import mask as coco_mask
 
 from yolact.config import AugmentConfig
 from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
 from yolact.data.transforms import make_transforms
 from yolact.errors import DatasetError
-from yolact.evaluation.truth import encode_annotation, read_truth
+from yolact.evaluation.coco import read_truth
 from yolact.tools.inspect.image_files import inspect_files
 from yolact.tools.inspect.reading import InspectedSet, Source
 
@@ -267,10 +266,9 @@ def run(source: tuple[Path, Path]) -> Found:
             assert skipped == [str(caught.value)]
             return Found("skipped", skipped[0], *inspected)
     truth, _ = read_truth(source[0], "segm")
-    sizes = {entry["id"]: (entry["height"], entry["width"]) for entry in truth["images"]}
-    for entry in truth["annotations"]:
-        size = sizes[entry["image_id"]]
-        assert coco_mask.decode(encode_annotation(entry["segmentation"], size)).shape == size
+    for entry in truth.dataset["annotations"]:
+        image = truth.imgs[entry["image_id"]]
+        assert truth.annToMask(entry).shape == (image["height"], image["width"])
     return Found("left out" if dataset.dropped else "taken", ", ".join(dataset.dropped), *inspected)
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from yolact.data import CocoDataset
-from yolact.evaluation.errors import image_errors, total_errors
-from yolact.evaluation.overlaps import image_overlaps
+from yolact.evaluation.matching import match_images
 from yolact.ops.regions import MaskRegion
 from yolact.ops.rle import encode_region
 
 SIDE = 100
 CAT, DOG = 2, 5  # category ids; the labels are 0 and 1
+HERE, THERE, AWAY = (0, 0, 10, 10), (40, 40, 10, 10), (80, 80, 10, 10)
 
 
 def rectangle(x, y, width, height):
@@ -25,8 +25,8 @@ def rectangle(x, y, width, height):
 class Scene:
     """Objects and detections, which are rectangles (x, y, width, height) of images of 100 x 100 pixels."""
 
-    def __init__(self, folder, num_images=1) -> None:
-        self.path, self.num_images = folder / "annotations.json", num_images
+    def __init__(self, folder) -> None:
+        self.folder, self.num_images = folder, 1
         self.objects, self.detections = [], []
 
     def object(self, category_id, box, image_id=1, crowd=False) -> None:
@@ -37,33 +37,31 @@ class Scene:
         common = {"image_id": image_id, "category_id": category_id, "score": score}
         self.detections.append({**common, **rectangle(*box)})
 
-    def write(self):
-        """Write the annotation file and return its path."""
-        images = [
-            {"id": number, "file_name": f"{number}.png", "height": SIDE, "width": SIDE}
-            for number in range(1, self.num_images + 1)
-        ]
+    def add(self, objects, detections) -> "Scene":
+        for item in objects:
+            self.object(*item)
+        for item in detections:
+            self.detection(*item)
+        return self
+
+    def dataset(self, max_images=None):
+        """Write the annotation file and images that nobody opens."""
+        names = {number: f"{number}.png" for number in range(1, self.num_images + 1)}
+        images = [{"id": number, "file_name": name, "height": SIDE, "width": SIDE} for number, name in names.items()]
         categories = [{"id": DOG, "name": "dog"}, {"id": CAT, "name": "cat"}]
-        self.path.write_text(json.dumps({"images": images, "annotations": self.objects, "categories": categories}))
-        return self.path
+        for name in names.values():
+            (self.folder / name).touch()
+        file, content = self.folder / "annotations.json", {"images": images, "categories": categories}
+        file.write_text(json.dumps({**content, "annotations": self.objects}))
+        return CocoDataset(file, self.folder, max_images=max_images)
 
-    def overlaps(self, kind="bbox"):
-        """Return the overlaps of the images that hold something."""
-        return list(image_overlaps(self.write(), self.detections, kind, range(1, self.num_images + 1)))
-
-    def errors(self, kind="bbox"):
-        return total_errors([image_errors(one, one.match()) for one in self.overlaps(kind)], 2)
+    def matchings(self, kind="bbox"):
+        return list(match_images(self.dataset(), self.detections, kind))
 
 
 @pytest.fixture
 def scene(tmp_path):
     return Scene(tmp_path)
-
-
-@pytest.fixture
-def make_scene(tmp_path):
-    """Return a function that makes a scene of several images."""
-    return lambda num_images: Scene(tmp_path, num_images)
 
 
 @pytest.fixture

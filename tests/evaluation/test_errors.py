@@ -5,23 +5,26 @@ import json
 import numpy as np
 import pytest
 
+from tests.evaluation.conftest import AWAY, CAT, DOG, HERE, THERE
 from yolact.evaluation.coco import compute_metrics
-from yolact.evaluation.errors import KINDS, total_errors
+from yolact.evaluation.errors import KINDS, image_errors, total_errors
 
-CAT, DOG = 2, 5
-HERE, THERE, AWAY = (0, 0, 10, 10), (40, 40, 10, 10), (80, 80, 10, 10)
 HERE_HALF = (0, 0, 10, 5)  # IoU 0.5 with HERE
 THERE_LITTLE = (40, 40, 10, 4)  # IoU 0.4 with THERE
 # A class of two objects of which one is found, without errors before it: precision is 1 at 51 of 101 recalls.
 ONE_OF_TWO = 51 / 101
 
 
+def errors_of(scene, kind="bbox"):
+    return total_errors([image_errors(image) for image in scene.matchings(kind)], 2)
+
+
 def expect(errors, ap50, gains, counts) -> None:
-    """Require these figures, and zeros for the kinds that are not named."""
-    assert errors.ap50 == pytest.approx(ap50)
-    named = {kind: errors.gains[kind] for kind in KINDS}
+    """Require these values, and zeros for the kinds that are not named."""
+    assert errors["AP50"] == pytest.approx(ap50)
+    named = {kind: errors["dAP"][kind] for kind in KINDS}
     assert named == pytest.approx(dict.fromkeys(KINDS, 0.0) | gains)
-    assert errors.counts == dict.fromkeys(KINDS, 0) | counts
+    assert errors["count"] == dict.fromkeys(KINDS, 0) | counts
 
 
 # Objects, detections, and what they come to: AP, its gains and the counts of the errors.
@@ -77,11 +80,7 @@ BY_HAND = {
 @pytest.mark.parametrize("name", BY_HAND)
 def test_by_hand(scene, name) -> None:
     objects, detections, *expected = BY_HAND[name]
-    for item in objects:
-        scene.object(*item)
-    for item in detections:
-        scene.detection(*item)
-    expect(scene.errors(), *expected)
+    expect(errors_of(scene.add(objects, detections)), *expected)
 
 
 @pytest.mark.parametrize(
@@ -92,31 +91,28 @@ def test_by_hand(scene, name) -> None:
     ],
 )  # fmt: skip
 def test_the_borders_belong_to_the_better_side(scene, size, kinds) -> None:
-    scene.object(CAT, HERE)
-    scene.detection(CAT, (0, 0, *size), 0.9)
-    assert scene.errors().counts == dict.fromkeys(KINDS, 0) | dict.fromkeys(kinds, 1)
+    errors = errors_of(scene.add([(CAT, HERE)], [(CAT, (0, 0, *size), 0.9)]))
+    assert errors["count"] == dict.fromkeys(KINDS, 0) | dict.fromkeys(kinds, 1)
 
 
 def test_what_lies_in_a_crowd_is_no_error_and_a_crowd_is_not_missed(scene) -> None:
-    scene.object(CAT, (20, 20, 80, 80), crowd=True)
-    scene.object(CAT, HERE)
-    scene.detection(CAT, THERE, 0.9)
-    scene.detection(CAT, HERE, 0.8)
-    expect(scene.errors(), 1.0, {}, {})
+    scene.add([(CAT, (20, 20, 80, 80), 1, True), (CAT, HERE)], [(CAT, THERE, 0.9), (CAT, HERE, 0.8)])
+    expect(errors_of(scene), 1.0, {}, {})
     scene.detection(DOG, THERE, 0.9)  # is of another class than the crowd
-    assert scene.errors().counts["background"] == 1
+    assert errors_of(scene)["count"]["background"] == 1
 
 
-def test_nothing_to_find_and_nothing_found(scene, make_scene) -> None:
-    nothing = total_errors([], 2)
-    assert (nothing.ap50, set(nothing.gains.values()), sum(nothing.counts.values())) == (None, {None}, 0)
+def test_nothing_to_find_and_nothing_found(scene) -> None:
+    nothing = errors_of(scene)
     scene.detection(CAT, HERE, 0.9)
-    only_false = scene.errors()
-    assert (only_false.ap50, set(only_false.gains.values()), only_false.counts["background"]) == (None, {None}, 1)
-    blind = make_scene(1)
-    blind.object(CAT, HERE)
-    expect(blind.errors(), 0.0, {"missed": 1.0}, {"missed": 1})
-    json.dumps([nothing.as_json(), only_false.as_json(), blind.errors().as_json()], allow_nan=False)
+    only_false = errors_of(scene)
+    for errors, background in ((nothing, 0), (only_false, 1)):
+        assert (errors["AP50"], set(errors["dAP"].values())) == (None, {None})
+        assert errors["count"] == dict.fromkeys(KINDS, 0) | {"background": background}
+    scene.detections.clear()
+    scene.object(CAT, HERE)
+    expect(errors_of(scene), 0.0, {"missed": 1.0}, {"missed": 1})
+    json.dumps([nothing, only_false, errors_of(scene)], allow_nan=False)
 
 
 def fill(scene, rng) -> None:
@@ -136,19 +132,19 @@ def fill(scene, rng) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_properties_of_random_scenes(make_scene, seed) -> None:
-    scene = make_scene(12)
+def test_properties_of_random_scenes(scene, seed) -> None:
+    scene.num_images = 12
     fill(scene, np.random.default_rng(seed))
-    errors = scene.errors("segm")
-    assert errors == scene.errors("bbox")  # rectangles
-    assert errors.ap50 == pytest.approx(compute_metrics(scene.path, scene.detections, "bbox").summary["AP50"], abs=1e-9)
-    assert all(0 <= gain <= 1 - errors.ap50 + 1e-9 for gain in errors.gains.values())
-    images = scene.overlaps()
-    matches = [one.match() for one in images]
-    right = sum((match >= 0).sum() for match in matches)
-    ignored = sum((one.in_crowd & (match < 0)).sum() for one, match in zip(images, matches, strict=True))
-    *wrong, missed = (errors.counts[kind] for kind in KINDS)
+    errors = errors_of(scene, "segm")
+    assert errors == errors_of(scene, "bbox")  # rectangles
+    ap50, gains, counts = errors.values()
+    assert ap50 == pytest.approx(compute_metrics(scene.dataset(), scene.detections, "bbox").summary["AP50"], abs=1e-9)
+    assert all(0 <= gain <= 1 - ap50 + 1e-9 for gain in gains.values())
+    images = scene.matchings()
+    right = sum((image.matches >= 0).sum() for image in images)
+    ignored = sum((image.in_crowd & (image.matches < 0)).sum() for image in images)
+    *wrong, missed = (counts[kind] for kind in KINDS)
     assert right + ignored + sum(wrong) == len(scene.detections)
-    assert missed <= sum(len(one.truth_labels) for one in images) - right
+    assert missed <= sum(len(image.truth_labels) for image in images) - right
     for kind in KINDS:
-        assert errors.counts[kind] > 0 or errors.gains[kind] == 0
+        assert counts[kind] > 0 or gains[kind] == 0

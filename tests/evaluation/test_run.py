@@ -1,12 +1,15 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from yolact.data import CocoDataset
+from yolact.data.categories import Categories
+from yolact.errors import CheckpointError
 from yolact.evaluation.coco import SUMMARY_KEYS, compute_metrics
-from yolact.evaluation.run import NMS_KINDS, compare_nms, evaluate, predict
+from yolact.evaluation.run import NMS_KINDS, check_classes, compare_nms, evaluate, predict
 from yolact.models.inference import for_inference
 from yolact.postprocess import Detector
 from yolact.predictor import load_model
@@ -38,7 +41,7 @@ def test_metrics_hold_what_metrics_json_promises(model, dataset, sample_config) 
     assert {record["image_id"] for record in result.segm} == {10, 11, 12, 13, 14, 15}
     assert {record["category_id"] for record in result.bbox} == {3, 7}
     for kind, records in (("segm", result.segm), ("bbox", result.bbox)):
-        assert metrics[kind] == compute_metrics(dataset.annotation_file, records, kind).summary
+        assert metrics[kind] == compute_metrics(dataset, records, kind).summary
 
 
 class Counts:
@@ -126,3 +129,29 @@ def test_predictions_are_float32_in_every_precision(model) -> None:
     assert {field.dtype for field in coarse} == {torch.float32}
     assert not torch.equal(coarse.class_logits, exact.class_logits)
     torch.testing.assert_close(coarse.class_logits, exact.class_logits, atol=0.2, rtol=0.1)
+
+
+def test_the_same_classes_pass_and_without_names_the_ids_decide(dataset) -> None:
+    check_classes(Categories(["disc", "square"], [3, 7]), True, dataset, Path("model.pth"))
+    check_classes(Categories(["class 1", "class 2"], [3, 7]), False, dataset, Path("model.pth"))
+    with pytest.raises(CheckpointError, match=r"annotations\.json"):
+        check_classes(Categories(["class 1", "class 2"], [1, 2]), False, dataset, Path("model.pth"))
+
+
+@pytest.mark.parametrize(
+    ("names", "ids", "message"),
+    [
+        (["a", "b"], [3, 7], "2 classes .only there: 'a' with the id 3, 'b' .*, the file 2 .*'square' with the id 7"),
+        (["disc", "square"], [3, 8], "has 2 .*: 'square' with the id 8., the file 2 .*: 'square' with the id 7.;"),
+        (["disc", "square"], [7, 3], "there: 'disc' with the id 7, 'square' with the id 3., the file 2"),
+        (["disc"], [3], "the checkpoint has 1 class, the file 2 classes .only there: 'square'"),
+        (
+            [*"abcd", "disc", "square"],
+            [*range(6)],
+            "6 classes .only there: 'a' with .* 'b' with .* 'c' with .* 2, ....,",
+        ),
+    ],
+)
+def test_the_difference_is_named(dataset, names, ids, message) -> None:
+    with pytest.raises(CheckpointError, match=rf"^The classes of 'model.pth'.*{message}"):
+        check_classes(Categories(names, ids), True, dataset, Path("model.pth"))

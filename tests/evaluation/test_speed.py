@@ -3,7 +3,7 @@ import time
 import pytest
 import torch
 
-from yolact.evaluation.speed import SpeedEvaluator, conditions
+from yolact.evaluation.speed import SpeedEvaluator
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_medians_are_per_image_and_leave_the_first_batches_out(run) -> None:
         run(speed, 1, ("load", slow), ("network", slow))
     for network in (20, 40, 90):
         run(speed, 2, ("load", 2), ("network", network))
-    assert speed.milliseconds() == pytest.approx({"load": 1, "network": 20})
+    assert speed.compute()["milliseconds"] == pytest.approx({"load": 1, "network": 20})
 
 
 def test_fps_counts_network_detection_and_masks_only(run) -> None:
@@ -42,15 +42,11 @@ def test_fps_counts_network_detection_and_masks_only(run) -> None:
     assert evaluator().compute() == {"fps": None, "milliseconds": {}}
 
 
-def test_stages_that_were_timed_elsewhere_come_first(run) -> None:
-    speed, shared = evaluator(), evaluator()
-    run(shared, 1, ("load", 1), ("network", 2))
-    run(speed, 1, ("detect", 3))
-    speed.merge([shared])
-    assert list(speed.milliseconds()) == ["load", "network", "detect"]
-
-
-def test_times_of_one_of_several_ranks_are_called_so() -> None:
-    metrics = {"device": "cpu (X, 1 thread)", "dtype": "float32", "batch_size": 2}
-    assert conditions(metrics) == conditions({**metrics, "processes": 1}) == "cpu (X, 1 thread), float32, batch 2"
-    assert conditions({**metrics, "processes": 4}) == "cpu (X, 1 thread), float32, batch 2, one of 4 processes"
+def test_a_stage_may_be_shared() -> None:
+    speed, other = evaluator(), evaluator()
+    with speed.stage("network", other):
+        pass
+    for one in (speed, other):
+        one.end_batch(1)
+    assert speed.compute()["milliseconds"] == other.compute()["milliseconds"]
+    assert speed.compute()["milliseconds"]["network"] > 0

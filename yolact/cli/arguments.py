@@ -66,7 +66,7 @@ def validation_set(loaded: "LoadedModel", weights: Path) -> "CocoDataset":
     """
     from yolact.data.categories import Categories
     from yolact.data.dataset import CocoDataset
-    from yolact.evaluation.classes import check_classes
+    from yolact.evaluation.run import check_classes
 
     data, settings = loaded.config.data, loaded.config.eval
     dataset = CocoDataset(data.val_annotations, data.val_images, max_images=settings.max_images)

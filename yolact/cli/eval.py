@@ -57,25 +57,15 @@ def run(arguments: argparse.Namespace) -> None:
         evaluation = evaluate(loaded, dataset, precision=arguments.precision, world=world)
         if not world.is_main_process:
             return
-        analysis = analyse(dataset, evaluation)
+        errors, shown = analyse(dataset, {"segm": evaluation.segm, "bbox": evaluation.bbox})
         metrics = {
             **evaluation.metrics,
             "annotations_sha256": hashlib.sha256(dataset.annotation_file.read_bytes()).hexdigest(),
-            "errors": {kind: found.as_json() for kind, found in analysis.errors.items()},
+            "errors": errors,
         }
-        records = {"segm": evaluation.segm, "bbox": evaluation.bbox}
-        command = shlex.join(arguments.command_line)
-        gallery = write_report(
-            output,
-            metrics,
-            records,
-            evaluation.curves,
-            analysis.shown,
-            dataset,
-            loaded.config,
-            arguments.weights,
-            command,
-        )
+        records, curves = {"segm": evaluation.segm, "bbox": evaluation.bbox}, evaluation.curves
+        weights, command = arguments.weights, shlex.join(arguments.command_line)
+        gallery = write_report(output, metrics, records, curves, shown, dataset, loaded.config, weights, command)
         print(f"\n{terminal_text(metrics)}")
         print(
             f"\nWritten to {output}: report.html, metrics.json, config.yaml, detections_segm.json, detections_bbox.json"

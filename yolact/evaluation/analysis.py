@@ -1,37 +1,115 @@
-"""What lies behind the metrics of an evaluation: errors by kind for masks and boxes, and confusion between classes."""
+"""What lies behind the metrics: errors by kind, confusion between classes, objects found by size, and single images."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from yolact.data.dataset import CocoDataset
-from yolact.evaluation.confusion import Shown, add_image, no_images
-from yolact.evaluation.errors import Errors, image_errors, total_errors
-from yolact.evaluation.overlaps import image_overlaps
-from yolact.evaluation.quality import SHOWN_SCORE
-from yolact.evaluation.run import Evaluation
-from yolact.evaluation.truth import IouType
+from yolact.evaluation.coco import IouType
+from yolact.evaluation.errors import image_errors, total_errors
+from yolact.evaluation.matching import Matching, greedy, match_images
+from yolact.formats import Record
+
+# What a person would be shown; AP itself counts detections of every score.
+SHOWN_SCORE = 0.3
+# Borders of the sizes in pixels, size being the square root of the area; COCO's are 32 and 96.
+SIZE_BORDERS = (8, 16, 32, 64, 96, 128, 256)
+
+
+def analyse(dataset: CocoDataset, records: Mapping[IouType, Sequence[Record]]) -> tuple[dict[str, Any], "Shown"]:
+    """Return the errors of mask and box records, as metrics.json holds them, and what became of the masks shown.
+
+    One image is in memory at a time.
+    """
+    shown, errors = Shown(len(dataset.categories)), dict[str, Any]()
+    for kind, found in records.items():
+        images = []
+        for image in match_images(dataset, found, kind):
+            images.append(image_errors(image))
+            if kind == "segm":
+                shown.add(image)
+        errors[kind] = total_errors(images, len(dataset.categories))
+    return errors, shown
 
 
 @dataclass(frozen=True)
-class Analysis:
-    """Errors of both kinds of records, and what masks that score at least `SHOWN_SCORE` are taken for."""
+class ImageQuality:
+    """How well one image went.
 
-    errors: dict[IouType, Errors]
-    shown: Shown
+    Attributes:
+        index: of the image in the data set.
+        found, missed, wrong: objects with a detection of their class at IoU 0.5 or more, objects without, and
+            detections without an object.
+        quality: panoptic quality in [0, 1], which is F1 times the mean IoU of the found ones.
+    """
+
+    index: int
+    found: int
+    missed: int
+    wrong: int
+    quality: float
 
 
-def analyse(dataset: CocoDataset, evaluation: Evaluation) -> Analysis:
-    """Compare the records of an evaluation with the objects of its data set, one image in memory at a time."""
-    num_classes = len(dataset.categories)
-    image_ids = [image.id for image in dataset.images]
-    shown = no_images(num_classes)
-    errors: dict[IouType, Errors] = {}
-    records: dict[IouType, list] = {"segm": evaluation.segm, "bbox": evaluation.bbox}
-    for kind, found in records.items():
-        images = []
-        for overlaps in image_overlaps(dataset.annotation_file, found, kind, image_ids):
-            matches = overlaps.match()
-            images.append(image_errors(overlaps, matches))
-            if kind == "segm":
-                add_image(shown, overlaps, matches, SHOWN_SCORE)
-        errors[kind] = total_errors(images, num_classes)
-    return Analysis(errors, shown)
+class Shown:
+    """What became of objects and of the detections that score at least `SHOWN_SCORE`, of one image after another.
+
+    Detections and objects of one class are paired first, as for AP, and then what is left over, whatever its class, at
+    an IoU of 0.5 or more. Crowd regions, and what is detected in them, do not count.
+
+    Attributes:
+        confusion: int64 [C + 1, C + 1], a row for each class of objects and a column for each class of detections. The
+            last column counts the objects that nothing lies on, the last row the detections that lie on no object which
+            is still free: on background, or on one that a better detection has found.
+        objects, found: int64 [8], the objects in each interval of `SIZE_BORDERS` and those found with the right class.
+        qualities: of each image that holds an object or a detection.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        self.confusion = np.zeros((num_classes + 1, num_classes + 1), np.int64)
+        self.objects, self.found = np.zeros((2, len(SIZE_BORDERS) + 1), np.int64)
+        self.qualities: list[ImageQuality] = []
+
+    def add(self, image: Matching) -> None:
+        """Add one image."""
+        background = len(self.confusion) - 1
+        shown = image.scores >= SHOWN_SCORE
+        right = np.flatnonzero(shown & (image.matches >= 0))
+        wrong = np.flatnonzero(shown & (image.matches < 0) & ~image.in_crowd)
+        found = image.matches[right]
+        missed = np.setdiff1d(np.arange(len(image.truth_labels)), found)
+        sizes = np.searchsorted(SIZE_BORDERS, np.sqrt(image.truth_areas), side="right")
+        np.add.at(self.objects, sizes, 1)
+        np.add.at(self.found, sizes[found], 1)
+        np.add.at(self.confusion, (image.truth_labels[found], image.truth_labels[found]), 1)
+        pairs = greedy(image.iou[np.ix_(wrong, missed)])
+        taken_for = np.where(pairs >= 0, np.append(image.truth_labels[missed], background)[pairs], background)
+        np.add.at(self.confusion, (taken_for, image.labels[wrong]), 1)
+        alone = np.setdiff1d(np.arange(len(missed)), pairs)
+        np.add.at(self.confusion[:, background], image.truth_labels[missed[alone]], 1)
+        if number := len(found) + (len(missed) + len(wrong)) / 2:
+            quality = float(image.iou[right, found].sum() / number)
+            self.qualities.append(ImageQuality(image.index, len(found), len(missed), len(wrong), quality))
+
+
+class Pair(NamedTuple):
+    """Objects of one class that were taken for another."""
+
+    truth: str
+    taken_for: str
+    objects: int
+    share: float  # of all objects of the first
+
+
+def most_confused(confusion: NDArray[np.int64], names: Sequence[str], count: int) -> list[Pair]:
+    """Return the pairs of classes that are confused most often, of equal ones the larger share first."""
+    classes = confusion[:-1, :-1].copy()
+    np.fill_diagonal(classes, 0)
+    totals = confusion[:-1].sum(1)
+    pairs = [
+        Pair(names[row], names[column], int(classes[row, column]), float(classes[row, column] / totals[row]))
+        for row, column in np.argwhere(classes).tolist()
+    ]
+    return sorted(pairs, key=lambda pair: (-pair.objects, -pair.share))[:count]

@@ -1,31 +1,52 @@
-"""COCO's metrics of result records, by pycocotools."""
+"""COCO's metrics of result records, by pycocotools, and the evaluator that collects the records."""
 
 import contextlib
 import io
+import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as rle_tools
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from yolact.data.dataset import CocoDataset, GroundTruth
 from yolact.errors import UserError
-from yolact.evaluation.curves import Curves, curves_of
-from yolact.evaluation.encoding import RecordMaker
-from yolact.evaluation.truth import IouType, read_truth
-from yolact.formats import Record
+from yolact.evaluation.encoding import MaskEncoder
+from yolact.formats import Record, result_records
 from yolact.instances import Instances
+from yolact.ops.rle import RunLengths
 
 logger = logging.getLogger(__name__)
 
 Engine = Literal["pycocotools", "hotcoco"]
+IouType = Literal["segm", "bbox"]
 
 SUMMARY_KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+RECALLS = np.linspace(0, 1, 101)
+CURVES = ("IoU 0.50", "IoU 0.75", "mean of 0.50 to 0.95")
+
+
+class Curves(NamedTuple):
+    """COCO's precision for each of C classes, in ascending order of category id; NaN where nothing is to be found."""
+
+    precision: NDArray[np.float64]  # [3, 101, C] at each of `RECALLS`, for the thresholds of `CURVES`
+    by_size: NDArray[np.float64]  # [C, 3], the AP of small, medium and large objects
+
+    def average(self) -> NDArray[np.float64]:
+        """Return the precision [3, 101] averaged over the classes, whose mean over recall is COCO's AP."""
+        present = ~np.isnan(self.precision).any((0, 1))
+        return self.precision[:, :, present].mean(2) if present.any() else np.full((len(CURVES), len(RECALLS)), np.nan)
+
+    def per_class(self) -> NDArray[np.float64]:
+        """Return [C, 3], each class's AP50, AP75 and AP."""
+        return self.precision.mean(1).T
 
 
 @dataclass(frozen=True)
@@ -46,95 +67,116 @@ class CocoEvaluator:
     """An evaluator that collects result records and scores them as COCO does.
 
     Attributes:
-        segm, bbox: the records, complete when the `RecordMaker` has closed.
+        records: of masks ("segm") and boxes ("bbox"), complete when the `MaskEncoder` has closed.
         curves: after `compute`, of both.
     """
 
-    def __init__(self, dataset: CocoDataset, max_detections: int, engine: Engine, maker: RecordMaker) -> None:
-        self.dataset, self.max_detections, self.engine = dataset, max_detections, engine
-        self.segm: list[Record] = []
-        self.bbox: list[Record] = []
+    def __init__(self, dataset: CocoDataset, max_detections: int, engine: Engine, encoder: MaskEncoder) -> None:
+        self.dataset, self.max_detections, self.engine, self.encoder = dataset, max_detections, engine, encoder
+        self.records: dict[IouType, list[Record]] = {"segm": [], "bbox": []}
         self.curves: dict[str, Curves] = {}
-        self._maker: RecordMaker | None = maker
 
     def __getstate__(self) -> dict[str, Any]:
         """Hold, for other ranks, the records alone."""
-        return {"segm": self.segm, "bbox": self.bbox}
+        return {"records": self.records}
 
     def update(self, image_id: int, instances: Instances, target: GroundTruth) -> None:
         """Take the records of an image."""
-        assert self._maker is not None
-        self._maker.put(instances, image_id, self.segm, self.bbox)
+
+        def take(encoded: list[RunLengths]) -> None:
+            masks, boxes = result_records(instances, image_id, encoded)
+            self.records["segm"] += masks
+            self.records["bbox"] += boxes
+
+        self.encoder.put(instances, take)
 
     def merge(self, others: Sequence["CocoEvaluator"]) -> None:
         """Add the records of other ranks, in the order that they have where one rank makes them all."""
         order = {image.id: place for place, image in enumerate(self.dataset.images)}
-        for kind in ("segm", "bbox"):
-            records = getattr(self, kind)
-            records += [record for other in others for record in getattr(other, kind)]
+        for kind, records in self.records.items():
+            records += [record for other in others for record in other.records[kind]]
             records.sort(key=lambda record: order[record["image_id"]])
 
     def compute(self) -> dict[str, Any]:
         """Return "segm" and "bbox", COCO's metrics of each, and "per_class", the AP by class name of both."""
-        image_ids = [image.id for image in self.dataset.images]
-        kinds: dict[IouType, list[Record]] = {"segm": self.segm, "bbox": self.bbox}
-        metrics = {
-            kind: compute_metrics(
-                self.dataset.annotation_file, records, kind, self.max_detections, image_ids, self.engine
-            )
-            for kind, records in kinds.items()
+        found = {
+            kind: compute_metrics(self.dataset, records, kind, self.max_detections, self.engine)
+            for kind, records in self.records.items()
         }
-        self.curves = {kind: one.curves for kind, one in metrics.items()}
-        summaries: dict[str, Any] = {kind: one.summary for kind, one in metrics.items()}
-        return dict(summaries) | {"per_class": {kind: one.per_class for kind, one in metrics.items()}}
+        self.curves = {kind: one.curves for kind, one in found.items()}
+        summaries: dict[str, Any] = {kind: one.summary for kind, one in found.items()}
+        return summaries | {"per_class": {kind: one.per_class for kind, one in found.items()}}
+
+
+def read_truth(annotation_file: str | Path, iou_type: IouType) -> tuple[COCO, int]:
+    """Read an annotation file that a `CocoDataset` has accepted, and complete it with what COCOeval wants.
+
+    Returns:
+        All that the file holds, and the number of annotations that were left out because they have no mask.
+    """
+    data = json.loads(Path(annotation_file).read_bytes())
+    annotations = [{"iscrowd": 0, **entry} for entry in data["annotations"] if iou_type == "bbox" or _has_mask(entry)]
+    # COCOeval marks "unmatched" by 0, so that an object with the id 0 would never count as found.
+    if any(entry["id"] == 0 for entry in annotations):
+        annotations = [{**entry, "id": number} for number, entry in enumerate(annotations, start=1)]
+    truth = _index({**data, "annotations": annotations})
+    for entry in annotations:
+        if isinstance(entry.get("segmentation"), list):
+            entry["segmentation"] = [polygon for polygon in entry["segmentation"] if len(polygon) >= 6]
+        if "area" not in entry:
+            width, height = entry["bbox"][2:]
+            entry["area"] = float(rle_tools.area(truth.annToRLE(entry)) if _has_mask(entry) else width * height)
+    return truth, len(data["annotations"]) - len(annotations)
+
+
+def _has_mask(annotation: Record) -> bool:
+    """Tell whether pycocotools can make a mask of this annotation; polygons need three points."""
+    segmentation = annotation.get("segmentation")
+    if isinstance(segmentation, list):
+        return any(len(polygon) >= 6 for polygon in segmentation)
+    return bool(segmentation)
 
 
 def compute_metrics(
-    annotation_file: str | Path,
+    dataset: CocoDataset,
     records: Sequence[Record],
     iou_type: IouType,
     max_detections: int = 100,
-    image_ids: Iterable[int] | None = None,
     engine: Engine = "pycocotools",
 ) -> CocoMetrics:
-    """Score result records against every image of an annotation file, as `COCOeval` does.
+    """Score result records against every image of a data set, also those without objects, as `COCOeval` does.
 
     Args:
-        annotation_file: COCO JSON that a `CocoDataset` has accepted (pycocotools does not validate it).
+        dataset: its annotation file is read anew, as there is more in it than training uses.
         records: result records of one kind; an empty list scores 0.
         iou_type: "segm" compares masks, "bbox" boxes.
         max_detections: of one image and class; below 100 it has no effect, as COCO's metrics allow 100.
-        image_ids: evaluate these images only; by default all images of the file, also those without objects.
         engine: pycocotools is the reference; hotcoco, an optional extra, gives the same metrics many times as fast.
 
     Raises:
         UserError: hotcoco is asked for and not installed.
     """
     index, evaluator_class = _tools(engine)
-    data, without_mask = read_truth(annotation_file, iou_type)
+    data, without_mask = read_truth(dataset.annotation_file, iou_type)
     if without_mask:
         logger.warning(
-            "%s: %d annotations without a mask do not enter the mask metrics.", annotation_file, without_mask
+            "%s: %d annotations without a mask do not enter the mask metrics.", dataset.annotation_file, without_mask
         )
-    truth = index(data)
     with contextlib.redirect_stdout(io.StringIO()):
-        results = _results(truth, records, iou_type) if records else index({**truth.dataset, "annotations": []})
+        truth = index(data.dataset)
+        # pycocotools adds keys to records and cannot read an empty list.
+        results = truth.loadRes(list(map(copy, records))) if records else index({**data.dataset, "annotations": []})
         evaluator = evaluator_class(truth, results, iou_type)
         evaluator.params.maxDets = [1, 10, 100, *([max_detections] if max_detections > 100 else [])]
-        if image_ids is not None:
-            evaluator.params.imgIds = sorted(set(image_ids))
+        evaluator.params.imgIds = sorted(image.id for image in dataset.images)
         evaluator.evaluate()
         evaluator.accumulate()
-    names = {category["id"]: category["name"] for category in truth.dataset["categories"]}
     precision = evaluator.eval["precision"]  # [IoU thresholds, recall points, classes, areas, max detections]
-    per_class = {
-        names[category_id]: _mean(precision[:, :, index, 0, -1])
-        for index, category_id in enumerate(evaluator.params.catIds)
-    }
+    per_class = {name: _mean(precision[:, :, label, 0, -1]) for label, name in enumerate(dataset.categories.names)}
     return CocoMetrics(_summary(precision, evaluator.eval["recall"]), per_class, curves_of(precision))
 
 
-def _summary(precision: np.ndarray, recall: np.ndarray) -> dict[str, float | None]:
+def _summary(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> dict[str, float | None]:
     """Take the metrics from COCOeval's tables; areas are (all, small, medium, large), limits (1, 10, 100[, most])."""
     values = [
         _mean(precision[:, :, :, 0, -1]),
@@ -148,10 +190,17 @@ def _summary(precision: np.ndarray, recall: np.ndarray) -> dict[str, float | Non
     return {**summary, "ARmax": _mean(recall[:, :, 0, -1])} if recall.shape[-1] > 3 else summary
 
 
-def _mean(table: np.ndarray) -> float | None:
+def _mean(table: NDArray[np.float64]) -> float | None:
     """Return the mean over the defined cells; COCOeval writes -1 where there is no ground truth."""
     defined = table[table > -1]
     return float(np.mean(defined)) if defined.size else None
+
+
+def curves_of(precision: NDArray[np.float64]) -> Curves:
+    """Take the curves from COCOeval's table of precision."""
+    defined = np.where(precision[..., -1] > -1, precision[..., -1], np.nan)
+    everything = defined[..., 0]
+    return Curves(np.stack([everything[0], everything[5], everything.mean(0)]), defined[..., 1:].mean((0, 1)))
 
 
 def _tools(engine: Engine) -> tuple[Callable[[dict[str, Any]], Any], Any]:
@@ -168,19 +217,10 @@ def _tools(engine: Engine) -> tuple[Callable[[dict[str, Any]], Any], Any]:
     return hotcoco.COCO, hotcoco.COCOeval
 
 
-def _results(truth: Any, records: Sequence[Record], iou_type: IouType) -> Any:
-    """Wrap records as pycocotools does; it adds keys to them and cannot read an empty list."""
-    copies = [copy(record) for record in records]
-    if iou_type == "segm":
-        for record in copies:
-            record.pop("bbox", None)
-    return truth.loadRes(copies)
-
-
-def _index(dataset: dict[str, Any]) -> COCO:
+def _index(content: dict[str, Any]) -> COCO:
     """Return a COCO object over this data, without pycocotools' prints."""
     coco = COCO()
-    coco.dataset = dataset
+    coco.dataset = content
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco

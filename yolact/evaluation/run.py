@@ -15,14 +15,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from yolact.config import EvalConfig
+from yolact.data.categories import Categories
 from yolact.data.dataset import CocoDataset, GroundTruth
 from yolact.data.loader import EvaluationSet, evaluation_loader
 from yolact.data.transforms import to_unit
 from yolact.device import DTYPES, Precision
 from yolact.distributed import SINGLE, World
-from yolact.evaluation.coco import CocoEvaluator
-from yolact.evaluation.curves import Curves
-from yolact.evaluation.encoding import RecordMaker
+from yolact.errors import CheckpointError
+from yolact.evaluation.coco import CocoEvaluator, Curves
+from yolact.evaluation.encoding import MaskEncoder
 from yolact.evaluation.speed import SpeedEvaluator
 from yolact.formats import Record
 from yolact.instances import Instances
@@ -30,6 +31,7 @@ from yolact.models.inference import for_inference
 from yolact.models.yolact import Yolact
 from yolact.postprocess import Detector
 from yolact.structures import Predictions
+from yolact.text import counted
 
 NmsKind = Literal["fast", "exact", "cross_class"]
 NMS_KINDS: tuple[NmsKind, ...] = ("fast", "exact", "cross_class")
@@ -97,8 +99,7 @@ def evaluate(
     Raises:
         GaveUpError: another rank did not finish its share.
     """
-    run = _Run(model, dataset, [settings], precision, evaluators)
-    (evaluation,) = run.evaluate(progress, world, guard)
+    (evaluation,) = _evaluate(model, dataset, [settings], precision, evaluators, progress, world, guard)
     return evaluation
 
 
@@ -110,8 +111,39 @@ def compare_nms(
     The network runs once per image and every kind works on the same predictions. They take turns at being first, so
     that their times can be compared; "load" and "network" are the same measurement in all of them.
     """
-    run = _Run(model, dataset, [replace(settings, nms=kind) for kind in NMS_KINDS], precision)
-    return dict(zip(NMS_KINDS, run.evaluate(progress, SINGLE, nullcontext), strict=True))
+    kinds = [replace(settings, nms=kind) for kind in NMS_KINDS]
+    return dict(zip(NMS_KINDS, _evaluate(model, dataset, kinds, precision, progress=progress), strict=True))
+
+
+def check_classes(own: Categories, names_known: bool, dataset: CocoDataset, weights: Path) -> None:
+    """Require that a checkpoint's classes are the data set's; metrics of a model on other classes would mean nothing.
+
+    Args:
+        own: the classes of the checkpoint, in the order of its labels.
+        names_known: False where the checkpoint holds no names, so that the ids alone must agree.
+        dataset: what the checkpoint shall be evaluated on.
+        weights: the checkpoint, for the message.
+
+    Raises:
+        CheckpointError: they are not; the message says in what they differ.
+    """
+    if own == dataset.categories or (not names_known and own.ids == dataset.categories.ids):
+        return
+    mine, theirs = (
+        [f"'{name}' with the id {number}" for name, number in zip(classes.names, classes.ids, strict=True)]
+        for classes in (own, dataset.categories)
+    )
+
+    def described(here: list[str], there: list[str]) -> str:
+        extra = [one for one in here if one not in there]
+        listed = ", ".join(extra[:3]) + (", ..." if len(extra) > 3 else "")
+        return counted(len(here), "class", "classes") + (f" (only there: {listed})" if extra else "")
+
+    raise CheckpointError(
+        f"The classes of '{weights}' are not those of '{dataset.annotation_file}': the checkpoint has "
+        f"{described(mine, theirs)}, the file {described(theirs, mine)}; evaluate on the data it was trained for "
+        "(--set data.val_annotations=... data.val_images=...), or fine-tune it on these classes."
+    )
 
 
 def device_name(device: torch.device) -> str:
@@ -136,117 +168,106 @@ def predict(network: nn.Module, images: Tensor) -> Predictions:
     return Predictions(*(value.float() for value in predictions))
 
 
-@dataclass(frozen=True)
 class _Variant:
     """One way from predictions to metrics, with the time that it takes."""
 
-    detector: Detector
-    coco: CocoEvaluator
-    speed: SpeedEvaluator
+    def __init__(self, model: Yolact, dataset: CocoDataset, settings: EvalConfig, encoder: MaskEncoder) -> None:
+        self.settings, self.detector = settings, Detector.of(model, settings)
+        self.names, self.ids = dataset.categories.names, dataset.categories.ids
+        self.coco = CocoEvaluator(dataset, settings.max_detections, settings.engine, encoder)
+        self.speed = SpeedEvaluator(model.device)
 
-
-class _Run:
-    """One pass over a data set, with variants that differ in what follows the network only."""
-
-    def __init__(
-        self,
-        model: Yolact,
-        dataset: CocoDataset,
-        settings: Sequence[EvalConfig],
-        precision: Precision,
-        evaluators: Sequence[Evaluator] = (),
-    ) -> None:
-        self.model, self.dataset, self.settings, self.precision = model, dataset, settings, precision
-        self.evaluators = copy.deepcopy(list(evaluators))  # so that each evaluation starts anew
-
-    def evaluate(self, progress: bool, world: World, guard: Guard) -> list[Evaluation]:
-        """Return the evaluation of each variant."""
-        self.timer = SpeedEvaluator(self.model.device)  # of what the variants share
-        with (
-            world.raising_on_all(),
-            guard(),
-            torch.inference_mode(),
-            RecordMaker(self.settings[0].num_workers) as maker,
-        ):
-            variants = [
-                _Variant(
-                    Detector.of(self.model, one),
-                    CocoEvaluator(self.dataset, one.max_detections, one.engine, maker),
-                    SpeedEvaluator(self.model.device),
-                )
-                for one in self.settings
-            ]
-            self._all_images(for_inference(self.model, DTYPES[self.precision]), variants, progress, world)
-        for evaluator in (*(variant.coco for variant in variants), *self.evaluators):
-            evaluator.merge(world.gather(evaluator)[1:])
-        evaluations: list[Evaluation] = []
-
-        def score() -> list[dict[str, Any]]:
-            with guard():
-                evaluations.extend(self._scored(variant, world) for variant in variants)
-            return [evaluation.metrics for evaluation in evaluations]
-
-        metrics = world.broadcast(score)
-        return evaluations or [Evaluation(one, [], []) for one in metrics]
-
-    def _all_images(self, network: Yolact, variants: list[_Variant], progress: bool, world: World) -> None:
-        settings = self.settings[0]
-        images = EvaluationSet(self.dataset, network.image_size)
-        batches = iter(evaluation_loader(images, settings.batch_size, settings.num_workers, world))
-        total, turns = -(-len(self.dataset) // world.size), deque(variants)
-        hidden = not (progress and world.is_main_process)
-        with tqdm(total=total, desc="evaluate", unit="image", disable=hidden, dynamic_ncols=True) as bar:
-            while batch := self._next(batches):
-                inputs, indices = batch
-                with self.timer.stage("network"):
-                    predictions = predict(network, inputs)
-                self.timer.end_batch(len(indices))
-                for variant in turns:
-                    self._one_batch(variant, predictions, indices)
-                turns.rotate()
-                bar.update(len(indices))
-
-    def _next(self, batches: Any) -> tuple[Tensor, list[int]] | None:
-        with self.timer.stage("load"):
-            batch = next(batches, None)
-            return batch and (batch[0].to(self.model.device), batch[1])
-
-    def _one_batch(self, variant: _Variant, predictions: Predictions, indices: list[int]) -> None:
+    def update(self, predictions: Predictions, targets: Sequence[GroundTruth], evaluators: Sequence[Evaluator]) -> None:
         """Give what is found in a batch to the evaluators."""
-        stage, categories = variant.speed.stage, self.dataset.categories
-        with stage("detect"):
-            detections = variant.detector.detect(predictions)
-        for row, index in enumerate(indices):
-            target = self.dataset.ground_truth(index)
-            with stage("masks"):
-                instances = variant.detector.instances(
-                    detections, predictions.prototypes, row, target.image_size, categories.names, categories.ids
+        with self.speed.stage("detect"):
+            detections = self.detector.detect(predictions)
+        for row, target in enumerate(targets):
+            with self.speed.stage("masks"):
+                instances = self.detector.instances(
+                    detections, predictions.prototypes, row, target.image_size, self.names, self.ids
                 )
-            with stage("encode"):
-                variant.coco.update(target.image_id, instances, target)
-            for evaluator in self.evaluators:
+            with self.speed.stage("encode"):
+                self.coco.update(target.image_id, instances, target)
+            for evaluator in evaluators:
                 evaluator.update(target.image_id, instances, target)
-        variant.speed.end_batch(len(indices))
+        self.speed.end_batch(len(targets))
 
-    def _scored(self, variant: _Variant, world: World) -> Evaluation:
-        settings, coco = variant.detector.settings, variant.coco
-        variant.speed.merge([self.timer])
-        metrics = coco.compute() | variant.speed.compute()
-        further: dict[str, Any] = {}
-        for evaluator in self.evaluators:
-            further |= evaluator.compute()
-        metrics |= further | {
-            "batch_size": settings.batch_size,
-            "nms": settings.nms,
-            "max_detections": settings.max_detections,
-            "annotations": self.dataset.annotation_file.name,
-            "images": len(self.dataset),
-            "device": device_name(self.model.device),
-            "dtype": str(DTYPES[self.precision]).removeprefix("torch."),
-            "processes": world.size,
+    def evaluation(self, further: dict[str, Any], precision: Precision, num_ranks: int) -> Evaluation:
+        """Score what was collected; `further` are the metrics of other evaluators."""
+        coco, dataset = self.coco, self.coco.dataset
+        metrics = coco.compute() | self.speed.compute() | further
+        metrics |= {
+            "batch_size": self.settings.batch_size,
+            "nms": self.settings.nms,
+            "max_detections": self.settings.max_detections,
+            "annotations": dataset.annotation_file.name,
+            "images": len(dataset),
+            "device": device_name(self.speed.device),
+            "dtype": str(DTYPES[precision]).removeprefix("torch."),
+            "processes": num_ranks,
             "versions": versions(),
         }
-        return Evaluation(metrics, coco.segm, coco.bbox, coco.curves, further)
+        return Evaluation(metrics, coco.records["segm"], coco.records["bbox"], coco.curves, further)
+
+
+def _evaluate(
+    model: Yolact,
+    dataset: CocoDataset,
+    settings: Sequence[EvalConfig],
+    precision: Precision,
+    evaluators: Sequence[Evaluator] = (),
+    progress: bool = True,
+    world: World = SINGLE,
+    guard: Guard = nullcontext,
+) -> list[Evaluation]:
+    """Evaluate in one pass over a data set with several settings, which differ in what follows the network only."""
+    evaluators = copy.deepcopy(list(evaluators))  # so that each evaluation starts anew
+    with world.raising_on_all(), guard(), torch.inference_mode(), MaskEncoder(settings[0].num_workers) as encoder:
+        variants = [_Variant(model, dataset, one, encoder) for one in settings]
+        network = for_inference(model, DTYPES[precision])
+        _detect(network, dataset, variants, evaluators, world, progress and world.is_main_process)
+    for evaluator in (*(variant.coco for variant in variants), *evaluators):
+        evaluator.merge(world.gather(evaluator)[1:])
+    evaluations: list[Evaluation] = []
+
+    def score() -> list[dict[str, Any]]:
+        with guard():
+            further = {name: value for evaluator in evaluators for name, value in evaluator.compute().items()}
+            evaluations.extend(variant.evaluation(further, precision, world.size) for variant in variants)
+        return [evaluation.metrics for evaluation in evaluations]
+
+    metrics = world.broadcast(score)
+    return evaluations or [Evaluation(one, [], []) for one in metrics]
+
+
+def _detect(
+    network: Yolact,
+    dataset: CocoDataset,
+    variants: Sequence[_Variant],
+    evaluators: Sequence[Evaluator],
+    world: World,
+    progress: bool,
+) -> None:
+    """Give this rank's share of the images to all variants, which take turns at being the first."""
+    settings, turns = variants[0].settings, deque(variants)
+    images = EvaluationSet(dataset, network.image_size)
+    batches = iter(evaluation_loader(images, settings.batch_size, settings.num_workers, world))
+    speed, *others = (variant.speed for variant in variants)
+    total = -(-len(dataset) // world.size)
+    with tqdm(total=total, desc="evaluate", unit="image", disable=not progress, dynamic_ncols=True) as bar:
+        while True:
+            with speed.stage("load", *others):
+                inputs, indices = next(batches, (torch.empty(0), []))
+                inputs = inputs.to(speed.device)
+            if not indices:
+                break
+            with speed.stage("network", *others):
+                predictions = predict(network, inputs)
+            targets = [dataset.ground_truth(index) for index in indices]
+            for variant in turns:
+                variant.update(predictions, targets, evaluators)
+            turns.rotate()
+            bar.update(len(indices))
 
 
 def _processor() -> str:

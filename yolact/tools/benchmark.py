@@ -34,7 +34,7 @@ from yolact.engine.step import read_results, train_step
 from yolact.engine.trainer import Trainer
 from yolact.errors import UserError
 from yolact.evaluation.coco import CocoEvaluator, Engine
-from yolact.evaluation.encoding import RecordMaker
+from yolact.evaluation.encoding import MaskEncoder
 from yolact.evaluation.run import NMS_KINDS, device_name, predict, versions
 from yolact.evaluation.speed import synchronize
 from yolact.instances import Instances
@@ -277,8 +277,8 @@ def measure_evaluation(subject: Subject) -> Iterator[Row]:
         row: Row = (f"{len(dataset)} images, {engine}", {})
         if find_spec(engine):
             start = time.perf_counter()
-            with RecordMaker(subject.config.eval.num_workers) as maker:
-                evaluator = CocoEvaluator(dataset, DETECTIONS, engine, maker)
+            with MaskEncoder(subject.config.eval.num_workers) as encoder:
+                evaluator = CocoEvaluator(dataset, DETECTIONS, engine, encoder)
                 for index, image in enumerate(dataset.images):
                     evaluator.update(image.id, found[index % GENERATED], dataset.ground_truth(index))
             evaluator.compute()

@@ -11,8 +11,9 @@ from yolact.config import Config, dump_config
 from yolact.data.dataset import CocoDataset
 from yolact.evaluation.analysis import analyse
 from yolact.evaluation.coco import compute_metrics
-from yolact.evaluation.quality import encode_segmentation
-from yolact.evaluation.run import Evaluation, versions
+from yolact.evaluation.run import versions
+from yolact.ops.regions import MaskRegion
+from yolact.ops.rle import encode_region
 from yolact.tools.report.page import write_report
 
 Found = Callable[[int, int, int], int | None]  # image, object and its label -> the label that is found
@@ -26,14 +27,15 @@ def records_of(dataset: CocoDataset, found: Found = everything) -> dict[str, lis
     """Return mask and box records of the objects that `found` accepts, with the labels that it gives."""
     masks, boxes = [], []
     for index, image in enumerate(dataset.images):
+        drawn = dataset.ground_truth(index).masks.numpy()
         for number, item in enumerate(dataset.objects(index)):
             label = found(index, number, item.label)
             if label is None:
                 continue
             x1, y1, x2, y2 = item.bbox
-            rle = encode_segmentation(item, (image.height, image.width))
+            rle = encode_region(MaskRegion.of(drawn[number]), (image.height, image.width))
             record = {"image_id": image.id, "category_id": dataset.categories.ids[label], "score": 0.9 - 0.1 * index}
-            masks.append({**record, "segmentation": {**rle, "counts": rle["counts"].decode()}})
+            masks.append({**record, "segmentation": rle})
             boxes.append({**record, "bbox": [x1, y1, x2 - x1, y2 - y1]})
     return {"segm": masks, "bbox": boxes}
 
@@ -49,13 +51,13 @@ def write_evaluation(dataset: CocoDataset, sample_config: Config, tmp_path: Path
 
     def write(name: str, found: Found = everything, dataset: CocoDataset = dataset, **changes: Any) -> Path:
         records = records_of(dataset, found)
-        scored = {kind: compute_metrics(dataset.annotation_file, one, kind) for kind, one in records.items()}
+        scored = {kind: compute_metrics(dataset, one, kind) for kind, one in records.items()}
         curves = {kind: one.curves for kind, one in scored.items()}
-        analysis = analyse(dataset, Evaluation({}, records["segm"], records["bbox"], curves))
+        errors, shown = analyse(dataset, records)
         metrics = {
             **{kind: one.summary for kind, one in scored.items()},
             "per_class": {kind: one.per_class for kind, one in scored.items()},
-            "errors": {kind: one.as_json() for kind, one in analysis.errors.items()},
+            "errors": errors,
             "fps": 40.0,
             "milliseconds": {"load": 1.0, "network": 20.0, "detect": 3.0, "masks": 2.0},
             "annotations": "annotations.json",
@@ -72,7 +74,7 @@ def write_evaluation(dataset: CocoDataset, sample_config: Config, tmp_path: Path
         folder = tmp_path / name
         folder.mkdir(parents=True)
         weights, command = Path("a <b>.pth"), "yolact eval --x '<y>'"
-        write_report(folder, metrics, records, curves, analysis.shown, dataset, sample_config, weights, command)
+        write_report(folder, metrics, records, curves, shown, dataset, sample_config, weights, command)
         return folder
 
     return write

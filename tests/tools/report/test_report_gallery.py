@@ -6,7 +6,12 @@ import numpy as np
 from tests.tools.report.conftest import records_of
 from yolact.data.dataset import CocoDataset
 from yolact.draw import display_scale, resize_image
+from yolact.evaluation.analysis import analyse
 from yolact.tools.report.gallery import write_gallery
+
+
+def gallery(folder, dataset, records, count=6):
+    return write_gallery(folder, dataset, records, analyse(dataset, records)[1].qualities, count)
 
 
 def only(*indices):
@@ -21,7 +26,7 @@ def is_bare(dataset, index, sheet):
 
 
 def test_best_and_worst_images_are_drawn(dataset, tmp_path):
-    shown = write_gallery(tmp_path / "gallery", dataset, records_of(dataset, only(1, 3)), count=2)
+    shown = gallery(tmp_path / "gallery", dataset, records_of(dataset, only(1, 3)), count=2)
     paths = [one.path for one in shown]
     assert [path.name for path in paths] == ["best_1.png", "best_2.png", "worst_1.png", "worst_2.png"]
     assert sorted(path.name for path in (tmp_path / "gallery").iterdir()) == [path.name for path in paths]
@@ -50,7 +55,7 @@ def test_small_objects_are_drawn_on_large_ones(tmp_path):
     def truth(order):
         content = {"images": images, "categories": categories, "annotations": annotations[::order]}
         (tmp_path / "a.json").write_text(json.dumps(content))
-        write_gallery(tmp_path / "out", CocoDataset(tmp_path / "a.json", tmp_path), {"segm": [], "bbox": []})
+        gallery(tmp_path / "out", CocoDataset(tmp_path / "a.json", tmp_path), {"segm": [], "bbox": []})
         return cv2.imread(str(tmp_path / "out" / "best_1.png"))[-640:, :640].astype(int)
 
     image = truth(1)
@@ -64,10 +69,10 @@ def test_small_objects_are_drawn_on_large_ones(tmp_path):
 def test_files_of_an_earlier_evaluation_go_and_others_stay(dataset, tmp_path):
     for name in ("best_9.png", "worst_7.png", "mine.png"):
         (tmp_path / name).touch()
-    write_gallery(tmp_path, dataset, records_of(dataset, only(0)), count=1)
+    gallery(tmp_path, dataset, records_of(dataset, only(0)), count=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best_1.png", "mine.png", "worst_1.png"]
 
 
 def test_no_image_is_both_best_and_worst(dataset, tmp_path):
-    shown = write_gallery(tmp_path, dataset, records_of(dataset, only(0)), count=4)
+    shown = gallery(tmp_path, dataset, records_of(dataset, only(0)), count=4)
     assert [one.path.name for one in shown] == [*(f"best_{i}.png" for i in (1, 2, 3)), "worst_1.png", "worst_2.png"]

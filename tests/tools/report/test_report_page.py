@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from yolact.data.dataset import CocoDataset
-from yolact.evaluation.confusion import no_images
-from yolact.evaluation.curves import Curves
+from yolact.evaluation.analysis import Shown
+from yolact.evaluation.coco import Curves
 from yolact.tools.report.page import _class_section, _confusion_section, _matrix, terminal_text
 from yolact.tools.report.sections import ERRORS, METRICS
 
@@ -108,7 +108,7 @@ def test_hostile_names_stay_text(write_evaluation, dataset, tmp_path, check_page
 
 
 def test_classes_without_objects_stand_last_and_have_no_curve():
-    shown = no_images(3)
+    shown = Shown(3)
     precision = np.full((3, 101, 3), 0.5)
     precision[:, :, 0] = np.nan
     precision[:, :, 2] = 0.25
@@ -122,7 +122,7 @@ def test_classes_without_objects_stand_last_and_have_no_curve():
 
 
 def test_of_very_many_classes_the_most_confused_are_drawn():
-    shown = no_images(300)
+    shown = Shown(300)
     shown.confusion[np.arange(300), np.arange(300)] = 5
     shown.confusion[250, 260], shown.confusion[20, 10] = 3, 1
     names = [f"class-{number}" for number in range(300)]

@@ -8,18 +8,19 @@ import numpy as np
 import torch
 
 from yolact.data.dataset import CocoDataset
+from yolact.data.masks import IDENTITY, draw_masks
 from yolact.draw import display_scale, draw_instances, encode_jpeg, encode_png, side_by_side
-from yolact.evaluation.quality import SHOWN_SCORE, ImageQuality, encode_segmentation, image_qualities
+from yolact.evaluation.analysis import SHOWN_SCORE, ImageQuality
 from yolact.formats import Record
 from yolact.instances import Instances
 from yolact.ops.regions import MaskRegion
-from yolact.ops.rle import RunLengths, decode_mask
+from yolact.ops.rle import decode_mask
 from yolact.output import output_folder, write_bytes
 
 LARGEST_SIDE = 1000  # pixels of a drawn image
 PAGE_SIDE = 1400  # pixels of two side by side on a page
 Records = Mapping[str, Sequence[Record]]  # by "segm" and "bbox", as in the files detections_*.json
-Drawn = tuple[RunLengths, Sequence[float], float, int]  # mask, box (xyxy), score, label
+Drawn = tuple[MaskRegion, Sequence[float], float, int]  # mask, box (xyxy), score, label
 
 
 class GalleryImage(NamedTuple):
@@ -32,20 +33,22 @@ class GalleryImage(NamedTuple):
     jpeg: bytes
 
 
-def write_gallery(folder: Path, dataset: CocoDataset, records: Records, count: int = 6) -> list[GalleryImage]:
+def write_gallery(
+    folder: Path, dataset: CocoDataset, records: Records, qualities: Sequence[ImageQuality], count: int = 6
+) -> list[GalleryImage]:
     """Write best_1.png, best_2.png, ... and worst_1.png, ... into `folder`; no image is among both.
 
     Images of those names from an earlier evaluation are removed.
 
     Args:
         records: mask and box records of the same detections, in the same order.
+        qualities: the images to choose from.
         count: of the best and of the worst, which are returned in this order.
 
     Raises:
         UserError: the folder cannot be made or written to.
     """
-    qualities = image_qualities(dataset, records["segm"])
-    qualities.sort(key=lambda item: (-item.quality, item.missed + item.wrong))
+    qualities = sorted(qualities, key=lambda item: (-item.quality, item.missed + item.wrong, item.index))
     count = min(count, (len(qualities) + 1) // 2)
     chosen: dict[Literal["best", "worst"], list[ImageQuality]] = {
         "best": qualities[:count],
@@ -69,7 +72,7 @@ def draw_comparison(dataset: CocoDataset, records: Records, quality: ImageQualit
     entry, image = dataset.images[quality.index], dataset.load_image(quality.index)
     size = image.shape[:2]
     truth = [
-        (encode_segmentation(item, size), item.bbox, 1.0, item.label)
+        (MaskRegion.of(draw_masks([item.segmentation], IDENTITY, size)[0].view(bool)), item.bbox, 1.0, item.label)
         # The first is drawn on top, so that no object hides a smaller one.
         for item in sorted(dataset.objects(quality.index), key=lambda item: item.area)
         if not item.iscrowd
@@ -79,7 +82,8 @@ def draw_comparison(dataset: CocoDataset, records: Records, quality: ImageQualit
         if mask["image_id"] == entry.id and mask["score"] >= SHOWN_SCORE:
             x, y, width, height = box["bbox"]
             label = dataset.categories.label(mask["category_id"])
-            found.append((mask["segmentation"], (x, y, x + width, y + height), mask["score"], label))
+            region = MaskRegion.of(decode_mask(mask["segmentation"]))
+            found.append((region, (x, y, x + width, y + height), mask["score"], label))
     scale = min(display_scale(*size), LARGEST_SIDE / max(size))
     left, right = (
         draw_instances(image, _instances(dataset, objects, size), scores=scores, scale=scale)
@@ -91,13 +95,13 @@ def draw_comparison(dataset: CocoDataset, records: Records, quality: ImageQualit
 
 
 def _instances(dataset: CocoDataset, objects: Sequence[Drawn], size: tuple[int, int]) -> Instances:
-    """Return objects of an image of `size` (H, W), with one whole mask in memory at a time."""
+    """Return objects of an image of `size` (H, W)."""
     scores = torch.tensor([score for _, _, score, _ in objects])
     return Instances(
         boxes=torch.tensor([box for _, box, _, _ in objects], dtype=torch.float32).reshape(-1, 4),
         scores=scores,
         labels=torch.tensor([label for _, _, _, label in objects], dtype=torch.int64),
-        regions=[MaskRegion.of(decode_mask(rle)) for rle, _, _, _ in objects],
+        regions=[region for region, _, _, _ in objects],
         mask_scores=scores,
         image_size=size,
         class_names=dataset.categories.names,

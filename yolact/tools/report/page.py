@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from yolact.config import Config, dump_config
 from yolact.data.dataset import CocoDataset
-from yolact.evaluation.confusion import SIZE_BORDERS, Shown, most_confused
-from yolact.evaluation.curves import CURVES, RECALLS, Curves
-from yolact.evaluation.overlaps import FOUND_IOU
-from yolact.evaluation.quality import SHOWN_SCORE
+from yolact.evaluation.analysis import SHOWN_SCORE, SIZE_BORDERS, Shown, most_confused
+from yolact.evaluation.coco import CURVES, RECALLS, Curves
+from yolact.evaluation.matching import FOUND_IOU
 from yolact.evaluation.speed import PAPER_DEFINITION
 from yolact.output import write_bytes, write_json
 from yolact.text import counted, percent, printable
@@ -48,7 +47,7 @@ def write_report(
         folder: exists.
         metrics: what metrics.json shall hold, with "errors".
         records: of masks and boxes, of the same detections in the same order; so are `curves`.
-        shown: confusion and sizes among detections that people are shown.
+        shown: what became of the masks that people are shown.
         dataset: what was evaluated; with what say `config`, `weights` and `command`.
 
     Returns:
@@ -61,7 +60,7 @@ def write_report(
         write_json(records[kind], folder / f"detections_{kind}.json")
     write_json(metrics, folder / "metrics.json", indent=2)
     write_bytes(dump_config(config).encode(), folder / "config.yaml")
-    gallery = write_gallery(folder / "gallery", dataset, records)
+    gallery = write_gallery(folder / "gallery", dataset, records, shown.qualities)
     names = [printable(name) for name in dataset.categories.names]
     sections = [_metric_section(metrics), _error_section(metrics)]
     if curves and not np.isnan(curves["segm"].average()).all():

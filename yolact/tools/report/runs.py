@@ -9,7 +9,6 @@ from typing import Any
 
 from yolact.config.loading import read_mapping
 from yolact.errors import UserError
-from yolact.evaluation.speed import conditions
 from yolact.tools.report.curves import History, read_history
 
 Metrics = dict[str, Any]
@@ -46,8 +45,13 @@ def table(metrics: Metrics, name: str) -> Table:
 
 
 def measured_on(metrics: Metrics) -> str:
-    """Say what the times of an evaluation were measured on, as far as that is known."""
-    return conditions(UNKNOWN | metrics)
+    """Say what the times of an evaluation were measured on, as far as that is known.
+
+    One of several ranks measures them, on its share of the images while the others work on theirs.
+    """
+    said = "{device}, {dtype}, batch {batch_size}".format_map(UNKNOWN | metrics)
+    count = metrics.get("processes", 1)  # older files have none
+    return said if count == 1 else f"{said}, one of {count} processes"
 
 
 def read_metrics(path: Path) -> Metrics:
