@@ -145,7 +145,8 @@ class EvalConfig:
     score_threshold: float = 0.05  # an anchor is a candidate when its best class probability exceeds this
     nms: Literal["fast", "cross_class", "exact"] = "fast"  # Fast NMS per class, over all classes, or sequential NMS
     nms_threshold: float = 0.5
-    nms_top_k: int = 200  # candidates of a class that enter Fast NMS; sequential NMS takes all
+    # Candidates of a class that enter Fast NMS, whose memory grows with their square; sequential NMS takes all.
+    nms_top_k: int = 200
     max_detections: int = 100  # of an image; more than 100 for crowded images
     # Crop masks to their boxes at prototype resolution, as the published weights expect, or after resizing: sharper.
     crop: Literal["before_resize", "after_resize", "none"] = "before_resize"
