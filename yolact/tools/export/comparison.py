@@ -1,7 +1,7 @@
 """Whether an exported file finds on images what PyTorch finds: the same detections, scores, boxes and masks.
 
-The other side of the comparison is the model as it is in training and evaluation; so the folded weights, the writing and
-the reading are all checked.
+The other side of the comparison is the model as it is in training and evaluation; so the folded weights, the writing
+and the reading are all checked.
 """
 
 import copy
