@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from yolact.config import LossConfig
 from yolact.losses import terms
-from yolact.models.mask_iou import MaskIoUNet
+from yolact.models.yolact import MaskIoUNet
 from yolact.ops import masks as mask_ops
 
 NEGATIVE = -1

@@ -149,7 +149,7 @@ def _judge_unpaired(result: Comparison, missing: Found, extra: Found, one: Predi
     It can where PyTorch loses, or finds, the same with thresholds moved slightly.
     """
     moved = (Detector(detector.coder, _moved(detector.settings, sign), detector.mask_iou) for sign in (1, -1))
-    looser, stricter = (_found_in(find(other, one, False), 0, detector.coder.image_size) for other in moved)
+    looser, stricter = (_found_in(find(other, one), 0, detector.coder.image_size) for other in moved)
     kept = (_partners(missing, looser) >= 0) & (_partners(missing, stricter) >= 0)
     possible = (_partners(extra, looser) >= 0) | (_partners(extra, stricter) >= 0)
     unexplained = int(kept.sum() + (~possible).sum())
