@@ -23,7 +23,9 @@ def percent(share: float) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """Return the end of a sentence about an unknown name: the closest of those `known`, else all of them."""
+    """Return the end of a sentence about an unknown name: the closest of those `known`, else all of them, if any."""
     known = list(known)
     near = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean '{prefix}{near[0]}'?" if near else f"; known are {', '.join(known)}."
+    if near:
+        return f"; did you mean '{prefix}{near[0]}'?"
+    return f"; known are {', '.join(known)}." if known else "."

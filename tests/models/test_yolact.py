@@ -6,7 +6,7 @@ from torch import nn
 
 from yolact.compat.dbolya import PUBLISHED
 from yolact.config import BackboneConfig, Config, ModelConfig
-from yolact.config.checks import SMALLEST_FOR_MASK_IOU
+from yolact.config.schema import SMALLEST_FOR_MASK_IOU
 from yolact.errors import ConfigError
 from yolact.models import build_model
 from yolact.models.backbones import DeformableConv2d, ResNetFeatures
