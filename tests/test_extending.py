@@ -44,7 +44,7 @@ def test_the_parts_train_and_evaluate(
     exec(USE, names)
     trainer = names["trainer"]
     assert trainer.step == 2
-    assert set(trainer.model.criterion.terms) == {"box", "class", "mask", "semantic", "boundary"}
+    assert set(trainer.model.terms) == {"box", "class", "mask", "semantic", "boundary"}
     lines = (trainer.folder / "metrics.jsonl").read_text()
     assert '"boundary"' in lines
     assert '"mean_iou"' in lines

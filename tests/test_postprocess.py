@@ -31,9 +31,8 @@ def instances_of(source, size, mask_iou=None, min_score=0.0, **settings):
     return detector.instances(detector.detect(source), source.prototypes, 0, size, **NAMES, min_score=min_score)
 
 
-@pytest.mark.parametrize("static", [False, True])
-def test_detections_by_hand(static):
-    found = Detector(CODER, EvalConfig()).detect(TWO_OBJECTS, static)
+def test_detections_by_hand():
+    found = Detector(CODER, EvalConfig()).detect(TWO_OBJECTS)
     assert int(found.counts[0]) == 4  # both candidates under both classes: Fast NMS works class by class
     assert found.scores[0, :2].tolist() == pytest.approx([0.8, 0.6])
     assert found.labels[0, :2].tolist() == [0, 1]
@@ -73,14 +72,13 @@ class PointCoder:
         return torch.cat([self.points - boxes[..., :2], boxes[..., 2:] - self.points], -1)
 
 
-@pytest.mark.parametrize("static", [False, True])
-def test_the_detector_knows_the_head_by_its_coder_alone(static):
+def test_the_detector_knows_the_head_by_its_coder_alone():
     probabilities = torch.tensor([[[0.8, 0.1], [0.1, 0.6], [0.01, 0.01]]])
     source = TWO_OBJECTS._replace(
         class_logits=probabilities.logit(), box_deltas=PointCoder().encode(CODER.anchors)[None]
     )
     detector, expected = Detector(PointCoder(), EvalConfig()), Detector(CODER, EvalConfig()).detect(TWO_OBJECTS)
-    found = detector.detect(source, static)
+    found = detector.detect(source)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
     assert len(detector.instances(found, source.prototypes, 0, (30, 40), **NAMES)) == 4
@@ -145,30 +143,14 @@ def random_predictions(kind):
     )
 
 
-@pytest.mark.parametrize("nms", ["fast", "cross_class"])
-@pytest.mark.parametrize("kind", ["random", "clustered"])
-@pytest.mark.parametrize(("top_k", "limit"), [(200, 100), (20, 300), (5, 3)])
-def test_static_detection_is_the_same(kind, nms, top_k, limit):
-    counts = set()
-    for score_threshold in (0.0, 0.05, 0.4, 0.9):
-        for nms_threshold in (0.0, 0.3, 0.5, 1.0):
-            settings = EvalConfig(
-                nms=nms,
-                score_threshold=score_threshold,
-                nms_threshold=nms_threshold,
-                nms_top_k=top_k,
-                max_detections=limit,
-            )
-            detector, source = Detector(GRID, settings), random_predictions(kind)
-            expected, found = detector.detect(source, False), detector.detect(source, True)
-            assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(expected, found, strict=True))
-            counts.update(expected.counts.tolist())
-    assert len(counts) > 1
-
-
-def test_exact_nms_has_no_static_form():
-    with pytest.raises(ValueError, match="has no static form"):
-        Detector(CODER, EvalConfig(nms="exact")).detect(TWO_OBJECTS, static=True)
+@pytest.mark.parametrize("nms", ["fast", "cross_class", "exact"])
+def test_an_image_of_a_batch_gives_what_it_gives_alone(nms):
+    """Those of a batch have no, a few and more detections than fit."""
+    detector, source = Detector(GRID, EvalConfig(nms=nms, max_detections=20)), random_predictions("clustered")
+    found = detector.detect(source)
+    alone = [detector.detect(Predictions(*(field[[i]] for field in source))) for i in range(3)]
+    assert all(torch.equal(ours, torch.cat(parts)) for ours, parts in zip(found, zip(*alone, strict=True), strict=True))
+    assert found.counts[0] == 0 < found.counts[1] < found.counts[2] == 20
 
 
 @pytest.mark.parametrize("crop", ["before_resize", "after_resize", "none"])

@@ -1,6 +1,6 @@
 import pytest
 
-from yolact.text import counted, percent, printable
+from yolact.text import counted, did_you_mean, percent, printable
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,9 @@ def test_numbers_and_their_words() -> None:
 def test_the_length_can_be_chosen() -> None:
     assert printable("abc", 2) == "ab\u2026"
     assert printable("x" * 500, 500) == "x" * 500
+
+
+def test_an_unknown_name_gets_a_hint() -> None:
+    assert did_you_mean("dors", ["doors", "name"], "car.") == "; did you mean 'car.doors'?"
+    assert did_you_mean("x", ["doors", "name"]) == "; known are doors, name."
+    assert did_you_mean("x", []) == "."

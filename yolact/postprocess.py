@@ -31,70 +31,34 @@ class Detector:
         """Return the detector of a network, with its coder and rescoring network."""
         return cls(model.head.coder(model.image_size), settings, model.mask_iou)
 
-    def detect(self, predictions: Predictions, static: bool | None = None) -> Detections:
+    def detect(self, predictions: Predictions) -> Detections:
         """Decode boxes, take class probabilities and apply the configured NMS to each image of the batch.
+
+        Fast and cross-class NMS work in steps of fixed sizes, so that graphs can be exported, captured and compiled.
 
         Args:
             predictions: of B images, float32.
-            static: work in steps of fixed sizes, for graphs that are exported, captured or compiled, and where the
-                device should not be waited for. On a CPU the other way does less work. None chooses by the device.
 
         Returns:
             Detections padded to `max_detections`, by descending score.
-
-        Raises:
-            ValueError: `static` with `nms` "exact", which goes box by box.
         """
+        settings = self.settings
         scores = self.coder.scores(predictions.class_logits)
         boxes = self.coder.decode(predictions.box_deltas)
-        if static is None:
-            static = scores.device.type != "cpu" and self.settings.nms != "exact"
-        select = self._select_static if static else self._select
-        index, labels, scores = select(boxes, scores)
+        threshold, limit = settings.nms_threshold, settings.max_detections
+        if settings.nms == "exact":
+            index, labels, scores = nms.exact_nms(boxes, scores, threshold, limit, settings.score_threshold)
+        else:
+            candidates = scores.amax(-1, keepdim=True) > settings.score_threshold
+            suppress = nms.fast_nms if settings.nms == "fast" else nms.cross_class_nms
+            scores = torch.where(candidates, scores, -1.0)
+            index, labels, scores = suppress(boxes, scores, threshold, settings.nms_top_k, limit)
         found = scores >= 0
         boxes, coefficients = (
             torch.where(found[..., None], field.gather(1, index[..., None].expand(-1, -1, field.shape[-1])), 0.0)
             for field in (boxes, predictions.mask_coefficients)
         )
         return Detections(boxes, scores.clamp(min=0), torch.where(found, labels, 0), coefficients, found.sum(-1))
-
-    def _select(self, boxes: Tensor, scores: Tensor) -> nms.Kept:
-        """Return (index, label, score), each [B, max_detections]; from where the score is -1 on nothing was found."""
-        limit = self.settings.max_detections
-        index, labels = (torch.zeros(len(boxes), limit, dtype=torch.long, device=boxes.device) for _ in range(2))
-        kept_scores = boxes.new_full((len(boxes), limit), -1.0)
-        for image in range(len(boxes)):
-            candidates = (scores[image].amax(-1) > self.settings.score_threshold).nonzero()[:, 0]
-            chosen, *kept = self._suppress(boxes[image, candidates], scores[image, candidates])
-            for target, values in zip((index, labels, kept_scores), (candidates[chosen], *kept), strict=True):
-                target[image, : len(values)] = values
-        return index, labels, kept_scores
-
-    def _suppress(self, boxes: Tensor, scores: Tensor) -> nms.Kept:
-        settings = self.settings
-        limits = (settings.nms_threshold, settings.nms_top_k, settings.max_detections)
-        if settings.nms == "fast":
-            return nms.fast_nms(boxes, scores, *limits)
-        if settings.nms == "cross_class":
-            return nms.cross_class_nms(boxes, scores, *limits)
-        return nms.exact_nms(boxes, scores, settings.nms_threshold, settings.max_detections, settings.score_threshold)
-
-    def _select_static(self, boxes: Tensor, scores: Tensor) -> nms.Kept:
-        """Do the same as `_select` in steps of fixed sizes, without a loop over the images."""
-        settings = self.settings
-        if settings.nms == "exact":
-            raise ValueError(
-                "Exact NMS goes box by box and has no static form; expected nms to be fast or cross_class."
-            )
-        candidates = scores.amax(-1, keepdim=True) > settings.score_threshold
-        suppress = nms.fast_nms_static if settings.nms == "fast" else nms.cross_class_nms_static
-        return suppress(
-            boxes,
-            torch.where(candidates, scores, -1.0),
-            settings.nms_threshold,
-            settings.nms_top_k,
-            settings.max_detections,
-        )
 
     def masks(self, detections: Detections, prototypes: Tensor) -> Tensor:
         """Assemble the masks of a batch at the size of the prototypes, in steps of fixed sizes.

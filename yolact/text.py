@@ -1,5 +1,8 @@
 """How numbers and foreign texts are written for people."""
 
+import difflib
+from collections.abc import Iterable
+
 MAX_TEXT = 300  # characters of a name or note
 
 
@@ -17,3 +20,12 @@ def counted(count: int, one: str, several: str | None = None) -> str:
 def percent(share: float) -> str:
     """Return a share as percent with one digit."""
     return f"{100 * share:.1f} %"
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return the end of a sentence about an unknown name: the closest of those `known`, else all of them, if any."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, 1)
+    if near:
+        return f"; did you mean '{prefix}{near[0]}'?"
+    return f"; known are {', '.join(known)}." if known else "."

@@ -65,7 +65,7 @@ def test_numeric_text_is_a_float(tmp_path: Path, text: str) -> None:
         ("owner: 3", "owner must be text or null, got 3"),
         ("engine: {power: fast}", "engine.power must be a number, got 'fast'"),
         ("engine: {power: .inf}", "engine.power must be a number, got 'inf'"),
-        (f"engine: {{power: 1{'0' * 400}}}", "engine.power must be a number, got '1000"),
+        (f"engine: {{power: 1{'0' * 400}}}", "engine.power must be a number, got 1000"),
         ("engine: {cylinders: six}", "engine.cylinders must be a whole number or null, got 'six'"),
         ("engine: {fuel: gas}", "engine.fuel must be one of petrol, diesel, got 'gas'"),
         ("engine: 4", "engine must be lines of `key: value`, got 4"),
@@ -73,11 +73,11 @@ def test_numeric_text_is_a_float(tmp_path: Path, text: str) -> None:
         ("colour: 1", "colour must be a list, got 1"),
         ("gears: [[1], [x]]", "gears.1.0 must be a number, got 'x'"),
         ("dors: 2", "unknown key 'dors'; did you mean 'doors'?"),
-        (r'"a\x1bb\n": 2', "unknown key 'a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}'; known here"),
+        (r'"a\x1bb\n": 2', "unknown key 'a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}'; known are name, doors"),
         ("engine: {powr: 2}", "unknown key 'engine.powr'; did you mean 'engine.power'?"),
         ("engine: {doors: 2}", "unknown key 'engine.doors'; did you mean 'doors'?"),
         ("power: 2", "unknown key 'power'; did you mean 'engine.power'?"),
-        ("1: 2", "unknown key '1'; known here"),
+        ("1: 2", "unknown key '1'; known are name, doors"),
         ("[1, 2]", "expected lines of `key: value`, got a list: [1, 2]"),
         ("_base_: [a.yaml, b.yaml]", "_base_ must be the path of one file, got a list"),
         ("engine: {_base_: a.yaml}", "unknown key 'engine._base_'"),
@@ -113,7 +113,7 @@ def test_bad_yaml_is_named_with_its_line(tmp_path: Path, text: str, message: str
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "car.yaml"
-    with pytest.raises(ConfigError, match=r"no such configuration file; check the path\.$"):
+    with pytest.raises(ConfigError, match=r"no such configuration file\.$"):
         loading.load(Car, path)
     path.write_text("doors: 2")
     with pytest.raises(ConfigError, match=r"no such configuration file; did you mean 'car.yaml'\?"):

@@ -10,8 +10,7 @@ from yolact.engine import weights
 from yolact.engine.weights import load_backbone, transfer_weights
 from yolact.errors import CheckpointError
 from yolact.models import build_model
-from yolact.models.backbones import ResNetFeatures
-from yolact.models.darknet import DarkNetFeatures
+from yolact.models.backbones import DarkNetFeatures, ResNetFeatures
 
 
 def test_a_file_under_weights_is_preferred_and_needs_no_network(tmp_path, monkeypatch):

@@ -151,7 +151,7 @@ VIEWS = ("view", "reshape", "expand", "select", "slice", "unbind", "split", "t",
 
 def test_the_number_of_operators_does_not_grow_with_the_objects(model, make_target):
     predictions, counts = model(torch.rand(8, 3, 64, 64)), []
-    criterion, coder = ModelWithLoss(model, LossConfig()).criterion, model.head.coder(64)
+    criterion, coder = ModelWithLoss(model, LossConfig()), model.head.coder(64)
     for num_objects in (14, 60):
         targets = []
         for _ in range(8):
@@ -159,7 +159,7 @@ def test_the_number_of_operators_does_not_grow_with_the_objects(model, make_targ
             boxes = torch.cat([corners, corners + 2 + 22 * torch.rand(num_objects, 2)], 1)
             targets.append(make_target(boxes.tolist(), [0] * num_objects))
         with Count() as counted, torch.no_grad():
-            criterion(predictions, targets, coder)
+            criterion.losses(predictions, targets, coder)
         counts.append(sum(n for name, n in counted.operators.items() if name.split(".")[1] not in VIEWS))
     assert abs(counts[0] - counts[1]) < 60  # rounds of forced matching
     assert max(counts) < 450
@@ -174,7 +174,7 @@ def test_off_the_cpu_the_host_never_asks_the_device(model, objects, empty, limit
         for target in (objects, empty)
     ]
     coder = model.head.to("meta").coder(64)
-    losses = ModelWithLoss(model, LossConfig(masks_to_train=limit)).criterion(predictions, targets, coder)
+    losses = ModelWithLoss(model, LossConfig(masks_to_train=limit)).losses(predictions, targets, coder)
     assert [loss.shape for loss in losses.values()] == [()] * 4
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from yolact.config import LossConfig
 from yolact.losses import terms
-from yolact.models.mask_iou import MaskIoUNet
+from yolact.models.yolact import MaskIoUNet
 from yolact.ops import masks as mask_ops
 
 NEGATIVE = -1
@@ -112,20 +112,16 @@ class HalfEverywhere(torch.nn.Module):
 def test_mask_iou_loss_compares_with_the_true_iou(make_target, make_inputs):
     logits = torch.full((8, 8), -20.0)
     logits[2:4, 2:6] = 20  # half of the object's 4 x 4
-    config = LossConfig(mask_iou_min_area=15)
-    term = terms.MaskIoULoss(HalfEverywhere(), config)
-    assert term(mask_inputs(make_target, make_inputs, logits)).item() == pytest.approx(0)
-    nothing = mask_inputs(make_target, make_inputs, torch.full((8, 8), -20.0))
-    assert term(nothing).item() == pytest.approx(0.5 * 0.5**2)
-    small = terms.MaskIoULoss(HalfEverywhere(), LossConfig(mask_iou_min_area=16))
-    assert small(nothing) == 0
+    for maps, least, expected in ((logits, 15, 0), (-20 * torch.ones(8, 8), 15, 0.5 * 0.5**2), (logits - 40, 16, 0)):
+        inputs = mask_inputs(make_target, make_inputs, maps, config=LossConfig(mask_iou_min_area=least))
+        assert terms.mask_iou_loss(inputs, HalfEverywhere()).item() == pytest.approx(expected)
 
 
 def test_mask_iou_loss_without_objects_keeps_the_graph(make_target, make_inputs):
     prototypes = torch.zeros(1, 1, 64, 64, requires_grad=True)
     inputs = make_inputs([make_target([], [], side=16)], [[NEGATIVE]], prototypes=prototypes)
     network = MaskIoUNet(2)
-    loss = terms.MaskIoULoss(network, LossConfig())(inputs)
+    loss = terms.mask_iou_loss(inputs, network)
     loss.backward()
     assert loss == 0
     assert prototypes.grad is not None

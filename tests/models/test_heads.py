@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from yolact.models.backbones import ResNetFeatures
 from yolact.models.build import level_sizes
-from yolact.models.fpn import FeaturePyramid
 from yolact.models.heads import AnchorCoder, AnchorHead, make_anchors
+from yolact.models.yolact import FeaturePyramid
 
 UNIT = st.floats(0, 1, width=32)
 BOX = st.tuples(UNIT, UNIT, UNIT, UNIT).map(lambda v: [v[0], v[1], v[0] + 0.05 + 0.5 * v[2], v[1] + 0.05 + 0.5 * v[3]])
@@ -70,8 +70,3 @@ def test_order_is_row_by_row_then_scale_then_ratio():
     assert centres[0:16:4].tolist() == [[4, 4], [12, 4], [4, 12], [12, 12]]
     areas = (anchors[:, 2:] - anchors[:, :2]).prod(1)
     torch.testing.assert_close(areas[:4], torch.tensor([16.0, 16, 64, 64]))
-
-
-def test_uneven_scales_are_refused():
-    with pytest.raises(ValueError, match=r"same number of anchor scales, got \[1, 2\]"):
-        make_anchors(16, [(2, 2), (1, 1)], [[4], [4, 8]], [1], square=False)

@@ -6,9 +6,11 @@ from torch import nn
 
 from yolact.compat.dbolya import PUBLISHED
 from yolact.config import BackboneConfig, Config, ModelConfig
+from yolact.config.schema import SMALLEST_FOR_MASK_IOU
 from yolact.errors import ConfigError
 from yolact.models import build_model
 from yolact.models.backbones import DeformableConv2d, ResNetFeatures
+from yolact.models.yolact import MaskIoUNet
 
 
 def with_backbone(config, **options):
@@ -119,10 +121,14 @@ def test_a_backbone_of_ones_own_takes_the_place_of_the_configured_one(tiny_confi
     model = build_model(with_backbone(tiny_config, name="my own"), backbone)
     assert model.backbone is backbone
     assert model(torch.rand(2, 3, 64, 64)).class_logits.shape == (2, 3 * 86, 4)
-    with pytest.raises(ConfigError, match=r"strides \(8, 16, 32\) and as many channels, got strides \(4, 8, 16\)"):
+    with pytest.raises(
+        ConfigError, match=r"strides \(8, 16, 32\) and say their channels; Plain says strides \(4, 8, 16\)"
+    ):
         build_model(tiny_config, Plain(strides=(4, 8, 16)))
     backbone.channels = (4, 6, 11)
-    with pytest.raises(ConfigError, match=r"it makes maps \[C, H, W\] of \[\(4, 8, 8\), \(6, 4, 4\), \(10, 2, 2\)\]"):
+    with pytest.raises(
+        ConfigError, match=r"\(4, 6, 11\), .* makes maps \[C, H, W\] of \[\(4, 8, 8\), \(6, 4, 4\), \(10, 2, 2\)\]"
+    ):
         build_model(tiny_config, backbone)
 
 
@@ -142,3 +148,19 @@ def test_a_backbone_that_cannot_be_built_is_one_sentence(tiny_config, options, m
 def test_an_unknown_number_of_classes_is_refused():
     with pytest.raises(ConfigError, match=r"model\.num_classes"):
         build_model(Config(model=ModelConfig(num_classes=None)))
+
+
+def prototype_side(image_size):
+    """Three halvings that round up lead to P3; the prototypes are twice its size."""
+    for _ in range(3):
+        image_size = -(-image_size // 2)
+    return 2 * image_size
+
+
+def test_the_smallest_image_gives_the_smallest_mask_that_fits():
+    net = MaskIoUNet(num_classes=4)
+    side = prototype_side(SMALLEST_FOR_MASK_IOU)
+    assert net(torch.rand(2, 1, side, side)).shape == (2, 4)
+    side = prototype_side(SMALLEST_FOR_MASK_IOU - 1)
+    with pytest.raises(RuntimeError, match="Kernel size"):
+        net(torch.rand(2, 1, side, side))

@@ -2,9 +2,6 @@
 
 import compare
 import pytest
-import torch
-
-from yolact.compat import dbolya
 
 
 @pytest.mark.parametrize("name", compare.STATE_DICTS)
@@ -14,14 +11,6 @@ def test_every_number_of_the_authors_is_met(name):
     compared = {check.what.partition(":")[0] for check in checks}
     assert {"input", "anchors", "loc", "conf", "mask", "prototypes", "fast", "cross_class", "loss"} <= compared
     assert sum(check.what.startswith("gradient: ") for check in checks) > 10
-
-
-@pytest.mark.parametrize("name", compare.STATE_DICTS)
-def test_conversion_is_undone_by_export(name):
-    weights = compare.published_state_dict(name)
-    back = dbolya.export(dbolya.convert(weights))
-    assert list(back) == list(weights)
-    assert all(torch.equal(back[key], weights[key]) for key in weights)
 
 
 def test_the_program_fails_where_a_number_is_missed(monkeypatch, capsys):

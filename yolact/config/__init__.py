@@ -1,12 +1,10 @@
 """The configuration: one frozen `Config`, read from YAML by `load_config`."""
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from yolact.config import loading
-from yolact.config.checks import check
 from yolact.config.schema import (
     AnchorConfig,
     AugmentConfig,
@@ -17,9 +15,10 @@ from yolact.config.schema import (
     LossConfig,
     ModelConfig,
     TrainConfig,
+    conflicts,
 )
 from yolact.errors import ConfigError
-from yolact.text import printable
+from yolact.text import did_you_mean, printable
 
 __all__ = [
     "AnchorConfig",
@@ -54,7 +53,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         ConfigError: one sentence that names the file or override, the key, and what was expected.
     """
     file = _find(path)
-    return override_config(check(loading.load(Config, file), str(file)), overrides)
+    return override_config(_checked(loading.load(Config, file), str(file)), overrides)
 
 
 def _find(path: str | Path) -> Path:
@@ -64,19 +63,23 @@ def _find(path: str | Path) -> Path:
         if (file := folder / f"{path}.yaml").is_file():
             return file
     names = sorted({file.stem for folder in CONFIG_FOLDERS for file in folder.glob("*.yaml")})
-    near = difflib.get_close_matches(str(path), names, 1)
-    hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(names)}, or give the path of a YAML file."
-    raise ConfigError(f"There is no configuration '{printable(str(path))}'; {hint}")
+    raise ConfigError(f"There is no configuration '{printable(str(path))}'{did_you_mean(str(path), names)}")
 
 
 def override_config(config: Config, overrides: Sequence[str]) -> Config:
     """Return `config` with each `key.path=value` applied in order."""
-    return check(loading.override(config, overrides), "with " + printable(" ".join(overrides))) if overrides else config
+    return _checked(loading.override(config, overrides), "with " + " ".join(overrides)) if overrides else config
 
 
 def config_from_dict(data: dict[str, Any], where: str) -> Config:
     """Make a `Config` from plain data, for example a checkpoint's; `where` names its origin in messages."""
-    return check(loading.build(Config, data, where), where)
+    return _checked(loading.build(Config, data, where), where)
+
+
+def _checked(config: Config, source: str) -> Config:
+    for conflict in conflicts(config):
+        raise ConfigError(printable(f"{source}: {conflict}.", loading.MAX_SENTENCE))
+    return config
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:

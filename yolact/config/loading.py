@@ -1,31 +1,27 @@
 """YAML files, `_base_` parents and `key.path=value` overrides into frozen dataclasses, and back.
 
 Generic: the dataclass is the schema, and this file knows none of its words. Accepted field types are bool, int, float,
-str, `Literal`, tuples of them (of fixed or any length, nested), `X | None` and further dataclasses. Everything that can
-be wrong in a file or an override is a `ConfigError` of one sentence.
+str, `Literal`, numbers `Annotated` with a rule, tuples of them (of fixed or any length, nested), `X | None` and further
+dataclasses. Everything that can be wrong in a file or an override is a `ConfigError` of one sentence.
 """
 
 import dataclasses
-import difflib
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
 from yolact.errors import ConfigError
-from yolact.text import printable
+from yolact.text import did_you_mean, printable
 
 T = TypeVar("T")
 
 MAX_BYTES = 1_000_000  # of a file; larger ones are images or weights given by mistake
 MAX_DEPTH = 20  # of nesting in a file or an override
 MAX_SENTENCE = 3000  # characters of an error, which may list all keys
-# YAML 1.1 reads 1e-3 as text, because it wants 1.0e-3; people write the former.
-NUMERIC_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 KINDS = {NoneType: "null", dict: "a mapping", list: "a list"}
 
@@ -147,7 +143,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
             content = file.read(MAX_BYTES + 1)
         text = content.decode("utf-8")
     except FileNotFoundError:
-        hint = _hint(path.name, [entry.name for entry in path.parent.glob("*.yaml")]) or "; check the path."
+        hint = did_you_mean(path.name, sorted(entry.name for entry in path.parent.glob("*.yaml")))
         raise ConfigError(f"{path}: there is no such configuration file{hint}") from None
     except OSError as error:
         raise ConfigError(f"{path}: the configuration cannot be read: {error.strerror}.") from None
@@ -190,6 +186,12 @@ def _convert(kind: Any, value: Any, where: _Where) -> Any:
         if value is None:
             return None
         (kind,) = (arm for arm in get_args(kind) if arm is not NoneType)
+    if get_origin(kind) is Annotated:
+        kind, rule = get_args(kind)
+        value = _convert(kind | None if optional else kind, value, where)
+        if not rule.holds(value):
+            where.fail(f"{where} must be {rule.words}, got {_shown(value)}.")
+        return value
     if dataclasses.is_dataclass(kind):
         return _convert_mapping(kind, value, where)
     if get_origin(kind) is tuple:
@@ -206,14 +208,13 @@ def _convert(kind: Any, value: Any, where: _Where) -> Any:
 
 
 def _as_float(value: Any) -> Any:
-    """Return a finite float where `value` is or spells one, and `value` itself where not."""
-    spelled = isinstance(value, str) and NUMERIC_TEXT.fullmatch(value)
-    if not (spelled or type(value) in (int, float)):
+    """Return a finite float where `value` is or spells one (YAML 1.1 reads 1e-3 as text), and else no float."""
+    if type(value) not in (int, float, str):
         return value
     try:
         number = float(value)
-    except OverflowError:  # an int beyond 1e308
-        return str(value)
+    except (ValueError, OverflowError):
+        return value
     return number if math.isfinite(number) else str(value)
 
 
@@ -231,7 +232,7 @@ def _convert_list(kind: Any, value: Any, where: _Where) -> tuple[Any, ...]:
 def _convert_mapping(schema: Any, data: Any, where: _Where) -> Any:
     if not isinstance(data, dict):
         where.fail(f"{where} must be lines of `key: value`, got {_shown(data)}.")
-    kinds = get_type_hints(schema)
+    kinds = get_type_hints(schema, include_extras=True)
     for key in data:
         if key not in kinds:
             where.fail(f"unknown key '{where.at(str(key))}'{_suggestion(where, str(key), kinds)}")
@@ -243,15 +244,10 @@ def _convert_mapping(schema: Any, data: Any, where: _Where) -> Any:
 
 def _suggestion(where: _Where, name: str, siblings: dict[str, Any]) -> str:
     """Name the same key in another section, else the closest sibling, else all siblings."""
-    elsewhere = [path for path in _paths(where.root) if path.rpartition(".")[2] == name]
-    if elsewhere:
-        return f"; did you mean '{elsewhere[0]}'?"
-    return _hint(name, siblings, ".".join([*where.keys, ""])) or f"; known here: {', '.join(siblings)}."
-
-
-def _hint(name: str, known: Iterable[str], prefix: str = "") -> str:
-    found = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean '{prefix}{found[0]}'?" if found else ""
+    for path in _paths(where.root):
+        if path.rpartition(".")[2] == name:
+            return f"; did you mean '{path}'?"
+    return did_you_mean(name, siblings, ".".join([*where.keys, ""]))
 
 
 def _paths(schema: Any, prefix: str = "") -> Iterator[str]:

@@ -1,42 +1,64 @@
 """Every knob of the project, with its unit and its reason: the manual of the configuration.
 
 A YAML file names only what differs from these defaults, which are those of the paper's YOLACT-550 with ResNet-101
-on COCO. `loading.py` turns YAML into these classes; nothing here knows of YAML, torch or files.
+on COCO. `loading.py` turns YAML into these classes and holds every number to the rule of its type; nothing here knows
+of YAML, torch or files.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import PurePath
+from typing import Annotated, Literal, NamedTuple
+
+NUM_LEVELS = 5  # P3..P7
+SMALLEST_FOR_MASK_IOU = 249  # pixels; from it on, five unpadded convolutions of stride 2 fit onto the prototypes
+
+
+class Rule(NamedTuple):
+    """What a number must be, in words and as a test."""
+
+    words: str
+    holds: Callable[[float], bool]
+
+
+AT_LEAST_1, AT_LEAST_0 = Rule("at least 1", lambda value: value >= 1), Rule("at least 0", lambda value: value >= 0)
+Count, Natural = Annotated[int, AT_LEAST_1], Annotated[int, AT_LEAST_0]
+Ratio, NotNegative = Annotated[float, AT_LEAST_1], Annotated[float, AT_LEAST_0]
+Positive = Annotated[float, Rule("more than 0", lambda value: value > 0)]
+Share = Annotated[float, Rule("between 0 and 1", lambda value: 0 <= value <= 1)]
+Decay = Annotated[float, Rule("at least 0 and below 1", lambda value: 0 <= value < 1)]
+Side = Annotated[int, Rule("at least 32", lambda value: value >= 32)]  # of the network input in pixels
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
     name: str = "resnet101"  # of yolact.models.build.BACKBONES: resnet18, 34, 50, 101, darknet53, or one added there
     # YOLACT++ section 3.2: how many of the last blocks of each of the four stages are deformable, and every which one.
-    deformable_blocks: tuple[int, ...] = (0, 0, 0, 0)
-    deformable_interval: int = 1
+    deformable_blocks: tuple[Natural, Natural, Natural, Natural] = (0, 0, 0, 0)
+    deformable_interval: Count = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorConfig:
     # Side lengths in pixels of the network input; one list for each level, from the finest (stride 8) to the coarsest.
-    scales: tuple[tuple[float, ...], ...] = ((24.0,), (48.0,), (96.0,), (192.0,), (384.0,))
-    aspect_ratios: tuple[float, ...] = (1.0, 0.5, 2.0)  # width / height
+    scales: tuple[tuple[Positive, ...], ...] = ((24.0,), (48.0,), (96.0,), (192.0,), (384.0,))
+    aspect_ratios: tuple[Positive, ...] = (1.0, 0.5, 2.0)  # width / height
     # The published YOLACT (not ++) weights were trained with h = w for every ratio, a slip that they depend on.
     square: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    num_classes: int | None = None  # C, without background; null takes the classes of the training annotations
-    image_size: int = 550  # the image is stretched to this many pixels on both sides
+    num_classes: Count | None = None  # C, without background; null takes the classes of the training annotations
+    image_size: Side = 550  # the image is stretched to this many pixels on both sides
     # Per channel, RGB, on the 0..255 scale. These are ImageNet's; DarkNet wants mean 0 and std 255.
-    pixel_mean: tuple[float, float, float] = (123.68, 116.78, 103.94)
-    pixel_std: tuple[float, float, float] = (58.40, 57.12, 57.38)
+    pixel_mean: tuple[NotNegative, NotNegative, NotNegative] = (123.68, 116.78, 103.94)
+    pixel_std: tuple[Positive, Positive, Positive] = (58.40, 57.12, 57.38)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     anchors: AnchorConfig = field(default_factory=AnchorConfig)
-    fpn_channels: int = 256  # also the width of the prediction head
-    protonet_channels: int = 256
-    num_prototypes: int = 32  # k; the paper found 8 to 256 much alike (table 2b)
+    fpn_channels: Count = 256  # also the width of the prediction head
+    protonet_channels: Count = 256
+    num_prototypes: Count = 32  # k; the paper found 8 to 256 much alike (table 2b)
     mask_iou: bool = False  # YOLACT++ section 3.3: a small network that rescores masks
 
 
@@ -45,19 +67,19 @@ class AugmentConfig:
     """The authors' SSD-style augmentation, and others that are off; every probability is an image's."""
 
     photometric: bool = True  # brightness, contrast, saturation and hue
-    expand_probability: float = 0.5  # zoom out onto a mean-coloured canvas
-    expand_max_ratio: float = 4.0  # side of the largest canvas over side of the image
+    expand_probability: Share = 0.5  # zoom out onto a mean-coloured canvas
+    expand_max_ratio: Ratio = 4.0  # side of the largest canvas over side of the image
     crop: bool = True  # SSD's random crop, sides 0.3 to 1 of the image's
-    mirror_probability: float = 0.5
-    flip_probability: float = 0.0  # upside down; for images without an up, such as microscopy
-    rotate90_probability: float = 0.0  # by 90 degrees; likewise
+    mirror_probability: Share = 0.5
+    flip_probability: Share = 0.0  # upside down; for images without an up, such as microscopy
+    rotate90_probability: Share = 0.0  # by 90 degrees; likewise
     # Large-scale jitter (Ghiasi et al. 2021), in place of expand and crop: the smallest and largest scale of the whole
     # image against the input, where it is cropped or lies on a mean-coloured canvas, at random. The paper's are
     # [0.1, 2.0] for very long trainings; [0.8, 1.25] is the usual, mild choice that it compares with.
-    scale_jitter: tuple[float, float] | None = None
+    scale_jitter: tuple[Positive, Positive] | None = None
     # Copy-paste (the same paper): with this probability some objects of another image, itself augmented, are laid
     # over this one, which costs the loader a second sample. The paper does it always, with large-scale jitter.
-    copy_paste_probability: float = 0.0
+    copy_paste_probability: Share = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +88,10 @@ class DataConfig:
     train_annotations: str = "data/coco/annotations/instances_train2017.json"
     val_images: str = "data/coco/val2017"
     val_annotations: str = "data/coco/annotations/instances_val2017.json"
-    max_train_images: int | None = None  # only the first so many, for overfitting on purpose
+    max_train_images: Count | None = None  # only the first so many, for overfitting on purpose
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    num_workers: int = 4  # workers that load, of each rank; 0 loads in the main process
-    worker_timeout: float = 300.0  # seconds without a batch after which these count as hung; 0 waits for ever
+    num_workers: Natural = 4  # workers that load, of each rank; 0 loads in the main process
+    worker_timeout: NotNegative = 300.0  # seconds without a batch after which these count as hung; 0 waits for ever
     # An unreadable image met while training: stop with its name, or take the next one and count it.
     unreadable: Literal["raise", "skip"] = "raise"
 
@@ -78,46 +100,46 @@ class DataConfig:
 class LossConfig:
     """Weights of the terms and the rules of matching (paper sections 3.1, 4 and 5; REFERENCE values)."""
 
-    box_weight: float = 1.5
-    class_weight: float = 1.0
-    mask_weight: float = 6.125
-    semantic_weight: float = 1.0  # 0 leaves the semantic term out, as in the paper's ablation
-    mask_iou_weight: float = 25.0  # YOLACT++ only
+    box_weight: NotNegative = 1.5
+    class_weight: NotNegative = 1.0
+    mask_weight: NotNegative = 6.125
+    semantic_weight: NotNegative = 1.0  # 0 leaves the semantic term out, as in the paper's ablation
+    mask_iou_weight: NotNegative = 25.0  # YOLACT++ only
     assigner: str = "max_iou"  # of yolact.losses.ASSIGNERS: which candidate answers for which object
-    positive_iou: float = 0.5  # an anchor is positive from this IoU with a ground-truth box on ...
-    negative_iou: float = 0.4  # ... negative below this one, and neutral between
-    crowd_overlap: float = 0.7  # a non-positive anchor is neutral with more than this share of it in a crowd region
-    negatives_per_positive: int = 3  # online hard example mining, per image
-    masks_to_train: int = 100  # at most so many positive anchors of an image get a mask loss
-    mask_iou_min_area: float = 25.0  # in prototype pixels; smaller masks do not train the rescoring network
+    positive_iou: Share = 0.5  # an anchor is positive from this IoU with a ground-truth box on ...
+    negative_iou: Share = 0.4  # ... negative below this one, and neutral between
+    crowd_overlap: Share = 0.7  # a non-positive anchor is neutral with more than this share of it in a crowd region
+    negatives_per_positive: Natural = 3  # online hard example mining, per image
+    masks_to_train: Count = 100  # at most so many positive anchors of an image get a mask loss
+    mask_iou_min_area: NotNegative = 25.0  # in prototype pixels; smaller masks do not train the rescoring network
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    max_steps: int = 800_000  # optimizer steps
-    epochs: float | None = None  # a convenience: replaces max_steps by this many passes over the images
+    max_steps: Count = 800_000  # optimizer steps
+    epochs: Positive | None = None  # a convenience: replaces max_steps by this many passes over the images
     # Images before accumulation. Several ranks share them evenly, so that a run does not depend on their number.
-    batch_size: int = 8
+    batch_size: Count = 8
     # Multi-scale training: every batch has one of these sizes in pixels, at random, instead of model.image_size, which
     # evaluation keeps. An anchor keeps its sides in pixels, because the network cannot tell how large its input is: an
     # object of 100 pixels must always belong to the same anchors. The largest size decides the memory; torch.compile
     # compiles, and cuDNN prepares, each size anew, on every device of a distributed training.
-    image_sizes: tuple[int, ...] = ()
-    accumulate: int = 1  # batches whose gradients are summed into one optimizer step
+    image_sizes: tuple[Side, ...] = ()
+    accumulate: Count = 1  # batches whose gradients are summed into one optimizer step
     # The paper's batch. With another total batch the learning rate is scaled by batch / reference, and max_steps and
     # lr_steps by its inverse, as the authors do; null scales nothing.
-    reference_batch_size: int | None = 8
+    reference_batch_size: Count | None = 8
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 1e-3
-    momentum: float = 0.9  # of SGD
-    weight_decay: float = 5e-4  # on every parameter, as the authors have it
+    lr: Positive = 1e-3
+    momentum: Decay = 0.9  # of SGD
+    weight_decay: NotNegative = 5e-4  # on every parameter, as the authors have it
     schedule: Literal["steps", "cosine"] = "steps"
-    lr_steps: tuple[int, ...] = (280_000, 600_000, 700_000, 750_000)  # for "steps": multiply by lr_gamma here
-    lr_gamma: float = 0.1
-    warmup_steps: int = 500  # linear, from warmup_lr
-    warmup_lr: float = 1e-4
-    clip_norm: float | None = None  # largest L2 norm of the whole gradient
-    ema_decay: float | None = None  # exponential moving average of the weights, used to evaluate and saved beside them
+    lr_steps: tuple[Natural, ...] = (280_000, 600_000, 700_000, 750_000)  # for "steps": multiply by lr_gamma here
+    lr_gamma: Positive = 0.1
+    warmup_steps: Natural = 500  # linear, from warmup_lr
+    warmup_lr: NotNegative = 1e-4
+    clip_norm: Positive | None = None  # largest L2 norm of the whole gradient
+    ema_decay: Decay | None = None  # exponential moving average of the weights, used to evaluate and saved beside them
     # "auto", the authors' rule, freezes batch norm where it would see fewer than 6 images at once.
     freeze_batch_norm: Literal["auto", "always", "never"] = "auto"
     sync_batch_norm: bool = False  # a trained batch norm sees the images of all ranks, not its own only; CUDA only
@@ -127,13 +149,13 @@ class TrainConfig:
     compile: bool = False  # torch.compile the network: slow first steps, then faster ones on a GPU
     # Where the backbone starts: "imagenet" (a file under weights/, else torchvision's download), "none", or a file.
     backbone_weights: str = "imagenet"
-    seed: int = 0
+    seed: Natural = 0
     # CUDA repeats its results bit by bit, as the CPU does: slower, and an error where an operation cannot.
     deterministic: bool = False
-    max_nonfinite: int = 10  # so many non-finite losses in a row stop the run
-    log_every: int = 10  # steps between two lines of metrics.jsonl
-    save_every: int = 5_000  # steps between two checkpoints
-    eval_every: int | None = 10_000  # steps between two evaluations; null evaluates at the end only
+    max_nonfinite: Count = 10  # so many non-finite losses in a row stop the run
+    log_every: Count = 10  # steps between two lines of metrics.jsonl
+    save_every: Count = 5_000  # steps between two checkpoints
+    eval_every: Count | None = 10_000  # steps between two evaluations; null evaluates at the end only
     tensorboard: bool = False  # also write TensorBoard events (pip install tensorboard)
 
 
@@ -141,16 +163,17 @@ class TrainConfig:
 class EvalConfig:
     """From raw predictions to detections and masks; also what `Predictor` starts from."""
 
-    batch_size: int = 1
-    score_threshold: float = 0.05  # an anchor is a candidate when its best class probability exceeds this
+    batch_size: Count = 1
+    score_threshold: Share = 0.05  # an anchor is a candidate when its best class probability exceeds this
     nms: Literal["fast", "cross_class", "exact"] = "fast"  # Fast NMS per class, over all classes, or sequential NMS
-    nms_threshold: float = 0.5
-    nms_top_k: int = 200  # candidates of a class that enter Fast NMS; sequential NMS takes all
-    max_detections: int = 100  # of an image; more than 100 for crowded images
+    nms_threshold: Share = 0.5
+    # Candidates of a class that enter Fast NMS, whose memory grows with their square; sequential NMS takes all.
+    nms_top_k: Count = 200
+    max_detections: Count = 100  # of an image; more than 100 for crowded images
     # Crop masks to their boxes at prototype resolution, as the published weights expect, or after resizing: sharper.
     crop: Literal["before_resize", "after_resize", "none"] = "before_resize"
-    max_images: int | None = None  # evaluate only the first so many images
-    num_workers: int = 2  # processes that load, and as many that encode masks; 0 does both in the main process
+    max_images: Count | None = None  # evaluate only the first so many images
+    num_workers: Natural = 2  # processes that load, and as many that encode masks; 0 does both in the main process
     # What computes COCO's metrics: the reference, or an optional extra with equal metrics in a fraction of the time.
     engine: Literal["pycocotools", "hotcoco"] = "pycocotools"
 
@@ -163,3 +186,26 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+
+
+def conflicts(config: Config) -> Iterator[str]:
+    """Yield what is wrong with the form of a value, or with values next to each other, so that no run can work."""
+    model, loss, sizes, steps = config.model, config.loss, config.train.image_sizes, config.train.lr_steps
+    scales, jitter, least = model.anchors.scales, config.data.augment.scale_jitter, SMALLEST_FOR_MASK_IOU
+    if len(scales) != NUM_LEVELS or len({len(level) for level in scales}) != 1 or not scales[0]:
+        lists = f"{NUM_LEVELS} lists of equally many side lengths, one for each level"
+        yield f"model.anchors.scales must be {lists}, got {[list(level) for level in scales]}"
+    if not model.anchors.aspect_ratios:
+        yield "model.anchors.aspect_ratios must not be an empty list"
+    if model.mask_iou and min((model.image_size, *sizes)) < least:
+        got = f"{model.image_size} and {list(sizes)}"
+        yield f"model.mask_iou needs a model.image_size and train.image_sizes of at least {least}, got {got}"
+    if jitter is not None and jitter[0] > jitter[1]:
+        yield f"data.augment.scale_jitter must be the smallest and the largest scale, got {list(jitter)}"
+    if loss.negative_iou > loss.positive_iou:
+        ious = f"{loss.negative_iou} and {loss.positive_iou}"
+        yield f"loss.negative_iou must be at most loss.positive_iou, got {ious}"
+    if list(steps) != sorted(set(steps)):
+        yield f"train.lr_steps must grow from one to the next, got {list(steps)}"
+    if PurePath(config.name).name != config.name or config.name in ("", ".."):
+        yield f"name must be usable as the name of a folder, got '{config.name}'"

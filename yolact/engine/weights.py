@@ -11,8 +11,7 @@ from torchvision import models as torchvision_models
 from yolact.compat.published import AUTHORS_FILES
 from yolact.engine.checkpoint import load_checkpoint
 from yolact.errors import CheckpointError
-from yolact.models.backbones import RESNETS
-from yolact.models.darknet import DarkNetFeatures
+from yolact.models.backbones import RESNETS, DarkNetFeatures
 
 logger = logging.getLogger(__name__)
 

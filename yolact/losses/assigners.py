@@ -92,13 +92,9 @@ class MaxIoUAssigner:
 
 def _best_objects(iou: Tensor, objects: Objects) -> tuple[Tensor, Tensor]:
     """Return each anchor's best IoU, [B, A], and the number of that object; without objects the IoU is -1."""
-    best, index = [], []
-    first = 0
+    best, index, first = [], [], 0
     for part in iou.split(objects.counts):
-        if len(part):
-            values, numbers = part.max(0)
-        else:
-            values, numbers = iou.new_full(iou.shape[1:], -1), objects.image_index.new_zeros(iou.shape[1:])
+        values, numbers = F.pad(part, (0, 0, 0, 1), value=-1).max(0)  # a row more, for images without objects
         best.append(values)
         index.append(numbers + first)
         first += len(part)

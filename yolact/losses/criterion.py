@@ -1,7 +1,8 @@
 """Network and losses as one module, so that distributed training sees every parameter."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from yolact.config import LossConfig
 from yolact.distributed import SINGLE, World
 from yolact.losses.assigners import ASSIGNERS, Assigner, Assignment, Candidates
-from yolact.losses.terms import TERMS, LossTerm, MaskIoULoss
+from yolact.losses.terms import TERMS, LossTerm, mask_iou_loss
 from yolact.ops import masks as mask_ops
 from yolact.structures import BoxCoder, Objects, Predictions, Target, join_targets
 
@@ -25,60 +26,65 @@ class MaskSample(NamedTuple):
     weight: Tensor  # float32 [B * P], by which the sampled stand for all positives of their image
 
 
+@dataclass(eq=False)
 class LossInputs:
-    """What a loss term may look at; masks are computed when they are first used.
+    """What a loss term may look at; what follows from the fields is computed when it is first used."""
 
-    Attributes:
-        predictions: float32.
-        objects: of the batch, T in all.
-        assignment: of the candidates [B, A] to these.
-        coder: of the head.
-        image_size: side S of the network input in pixels.
-        num_positives: scalar to divide sums by. Each rank divides by the global number of positives / world size, so
-            that averaging over ranks yields the loss, and the gradient, of the whole batch.
-        positive_weight: float32 [B, A], the assignment's weight for positives and 0 elsewhere.
-    """
+    predictions: Predictions  # float32
+    targets: Sequence[Target]
+    assignment: Assignment  # of the candidates [B, A] to `objects`
+    objects: Objects  # of the batch, T in all
+    coder: BoxCoder  # of the head
+    config: LossConfig
+    world: World = SINGLE
 
-    def __init__(
-        self,
-        predictions: Predictions,
-        targets: Sequence[Target],
-        assignment: Assignment,
-        objects: Objects,
-        coder: BoxCoder,
-        config: LossConfig,
-        world: World = SINGLE,
-    ) -> None:
-        self.predictions, self.targets, self.objects, self.assignment = predictions, targets, objects, assignment
-        self.coder, self.config, self.world, self.image_size = coder, config, world, coder.image_size
-        positives = world.all_reduce(assignment.positive.sum())
-        self.num_positives = positives.clamp(min=1) / world.size
-        self.positive_weight = assignment.weight * assignment.positive
-        self.no_box = objects.boxes.new_tensor([0, 0, 1, 1])
+    @property
+    def image_size(self) -> int:
+        """Side S of the network input in pixels."""
+        return self.coder.image_size
 
-    def of_objects(self, values: Tensor, otherwise: Tensor) -> Tensor:
-        """Return for each candidate what `values` [T, ...] holds for its object, or `otherwise`: [B, A, ...]."""
-        return _gather_or(values, self.assignment.object_index, otherwise)
+    @cached_property
+    def num_positives(self) -> Tensor:
+        """Scalar to divide sums by.
+
+        Each rank divides by the global number of positives / world size, so that averaging over ranks yields the loss,
+        and the gradient, of the whole batch.
+        """
+        return self.world.all_reduce(self.assignment.positive.sum()).clamp(min=1) / self.world.size
+
+    @cached_property
+    def positive_weight(self) -> Tensor:
+        """The assignment's weight for positives and 0 elsewhere, float32 [B, A]."""
+        return self.assignment.weight * self.assignment.positive
+
+    @cached_property
+    def object_boxes(self) -> Tensor:
+        """The box of each candidate's object, float32 [B, A, 4] xyxy; a small one where there is no object."""
+        return _gather_or(self.objects.boxes, self.assignment.object_index, self._no_box)
+
+    @cached_property
+    def _no_box(self) -> Tensor:
+        return self.objects.boxes.new_tensor([0, 0, 1, 1])
+
+    @cached_property
+    def class_indices(self) -> Tensor:
+        """The column of the class logits that each candidate should choose, int64 [B, A]; 0 is background."""
+        labels = self.objects.labels
+        return _gather_or(labels + 1, self.assignment.object_index, labels.new_zeros(()))
 
     @cached_property
     def prototype_masks(self) -> Tensor:
         """The objects' masks at the size of the prototypes, bool [T, Hp, Wp]."""
-        return self._small_masks[0]
+        return self._shrunk_masks(self.predictions.prototypes)
 
     @cached_property
     def semantic_masks(self) -> Tensor:
         """The objects' masks at the size of the semantic maps, bool [T, Hs, Ws]."""
-        return self._small_masks[1]
+        return self._shrunk_masks(self.predictions.semantic_logits)
 
-    @cached_property
-    def _small_masks(self) -> list[Tensor]:
-        # Full-size masks become floats one image at a time.
-        maps = (self.predictions.prototypes, self.predictions.semantic_logits)
-        sizes = [(one.shape[-2], one.shape[-1]) for one in maps]
-        per_image = [
-            [mask_ops.resize(masks, size) for size in sizes] for masks in (t["masks"].float() for t in self.targets)
-        ]
-        return [torch.cat(small) > 0.5 for small in zip(*per_image, strict=True)]
+    def _shrunk_masks(self, maps: Tensor) -> Tensor:
+        # One image at a time, because full-size masks take much memory as floats.
+        return torch.cat([mask_ops.shrink(t["masks"], (maps.shape[-2], maps.shape[-1])) for t in self.targets])
 
     @cached_property
     def mask_sample(self) -> MaskSample:
@@ -88,7 +94,7 @@ class LossInputs:
         index = self.assignment.object_index.gather(1, anchors).where(weight > 0, -1)
         own = anchors[..., None].expand(-1, -1, self.predictions.mask_coefficients.shape[-1])
         logits = mask_ops.assemble(prototypes, self.predictions.mask_coefficients.gather(1, own))
-        boxes = _gather_or(self.objects.boxes, index, self.no_box) * (prototypes.shape[-1] / self.image_size)
+        boxes = _gather_or(self.objects.boxes, index, self._no_box) * (prototypes.shape[-1] / self.image_size)
         masks = _gather_or(self.prototype_masks, index, torch.zeros_like(prototypes[0, 0], dtype=torch.bool))
         labels = _gather_or(self.objects.labels, index, self.objects.labels.new_zeros(()))
         weight = weight * self.assignment.weight.gather(1, anchors)
@@ -124,36 +130,6 @@ def sample_positives(positive: Tensor, limit: int, world: World = SINGLE) -> tup
     return anchors, is_chosen * (num_positives / is_chosen.sum(1).clamp(min=1))[:, None]
 
 
-class Criterion:
-    """Weighted losses of predictions, by name."""
-
-    def __init__(
-        self, config: LossConfig, terms: Mapping[str, LossTerm], assigner: Assigner, world: World = SINGLE
-    ) -> None:
-        for name, term in terms.items():
-            if not isinstance(term, LossTerm):
-                raise TypeError(f"The loss term '{name}' must be a LossTerm(function, weight), got {term!r}.")
-        self.config, self.terms, self.assigner, self.world = config, dict(terms), assigner, world
-
-    def __call__(self, predictions: Predictions, targets: Sequence[Target], coder: BoxCoder) -> dict[str, Tensor]:
-        """Assign candidates to objects and return each term times its weight.
-
-        Args:
-            predictions: float32.
-            targets: of B images.
-            coder: of the head, for the size of this batch.
-        """
-        objects = join_targets(targets)
-        with torch.no_grad():
-            assignment = self.assigner(Candidates(predictions, coder), objects)
-        inputs = LossInputs(predictions, targets, assignment, objects, coder, self.config, self.world)
-        losses = {name: term.weight * term.compute(inputs) for name, term in self.terms.items()}
-        for name, loss in losses.items():
-            if loss.dim():
-                raise ValueError(f"The loss term '{name}' must return a scalar, got a tensor {list(loss.shape)}.")
-        return losses
-
-
 class ModelWithLoss(nn.Module):
     """The network and its weighted losses.
 
@@ -175,13 +151,15 @@ class ModelWithLoss(nn.Module):
         assigner: Assigner | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.config = model, config
-        table = {name: LossTerm(term, getattr(config, key)) for name, (term, key) in TERMS.items()}
+        self.model, self.config, self.world = model, config, world
+        self.assigner = assigner or ASSIGNERS[config.assigner](config)
+        self.terms = {name: LossTerm(term, getattr(config, key)) for name, (term, key) in TERMS.items()}
         if model.mask_iou is not None:
-            table["mask_iou"] = LossTerm(MaskIoULoss(model.mask_iou, config), config.mask_iou_weight)  # type: ignore[arg-type]
-        self.criterion = Criterion(
-            config, {**table, **(terms or {})}, assigner or ASSIGNERS[config.assigner](config), world
-        )
+            self.terms["mask_iou"] = LossTerm(partial(mask_iou_loss, network=model.mask_iou), config.mask_iou_weight)
+        self.terms |= terms or {}
+        for name, term in self.terms.items():
+            if not isinstance(term, LossTerm):
+                raise TypeError(f"The loss term '{name}' must be a LossTerm(function, weight), got {term!r}.")
 
     def forward(self, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         """Return the weighted losses "box", "class", "mask", "semantic" and, for YOLACT++, "mask_iou", scalars.
@@ -195,4 +173,16 @@ class ModelWithLoss(nn.Module):
         predictions = self.model(images)
         with torch.autocast(images.device.type, enabled=False):
             predictions = Predictions(*(field.float() for field in predictions))
-            return self.criterion(predictions, targets, self.model.head.coder(images.shape[-1]))  # type: ignore[union-attr, operator]
+            return self.losses(predictions, targets, self.model.head.coder(images.shape[-1]))  # type: ignore[union-attr, operator]
+
+    def losses(self, predictions: Predictions, targets: Sequence[Target], coder: BoxCoder) -> dict[str, Tensor]:
+        """Assign candidates to objects and return each term times its weight, for float32 predictions."""
+        objects = join_targets(targets)
+        with torch.no_grad():
+            assignment = self.assigner(Candidates(predictions, coder), objects)
+        inputs = LossInputs(predictions, targets, assignment, objects, coder, self.config, self.world)
+        losses = {name: term.weight * term.compute(inputs) for name, term in self.terms.items()}
+        for name, loss in losses.items():
+            if loss.dim():
+                raise ValueError(f"The loss term '{name}' must return a scalar, got a tensor {list(loss.shape)}.")
+        return losses

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolact.config import LossConfig
 from yolact.ops import masks as mask_ops
 
 if TYPE_CHECKING:
@@ -29,8 +28,8 @@ class LossTerm(NamedTuple):
 
 def box_loss(inputs: "LossInputs") -> Tensor:
     """Smooth-L1 distance of the deltas to the encoded boxes of their objects, over the number of positives."""
-    boxes = inputs.of_objects(inputs.objects.boxes, inputs.no_box)
-    distance = F.smooth_l1_loss(inputs.predictions.box_deltas, inputs.coder.encode(boxes), reduction="none").sum(-1)
+    wanted = inputs.coder.encode(inputs.object_boxes)
+    distance = F.smooth_l1_loss(inputs.predictions.box_deltas, wanted, reduction="none").sum(-1)
     return (distance * inputs.positive_weight).sum() / inputs.num_positives
 
 
@@ -44,8 +43,7 @@ def class_loss(inputs: "LossInputs") -> Tensor:
     chosen = hard_negatives(
         -log_probabilities[..., 0].detach(), inputs.assignment.positive, inputs.assignment.ignored, num_negatives
     )
-    labels = inputs.of_objects(inputs.objects.labels + 1, inputs.objects.labels.new_zeros(()))
-    loss = -log_probabilities.gather(-1, labels[..., None])[..., 0]
+    loss = -log_probabilities.gather(-1, inputs.class_indices[..., None])[..., 0]
     total = (loss * (inputs.positive_weight + chosen)).sum()
     negatives = inputs.world.all_reduce(num_negatives.sum()) / max(1, inputs.config.negatives_per_positive)
     return total / torch.maximum(inputs.num_positives, negatives / inputs.world.size)
@@ -100,27 +98,23 @@ def semantic_loss(inputs: "LossInputs") -> Tensor:
     return loss / (height * width * num_images)
 
 
-class MaskIoULoss:
+def mask_iou_loss(inputs: "LossInputs", network: nn.Module) -> Tensor:
     """Smooth-L1 distance of the predicted to the true mask IoU, over the number of positives (YOLACT++ section 3.3).
 
     The gradient flows through the soft masks into prototypes and coefficients, as in the authors' training.
+
+    Args:
+        network: the rescoring one, probabilities [N, 1, Hp, Wp] to IoU [N, C].
     """
-
-    def __init__(self, network: nn.Module, config: LossConfig) -> None:
-        """Hold the rescoring network: probabilities [N, 1, Hp, Wp] to IoU [N, C]."""
-        self.network, self.config = network, config
-
-    def __call__(self, inputs: "LossInputs") -> Tensor:
-        sample = inputs.mask_sample
-        soft = mask_ops.crop(sample.logits.sigmoid(), sample.boxes)
-        with torch.no_grad():
-            hard = soft > 0.5
-            shared = (hard & sample.masks).sum((1, 2))
-            true_iou = shared / (hard | sample.masks).sum((1, 2)).clamp(min=1)
-            large = sample.masks.sum((1, 2)) > self.config.mask_iou_min_area
-        predicted = self.network(soft[:, None]).gather(1, sample.labels[:, None])[:, 0]
-        distance = F.smooth_l1_loss(predicted, true_iou, reduction="none")
-        return (distance * (large & (sample.weight > 0))).sum() / inputs.num_positives
+    sample = inputs.mask_sample
+    soft = mask_ops.crop(sample.logits.sigmoid(), sample.boxes)
+    with torch.no_grad():
+        hard = soft > 0.5
+        shared = (hard & sample.masks).sum((1, 2))
+        true_iou = shared / (hard | sample.masks).sum((1, 2)).clamp(min=1)
+        counts = (sample.masks.sum((1, 2)) > inputs.config.mask_iou_min_area) & (sample.weight > 0)
+    predicted = network(soft[:, None]).gather(1, sample.labels[:, None])[:, 0]
+    return (F.smooth_l1_loss(predicted, true_iou, reduction="none") * counts).sum() / inputs.num_positives
 
 
 # Each with the key of its weight in the configuration.

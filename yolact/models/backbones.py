@@ -1,4 +1,4 @@
-"""ResNets as feature extractors, torchvision's modules and parameter names, with deformable blocks for YOLACT++."""
+"""Feature extractors: ResNets of torchvision, with deformable blocks for YOLACT++, and DarkNet-53."""
 
 from collections.abc import Sequence
 
@@ -13,6 +13,7 @@ RESNETS = {
     "resnet50": resnet.resnet50,
     "resnet101": resnet.resnet101,
 }
+DARKNET_BLOCKS = (1, 2, 8, 8, 4)  # of each stage
 
 
 class ResNetFeatures(nn.Module):
@@ -81,3 +82,46 @@ def _out_channels(block: nn.Module) -> int:
         return block.conv3.out_channels
     assert isinstance(block, resnet.BasicBlock)
     return block.bn2.num_features  # conv2 may have become deformable
+
+
+def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.LeakyReLU(0.1, inplace=True),
+    )
+
+
+class DarkNetBlock(nn.Module):
+    """1x1 then 3x3 convolution, added to the input [B, C, H, W]."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = _conv(channels, channels // 2, 1)
+        self.conv2 = _conv(channels // 2, channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(self.conv1(x))
+
+
+class DarkNetFeatures(nn.Module):
+    """DarkNet-53 (YOLOv3) without its classifier: images [B, 3, S, S] to C3, C4, C5 at strides 8, 16 and 32."""
+
+    channels, strides = (256, 512, 1024), (8, 16, 32)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = _conv(3, 32, 3)
+        self.stages = nn.ModuleList()
+        for i, blocks in enumerate(DARKNET_BLOCKS):
+            channels = 64 * 2**i
+            down = _conv(channels // 2, channels, 3, stride=2)
+            self.stages.append(nn.Sequential(down, *(DarkNetBlock(channels) for _ in range(blocks))))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = self.stem(images)
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features[2], features[3], features[4]

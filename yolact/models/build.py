@@ -1,6 +1,5 @@
 """The only place where the model meets the configuration."""
 
-import difflib
 from collections.abc import Callable
 
 import torch
@@ -9,13 +8,10 @@ from torch.func import functional_call
 
 from yolact.config import BackboneConfig, Config
 from yolact.errors import ConfigError
-from yolact.models.backbones import RESNETS, ResNetFeatures
-from yolact.models.darknet import DarkNetFeatures
-from yolact.models.fpn import FeaturePyramid
+from yolact.models.backbones import RESNETS, DarkNetFeatures, ResNetFeatures
 from yolact.models.heads import AnchorHead, make_anchors
-from yolact.models.mask_iou import MaskIoUNet
-from yolact.models.protonet import Protonet
-from yolact.models.yolact import Yolact
+from yolact.models.yolact import FeaturePyramid, MaskIoUNet, Protonet, Yolact
+from yolact.text import did_you_mean
 
 # A backbone maps images [B, 3, S, S] to feature maps and has `channels` and `strides` of these, from the finest.
 BACKBONES: dict[str, Callable[[BackboneConfig], nn.Module]] = {
@@ -42,11 +38,6 @@ def build_model(config: Config, backbone: nn.Module | None = None) -> Yolact:
             "of classes without background (train.py takes it from the training annotations)."
         )
     backbone = _configured_backbone(config) if backbone is None else backbone
-    if tuple(backbone.strides) != STRIDES or len(backbone.channels) != len(STRIDES):  # type: ignore[arg-type]
-        raise ConfigError(
-            f"A backbone must have maps of strides {STRIDES} and as many channels, got strides "
-            f"{tuple(backbone.strides)} and channels {tuple(backbone.channels)}."  # type: ignore[arg-type]
-        )
     fpn = FeaturePyramid(backbone.channels, model.fpn_channels)  # type: ignore[arg-type]
     sizes = sorted({model.image_size, *config.train.image_sizes})
     # The same side lengths in pixels for every size of the input: see train.image_sizes.
@@ -75,20 +66,18 @@ def level_sizes(backbone: nn.Module, fpn: FeaturePyramid, image_size: int) -> li
     """Return (H, W) of each pyramid level for inputs of side `image_size`; shapes alone are computed."""
     with torch.no_grad():
         maps = _on_meta(backbone, torch.empty(1, 3, image_size, image_size, device="meta"))
+        channels, strides = tuple(backbone.channels), tuple(backbone.strides)  # type: ignore[arg-type]
         shapes = [tuple(one.shape[1:]) for one in maps]
-        expected = [(c, image_size / stride) for c, stride in zip(backbone.channels, STRIDES, strict=True)]  # type: ignore[arg-type]
-        fits = len(shapes) == len(STRIDES) and all(
-            shape[0] == channels and max(abs(side - size) for side in shape[1:]) <= 1
-            for shape, (channels, size) in zip(shapes, expected, strict=True)
-        )
+        fits = strides == STRIDES and len(shapes) == len(channels) == len(STRIDES)
+        for (width, *sides), wanted, stride in zip(shapes, channels, STRIDES, strict=False):
+            fits = fits and width == wanted and all(abs(side - image_size / stride) <= 1 for side in sides)
         if not fits:
             raise ConfigError(
-                f"The backbone {type(backbone).__name__} says that its maps have channels {tuple(backbone.channels)} "  # type: ignore[arg-type]
-                f"and strides {STRIDES}, but of an image of {image_size} pixels it makes maps [C, H, W] of {shapes}; "
-                "correct its `channels`, or what its `forward` returns."
+                f"A backbone must make maps of strides {STRIDES} and say their channels; {type(backbone).__name__} "
+                f"says strides {strides} and channels {channels}, and of an image of {image_size} pixels makes maps "
+                f"[C, H, W] of {shapes}."
             )
-        levels = _on_meta(fpn, maps)
-    return [(level.shape[-2], level.shape[-1]) for level in levels]
+        return [(level.shape[-2], level.shape[-1]) for level in _on_meta(fpn, maps)]
 
 
 def _on_meta(module: nn.Module, value: object) -> list[Tensor]:
@@ -100,9 +89,8 @@ def _on_meta(module: nn.Module, value: object) -> list[Tensor]:
 def _configured_backbone(config: Config) -> nn.Module:
     settings = config.model.backbone
     if settings.name not in BACKBONES:
-        near = difflib.get_close_matches(settings.name, BACKBONES, 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(BACKBONES)}."
-        raise ConfigError(f"model.backbone.name of configuration '{config.name}' is '{settings.name}'; {hint}")
+        hint = did_you_mean(settings.name, BACKBONES)
+        raise ConfigError(f"model.backbone.name of configuration '{config.name}' is '{settings.name}'{hint}")
     if any(settings.deformable_blocks) and settings.name not in RESNETS:
         raise ConfigError(
             f"model.backbone.deformable_blocks of configuration '{config.name}' is {list(settings.deformable_blocks)}, "

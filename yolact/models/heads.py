@@ -109,20 +109,14 @@ def make_anchors(
         aspect_ratios: width / height.
         square: give every anchor the height of its width, as the published YOLACT weights were trained.
     """
-    if len({len(level) for level in scales}) != 1:
-        raise ValueError(f"Every level needs the same number of anchor scales, got {[len(s) for s in scales]}.")
     levels = []
     for (rows, columns), level_scales in zip(level_sizes, scales, strict=True):
         centre_y = ((torch.arange(rows, dtype=torch.float64) + 0.5) / rows).float()
         centre_x = ((torch.arange(columns, dtype=torch.float64) + 0.5) / columns).float()
         y, x = torch.meshgrid(centre_y, centre_x, indexing="ij")
-        shapes = [_shape(scale / image_size, ratio, square) for scale in level_scales for ratio in aspect_ratios]
-        shape = torch.tensor(shapes).expand(rows * columns, -1, 2)
+        sides = [(scale / image_size, math.sqrt(ratio)) for scale in level_scales for ratio in aspect_ratios]
+        shape = torch.tensor([[side * root, side * root if square else side / root] for side, root in sides])
+        shape = shape.expand(rows * columns, -1, 2)
         centre = torch.stack([x, y], -1).reshape(-1, 1, 2).expand_as(shape)
         levels.append(cxcywh_to_xyxy(torch.cat([centre, shape], -1)).reshape(-1, 4))
     return torch.cat(levels)
-
-
-def _shape(scale: float, aspect_ratio: float, square: bool) -> list[float]:
-    root = math.sqrt(aspect_ratio)
-    return [scale * root, scale * root if square else scale / root]

@@ -10,10 +10,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from yolact.models.backbones import DeformableConv2d, ResNetFeatures
-from yolact.models.mask_iou import MaskIoUNet
 from yolact.models.packed import can_pack, pack
 from yolact.models.winograd import WinogradConv2d
-from yolact.models.yolact import Yolact
+from yolact.models.yolact import MaskIoUNet, Yolact
 
 # Deformable convolution has no half precision on CPUs, re-scoring works on float masks, and norms have statistics.
 KEPT_FLOAT = (DeformableConv2d, MaskIoUNet, _BatchNorm)

@@ -1,15 +1,78 @@
 """YOLACT: backbone, feature pyramid, protonet and prediction head (arXiv 1904.02689, figure 2)."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolact.models.fpn import FeaturePyramid
 from yolact.models.heads import AnchorHead
-from yolact.models.mask_iou import MaskIoUNet
-from yolact.models.protonet import Protonet
+from yolact.models.upsampling import UpsampledConv2d
 from yolact.structures import Predictions
+
+MASK_IOU_WIDTHS = (1, 8, 16, 32, 64, 128)
+
+
+class FeaturePyramid(nn.Module):
+    """C3, C4, C5 to P3 .. P7, each [B, channels, H, W] (Lin et al. 2017).
+
+    P6 and P7, YOLACT's extra levels, are strided convolutions of P5 (section 4).
+    """
+
+    def __init__(self, in_channels: Sequence[int], channels: int = 256):
+        super().__init__()
+        self.channels = channels
+        self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in in_channels)
+        self.output = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels)
+        self.downsample = nn.ModuleList(nn.Conv2d(channels, channels, 3, stride=2, padding=1) for _ in range(2))
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        merged = [lateral(c) for lateral, c in zip(self.lateral, features, strict=True)]
+        for i in range(len(merged) - 1, 0, -1):
+            size = merged[i - 1].shape[-2:]
+            merged[i - 1] = merged[i - 1] + F.interpolate(merged[i], size, mode="bilinear", align_corners=False)
+        levels = [F.relu(output(x), inplace=True) for output, x in zip(self.output, merged, strict=True)]
+        for downsample in self.downsample:  # no ReLU here: the published weights were trained without
+            levels.append(downsample(levels[-1]))
+        return levels
+
+
+class Protonet(nn.Module):
+    """P3 [B, C, H, W] to the prototype masks [B, K, 2H, 2W], not negative (section 3.1, figure 3)."""
+
+    def __init__(self, in_channels: int, channels: int, num_prototypes: int):
+        super().__init__()
+        widths = [in_channels, channels, channels]
+        self.before = nn.ModuleList(nn.Conv2d(width, channels, 3, padding=1) for width in widths)
+        self.after = UpsampledConv2d(channels, channels)
+        self.output = nn.Conv2d(channels, num_prototypes, 1)
+
+    def forward(self, p3: Tensor) -> Tensor:
+        x = p3
+        for conv in self.before:
+            x = F.relu(conv(x), inplace=True)
+        # The ReLU on the output leaves the prototypes unbounded above: strong ones are easy to express (section 3.3).
+        x = F.relu(self.after(x), inplace=True)
+        return F.relu(self.output(x), inplace=True)
+
+
+class MaskIoUNet(nn.Module):
+    """Rescoring (YOLACT++ section 3.3): cropped mask probabilities [N, 1, Hp, Wp] to each class's predicted IoU [N, C].
+
+    The IoU is not negative.
+    """
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2) for a, b in itertools.pairwise(MASK_IOU_WIDTHS))
+        self.output = nn.Conv2d(MASK_IOU_WIDTHS[-1], num_classes, 1)
+
+    def forward(self, masks: Tensor) -> Tensor:
+        x = masks
+        for conv in self.convs:
+            x = F.relu(conv(x))
+        return F.relu(self.output(x)).amax((2, 3))
 
 
 class Yolact(nn.Module):

@@ -1,7 +1,7 @@
 """Whether an exported file finds on images what PyTorch finds: the same detections, scores, boxes and masks.
 
-The other side of the comparison is the model as it is in training and evaluation, with the detection of a CPU; so the
-folded weights, the static NMS, the writing and the reading are all checked.
+The other side of the comparison is the model as it is in training and evaluation; so the folded weights, the writing
+and the reading are all checked.
 """
 
 import copy
@@ -107,8 +107,8 @@ def _compare_batch(
             expected = getattr(predictions, name, anchors)
             _note(result, name, (values[name] - expected).abs().max() / expected.abs().max())
         detector.mask_iou = None  # no such file has it
-        values = find(detector, predictions._replace(**{name: values[name] for name in RAW[:-1]}), static=False)
-    wanted = find(detector, predictions, static=False)
+        values = find(detector, predictions._replace(**{name: values[name] for name in RAW[:-1]}))
+    wanted = find(detector, predictions)
     for index in range(len(predictions.class_logits)):
         own, other = (_found_in(found, index, detector.coder.image_size) for found in (wanted, values))
         partners = _partners(own, other)
@@ -149,7 +149,7 @@ def _judge_unpaired(result: Comparison, missing: Found, extra: Found, one: Predi
     It can where PyTorch loses, or finds, the same with thresholds moved slightly.
     """
     moved = (Detector(detector.coder, _moved(detector.settings, sign), detector.mask_iou) for sign in (1, -1))
-    looser, stricter = (_found_in(find(other, one, False), 0, detector.coder.image_size) for other in moved)
+    looser, stricter = (_found_in(find(other, one), 0, detector.coder.image_size) for other in moved)
     kept = (_partners(missing, looser) >= 0) & (_partners(missing, stricter) >= 0)
     possible = (_partners(extra, looser) >= 0) | (_partners(extra, stricter) >= 0)
     unexplained = int(kept.sum() + (~possible).sum())

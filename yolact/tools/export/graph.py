@@ -33,9 +33,9 @@ MEANINGS = {
 }
 
 
-def find(detector: Detector, predictions: Predictions, static: bool) -> dict[str, Tensor]:
+def find(detector: Detector, predictions: Predictions) -> dict[str, Tensor]:
     """Return the outputs of a complete export: detections, and their masks at the size of the prototypes."""
-    found = detector.detect(predictions, static)
+    found = detector.detect(predictions)
     masks = detector.masks(found, predictions.prototypes)
     outputs = {name: getattr(found, name) for name in ("boxes", "scores", "labels")}
     outputs |= {"masks": masks, "counts": found.counts}
@@ -58,7 +58,7 @@ class Graph(nn.Module):
         # Floating-point before the transposition, because TensorRT does nothing else with uint8.
         predictions: Predictions = self.model((images.float() / 255).permute(0, 3, 1, 2))
         if self.settings is not None:
-            return find(Detector.of(self.model, self.settings), predictions, static=True)
+            return find(Detector.of(self.model, self.settings), predictions)
         # For each image, because some runtimes take no constant for an output.
         anchors = self.model.anchors.expand(images.shape[0], -1, -1)
         return {name: getattr(predictions, name, anchors) for name in RAW}
