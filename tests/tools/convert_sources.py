@@ -78,9 +78,7 @@ def load(annotations: Path, images: Path) -> dict[str, list[tuple[str, np.ndarra
         masks = draw_masks([record.segmentation for record in records], IDENTITY, size).astype(bool)
         assert [record.area for record in records] == masks.sum(axis=(1, 2)).tolist()
         for record, mask in zip(records, masks, strict=True):
-            places = np.argwhere(mask)[
-                :, ::-1
-            ]  # the box of a polygon is that of its points, and thin tips have no pixels
+            places = np.argwhere(mask)[:, ::-1]  # a polygon's box is that of its points, and thin tips have no pixels
             assert (places.min(axis=0) + 0.5 >= record.bbox[:2]).all()
             assert (places.max(axis=0) + 0.5 <= record.bbox[2:]).all()
         names = [dataset.categories.names[record.label] for record in records]

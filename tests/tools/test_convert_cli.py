@@ -14,9 +14,9 @@ from yolact.cli import run
 from yolact.config import Config, override_config
 from yolact.data.dataset import CocoDataset
 from yolact.errors import DatasetError, UserError
-from yolact.tools.convert.common import Conversion, FoundImage
+from yolact.tools.convert.common import Conversion
 from yolact.tools.convert.labelme import read_labelme
-from yolact.tools.convert.objects import join_object
+from yolact.tools.convert.objects import FoundImage, Part, make_object
 from yolact.tools.convert.writing import share_out, write_conversion
 
 
@@ -35,7 +35,8 @@ def convert(tmp_path, monkeypatch, capsys):
 
 def found(name, *labels, embedded=None):
     points = np.array([(1, 1), (9, 1), (9, 7)], float)
-    return FoundImage(name, (40, 60), [join_object(label, [points], (40, 60), "") for label in labels], embedded)
+    objects = [make_object([Part(label, points, "")], (40, 60)) for label in labels]
+    return FoundImage(name, (40, 60), objects, embedded=embedded)
 
 
 def write_sources():
@@ -92,25 +93,25 @@ def test_masks_with_and_without_classes(convert):
 
 
 @pytest.mark.parametrize(("line", "expected"), [
-    ("labelme gone --output out", "There is no folder 'gone'"),
+    ("labelme gone --output out", "Cannot list the folder 'gone': No such file or directory"),
     ("labelme set --output out", "There are no label files of labelme"),
     ("labelme labelme --output labelme/out", "lies within the source 'labelme'"),
     ("labelme labelme --output link", "lies within the source 'labelme'"),
     ("labelme labelme --output taken", "'taken/instances_val.json' exists already"),
     ("labelme labelme --output notes.txt", "The output folder 'notes.txt' cannot be written"),
-    ("yolo gone --output out", "There is no folder 'gone'"),
+    ("yolo gone --output out", "Cannot list the folder 'gone': No such file or directory"),
     ("yolo gone.yaml --output out", "gone.yaml: there is no such"),
     ("yolo taken --output out", "There are no images below 'taken'"),
     ("yolo twice --output out", "'twice' holds 2 YAML files"),
-    ("yolo set --output out", "has a label file, such as 'labels/0.txt' for 'images/0.png'"),
-    ("masks gone --output out", "There is no folder 'gone'"),
+    ("yolo set --output out", "None of the 4 images .* has labels, such as 'labels/0.txt' for 'images/0.png'"),
+    ("masks gone --output out", "Cannot list the folder 'gone': No such file or directory"),
     ("masks labelme --output out", "There are no images below 'labelme'"),
-    ("masks --images set/images --masks labelme --output out", "has a mask .* such as 'labelme/0.png' for '0.png'"),
+    ("masks --images set/images --masks labelme --output out", "None of the 4 .* such as 'labelme/0.png' for '0.png'"),
     ("masks --output out", "Give either SOURCE, or both"),
     ("masks set --output out --images set", "Give either SOURCE, or both"),
     ("masks --output set/masks/x --images set/images --masks set/masks", "lies within"),
     ("masks set --output out --class-map 24=a 24=b", "--class-map takes numbers and names"),
-    ("masks set --output out --class-map 3=x", "no object with a mask; it has 12 numbers"),
+    ("masks set --output out --class-map 3=x", r"no object with a mask \(12 numbers"),
     ("datumaro cifar set --output out", "FORMAT must be one of coco_panoptic, cvat"),
 ])  # fmt: skip
 def test_mistakes(convert, line, expected):
@@ -191,8 +192,8 @@ def test_hostile_folders(tmp_path):
     (deep / "new\nline.json").write_text("{}")
     conversion = read_labelme(source)
     assert [image.name for image in conversion.splits[""]] == ["one/deep/a.png"]
-    assert "new\\nline.json' below" in conversion.left_out[0]
-    assert "nested.json is not valid JSON" in conversion.left_out[1]
+    assert conversion.examples["files whose name is not text, passed over"] == r"'one/deep/new\nline.json'"
+    assert "nested.json is not valid JSON" in conversion.left_out[0]
 
 
 def test_datumaro(convert, monkeypatch):

@@ -143,7 +143,7 @@ def test_images_elsewhere_in_the_source(tmp_path):
 def test_an_image_outside_the_source_is_not_touched(tmp_path, path):
     write_image(tmp_path / "outside.png")
     write_labelme(tmp_path / "source", [shape()], image=False, imagePath=path)
-    with pytest.raises(DatasetError, match="leaves the source folder"):
+    with pytest.raises(DatasetError, match="is no file below"):
         read_labelme(tmp_path / "source")
 
 
