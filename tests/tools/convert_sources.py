@@ -90,8 +90,3 @@ def converted(conversion: Conversion, output: Path) -> dict[str, list[tuple[str,
     """Write a conversion without splits, and load it."""
     [written] = write_conversion(conversion, output, True)
     return load(written.annotations, written.folder)
-
-
-def everything(folder: Path) -> dict[str, bytes | None]:
-    """Return all names below a folder, with the content of the files."""
-    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
