@@ -115,7 +115,8 @@ def read_voc(folder: Path, case: tuple[bytes, bytes, bytes]) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
     names = voc.read_names(folder / "ImageSets/Segmentation/train.txt")
-    content = coco_content([voc.read_voc(folder, name)[0] for name in names], dict(enumerate(VOC_CLASSES, start=1)))
+    images = [voc.read_voc(Conversion(folder), name) for name in names]
+    content = coco_content(images, dict(enumerate(VOC_CLASSES, start=1)))
     (folder / "train.json").write_text(json.dumps(content, allow_nan=False))
 
 

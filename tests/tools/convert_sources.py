@@ -78,9 +78,7 @@ def load(annotations: Path, images: Path) -> dict[str, list[tuple[str, np.ndarra
         masks = draw_masks([record.segmentation for record in records], IDENTITY, size).astype(bool)
         assert [record.area for record in records] == masks.sum(axis=(1, 2)).tolist()
         for record, mask in zip(records, masks, strict=True):
-            places = np.argwhere(mask)[
-                :, ::-1
-            ]  # the box of a polygon is that of its points, and thin tips have no pixels
+            places = np.argwhere(mask)[:, ::-1]  # a polygon's box is that of its points, and thin tips have no pixels
             assert (places.min(axis=0) + 0.5 >= record.bbox[:2]).all()
             assert (places.max(axis=0) + 0.5 <= record.bbox[2:]).all()
         names = [dataset.categories.names[record.label] for record in records]
@@ -92,8 +90,3 @@ def converted(conversion: Conversion, output: Path) -> dict[str, list[tuple[str,
     """Write a conversion without splits, and load it."""
     [written] = write_conversion(conversion, output, True)
     return load(written.annotations, written.folder)
-
-
-def everything(folder: Path) -> dict[str, bytes | None]:
-    """Return all names below a folder, with the content of the files."""
-    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}

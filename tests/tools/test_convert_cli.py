@@ -9,21 +9,36 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.tools.convert_sources import block, everything, load, shape, write_image, write_labelme, write_mask
+from tests.tools.convert_sources import TRIANGLE, block, load, shape, write_image, write_labelme, write_mask
 from yolact.cli import run
 from yolact.config import Config, override_config
 from yolact.data.dataset import CocoDataset
 from yolact.errors import DatasetError, UserError
-from yolact.tools.convert.common import Conversion, FoundImage
+from yolact.tools.convert.common import Conversion
 from yolact.tools.convert.labelme import read_labelme
-from yolact.tools.convert.objects import join_object
+from yolact.tools.convert.objects import FoundImage, Part, make_object
 from yolact.tools.convert.writing import share_out, write_conversion
+
+
+def everything(folder):
+    """Return all names below a folder, with the content of the files."""
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
 
 
 @pytest.fixture
 def convert(tmp_path, monkeypatch, capsys):
-    """Return a function that runs the command in `tmp_path` and gives its output and its warnings."""
+    """Return a function that runs the command in `tmp_path` and gives its output and its warnings.
+
+    There are labelme's files for 10 images, 5 of which have a dog too, and masks for 4.
+    """
     monkeypatch.chdir(tmp_path)
+    for number in range(10):
+        shapes = [shape(), *[shape("dog", [[20, 4], [30, 9]], "rectangle")] * (number % 2)]
+        write_labelme(Path("labelme"), [*shapes, shape(kind="line")] if number == 0 else shapes, f"{number:02}")
+    for number in range(4):
+        write_image(Path(f"set/images/{number}.png"))
+        numbers = block(4, 4, 9, 9) * 24_001 + block(4, 12, 9, 20) * 24_002 + block(20, 12, 30, 20) * 26_001
+        write_mask(Path(f"set/masks/{number}.png"), numbers.astype(np.uint16))
 
     def call(line):
         capsys.readouterr()
@@ -34,24 +49,12 @@ def convert(tmp_path, monkeypatch, capsys):
 
 
 def found(name, *labels, embedded=None):
-    points = np.array([(1, 1), (9, 1), (9, 7)], float)
-    return FoundImage(name, (40, 60), [join_object(label, [points], (40, 60), "") for label in labels], embedded)
-
-
-def write_sources():
-    """Write labelme's files for 10 images, 5 of which have a dog too, and masks for 4."""
-    for number in range(10):
-        shapes = [shape(), *[shape("dog", [[20, 4], [30, 9]], "rectangle")] * (number % 2)]
-        write_labelme(Path("labelme"), [*shapes, shape(kind="line")] if number == 0 else shapes, f"{number:02}")
-    for number in range(4):
-        write_image(Path(f"set/images/{number}.png"))
-        numbers = block(4, 4, 9, 9) * 24_001 + block(4, 12, 9, 20) * 24_002 + block(20, 12, 30, 20) * 26_001
-        write_mask(Path(f"set/masks/{number}.png"), numbers.astype(np.uint16))
+    objects = [make_object([Part(label, np.array(TRIANGLE), "")], (40, 60)) for label in labels]
+    return FoundImage(name, (40, 60), objects, embedded=embedded)
 
 
 @pytest.mark.parametrize("output", ["out", "with space", "colon: #hash", "quo'te\"s", "雪"])
 def test_a_split_whose_settings_can_be_used(convert, output):
-    write_sources()
     shown, warnings = convert(f"labelme labelme --output {shlex.quote(output)} --val-share 0.3")
     assert f"{output}/instances_train.json: 7 images, " in shown
     assert "warning: 1 shapes of the kind 'line', which have no area, passed over; the first: shapes[1] of" in warnings
@@ -67,7 +70,6 @@ def test_a_split_whose_settings_can_be_used(convert, output):
 
 
 def test_images_stay_where_they_are(convert):
-    write_sources()
     before = everything(Path())
     convert("labelme labelme --output bare --no-copy")
     assert set(everything(Path("bare"))) == {"instances.json"}
@@ -80,7 +82,6 @@ def test_images_stay_where_they_are(convert):
 
 
 def test_masks_with_and_without_classes(convert):
-    write_sources()
     shown, warnings = convert("masks set --output one --class-name cell")
     assert "warning" not in warnings
     assert "one/instances.json: 4 images, 12 objects\n      12 cell\n" in shown
@@ -92,29 +93,26 @@ def test_masks_with_and_without_classes(convert):
 
 
 @pytest.mark.parametrize(("line", "expected"), [
-    ("labelme gone --output out", "There is no folder 'gone'"),
+    ("labelme gone --output out", "Cannot list the folder 'gone': No such file or directory"),
     ("labelme set --output out", "There are no label files of labelme"),
     ("labelme labelme --output labelme/out", "lies within the source 'labelme'"),
     ("labelme labelme --output link", "lies within the source 'labelme'"),
     ("labelme labelme --output taken", "'taken/instances_val.json' exists already"),
     ("labelme labelme --output notes.txt", "The output folder 'notes.txt' cannot be written"),
-    ("yolo gone --output out", "There is no folder 'gone'"),
     ("yolo gone.yaml --output out", "gone.yaml: there is no such"),
     ("yolo taken --output out", "There are no images below 'taken'"),
     ("yolo twice --output out", "'twice' holds 2 YAML files"),
-    ("yolo set --output out", "has a label file, such as 'labels/0.txt' for 'images/0.png'"),
-    ("masks gone --output out", "There is no folder 'gone'"),
+    ("yolo set --output out", "None of the 4 images .* has labels, such as 'labels/0.txt' for 'images/0.png'"),
     ("masks labelme --output out", "There are no images below 'labelme'"),
-    ("masks --images set/images --masks labelme --output out", "has a mask .* such as 'labelme/0.png' for '0.png'"),
+    ("masks --images set/images --masks labelme --output out", "None of the 4 .* such as 'labelme/0.png' for '0.png'"),
     ("masks --output out", "Give either SOURCE, or both"),
     ("masks set --output out --images set", "Give either SOURCE, or both"),
     ("masks --output set/masks/x --images set/images --masks set/masks", "lies within"),
     ("masks set --output out --class-map 24=a 24=b", "--class-map takes numbers and names"),
-    ("masks set --output out --class-map 3=x", "no object with a mask; it has 12 numbers"),
+    ("masks set --output out --class-map 3=x", r"no object with a mask \(12 numbers"),
     ("datumaro cifar set --output out", "FORMAT must be one of coco_panoptic, cvat"),
 ])  # fmt: skip
 def test_mistakes(convert, line, expected):
-    write_sources()
     for name in ("taken/instances_val.json", "notes.txt", "twice/a.yaml", "twice/b.yml"):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text("mine")
@@ -129,11 +127,13 @@ def test_a_split_depends_on_names_and_seed_alone(tmp_path):
     images = [found(f"p{number}.png") for number in range(50)]
 
     def chosen(images, share, seed):
-        conversion = Conversion(tmp_path, {"": images})
+        conversion = Conversion(tmp_path, {"train": images, "test": [found("t.png")]})
         share_out(conversion, share, seed)
-        names = [{image.name for image in conversion.splits[split]} for split in ("train", "val")]
-        assert sorted([*names[0], *names[1]]) == sorted(image.name for image in images)
-        return names[1]
+        train, val, test = ({image.name for image in part} for part in conversion.splits.values())
+        assert train | val == {image.name for image in images}
+        assert not train & val
+        assert test == {"t.png"}
+        return val
 
     # Fixed for good: people compare runs on the split that a seed gives.
     assert sorted(chosen(images, 0.2, 0))[:3] == ["p13.png", "p14.png", "p16.png"]
@@ -164,11 +164,9 @@ def test_nothing_is_half_written(tmp_path):
 
 
 def test_warnings(convert):
-    write_sources()
     for number in range(2, 10):
         Path(f"labelme/{number:02}.png").write_bytes(b"no image")
-    shape_free = json.loads(Path("labelme/00.json").read_text()) | {"shapes": []}
-    Path("labelme/00.json").write_text(json.dumps(shape_free))
+    write_labelme(Path("labelme"), [], "00")
     _, warnings = convert("labelme labelme --output out")
     assert warnings.count("Cannot decode") == 5
     assert warnings.startswith("warning: 8 images were left out:\n  Cannot decode")
@@ -191,23 +189,24 @@ def test_hostile_folders(tmp_path):
     (deep / "new\nline.json").write_text("{}")
     conversion = read_labelme(source)
     assert [image.name for image in conversion.splits[""]] == ["one/deep/a.png"]
-    assert "new\\nline.json' below" in conversion.left_out[0]
-    assert "nested.json is not valid JSON" in conversion.left_out[1]
+    assert conversion.examples["files whose name is not text, passed over"] == r"'one/deep/new\nline.json'"
+    assert "nested.json is not valid JSON" in conversion.left_out[0]
 
 
-def test_datumaro(convert, monkeypatch):
+def test_datumaro(convert):
     """Polygons, holes, crowds, groups and splits survive the way through another tool's format."""
     datumaro = pytest.importorskip("datumaro", reason="the package datumaro is not installed")
     ring = block(30, 5, 50, 30) & ~block(35, 10, 45, 20)
+    outlines = [1, 1, 9.25, 1, 9, 7], [1, 20, 9, 20, 9, 30]
+    annotations = [
+        *(datumaro.Polygon(points, label=1, group=7) for points in outlines),
+        datumaro.Mask(ring, label=0, group=8, attributes={"is_crowd": True}),
+        *(datumaro.Bbox(1, 1, 9, 9, label=1, group=7), datumaro.Bbox(1, 1, 5, 5, label=0)),
+    ]
     items = []
     for name in ("train", "val"):
-        polygons = [
-            datumaro.Polygon(points, label=1, group=7) for points in ([1, 1, 9.25, 1, 9, 7], [1, 20, 9, 20, 9, 30])
-        ]
-        crowd = datumaro.Mask(ring, label=0, group=8, attributes={"is_crowd": True})
-        others = datumaro.Bbox(1, 1, 9, 9, label=1, group=7), datumaro.Bbox(1, 1, 5, 5, label=0)
         media = datumaro.components.media.Image.from_file(str(write_image(Path(f"images/{name}.png"))))
-        items.append(datumaro.DatasetItem(name, subset=name, media=media, annotations=[*polygons, crowd, *others]))
+        items.append(datumaro.DatasetItem(name, subset=name, media=media, annotations=annotations))
     dataset = datumaro.Dataset.from_iterable(items, categories=["dog", "cat", "cow"])
     dataset.export("theirs", "datumaro", save_media=True)
     shown, warnings = convert("datumaro datumaro theirs --output out")
@@ -215,7 +214,7 @@ def test_datumaro(convert, monkeypatch):
     assert "2 annotations of the kind 'bbox', which have no mask, passed over" in warnings
     assert "1 labels that no object has, left out; the first: cow" in warnings
     cat, dog = json.loads(Path("out/instances_val.json").read_text())["annotations"]
-    assert cat["segmentation"] == [[1, 1, 9.25, 1, 9, 7], [1, 20, 9, 20, 9, 30]]
+    assert cat["segmentation"] == [*outlines]
     assert (cat["category_id"], cat["iscrowd"], dog["category_id"], dog["iscrowd"]) == (2, 0, 1, 1)
     assert dog["area"] == ring.sum()
     with pytest.raises(DatasetError, match="datumaro cannot read 'images' as cvat"):

@@ -13,11 +13,17 @@ from pycocotools import mask as coco_mask
 
 from tests.tools.convert_sources import HEIGHT, WIDTH, block, converted, write_image, write_mask
 from yolact.errors import DatasetError
-from yolact.tools.convert.mask_files import MaskClasses, decode_values, foreground, read_masks, read_numbers
+from yolact.tools.convert.mask_files import decode_values, read_masks
 from yolact.tools.convert.objects import encode_mask, encode_numbers
 
 ONE, TWO = block(3, 2, 12, 9), block(50, 20, 60, 40)
 NUMBERS = np.array([[0, 1, 2, 3, 3], [0, 0, 1, 2, 1], [3, 3, 3, 0, 0]], np.uint8)
+
+
+def write_pair(source, mask, name="a.png", size=(HEIGHT, WIDTH)):
+    """Write source/images/a.png and source/masks/<name>."""
+    write_image(source / "images" / "a.png", size)
+    write_mask(source / "masks" / name, mask)
 
 
 def test_numbers_by_hand():
@@ -41,11 +47,37 @@ def test_files_of_numbers_by_hand(tmp_path, name, dtype, numbers):
     source = tmp_path / "source"
     write_image(source / "images" / "below" / "a.jpg")
     write_mask(source / "masks" / "below" / name, (ONE * numbers[0] + TWO * numbers[1]).astype(dtype))
-    conversion = read_masks(source, MaskClasses("cell"))
+    conversion = read_masks(source, class_name="cell")
     assert not conversion.counts
     [(first, one), (second, two)] = converted(conversion, tmp_path / "out")["a.jpg"]
     assert (first, second) == ("cell", "cell")
     np.testing.assert_array_equal([one, two], [ONE, TWO])
+
+
+def indexed(bits):
+    """Return an image of indices and its numbers; the colours of all indices are equal."""
+    image = Image.fromarray(NUMBERS & (2**bits - 1), "P")
+    image.putpalette(bytes([9, 9, 9]) * 2**bits)
+    return lambda path: image.save(path, bits=bits, transparency=0)
+
+
+def channels(dtype, factor, alpha):
+    """Return an image of three equal channels, or four."""
+    numbers = NUMBERS.astype(dtype) * dtype(factor)
+    layers = [numbers] * 3 + [np.full_like(numbers, 255)] * alpha
+    return lambda path: write_mask(path, np.dstack(layers))
+
+
+@pytest.mark.parametrize(("write", "most"), [
+    *[(indexed(bits), 2**bits - 1) for bits in (1, 2, 4, 8)],
+    *[(channels(dtype, f, alpha), 3) for dtype, f in ((np.uint8, 1), (np.uint16, 300)) for alpha in (False, True)],
+])  # fmt: skip
+def test_palettes_give_their_indices_and_equal_channels_are_gray(tmp_path, write, most):
+    write_pair(tmp_path / "source", NUMBERS, size=NUMBERS.shape)
+    write(tmp_path / "source" / "masks" / "a.png")
+    objects = converted(read_masks(tmp_path / "source"), tmp_path / "out")["a.png"]
+    restored = sum(number * mask for number, (_, mask) in enumerate(objects, start=1))
+    np.testing.assert_array_equal(restored, NUMBERS & most)
 
 
 @pytest.mark.parametrize("image", ["images/a.jpg", "x/images/b.png", "images/train/a.jpg"])
@@ -59,21 +91,19 @@ def test_a_folder_of_masks_for_each_image(tmp_path, image):
     write_mask(folder / "1f.png", ONE * np.uint8(255))
     write_mask(folder / "2e.png", np.dstack([overlapping * np.uint8(9), TWO, TWO, np.ones_like(TWO)]).astype(np.uint8))
     write_mask(folder / "3d.png", np.zeros_like(ONE))
-    conversion = read_masks(source, MaskClasses())
+    conversion = read_masks(source)
     assert conversion.counts == {"objects that cover no pixel, passed over": 1}
     [objects] = converted(conversion, tmp_path / "out").values()
     np.testing.assert_array_equal([mask for _, mask in objects], [ONE, overlapping])
     with pytest.raises(DatasetError, match="but --class-map is for masks of numbers"):
-        read_masks(source, MaskClasses(by_number={1: "car"}))
+        read_masks(source, class_map={1: "car"})
 
 
 def test_classes_in_the_numbers(tmp_path):
-    source = tmp_path / "source"
-    write_image(source / "images" / "a.png")
     numbers = (ONE * 24_001 + TWO * 26_000).astype(np.uint16)
     numbers[15, 10:20], numbers[16, 10:20] = 24, 25_003  # a class without a number, and one that is not named
-    write_mask(source / "masks" / "a.png", numbers)
-    conversion = read_masks(source, MaskClasses(by_number={26: "car", 24: "person"}))
+    write_pair(tmp_path / "source", numbers)
+    conversion = read_masks(tmp_path / "source", class_map={26: "car", 24: "person"})
     kind = "numbers whose class --class-map does not name, passed over"
     assert conversion.counts == {kind: 2}
     assert conversion.examples[kind].startswith("24 in ")
@@ -87,7 +117,7 @@ def test_two_folders_of_any_name(tmp_path):
     for name in ("a", "below/b"):
         write_image(tmp_path / "photos" / f"{name}.png")
         write_mask(tmp_path / "photos" / "drawn" / f"{name}.png", ONE)
-    conversion = read_masks(None, MaskClasses(), tmp_path / "photos", tmp_path / "photos" / "drawn")
+    conversion = read_masks(tmp_path / "photos", tmp_path / "photos" / "drawn")
     assert not conversion.counts
     assert [image.name for image in conversion.splits[""]] == ["a.png", "below/b.png"]
 
@@ -97,7 +127,7 @@ def test_what_has_no_partner_and_what_is_doubtful_is_counted(tmp_path):
         write_image(tmp_path / "images" / f"{name}.png")
     for name, mask in (("a.png", ONE | TWO), ("c.png", ONE), ("c.tif", TWO), ("d.png", ONE)):
         write_mask(tmp_path / "masks" / name, mask)
-    conversion = read_masks(tmp_path, MaskClasses())
+    conversion = read_masks(tmp_path)
     assert [image.name for image in conversion.splits[""]] == ["images/a.png"]
     assert conversion.counts == {
         "images without a mask, left out": 1,
@@ -110,16 +140,14 @@ def test_what_has_no_partner_and_what_is_doubtful_is_counted(tmp_path):
 
 def test_sizes_must_be_equal(tmp_path):
     for size in ((WIDTH, HEIGHT), (HEIGHT, WIDTH + 1)):
-        write_image(tmp_path / "images" / "a.png", size)
-        write_mask(tmp_path / "masks" / "a.png", ONE)
+        write_pair(tmp_path, ONE, size=size)
         with pytest.raises(DatasetError, match=rf"a\.png is 60 x 40 .*, but its image .* {size[1]} x {size[0]};"):
-            read_masks(tmp_path, MaskClasses())
-    write_image(tmp_path / "images" / "a.png")
+            read_masks(tmp_path)
     shutil.rmtree(tmp_path / "masks")
-    write_mask(tmp_path / "masks" / "a" / "1.png", ONE)
+    write_pair(tmp_path, ONE, "a/1.png")
     write_mask(tmp_path / "masks" / "a" / "2.png", ONE.T)
     with pytest.raises(DatasetError, match=r"2\.png is 40 x 60"):
-        read_masks(tmp_path, MaskClasses())
+        read_masks(tmp_path)
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -130,46 +158,22 @@ def test_a_turned_photograph_has_the_size_that_its_mask_has(tmp_path, turned):
     exif[0x0112] = 6
     Image.open(path).save(path, exif=exif)
     write_mask(tmp_path / "masks" / "a.png", ONE.T if turned else ONE)
-    [image] = read_masks(tmp_path, MaskClasses()).splits[""]
+    [image] = read_masks(tmp_path).splits[""]
     assert image.image_size == ((WIDTH, HEIGHT) if turned else (HEIGHT, WIDTH))
 
 
-@pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_a_palette_gives_its_indices_whatever_its_colours(tmp_path, bits):
-    indices = NUMBERS & (2**bits - 1)
-    image = Image.fromarray(indices, "P")
-    image.putpalette(bytes([9, 9, 9]) * 2**bits)
-    image.save(tmp_path / "a.png", bits=bits, transparency=0)
-    np.testing.assert_array_equal(read_numbers(tmp_path / "a.png"), indices)
-    colours = decode_values((tmp_path / "a.png").read_bytes(), "a.png", with_palette=True)
-    np.testing.assert_array_equal(colours, np.full((*NUMBERS.shape, 3), 9))
+@pytest.mark.parametrize(("name", "mask", "why"), [
+    ("a.png", np.dstack([NUMBERS, NUMBERS, NUMBERS // 2]), "has colours"),
+    ("a.tif", NUMBERS.astype(np.float32) / 2, "has float32 values"),
+    ("a.tif", NUMBERS.astype(np.int32) - 1, "has int32 values from -1"),
+])  # fmt: skip
+def test_what_is_no_mask_of_numbers(tmp_path, name, mask, why):
+    write_pair(tmp_path, mask, name, NUMBERS.shape)
+    with pytest.raises(DatasetError, match=f"{why}.*, expected whole numbers"):
+        read_masks(tmp_path)
 
 
-def test_gray_in_three_or_four_channels_of_8_and_16_bits(tmp_path):
-    for numbers in (NUMBERS, NUMBERS.astype(np.uint16) * 300):
-        for channels in ([numbers] * 3, [*[numbers] * 3, np.full_like(numbers, 255)]):
-            write_mask(tmp_path / "a.png", np.dstack(channels))
-            np.testing.assert_array_equal(read_numbers(tmp_path / "a.png"), numbers)
-            values = decode_values((tmp_path / "a.png").read_bytes(), "a.png")
-            np.testing.assert_array_equal(foreground(values), NUMBERS > 0)
-
-
-def test_what_is_no_mask_of_numbers(tmp_path):
-    write_mask(tmp_path / "a.png", np.dstack([NUMBERS, NUMBERS, NUMBERS // 2]))
-    write_mask(tmp_path / "b.tif", NUMBERS.astype(np.float32) / 2)
-    write_mask(tmp_path / "c.tif", NUMBERS.astype(np.int32) - 1)
-    reasons = {
-        "a.png": "has colours",
-        "b.tif": "float32 values",
-        "c.tif": "int32 values from -1",
-        "d.png": "Cannot read",
-    }
-    for name, why in reasons.items():
-        with pytest.raises(DatasetError, match=why):
-            read_numbers(tmp_path / name)
-
-
-def test_damaged_files_and_bombs(tmp_path, in_child):
+def test_damaged_files_and_bombs(in_child):
     """A mask that is cut off is refused, and a header or chunk that claims gigabytes takes no memory."""
     whole = cv2.imencode(".png", NUMBERS)[1].tobytes()
     header = whole[12:16] + struct.pack(">II", 30_000, 30_000) + whole[24:29]

@@ -1,10 +1,12 @@
+import re
+
 import numpy as np
 import pytest
 
 from tests.tools.convert_sources import block, converted, write_yolo
 from yolact.errors import ConfigError, DatasetError
 from yolact.tools.convert.writing import write_conversion
-from yolact.tools.convert.yolo import parse_line, read_yolo
+from yolact.tools.convert.yolo import read_yolo
 
 SQUARE = "0.1 0.1 0.5 0.1 0.5 0.6 0.1 0.6"  # columns 6 to 29, rows 4 to 23
 
@@ -13,28 +15,21 @@ def names_of(conversion):
     return {split: [image.name for image in images] for split, images in conversion.splits.items()}
 
 
-def test_a_line_by_hand():
-    index, points = parse_line("3 0 0.25 1 0.5 0.125 1e-1\n", "here")
-    assert index == 3
-    assert points.tolist() == [[0, 0.25], [1, 0.5], [0.125, 0.1]]
-    assert parse_line("2 .5 .5 .1 .2", "here") == (2, None)
-    assert parse_line("2.0 0 0 1.01 0 1 -0.01", "here")[0] == 2
-
-
-@pytest.mark.parametrize(("line", "why"), [
-    *[(f"{word} 0 0 1 0 1 1", "does not begin with") for word in ("cat", "0,5", "0.5", "-1", "nan", "inf")],
-    ("0 12 40 50 40 50 60", "holds 12, which is not between"),
-    ("0 0 0 1 nan 1 1", "holds nan"),
-    ("0 0 0 1 -0.02 1 1", "holds -0.02"),
-    *[("0" + " 0.1" * n, f"holds {n} numbers after the class") for n in (0, 3, 5, 7)],
+@pytest.mark.parametrize(("line", "found"), [
+    *[(f"{word} 0 0 1 0 1 1", f"holds '{word} 0 0") for word in ("cat", "0,5", "0.5", "-1", "nan", "inf", "1000000")],
+    ("0 12 40 50 40 50 60", "holds 12,"),
+    ("0 0 0 1 nan 1 1", "holds nan,"),
+    ("0 0 0 1 -0.02 1 1", "holds -0.02,"),
+    *[("0" + " 0.1" * n, "holds '0") for n in (0, 3, 5, 7)],
 ])  # fmt: skip
-def test_lines_that_are_wrong(line, why):
-    with pytest.raises(DatasetError, match=f"^here .*{why}.*expected `class x1"):
-        parse_line(line, "here")
+def test_lines_that_are_wrong(tmp_path, line, found):
+    source = write_yolo(tmp_path, {"a": line})
+    with pytest.raises(DatasetError, match=rf"None of 1 images .*line 1 of .*a\.txt {found}.*expected `class x1"):
+        read_yolo(source)
 
 
 def test_a_set_by_hand(tmp_path):
-    labels = {"a": f"1 {SQUARE}\n\n0 0.5 0.5 1 0.5 1 1 0.5 1\n0 0.5 0.5 0.2 0.2\n", "below/b": "", "c": None}
+    labels = {"a": f"1 {SQUARE}\n\n0.0 .5 5e-1 1.01 0.5 1 1 0.5 1\n0 0.5 0.5 0.2 0.2\n", "below/b": "", "c": None}
     source = write_yolo(tmp_path / "source", labels)
     for name in ("classes.txt", "labels/classes.txt"):
         (source / name).write_text("cat\ndog\n")
@@ -52,7 +47,7 @@ def test_a_set_by_hand(tmp_path):
     assert (first, second) == ("dog", "cat")
     np.testing.assert_array_equal([dog, cat], [block(6, 4, 30, 24), block(30, 20, 60, 40)])
     (source / "labels" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
-    with pytest.raises(DatasetError, match=r"no object with a mask; it has 1 boxes .*line 1 of .*a\.txt"):
+    with pytest.raises(DatasetError, match=r"no object with a mask \(1 boxes .*line 1 of .*a\.txt"):
         write_conversion(read_yolo(source), tmp_path / "boxes", True)
 
 
@@ -94,19 +89,21 @@ def test_yaml_files(tmp_path, names, entries):
 
 
 @pytest.mark.parametrize(("text", "expected"), [
-    ("names: [cat]\ntrain: images/gone", "'train' of the YAML file is 'images/gone', which leads to nothing below"),
+    ("names: [cat]\ntrain: images/gone", "'train' of the YAML file has 'images/gone', which leads to nothing below"),
     *[
         (f"names: [cat]\ntrain: {entry}", "leads to nothing below")
         for entry in ("../../etc", "/etc", "5", "{a: b}")
     ],
-    ("names: [cat]\ntrain: list.txt", "list.txt lists '/etc/passwd', which leads to nothing below"),
+    ("names: [cat]\ntrain: list.txt", "list.txt has '/etc/passwd', which leads to nothing below"),
     ("names: [cat]\ntrain: images\nval: images", "'images/a.png' in 'train' and in 'val'"),
-    ("names: [cat]\ntrain: labels", "lead to no images"),
-    ("names: [cat, cat]", "2 classes .* have the name 'cat'"),
-    ("names: [yes]", "'names' of .* must be texts, .* not True"),
-    ("names: [[]]", "must be texts"),
-    ("names: 5", "'names' of the YAML file"),
-    ("names: {cat: 0}", "'names' of the YAML file"),
+    ("names: [cat]\ntrain: labels", "There are no images below"),
+    *[
+        (f"names: {names}", f"'names' of .* must be a list, .*, not {re.escape(shown)}")
+        for names, shown in (
+            ("[cat, cat]", "['cat', 'cat']"), ("[yes]", "[True]"), ("[[]]", "[[]]"), ("5", "5"), ("{cat: 0}", "{'cat'"),
+            ('["a\\nb"]', "['a"), ("{1000000: cat}", "{1000000"),
+        )
+    ],
     ("names: [cat]\nkpt_shape: [17, 3]", "describes keypoints"),
     ("names: [dog]\nx: &a [*a]", "aliases"),
     ("names: [", "not valid YAML"),
@@ -127,6 +124,6 @@ def test_an_image_with_a_wrong_label_is_left_out(tmp_path):
     (source / "labels" / "e.txt").write_bytes(b"\xff\xfe\x00")
     conversion = read_yolo(source)
     assert names_of(conversion) == {"": ["images/a.png"]}
-    reasons = "class 2, but there are 2 class names", "line 1 of", "Cannot decode the", "e.txt is not text"
+    reasons = "class 2, but there are 2 class names", "line 1 of", "Cannot decode the", "e.txt is not text in UTF-8"
     for reason, sentence in zip(reasons, conversion.left_out, strict=True):
         assert reason in sentence

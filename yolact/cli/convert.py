@@ -9,13 +9,9 @@ yolact convert datumaro cvat my_export --output data/custom
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from yolact.cli.arguments import number
 from yolact.errors import UserError
-
-if TYPE_CHECKING:
-    from yolact.tools.convert.common import Conversion
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_argument(
         "--no-copy", action="store_true", help="leave the images where they are; the annotations then need them there"
     )
+    common.set_defaults(images=None, masks=None)
     formats = parser.add_subparsers(dest="format", required=True)
     labelme = formats.add_parser("labelme", parents=[common], help="labelme's JSON files")
     labelme.add_argument("source", type=Path, help="folder that holds JSON files and images")
@@ -38,12 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     masks.add_argument("--images", "--pictures", type=Path, metavar="DIR", help="folder of the images, not SOURCE")
     masks.add_argument("--masks", type=Path, metavar="DIR", help="folder of the masks, not SOURCE")
     masks.add_argument("--class-name", default="object", help="what the objects are (default: object)")
-    masks.add_argument(
-        "--class-map",
-        nargs="+",
-        metavar="K=NAME",
-        help="pixels hold K * 1000 + number, as in Cityscapes: 24=person 26=car",
-    )
+    class_map = "pixels hold K * 1000 + number, as in Cityscapes: 24=person 26=car"
+    masks.add_argument("--class-map", nargs="+", default=[], metavar="K=NAME", help=class_map)
     others = formats.add_parser("datumaro", parents=[common], help="other formats, by the package datumaro")
     others.add_argument("name", metavar="FORMAT", help="such as cvat or coco_panoptic; an unknown one lists all")
     others.add_argument("source", type=Path, help="folder that datumaro reads as FORMAT")
@@ -51,15 +44,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Convert, then print counts, warnings and how to train on the result."""
-    from yolact.tools.convert import writing
+    from yolact.tools.convert import bridge, labelme, mask_files, writing, yolo
 
-    given = [arguments.source, *(getattr(arguments, name, None) for name in ("images", "masks"))]
-    for path in filter(None, given):
-        writing.check_output(path.parent if path.is_file() else path, arguments.output, not arguments.no_copy)
-    conversion = _read(arguments)
+    source, copy = arguments.source, not arguments.no_copy
+    for path in filter(None, (source, arguments.images, arguments.masks)):
+        writing.check_output(path.parent if path.is_file() else path, arguments.output, copy)
+    if arguments.format == "labelme":
+        conversion = labelme.read_labelme(source)
+    elif arguments.format == "yolo":
+        conversion = yolo.read_yolo(source)
+    elif arguments.format == "datumaro":
+        conversion = bridge.read_datumaro(arguments.name, source)
+    else:
+        if [bool(path) for path in (source, arguments.images, arguments.masks)] not in ([1, 0, 0], [0, 1, 1]):
+            raise UserError("Give either SOURCE, or both --images and --masks.")
+        class_map = _class_map(arguments.class_map)
+        conversion = mask_files.read_masks(source or arguments.images, arguments.masks, arguments.class_name, class_map)
     if arguments.val_share is not None:
         writing.share_out(conversion, arguments.val_share, arguments.seed)
-    written = writing.write_conversion(conversion, arguments.output, not arguments.no_copy)
+    written = writing.write_conversion(conversion, arguments.output, copy)
     print(*writing.count_lines(written), sep="\n")
     for line in writing.warning_lines(conversion):
         print(line if line.startswith(" ") else f"warning: {line}", file=sys.stderr)
@@ -68,35 +71,10 @@ def run(arguments: argparse.Namespace) -> None:
     print("To train on it:", writing.train_command(written), sep="\n")
 
 
-def _read(arguments: argparse.Namespace) -> "Conversion":
-    if arguments.format == "labelme":
-        from yolact.tools.convert.labelme import read_labelme
-
-        return read_labelme(arguments.source)
-    if arguments.format == "yolo":
-        from yolact.tools.convert.yolo import read_yolo
-
-        return read_yolo(arguments.source)
-    if arguments.format == "datumaro":
-        from yolact.tools.convert.bridge import read_datumaro
-
-        return read_datumaro(arguments.name, arguments.source)
-    from yolact.tools.convert.mask_files import MaskClasses, read_masks
-
-    given = [path is not None for path in (arguments.source, arguments.images, arguments.masks)]
-    if given not in ([True, False, False], [False, True, True]):
-        raise UserError("Give either SOURCE, or both --images and --masks.")
-    classes = MaskClasses(arguments.class_name, _class_map(arguments.class_map))
-    return read_masks(arguments.source, classes, arguments.images, arguments.masks)
-
-
-def _class_map(entries: list[str] | None) -> dict[int, str] | None:
-    if entries is None:
-        return None
+def _class_map(entries: list[str]) -> dict[int, str]:
+    """Return the names of --class-map by number."""
     pairs = [entry.partition("=") for entry in entries]
     names = {int(key): name for key, _, name in pairs if key.isascii() and key.isdigit() and name}
     if len(set(names.values())) < len(entries):
-        raise UserError(
-            f"--class-map takes numbers and names, each once, such as 24=person, not '{' '.join(entries)}'."
-        )
+        raise UserError(f"--class-map takes numbers and names, each once, as in 24=person, not '{' '.join(entries)}'.")
     return names

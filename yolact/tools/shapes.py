@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from yolact.data.masks import draw_masks
 from yolact.errors import DatasetError
+from yolact.tools.convert.objects import FoundImage, FoundObject, coco_content, encode_mask
 
 VERSION = 2  # of the images; raise it with every change of them, so that stale ones are made anew
 CLASS_NAMES = ("circle", "square", "triangle", "star", "ring")
@@ -121,19 +122,13 @@ def _make_shape(rng: np.random.Generator, centre: Array, radius: float, height: 
 
 def _unit_outlines(rng: np.random.Generator, name: str) -> list[NDArray[np.float64]]:
     """Return the outline of a shape in the unit circle, and that of its hole if it has one."""
-
-    def points(count: int, radius: NDArray[np.float64] | float = 1.0) -> NDArray[np.float64]:
-        first = -np.pi / 2 if count != 4 else -np.pi / 4  # a tip at the top, or a flat side
-        angles = first + np.arange(count) * (2 * np.pi / count)
-        return np.stack((np.cos(angles), np.sin(angles)), axis=1) * np.reshape(radius, (-1, 1))
-
-    if name == "circle":
-        return [points(40)]
-    if name == "ring":
-        return [points(40), points(40, rng.uniform(0.4, 0.55))]
+    count = {"square": 4, "triangle": 3, "star": 10}.get(name, 40)
+    first = -np.pi / 4 if name == "square" else -np.pi / 2  # a flat side at the top, or a tip
+    angles = first + np.arange(count) * (2 * np.pi / count)
+    points = np.stack((np.cos(angles), np.sin(angles)), axis=1)
     if name == "star":
-        return [points(10, np.tile([1.0, rng.uniform(0.48, 0.6)], 5))]
-    return [points(4 if name == "square" else 3)]
+        points[1::2] *= rng.uniform(0.48, 0.6)
+    return [points, points * rng.uniform(0.4, 0.55)] if name == "ring" else [points]
 
 
 def _visible(shapes: list[Shape], height: int, width: int) -> list[Shape]:
@@ -264,31 +259,29 @@ def write_shapes(folder: str | Path, num_train: int, num_val: int, size: int = 2
 
 def _write_split(folder: Path, split: str, count: int, size: int, seeds: tuple[int, int]) -> None:
     (folder / split).mkdir(parents=True)
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    images = []
     for number in tqdm(range(count), desc=f"shapes, {split}", unit="image", disable=None):
         rng = np.random.default_rng([*seeds, number])
-        image, objects = draw_shapes(rng, size)
+        image, shapes = draw_shapes(rng, size)
         suffix = ".png" if rng.random() < PNG_SHARE else ".jpg"
         options = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(80, 96))]
         _, data = cv2.imencode(suffix, image, options if suffix == ".jpg" else [])
         name = f"{number:06d}{suffix}"
         (folder / split / name).write_bytes(data.tobytes())
-        images.append({"id": number + 1, "file_name": name, "height": image.shape[0], "width": image.shape[1]})
-        annotations += [_annotation(shape, number + 1, len(annotations) + i) for i, shape in enumerate(objects, 1)]
-    classes = zip(CATEGORY_IDS, CLASS_NAMES, strict=True)
-    categories = [{"id": number, "name": name, "supercategory": "shape"} for number, name in classes]
-    content = {"images": images, "annotations": annotations, "categories": categories}
+        images.append(FoundImage(name, (image.shape[0], image.shape[1]), [_found_object(shape) for shape in shapes]))
+    content = coco_content(images, dict(zip(CATEGORY_IDS, CLASS_NAMES, strict=True)))
+    for category in content["categories"]:
+        category["supercategory"] = "shape"
     (folder / f"instances_{split}.json").write_text(json.dumps(content))
 
 
-def _annotation(shape: Shape, image_id: int, annotation_id: int) -> dict[str, Any]:
-    runs = coco_mask.encode(np.asfortranarray(shape.mask, np.uint8))
-    box = coco_mask.toBbox(runs).tolist()
-    segmentation: object = {**runs, "counts": runs["counts"].decode()}
+def _found_object(shape: Shape) -> FoundObject:
+    """Return a shape as COCO stores it."""
+    runs = encode_mask(shape.mask)
+    box = coco_mask.toBbox(runs)
+    segmentation: Any = {**runs, "counts": runs["counts"].decode()}
     if shape.polygon is not None:
         low, high = shape.polygon.min(axis=0), shape.polygon.max(axis=0)
-        box = np.round([*low, *(high - low)], 2).tolist()
+        box = np.round([*low, *(high - low)], 2)
         segmentation = [np.round(shape.polygon.ravel(), 2).tolist()]
-    numbers = {"id": annotation_id, "image_id": image_id, "category_id": CATEGORY_IDS[shape.label], "iscrowd": 0}
-    return {**numbers, "bbox": box, "area": float(shape.mask.sum()), "segmentation": segmentation}
+    return FoundObject(CLASS_NAMES[shape.label], segmentation, tuple(box.tolist()), float(shape.mask.sum()))

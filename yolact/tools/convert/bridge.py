@@ -1,5 +1,6 @@
 """Other formats, by the package datumaro: CVAT, panoptic COCO, Mapillary, VOC and more."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import numpy as np
 from yolact.data.images import read_image
 from yolact.errors import DatasetError, UserError
 from yolact.text import printable
-from yolact.tools.convert.common import Conversion, FoundImage, is_plain, name_below, own_splits
-from yolact.tools.convert.objects import FoundObject, Polygon, RunLengths, encode_mask, join_object
+from yolact.tools.convert.common import Conversion, is_text, name_below
+from yolact.tools.convert.objects import FoundImage, Part, encode_mask
 
 # Those whose objects were seen to come through whole. Most others have boxes or classes of pixels alone, and some
 # unpickle files. Of cityscapes, datumaro reads classes of pixels; `yolact convert masks --class-map` keeps its objects.
@@ -22,11 +23,8 @@ FORMATS = (
 def read_datumaro(name: str, source: Path) -> Conversion:
     """Read what the package datumaro reads as the format `name`; the labels that objects have become the classes.
 
-    datumaro rounds the points of polygons to two decimals. Annotations of one group and label are parts of one object.
-
-    Raises:
-        UserError: the format is not one of `FORMATS`, or the package is not installed.
-        DatasetError: datumaro cannot read the source, or no image can be used.
+    datumaro rounds the points of polygons to two decimals. UserError where the format is not one of `FORMATS` or the
+    package is missing, DatasetError where datumaro cannot read the source or no image can be used.
     """
     if name not in FORMATS:
         raise UserError(f"FORMAT must be one of {', '.join(FORMATS)}, not '{printable(name)}'.")
@@ -41,52 +39,40 @@ def read_datumaro(name: str, source: Path) -> Conversion:
     except Exception as error:  # its readers let out errors of all kinds
         reason = printable(str(error.__cause__ or error)) or type(error).__name__
         raise DatasetError(f"datumaro cannot read '{source}' as {name} ({reason}); check path and format.") from None
-    conversion, subsets = Conversion(source if source.is_dir() else source.parent), {}
+    conversion = Conversion(source if source.is_dir() else source.parent)
 
     def read(where: str) -> FoundImage:
-        image = _read_image(conversion, items[where], labels, where)
-        subsets[image.name] = items[where].subset
-        return image
+        media = items[where].media
+        path = getattr(media, "path", None)
+        name = name_below(conversion.folder, Path(path)) if path else None
+        if name is None or not is_text(name):
+            raise DatasetError(f"The image {printable(where)} is no file below '{conversion.folder}'; put it there.")
+        height, width, _ = read_image(conversion.folder / name, media.size).shape
+        parts = _read_parts(conversion, items[where], labels, name, (height, width))
+        return FoundImage(name, (height, width), conversion.objects(parts, (height, width)), items[where].subset)
 
-    images = conversion.collect(list(items), read)
-    conversion.splits = own_splits(images, subsets)
-    used = {item.class_name for image in images for item in image.objects}
-    for label in labels:
-        if label not in used:
-            conversion.note("labels that no object has, left out", label)
-    conversion.class_names = dict(enumerate([label for label in dict.fromkeys(labels) if label in used], start=1))
+    conversion.collect(items, read)
+    used = [label for label in dict.fromkeys(labels) if label in conversion.class_names.values()]
+    conversion.note("labels that no object has, left out", *(label for label in labels if label not in used))
+    conversion.class_names = dict(enumerate(used, start=1))
     return conversion
 
 
-def _read_image(conversion: Conversion, item: Any, labels: list[str], where: str) -> FoundImage:
-    path = getattr(item.media, "path", None)
-    name = name_below(conversion.folder, Path(path)) if path else None
-    if name is None or not is_plain(name):
-        raise DatasetError(f"The image {printable(where)} is no file below '{conversion.folder}'; put it there.")
-    height, width, _ = read_image(conversion.folder / name, item.media.size).shape
-    parts: dict[Any, list[Polygon | RunLengths]] = {}
-    first: dict[Any, Any] = {}
-    boxes: list[tuple[Any, str]] = []
+def _read_parts(
+    conversion: Conversion, item: Any, labels: list[str], name: str, image_size: tuple[int, int]
+) -> Iterator[Part]:
+    """Yield the polygons and masks of an image, and count what has no mask."""
+    with_mask = {(found.group, found.label) for found in item.annotations if found.type.name in ("polygon", "mask")}
     for index, found in enumerate(item.annotations):
-        kind, label = found.type.name, getattr(found, "label", None)
-        key = (found.group, label) if found.group else index
+        kind, label, group = found.type.name, getattr(found, "label", None), found.group or None
         if kind not in ("polygon", "mask"):
-            boxes.append((key, kind))
+            if group is None or (group, label) not in with_mask:  # else it is the box of an object with a mask
+                conversion.note(f"annotations of the kind '{kind}', which have no mask, passed over", name)
         elif label is None:
-            conversion.note("masks without a label, passed over", f"annotation {index} of {where}")
+            conversion.note("masks without a label, passed over", f"annotation {index} of '{name}'")
         else:
             mask = np.asarray(found.image) != 0 if kind == "mask" else None
-            if mask is not None and mask.shape != (height, width):
-                raise DatasetError(f"A mask of '{name}' is not of its size of {width} x {height} pixels; correct it.")
+            if mask is not None and mask.shape != image_size:
+                raise DatasetError(f"A mask of '{name}' is not of its size of {image_size[::-1]} pixels; correct it.")
             area = np.reshape(found.points, (-1, 2)) if mask is None else encode_mask(mask)
-            parts.setdefault(key, []).append(area)
-            first.setdefault(key, found)
-    for key, kind in boxes:
-        if key not in parts:  # else it is the box of an object with a mask
-            conversion.note(f"annotations of the kind '{kind}', which have no mask, passed over", name)
-    objects: list[FoundObject] = []
-    for key, found in first.items():
-        is_crowd = bool(found.attributes.get("is_crowd", False))
-        object_found = join_object(labels[found.label], parts[key], (height, width), name, is_crowd)
-        objects += conversion.kept(object_found, name)
-    return FoundImage(name, (height, width), objects)
+            yield Part(labels[label], area, name, group, bool(found.attributes.get("is_crowd", False)))

@@ -4,30 +4,21 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from reprlib import repr as brief
-from typing import NamedTuple, TypeVar
+from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
 from yolact.errors import DatasetError
-from yolact.tools.convert.objects import FoundObject
+from yolact.tools.convert.objects import FoundImage, FoundObject, Part, make_object
 
 T = TypeVar("T")
 
 SPLITS = ("train", "val", "test")
-SPLIT_FOLDER = re.compile(r"(train|val|test)(?:id|idation)?\d*")  # train, val, valid, validation, test, train2017
-
-
-class FoundImage(NamedTuple):
-    """One image and its objects."""
-
-    name: str  # its path below the source folder, with forward slashes
-    image_size: tuple[int, int]  # (H, W)
-    objects: list[FoundObject]
-    embedded: Callable[[], bytes] | None = None  # gives the file's content where that stands in a label file
+SPLIT_NAME = re.compile(r"(train|val|test)(?:id|idation)?\d*")  # train, val, valid, validation, test, train2017
 
 
 @dataclass
@@ -41,82 +32,92 @@ class Conversion:
     counts: Counter[str] = field(default_factory=Counter)  # of what else was passed over, by kind
     examples: dict[str, str] = field(default_factory=dict)  # the first of each kind
 
-    def note(self, kind: str, example: str) -> None:
-        """Count something that was passed over."""
-        self.counts[kind] += 1
-        self.examples.setdefault(kind, example)
+    def note(self, kind: str, *examples: str) -> None:
+        """Count what was passed over."""
+        if examples:
+            self.counts[kind] += len(examples)
+            self.examples.setdefault(kind, examples[0])
 
-    def kept(self, item: FoundObject | None, where: str) -> list[FoundObject]:
-        """Return the object in a list; for None an empty list, and a note that an object has no pixel."""
-        if item is None:
-            self.note("objects that cover no pixel, passed over", where)
-        return [item] if item is not None else []
-
-    def collect(self, jobs: Sequence[T], read: Callable[[T], FoundImage | None]) -> list[FoundImage]:
-        """Read one image for each job. Those that fail are left out, those that give None are passed over.
-
-        Raises:
-            DatasetError: every one fails.
-        """
-        found: dict[str, FoundImage] = {}
-        for job in tqdm(jobs, desc="read", unit="image", disable=None):
-            try:
-                image = read(job)
-                if image is not None and image.name in found:
-                    raise DatasetError(f"The image {image.name} is labelled twice, again by {job}; remove one of them.")
-            except DatasetError as error:
-                self.left_out.append(str(error))
-            else:
-                if image is not None:
-                    found[image.name] = image
-        if not found and self.left_out:
-            raise DatasetError(f"None of {len(self.left_out)} images can be used; the first: {self.left_out[0]}")
-        return list(found.values())
+    def notes(self) -> Iterator[str]:
+        """Yield what was passed over, the most frequent first."""
+        yield from (f"{count} {kind}; the first: {self.examples[kind]}" for kind, count in self.counts.most_common())
 
     def list_files(self, folder: Path, suffixes: Collection[str]) -> list[str]:
         """Return the files below `folder` with these suffixes, as sorted names relative to it, with forward slashes.
 
         Hidden files are passed over, such as the `._x.jpg` that macOS leaves in archives. Linked folders are followed.
-
-        Raises:
-            DatasetError: the folder does not exist or cannot be listed.
+        DatasetError where the folder does not exist or cannot be listed.
         """
-        if not folder.is_dir():
-            raise DatasetError(f"There is no folder '{folder}'; check the path.")
-        names = {name for name in _walk(folder) if os.path.splitext(name)[1].lower() in suffixes}
-        odd = {name for name in names if not is_plain(name)}
-        self.left_out += [f"The name {name!r} below {folder} is not text; rename the file." for name in sorted(odd)]
-        return sorted(names - odd)
 
+        def refuse(error: OSError) -> NoReturn:
+            raise DatasetError(f"Cannot list the folder '{error.filename}': {error.strerror}; check the path.")
 
-def _walk(folder: Path) -> Iterator[str]:
-    def refuse(error: OSError) -> None:
-        raise DatasetError(f"Cannot list the folder '{error.filename}': {error.strerror}; check its permissions.")
+        found, seen = [], set()
+        for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            if os.path.realpath(parent) in seen:  # a link back to where we were
+                folders.clear()
+                continue
+            seen.add(os.path.realpath(parent))
+            files = [file for file in files if not file.startswith(".") and Path(file).suffix.lower() in suffixes]
+            found += [Path(parent, file).relative_to(folder).as_posix() for file in files]
+        self.note("files whose name is not text, passed over", *(repr(name) for name in found if not is_text(name)))
+        return sorted(filter(is_text, found))
 
-    seen = set()
-    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if os.path.realpath(parent) in seen:  # a link back to where we were
-            folders.clear()
-            continue
-        seen.add(os.path.realpath(parent))
-        names = (os.path.join(parent, name) for name in files if not name.startswith("."))
-        yield from (Path(os.path.relpath(name, folder)).as_posix() for name in names)
+    def require_labels(self, labels: Mapping[str, object], found: Collection[str]) -> None:
+        """Raise a DatasetError where no image has labels: `labels` says where they are looked for, `found` who has."""
+        if not labels:
+            raise DatasetError(
+                f"There are no images below '{self.folder}', or in folders of the right names; check them."
+            )
+        if not found:
+            [(name, label), *_] = labels.items()
+            raise DatasetError(
+                f"None of the {len(labels)} images below '{self.folder}' has labels, such as '{label}' for '{name}'; "
+                "check the names, and give the folder that holds both."
+            )
 
+    def collect(self, jobs: Collection[T], read: Callable[[T], FoundImage | None]) -> list[FoundImage]:
+        """Read one image for each job; those that fail are left out, those that give None are passed over.
 
-def own_splits(images: list[FoundImage], subsets: Mapping[str, str] | None = None) -> dict[str, list[FoundImage]]:
-    """Sort images into the splits that their folders are named after; "" holds all where not every one is.
+        Where every image's subset, or one of its folders, is named after a split, and some after "train", those are the
+        splits. The labels become the classes, in alphabetical order, until the reader says otherwise. DatasetError
+        where every job fails.
+        """
+        found: dict[str, FoundImage] = {}
+        for job in tqdm(jobs, desc="read", unit="image", disable=None):
+            try:
+                image = read(job)
+                if image is not None and found.setdefault(image.name, image) is not image:
+                    raise DatasetError(f"The image {image.name} is labelled twice, again by {job}; remove one of them.")
+            except DatasetError as error:
+                self.left_out.append(str(error))
+        if not found and self.left_out:
+            raise DatasetError(f"None of {len(self.left_out)} images can be used; the first: {self.left_out[0]}")
+        images = list(found.values())
+        splits: dict[str, list[FoundImage]] = {split: [] for split in SPLITS}
+        for image in images:
+            names = [image.subset] if image.subset else image.name.split("/")[:-1]
+            matches = filter(None, (SPLIT_NAME.fullmatch(name.lower()) for name in names))
+            splits.setdefault(next((match[1] for match in matches), ""), []).append(image)
+        is_split = "" not in splits and splits["train"]
+        self.splits = {split: part for split, part in splits.items() if part} if is_split else {"": images}
+        self.class_names = dict(enumerate(sorted({item.class_name for image in images for item in image.objects}), 1))
+        return images
 
-    `subsets` gives, by image, the name of a subset to take in place of folders.
-    """
-    splits: dict[str, list[FoundImage]] = {}
-    for image in images:
-        folders = [subsets[image.name]] if subsets else image.name.split("/")[:-1]
-        matches = (SPLIT_FOLDER.fullmatch(folder.lower()) for folder in folders)
-        splits.setdefault(next((match[1] for match in matches if match), ""), []).append(image)
-    if "" in splits or "train" not in splits:
-        return {"": images}
-    return {split: splits[split] for split in SPLITS if split in splits}
+    def objects(self, parts: Iterable[Part], image_size: tuple[int, int]) -> list[FoundObject]:
+        """Return the objects that the parts of an image make; DatasetError as `make_object`."""
+        groups: dict[object, list[Part]] = {}
+        for index, part in enumerate(parts):
+            groups.setdefault(index if part.group is None else (part.class_name, part.group), []).append(part)
+        made = []
+        for group in groups.values():
+            item = make_object(group, image_size)
+            if item is None:
+                self.note("objects that cover no pixel, passed over", group[0].where)
+            else:
+                made.append(item)
+        return made
 
 
 def name_below(folder: Path, path: Path) -> str | None:
@@ -127,15 +128,15 @@ def name_below(folder: Path, path: Path) -> str | None:
         return None
 
 
-def swap_folder(name: str, old: str, new: str) -> str:
-    """Return a path, with forward slashes, whose last folder called `old`, if any, is called `new`."""
-    before, found, after = f"/{name}".rpartition(f"/{old}/")
-    return f"{before}/{new}/{after}".removeprefix("/") if found else name
+def label_stem(image: str, folder: str) -> str:
+    """Return the name of an image's label without its suffix: of its folders, the last "images" is called `folder`."""
+    before, found, after = f"/{os.path.splitext(image)[0]}".rpartition("/images/")
+    return f"{before}/{folder}/{after}"[1:] if found else after[1:]
 
 
-def is_plain(text: str) -> bool:
-    """Tell whether text can be written and printed: no control characters, no bytes that are not text."""
-    return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text)
+def is_text(value: object) -> bool:
+    """Tell whether this is text that can be written and printed: no control characters, no bytes that are not text."""
+    return isinstance(value, str) and value != "" and not any(unicodedata.category(x) in ("Cc", "Cs") for x in value)
 
 
 def check(is_right: bool, where: object, name: str, expected: str, found: object) -> None:
@@ -144,17 +145,11 @@ def check(is_right: bool, where: object, name: str, expected: str, found: object
         raise DatasetError(f"'{name}' of {where} must be {expected}, not {brief(found)}; correct it.")
 
 
-def read_file(path: Path) -> bytes:
-    """Return the content of a file, or raise a DatasetError."""
+def read_labels(path: Path, parse: Callable[[bytes], T], kind: str) -> T:
+    """Return what `parse` makes of a label file; DatasetError where it cannot be read or is not of its `kind`."""
     try:
-        return path.read_bytes()
+        return parse(path.read_bytes())
     except OSError as error:
-        raise DatasetError(f"Cannot read {path}: {error.strerror}; check its permissions.") from None
-
-
-def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file in UTF-8, or raise a DatasetError."""
-    try:
-        return read_file(path).decode("utf-8-sig").splitlines()
-    except ValueError:
-        raise DatasetError(f"The file {path} is not text; save it as UTF-8.") from None
+        raise DatasetError(f"Cannot read {path}: {error.strerror}; restore it, or see to its permissions.") from None
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path} is not {kind} ({error}); save it again.") from None

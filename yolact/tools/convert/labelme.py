@@ -4,43 +4,37 @@ import base64
 import json
 import math
 import os
+import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from yolact.data.annotations import is_number, parse_text
+from yolact.data.annotations import is_number
 from yolact.data.images import SUFFIXES, decode_image, read_image
 from yolact.errors import DatasetError
-from yolact.tools.convert.common import Conversion, FoundImage, check, is_plain, name_below, own_splits, read_file
+from yolact.tools.convert.common import Conversion, check, is_text, name_below, read_labels
 from yolact.tools.convert.mask_files import decode_values, foreground
-from yolact.tools.convert.objects import FoundObject, Polygon, RunLengths, encode_mask, join_object
+from yolact.tools.convert.objects import FoundImage, Part, Polygon, RunLengths, encode_mask
 
-# How many points the kinds that have an area may have; of outlines, fewer than three are no area.
-OUTLINES = {"polygon": (3, math.inf), "rectangle": (2, 4), "oriented_rectangle": (4, 4), "rotation": (4, 4)}
-KINDS = {**OUTLINES, "circle": (2, 2), "mask": (2, 2)}
+# How many points the kinds that have an area may have.
+OUTLINES = {"polygon": range(3, sys.maxsize), "rectangle": (2, 4), "oriented_rectangle": (4,), "rotation": (4,)}
+KINDS = {**OUTLINES, "circle": (2,), "mask": (2,)}
 CIRCLE_ERROR = 0.05  # pixels by which the sides of the polygon may fall short of a circle
 
 
 def read_labelme(folder: Path) -> Conversion:
-    """Read all label files below a folder; their labels in alphabetical order become the classes.
-
-    Raises:
-        DatasetError: there are no label files, or none can be used.
-    """
+    """Read all label files below a folder; DatasetError where there are none, or none can be used."""
     conversion = Conversion(folder)
     paths = [folder / name for name in conversion.list_files(folder, {".json"})]
     images = conversion.collect(paths, partial(_read_image, conversion))
     if not images:
         raise DatasetError(f"There are no label files of labelme (JSON with 'shapes') below '{folder}'; check it.")
-    labelled = {image.name for image in images}
-    for name in Conversion(folder).list_files(folder, SUFFIXES):
-        if name not in labelled:
-            conversion.note("images without a usable label file, left out", name)
-    conversion.splits = own_splits(images)
-    labels = {item.class_name for image in images for item in image.objects}
-    conversion.class_names = dict(enumerate(sorted(labels), start=1))
+    unlabelled = {*conversion.list_files(folder, SUFFIXES)} - {image.name for image in images}
+    conversion.note("images without a usable label file, left out", *sorted(unlabelled))
     return conversion
 
 
@@ -51,52 +45,42 @@ def _read_image(conversion: Conversion, path: Path) -> FoundImage | None:
         conversion.note("JSON files that are not labelme's, passed over", str(path))
         return None
     name, embedded = _find_image(conversion, content, path)
-    size: Any = (content.get("imageHeight"), content.get("imageWidth"))
-    size = None if size == (None, None) else size
+    given: Any = (content.get("imageHeight"), content.get("imageWidth"))
+    size = None if given == (None, None) else given
     is_right = size is None or all(type(side) is int and side > 0 for side in size)
     check(is_right, path, "imageHeight and imageWidth", "whole numbers above 0", size)
     image = decode_image(embedded(), path, size) if embedded else read_image(conversion.folder / name, size)
-    image_size = (image.shape[0], image.shape[1])
-    return FoundImage(name, image_size, _read_shapes(conversion, content["shapes"], image_size, path), embedded)
+    height, width, _ = image.shape
+    parts = _read_shapes(conversion, content["shapes"], (height, width), path)
+    return FoundImage(name, (height, width), conversion.objects(parts, (height, width)), embedded=embedded)
 
 
 def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(read_file(path))
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"The label file {path} is not valid JSON ({error}); save it again.") from None
+    return read_labels(path, json.loads, "valid JSON")
 
 
-def _find_image(conversion: Conversion, content: dict[str, Any], path: Path) -> tuple[str, Any]:
+def _find_image(conversion: Conversion, content: dict[str, Any], path: Path) -> tuple[str, Callable[[], bytes] | None]:
     """Return the image's name below the source, and a function that gives its content if only the label file has it.
 
     labelme writes a path relative to the label file, by the rules of the system that it ran on. Where it leads nowhere,
     because the files were moved, the image of that name beside the label file is meant.
     """
-    folder, given = conversion.folder, _plain_text(content, "imagePath", path)
-    windows = PureWindowsPath(given)
-    name = None if windows.drive else name_below(folder, path.parent / windows.as_posix())
-    if name is not None and os.path.isfile(folder / name):
+    text: Any = content.get("imagePath")
+    check(is_text(text), path, "imagePath", "text without control characters", text)
+    given = PureWindowsPath(text)
+    name, beside = (name_below(conversion.folder, path.parent / place) for place in (given.as_posix(), given.name))
+    if name is not None and os.path.isfile(conversion.folder / name):
         return name, None
-    if windows.name not in ("", ".."):
-        moved = (path.parent / windows.name).relative_to(folder).as_posix()
-        if os.path.isfile(folder / moved):
-            conversion.note("label files whose imagePath leads nowhere, with the image beside them instead", str(path))
-            return moved, None
-        if content.get("imageData") is not None:
-            # Read when it is needed, as the images of all label files might fill the memory.
-            return moved, lambda: _base64(_read_json(path), "imageData", path)
-    why = "leaves the source folder" if name is None else "does not exist"
+    if beside is not None and os.path.isfile(conversion.folder / beside):
+        conversion.note("label files whose imagePath leads nowhere, with the image beside them instead", str(path))
+        return beside, None
+    if beside is not None and given.name.strip(".") and content.get("imageData") is not None:
+        # Read when it is needed, as the images of all label files might fill the memory.
+        return beside, lambda: _base64(_read_json(path), "imageData", path)
     raise DatasetError(
-        f"The image '{given}' of {path} {why} '{folder}', and the label file does not hold it as imageData; give the "
-        "folder that holds both, or correct 'imagePath'."
+        f"The image '{text}' of {path} is no file below '{conversion.folder}', and the label file does "
+        "not hold it as imageData; give the folder that holds both, or correct 'imagePath'."
     )
-
-
-def _plain_text(entry: dict[str, Any], key: str, where: object) -> str:
-    text = parse_text(entry, key, str(where))
-    check(is_plain(text), where, key, "text without control characters", text)
-    return text
 
 
 def _base64(entry: Any, key: str, where: object) -> bytes:
@@ -106,54 +90,37 @@ def _base64(entry: Any, key: str, where: object) -> bytes:
         raise DatasetError(f"'{key}' of {where} is not base64 text; save the file again.") from None
 
 
-def _read_shapes(conversion: Conversion, shapes: Any, image_size: tuple[int, int], path: Path) -> list[FoundObject]:
-    """Return the objects of a label file; shapes of one label and group_id are parts of one object."""
-    check(isinstance(shapes, list), path, "shapes", "a list", shapes)
-    parts: dict[Any, list[Polygon | RunLengths]] = {}
-    first: dict[Any, tuple[str, str]] = {}  # label and position of an object's first part
+def _read_shapes(conversion: Conversion, shapes: Any, image_size: tuple[int, int], path: Path) -> Iterator[Part]:
+    """Yield the shapes of a label file that have an area; those of one label and group_id are one object."""
+    is_right = isinstance(shapes, list) and all(isinstance(shape, dict) for shape in shapes)
+    check(is_right, path, "shapes", "a list of objects", shapes)
     for index, shape in enumerate(shapes):
         where = f"shapes[{index}] of {path}"
-        check(isinstance(shape, dict), path, f"shapes[{index}]", "an object", shape)
-        label, group = _plain_text(shape, "label", where), shape.get("group_id")
+        label, pairs, kind, group = (shape.get(key) for key in ("label", "points", "shape_type", "group_id"))
+        check(is_text(label), where, "label", "text without control characters", label)
         check(group is None or type(group) is int, where, "group_id", "a whole number or null", group)
-        area = _read_area(conversion, shape, image_size, where)
-        if area is not None:
-            key = index if group is None else (label, group)
-            parts.setdefault(key, []).append(area)
-            first.setdefault(key, (label, where))
-    objects = []
-    for key, (label, where) in first.items():
-        objects += conversion.kept(join_object(label, parts[key], image_size, where), where)
-    return objects
-
-
-def _read_area(
-    conversion: Conversion, shape: dict[str, Any], image_size: tuple[int, int], where: str
-) -> Polygon | RunLengths | None:
-    """Return the outline or the pixels of a shape; None, and a note, where it has no area."""
-    kind, pairs = shape.get("shape_type"), shape.get("points")
-    kind = "polygon" if kind is None else kind  # labelme before version 3.16
-    check(isinstance(kind, str), where, "shape_type", "text", kind)
-    if kind not in KINDS:
-        conversion.note(f"shapes of the kind {kind!r}, which have no area, passed over", where)
-        return None
-    is_right = isinstance(pairs, list) and all(
-        isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) for pair in pairs
-    )
-    check(is_right, where, "points", "a list of [x, y] in finite numbers", pairs)
-    points = np.array(pairs, np.float64).reshape(-1, 2)
-    least, most = KINDS[kind]
-    if kind in OUTLINES and len(points) < min(least, 3):
-        conversion.note(f"shapes of the kind '{kind}' with fewer than three points, passed over", where)
-        return None
-    is_right = least <= len(points) <= most and (kind, len(points)) != ("rectangle", 3)
-    check(is_right, where, "points", f"as many as the kind '{kind}' has", pairs)
-    if kind == "mask":
-        return _stored_mask(shape, points, image_size, where)
-    if kind == "rectangle" and len(points) == 2:
-        (x0, y0), (x1, y1) = points
-        return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
-    return _circle(points, image_size) if kind == "circle" else points
+        kind = "polygon" if kind is None else kind  # labelme before version 3.16
+        check(isinstance(kind, str), where, "shape_type", "text", kind)
+        if kind not in KINDS:
+            conversion.note(f"shapes of the kind {kind!r}, which have no area, passed over", where)
+            continue
+        pairs = pairs if isinstance(pairs, list) else [pairs]
+        is_right = all(isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) for pair in pairs)
+        check(is_right, where, "points", "a list of [x, y] in finite numbers", pairs)
+        points = np.array(pairs, np.float64).reshape(-1, 2)
+        if kind in OUTLINES and len(points) < min(KINDS[kind][0], 3):
+            conversion.note(f"shapes of the kind '{kind}' with fewer than three points, passed over", where)
+            continue
+        check(len(points) in KINDS[kind], where, "points", f"as many as the kind '{kind}' has", pairs)
+        area: Polygon | RunLengths = points
+        if kind == "mask":
+            area = _stored_mask(shape, points, image_size, where)
+        elif kind == "circle":
+            area = _circle(points, image_size)
+        elif len(points) == 2:
+            (x0, y0), (x1, y1) = points
+            area = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+        yield Part(label, area, where, group)
 
 
 def _circle(points: Polygon, image_size: tuple[int, int]) -> Polygon:
@@ -176,8 +143,6 @@ def _stored_mask(shape: dict[str, Any], points: Polygon, image_size: tuple[int, 
             f"'mask' of {where} is {crop.shape[1]} x {crop.shape[0]} pixels (width x height), but its points say "
             f"{width} x {height}; save the file again."
         )
-    canvas = np.zeros(image_size, bool)
-    x, y = max(left, 0), max(top, 0)
-    inside = crop[y - top : max(image_size[0] - top, 0), x - left : max(image_size[1] - left, 0)]
-    canvas[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
-    return encode_mask(canvas)
+    canvas = Image.new("L", image_size[::-1])
+    canvas.paste(Image.fromarray(crop), (left, top))
+    return encode_mask(np.asarray(canvas) > 0)

@@ -5,7 +5,6 @@ import json
 import posixpath
 import re
 import shlex
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -18,8 +17,8 @@ from yolact.data.annotations import parse_categories, parse_images
 from yolact.errors import DatasetError
 from yolact.output import output_folder, write_json
 from yolact.text import counted
-from yolact.tools.convert.common import SPLITS, Conversion, FoundImage, name_below
-from yolact.tools.convert.objects import coco_content
+from yolact.tools.convert.common import SPLITS, Conversion, name_below
+from yolact.tools.convert.objects import FoundImage, coco_content
 
 MOST = 5  # examples of one kind that are shown
 
@@ -41,56 +40,41 @@ def share_out(conversion: Conversion, share: float, seed: int) -> None:
     """
     if "val" in conversion.splits:
         raise DatasetError(f"'{conversion.folder}' has its own split into train and val; leave --val-share out.")
+    test = {split: part for split, part in conversion.splits.items() if split == "test"}
     images = [image for split, part in conversion.splits.items() if split != "test" for image in part]
     if len(images) < 2:
         raise DatasetError(f"{counted(len(images), 'image')} cannot be split; leave --val-share out or add images.")
     ranked = sorted(images, key=lambda image: hashlib.sha256(f"{seed} {image.name}".encode()).digest())
     count = min(max(round(len(images) * share), 1), len(images) - 1)
     chosen = {image.name for image in ranked[:count]}
-    conversion.splits = {
-        "train": [image for image in images if image.name not in chosen],
-        "val": [image for image in images if image.name in chosen],
-        **{split: part for split, part in conversion.splits.items() if split == "test"},
-    }
-
-
-def _outputs(output: Path, split: str) -> tuple[Path, Path]:
-    """Return where the annotations and the images of a split are written."""
-    return output / (f"instances_{split}.json" if split else "instances.json"), output / (split or "pictures")
+    train = [image for image in images if image.name not in chosen]
+    conversion.splits = {"train": train, "val": [image for image in images if image.name in chosen], **test}
 
 
 def check_output(folder: Path, output: Path, copy: bool) -> None:
     """Refuse an output within the folder that is read, or one that holds what might be written; `copy`: images too."""
     if name_below(folder.resolve(), output.resolve()) is not None:
         raise DatasetError(f"The output folder '{output}' lies within the source '{folder}'; give another one.")
-    for split in ("", *SPLITS):
-        for path in _outputs(output, split)[: 1 + copy]:
-            if path.exists():
-                raise DatasetError(f"'{path}' exists already and is left as it is; remove it or give another --output.")
+    names = [f"instances{split}.json" for split in ("", "_train", "_val", "_test")] + ["pictures", *SPLITS] * copy
+    for path in (output / name for name in names):
+        if path.exists():
+            raise DatasetError(f"'{path}' exists already and is left as it is; remove it or give another --output.")
 
 
-def write_conversion(conversion: Conversion, output: Path, copy: bool) -> list[WrittenSplit]:
-    """Write the annotation files and, unless `copy` is False, the images; all of it or nothing.
+def write_conversion(
+    conversion: Conversion, output: Path, copy: bool, file_name: str = "instances{}.json"
+) -> list[WrittenSplit]:
+    """Write the annotation files and, if `copy`, the images; all of it or nothing.
 
-    Args:
-        conversion: what to write.
-        output: takes instances_train.json and the folder train for the split "train", instances.json and the folder
-            pictures for "".
-        copy: False leaves the images where they are; the annotation files name them below the folder of them all.
-
-    Raises:
-        DatasetError: there are no objects, an image cannot be copied, or as `check_output`.
-        UserError: the output cannot be written.
+    The split "train" goes to instances_train.json and the folder train, "" to instances.json and the folder pictures.
+    Images that are not copied are named below the folder of them all. DatasetError where there are no objects or an
+    image cannot be copied, UserError where the output cannot be written.
     """
-    check_output(conversion.folder, output, copy)
     images = [image for part in conversion.splits.values() for image in part]
     if not any(image.objects for image in images):
-        found = [
-            f"; it has {n} {kind}, the first: {conversion.examples[kind]}"
-            for kind, n in conversion.counts.most_common(1)
-        ]
+        notes = [f" ({note})" for note in conversion.notes()][:1]
         raise DatasetError(
-            f"'{conversion.folder}' has {counted(len(images), 'image')} but no object with a mask{''.join(found)}; "
+            f"'{conversion.folder}' has {counted(len(images), 'image')} but no object with a mask{''.join(notes)}; "
             "label some, or give another folder."
         )
     embedded = [image.name for image in images if image.embedded]
@@ -103,35 +87,36 @@ def write_conversion(conversion: Conversion, output: Path, copy: bool) -> list[W
     with output_folder(output), tempfile.TemporaryDirectory(prefix=".unfinished-", dir=output) as temporary:
         for split, part in conversion.splits.items():
             common = posixpath.commonpath([posixpath.dirname(image.name) for image in part])
-            names = [posixpath.relpath(image.name, common or ".") for image in part]
-            annotations, folder = _outputs(output, split)
-            rows = [(name, image.image_size, image.objects) for name, image in zip(names, part, strict=True)]
-            content = coco_content(rows, conversion.class_names)
+            named = [image._replace(name=posixpath.relpath(image.name, common or ".")) for image in part]
+            annotations = output / file_name.format(f"_{split}" if split else "")
+            folder = output / (split or "pictures")
+            content = coco_content(named, conversion.class_names)
             parse_images(content["images"], annotations)  # what the loader would refuse is refused now
             parse_categories(content["categories"], annotations)
             if copy:
-                for name, image in zip(names, tqdm(part, desc="copy", unit="image", disable=None), strict=True):
-                    _copy(image, conversion.folder, Path(temporary, folder.name, name))
+                for image, new in zip(part, tqdm(named, desc="copy", unit="image", disable=None), strict=True):
+                    _copy(image, conversion.folder, Path(temporary, folder.name, new.name))
             write_json(content, Path(temporary, annotations.name))
             written.append(WrittenSplit(split, folder if copy else conversion.folder / common, annotations, part))
         # The annotation files come last: where they stand, all images are there.
         for path in sorted(Path(temporary).iterdir(), key=lambda path: path.is_file()):
-            path.rename(output / path.name)
+            path.replace(output / path.name)
     return written
 
 
 def _copy(image: FoundImage, folder: Path, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if image.embedded:
-            target.write_bytes(image.embedded())
-        else:
-            shutil.copyfile(folder / image.name, target)
+        target.write_bytes(image.embedded() if image.embedded else (folder / image.name).read_bytes())
     except OSError as error:
         raise DatasetError(
             f"Cannot copy the image '{image.name}' to '{target}': {error.strerror}; make room, see to its permissions, "
             "or leave the images where they are (--no-copy)."
         ) from None
+
+
+def _count(images: list[FoundImage]) -> Counter[str]:
+    return Counter(item.class_name for image in images for item in image.objects)
 
 
 def count_lines(written: list[WrittenSplit]) -> Iterator[str]:
@@ -142,26 +127,19 @@ def count_lines(written: list[WrittenSplit]) -> Iterator[str]:
         yield from (f"  {count:6} {name}" for name, count in counts.most_common())
 
 
-def _count(images: list[FoundImage]) -> Counter[str]:
-    return Counter(item.class_name for image in images for item in image.objects)
-
-
 def warning_lines(conversion: Conversion) -> Iterator[str]:
     """Yield what was left aside, and what of the result may not be meant so."""
-    splits = conversion.splits
     if conversion.left_out:
         yield f"{counted(len(conversion.left_out), 'image was', 'images were')} left out:"
         yield from (f"  {sentence}" for sentence in conversion.left_out[:MOST])
         if len(conversion.left_out) > MOST:
             yield f"  and {len(conversion.left_out) - MOST} more"
-    yield from (
-        f"{count} {kind}; the first: {conversion.examples[kind]}" for kind, count in conversion.counts.most_common()
-    )
-    images = [image for part in splits.values() for image in part]
+    yield from conversion.notes()
+    images = [image for part in conversion.splits.values() for image in part]
     empty = [image.name for image in images if not image.objects]
     if empty:
         yield f"{len(empty)} of {len(images)} images have no objects; the first: {empty[0]}"
-    total, train = _count(images), _count(splits.get("train", images))
+    total, train = _count(images), _count(conversion.splits.get("train", images))
     for kind, names in (
         ("without an object", [name for name in conversion.class_names.values() if not total[name]]),
         ("with a single object", [name for name, count in total.items() if count == 1]),
@@ -177,11 +155,10 @@ def train_command(written: list[WrittenSplit]) -> str:
     parts = {item.split or "train": item for item in written}
     lines = ["yolact train --config custom --set"]
     for split in [split for split in ("train", "val") if split in parts]:
-        paths = {"images": parts[split].folder, "annotations": parts[split].annotations}
-        lines.append("  " + " ".join(_setting(f"data.{split}_{key}", str(path)) for key, path in paths.items()))
+        settings = []
+        for key, path in (("images", parts[split].folder), ("annotations", parts[split].annotations)):
+            is_plain = re.fullmatch(r"[\w./-]*/[\w./-]*", str(path))  # for YAML as it is
+            value = path if is_plain else json.dumps(str(path), ensure_ascii=False)
+            settings.append(shlex.quote(f"data.{split}_{key}={value}"))
+        lines.append("  " + " ".join(settings))
     return " \\\n".join(lines)
-
-
-def _setting(key: str, path: str) -> str:
-    is_text = re.fullmatch(r"[\w./-]*/[\w./-]*", path)  # for YAML as it is
-    return shlex.quote(f"{key}={path if is_text else json.dumps(path, ensure_ascii=False)}")

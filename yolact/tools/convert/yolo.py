@@ -1,10 +1,8 @@
 """YOLO segmentation text: a line `class x1 y1 x2 y2 ...` for each object, in shares of the image's sides."""
 
+import math
 import os
-import posixpath
-from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from reprlib import repr as brief
 from typing import Any
@@ -14,11 +12,10 @@ import numpy as np
 from yolact.config.loading import read_mapping
 from yolact.data.images import SUFFIXES, read_image
 from yolact.errors import DatasetError
-from yolact.tools.convert import common
-from yolact.tools.convert.common import Conversion, FoundImage
-from yolact.tools.convert.objects import FoundObject, Polygon, join_object
+from yolact.text import printable
+from yolact.tools.convert.common import SPLITS, Conversion, check, is_text, label_stem, name_below, read_labels
+from yolact.tools.convert.objects import FoundImage, Part
 
-YAML_SUFFIXES = (".yaml", ".yml")
 BOX_NUMBERS = 4  # a line of detection: class, centre, width and height
 OVERHANG = 0.01  # of a side by which rounding may put a point outside
 MAX_CLASS = 999_999
@@ -27,44 +24,37 @@ MAX_CLASS = 999_999
 def read_yolo(source: Path) -> Conversion:
     """Read a folder in Ultralytics' layout, or the data set that its YAML file (data.yaml or the only one) describes.
 
-    Class k becomes category k + 1. Images without a label file are images without objects.
-
-    DatasetError where there are no images or labels, the YAML file says something wrong, or no image can be used;
-    ConfigError where it is not valid YAML.
+    Class k becomes category k + 1. Images without a label file are images without objects. ConfigError where the YAML
+    file is no YAML, DatasetError where it is wrong otherwise, or no image has labels that can be used.
     """
     folder, settings = _settings(source)
     conversion, names = Conversion(folder), _class_names(folder, settings)
-    lists = _image_lists(conversion, settings)
-    images = [name for part in lists.values() for name in part]
-    labels = {_label_name(name) for name in images}
-    if not any((folder / label).is_file() for label in labels):
-        raise DatasetError(
-            f"None of the {len(images)} images below '{folder}' has a label file, such as '{_label_name(images[0])}' "
-            f"for '{images[0]}'; give the folder that holds images and labels."
-        )
-    found = {image.name: image for image in conversion.collect(images, partial(_read_image, conversion, names))}
-    parents = {os.path.dirname(label) for label in labels if "labels" in label.split("/")}
-    for text in Conversion(folder).list_files(folder, {".txt"}):
-        if os.path.dirname(text) in parents and text not in labels and not text.endswith("classes.txt"):
-            conversion.note("label files without an image, passed over", text)
+    splits = _image_splits(conversion, settings)
+    labels = {name: label_stem(name, "labels") + ".txt" for name in splits}
+    conversion.require_labels(labels, [name for name, label in labels.items() if (folder / label).is_file()])
+
+    def read(name: str) -> FoundImage:
+        height, width, _ = read_image(folder / name).shape
+        parts = _read_parts(conversion, folder / labels[name], names, (height, width))
+        return FoundImage(name, (height, width), conversion.objects(parts, (height, width)), splits[name])
+
+    conversion.collect(splits, read)
     if not names:
-        used = {item.class_name for image in found.values() for item in image.objects}
-        names = {int(name): name for name in sorted(used, key=int)}
+        names = {int(name): name for name in conversion.class_names.values()}
         conversion.note("sets without class names (data.yaml or classes.txt), so that classes are numbers", str(folder))
     conversion.class_names = {index + 1: name for index, name in sorted(names.items())}
-    splits = {split: [found[name] for name in part if name in found] for split, part in lists.items()}
-    if "" in splits:
-        splits = common.own_splits(splits[""])
-    conversion.splits = {split: part for split, part in splits.items() if part}
+    parents = {os.path.dirname(label) for label in labels.values() if "labels" in label.split("/")}
+    texts = {*conversion.list_files(folder, {".txt"})}.difference(labels.values())
+    lost = (text for text in sorted(texts) if os.path.dirname(text) in parents and not text.endswith("classes.txt"))
+    conversion.note("label files without an image, passed over", *lost)
     return conversion
 
 
 def _settings(source: Path) -> tuple[Path, dict[str, Any]]:
     """Return the folder of the data set and what its YAML file says, which may be nothing."""
-    if source.suffix.lower() in YAML_SUFFIXES:
-        files = [source]
-    else:
-        files = sorted(file for file in source.glob("*") if file.suffix.lower() in YAML_SUFFIXES)
+    files = [source]
+    if source.suffix.lower() not in (".yaml", ".yml"):
+        files = sorted(file for file in source.glob("*") if file.suffix.lower() in (".yaml", ".yml"))
         files = [file for file in files if file.stem == "data"] or files
     if len(files) > 1:
         raise DatasetError(f"'{source}' holds {len(files)} YAML files; give the one that describes the data set.")
@@ -81,131 +71,87 @@ def _class_names(folder: Path, settings: dict[str, Any]) -> dict[int, str]:
     given = settings.get("names")
     if given is None:
         texts = [path for path in (folder / "classes.txt", folder / "labels" / "classes.txt") if path.is_file()]
-        given = [line.strip() for line in common.read_lines(texts[0]) if line.strip()] if texts else []
+        given = list(filter(None, _lines(texts[0]))) if texts else []
     entries = dict(enumerate(given)) if isinstance(given, list) else given
     is_right = isinstance(entries, dict) and all(type(key) is int and 0 <= key <= MAX_CLASS for key in entries)
-    common.check(is_right, f"the YAML file in '{folder}'", "names", "a list, or names by number", given)
-    names = {key: str(value) if type(value) is int else value for key, value in entries.items()}
-    for name in names.values():
-        is_right = isinstance(name, str) and name != "" and common.is_plain(name)
-        common.check(is_right, f"'{folder}'", "names", "texts, in quotes where YAML reads them otherwise", name)
-    [(name, count)] = Counter(names.values()).most_common(1) or [("", 0)]
-    if count > 1:
-        raise DatasetError(f"{count} classes of '{folder}' have the name '{name}'; give each its own.")
+    names = {key: str(name) if type(name) is int else name for key, name in entries.items()} if is_right else {}
+    is_right = is_right and all(map(is_text, names.values())) and len(set(names.values())) == len(names)
+    expected = "a list, or texts by number, each once, in quotes where YAML reads them otherwise"
+    check(is_right, f"'{folder}'", "names", expected, given)
     return names
 
 
-def _image_lists(conversion: Conversion, settings: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the names of the images below the folder, by split as the settings have it, else all under "".
-
-    Without a YAML file that says where they are, images below folders named "images" count where there are any, else
-    all images.
-    """
+def _image_splits(conversion: Conversion, settings: dict[str, Any]) -> dict[str, str]:
+    """Return the split of each image that the settings lead to; else "" for those below folders "images", or all."""
     folder = conversion.folder
-    entries = {split: settings[split] for split in common.SPLITS if settings.get(split)}
+    entries = {split: settings[split] for split in SPLITS if settings.get(split)}
     if not entries:
         names = conversion.list_files(folder, SUFFIXES)
-        if not names:
-            raise DatasetError(f"There are no images below '{folder}'; check the path.")
-        return {"": [name for name in names if "images" in name.split("/")[:-1]] or names}
-    path = settings.get("path")
-    roots = [folder / path, folder] if isinstance(path, str) else [folder]
-    lists: dict[str, list[str]] = {}
+        return dict.fromkeys([name for name in names if "images" in name.split("/")[:-1]] or names, "")
+    roots = [folder / str(settings.get("path", "")), folder]
+    splits: dict[str, str] = {}
     for split, entry in entries.items():
-        texts = entry if isinstance(entry, list) else [entry]
-        lists[split] = sorted({name for text in texts for name in _listed(conversion, text, roots, split)})
-        for other in set(lists) - {split}:
-            for name in set(lists[split]).intersection(lists[other]):
+        found: set[str] = set()
+        for text in entry if isinstance(entry, list) else [entry]:
+            path = folder / _locate(folder, text, roots, f"'{split}' of the YAML file")
+            if path.is_dir():
+                found.update(str(name_below(folder, path / image)) for image in conversion.list_files(path, SUFFIXES))
+            else:
+                lines = filter(None, _lines(path))
+                found.update(_locate(folder, line, [path.parent, *roots], str(path)) for line in lines)
+        for name in sorted(found):
+            if splits.setdefault(name, split) != split:
                 raise DatasetError(
-                    f"The YAML file has the image '{name}' in '{other}' and in '{split}'; take it out of one, or take "
-                    f"'{split}' out of the file and split with --val-share."
+                    f"The YAML file has the image '{name}' in '{splits[name]}' and in '{split}'; take it out of one, "
+                    f"or take '{split}' out of the file and split with --val-share."
                 )
-    if not any(lists.values()):
-        raise DatasetError("The entries 'train' and 'val' of the YAML file lead to no images; correct them.")
-    return lists
+    return splits
 
 
-def _listed(conversion: Conversion, text: object, roots: list[Path], split: str) -> Iterator[str]:
-    """Yield the images that an entry of the YAML file leads to: those of a folder, or of a text file of names."""
-    folder = conversion.folder
-    name = _locate(folder, text, roots)
-    if name is None:
-        raise DatasetError(
-            f"'{split}' of the YAML file is {brief(text)}, which leads to nothing below '{folder}'; correct it, or "
-            "take 'train' and 'val' out of the file if the folders are named so."
-        )
-    path = folder / name
-    if path.is_dir():
-        yield from (posixpath.normpath(f"{name}/{image}") for image in conversion.list_files(path, SUFFIXES))
-        return
-    for line in filter(None, map(str.strip, common.read_lines(path))):
-        found = _locate(folder, line, [path.parent, *roots])
-        if found is None:
-            raise DatasetError(f"{path} lists {brief(line)}, which leads to nothing below '{folder}'; correct it.")
-        yield found
-
-
-def _locate(folder: Path, text: object, roots: list[Path]) -> str | None:
-    """Return what `text` names, relative to the folder; None if that does not exist or lies elsewhere.
+def _locate(folder: Path, text: object, roots: list[Path], where: str) -> str:
+    """Return what `text` names, relative to the folder; DatasetError if that does not exist or lies elsewhere.
 
     Roboflow writes `../train/images` where `train/images` is meant.
     """
-    if not isinstance(text, str) or not common.is_plain(text):
-        return None
-    text = text.replace("\\", "/")
-    paths = (path for root in roots for path in (root / text, root / text.removeprefix("../")))
-    names = (common.name_below(folder, path) for path in paths)
-    return next((name for name in names if name is not None and os.path.exists(folder / name)), None)
+    given = text.replace("\\", "/") if isinstance(text, str) and is_text(text) else "/"
+    for path in (root / name for root in roots for name in (given, given.removeprefix("../"))):
+        name = name_below(folder, path)
+        if name is not None and os.path.exists(path):
+            return name
+    raise DatasetError(f"{where} has {brief(text)}, which leads to nothing below '{folder}'; correct or remove it.")
 
 
-def _label_name(image: str) -> str:
-    """Return the label file of an image: beside it, or below "labels" where the image is below "images"."""
-    return common.swap_folder(os.path.splitext(image)[0], "images", "labels") + ".txt"
+def _lines(path: Path) -> list[str]:
+    text = read_labels(path, lambda data: data.decode("utf-8-sig"), "text in UTF-8")
+    return [line.strip() for line in text.splitlines()]
 
 
-def _read_image(conversion: Conversion, names: dict[int, str], name: str) -> FoundImage:
-    """Return an image with its objects; DatasetError where the image or a line is wrong."""
-    height, width, _ = read_image(conversion.folder / name).shape
-    path = conversion.folder / _label_name(name)
-    objects: list[FoundObject] = []
+def _read_parts(
+    conversion: Conversion, path: Path, names: dict[int, str], image_size: tuple[int, int]
+) -> Iterator[Part]:
+    """Yield the outlines of a label file; DatasetError where a line is no class with points within the image."""
     if not path.is_file():
-        conversion.note("images without a label file, taken as images without objects", name)
-        return FoundImage(name, (height, width), objects)
-    for number, line in enumerate(common.read_lines(path), start=1):
+        conversion.note("images without a label file, taken as images without objects", str(path))
+        return
+    for number, line in enumerate(_lines(path), start=1):
         where = f"line {number} of {path}"
-        if not line.strip():
+        if not line:
             continue
-        index, points = parse_line(line, where)
+        try:
+            index, *values = [float(word) for word in line.split()]
+        except ValueError:
+            index, values = math.nan, []
+        outside = [value for value in values if not -OVERHANG <= value <= 1 + OVERHANG]  # and NaN
+        is_class = index.is_integer() and 0 <= index <= MAX_CLASS
+        if outside or not is_class or len(values) < BOX_NUMBERS or len(values) % 2:
+            found = f"{outside[0]:g}" if outside else f"'{printable(line, 40)}'"
+            raise DatasetError(
+                f"{where} holds {found}, expected `class x1 y1 x2 y2 x3 y3 ...` in shares of the image's sides."
+            )
         if names and index not in names:
-            raise DatasetError(f"{where} has class {index}, but there are {len(names)} class names; correct it.")
-        if points is None:
+            raise DatasetError(f"{where} has class {index:g}, but there are {len(names)} class names; correct it.")
+        if len(values) == BOX_NUMBERS:
             conversion.note("boxes (lines of 5 numbers, as for detection) without a mask, passed over", where)
-            continue
-        polygon = points * (width, height)
-        item = join_object(names.get(index, str(index)), [polygon], (height, width), where)
-        objects += conversion.kept(item, where)
-    return FoundImage(name, (height, width), objects)
-
-
-def parse_line(line: str, where: str) -> tuple[int, Polygon | None]:
-    """Return the class and the outline of a line that is not blank.
-
-    The outline is float64 [M, 2] (x, y) in shares of the image's width and height, None for a box. DatasetError where
-    the line is not a whole number and at least three points within the image; `where` names it.
-    """
-    try:
-        first, *values = [float(word) for word in line.split()]
-    except ValueError:
-        first, values = np.nan, []
-    outside = [value for value in values if not -OVERHANG <= value <= 1 + OVERHANG]  # and NaN
-    if not (first.is_integer() and 0 <= first <= MAX_CLASS):
-        why = "does not begin with the number of a class, or holds something other than numbers"
-    elif outside:
-        why = f"holds {outside[0]:g}, which is not between 0 and 1"
-    elif len(values) == BOX_NUMBERS:
-        return int(first), None
-    elif len(values) < 6 or len(values) % 2:
-        why = f"holds {len(values)} numbers after the class"
-    else:
-        return int(first), np.array(values).reshape(-1, 2)
-    raise DatasetError(f"{where} {why}; expected `class x1 y1 x2 y2 x3 y3 ...` in shares of the image's sides.")
+        else:
+            points = np.reshape(values, (-1, 2)) * image_size[::-1]
+            yield Part(names.get(int(index), str(int(index))), points, where)
