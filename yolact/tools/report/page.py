@@ -18,7 +18,7 @@ from yolact.evaluation.quality import SHOWN_SCORE
 from yolact.evaluation.speed import PAPER_DEFINITION
 from yolact.output import write_bytes, write_json
 from yolact.text import counted, percent, printable
-from yolact.tools.pages import COLOURS, data_uri, render
+from yolact.tools.pages import COLOURS, render
 from yolact.tools.report.charts import bar_chart, line_chart, small_multiples
 from yolact.tools.report.gallery import GalleryImage, Records, write_gallery
 from yolact.tools.report.runs import Metrics, measured_on, table
@@ -86,7 +86,6 @@ def write_report(
         shown_score=SHOWN_SCORE,
         found_iou=FOUND_IOU,
         gallery=gallery,
-        data_uri=data_uri,
         command=command,
         facts={
             "device": metrics["device"],
