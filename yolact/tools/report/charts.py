@@ -17,7 +17,7 @@ from yolact.text import printable
 from yolact.tools.pages import COLOURS
 
 WIDTH = 6.2  # inches of a chart; the page scales it
-ABOVE = {"loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False}  # of the axis, for a legend
+ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False}  # of the axis, for a legend
 Curve = tuple[Any, Any]  # numbers, x and y
 
 
