@@ -1,7 +1,6 @@
 """The report as one HTML page, with images on which the objects of the annotations are drawn."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -24,7 +23,8 @@ RED = (0, 0, 255)  # BGR
 
 def render_page(report: Report) -> str:
     """Return the page; images are read and drawn on the way."""
-    content, bars, sheets, marked = report.content, list[tuple[Any, ...]](), {}, []
+    content, sheets, marked = report.content, {}, []
+    bars: list[tuple[Sequence[str], Mapping[str, Sequence[float]], str]] = []  # names, series, axis
     if fit := content["anchors"]:
         names, objects, now, then = zip(*map(dict.values, fit["by_size"]), strict=True)
         shares = {"now": now, "suggested": then} if fit["suggestion"] else {"now": now}
@@ -41,7 +41,7 @@ def render_page(report: Report) -> str:
         chosen = {one.image: one.box for one in reversed(finding.examples[:MARKED]) if one.image is not None}
         inspected = next(one for one in report.sets if one.source.name == finding.set)
         marked.append([(inspected.images[i], draw_thumbnail(inspected, i, box)) for i, box in chosen.items()])
-    charts = [bar_chart(*one, write=lambda value: f"{value:,.0f}" if value else "") for one in bars]
+    charts = [bar_chart(*one, lambda value: f"{value:,.0f}" if value else "") for one in bars]
     texts = {"verdict": verdict(content), "fit_lines": fit_lines(content)}
     return render("inspect.html", charts=charts, sheets=sheets, marked=marked, **texts, **content)
 

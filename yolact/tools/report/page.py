@@ -45,17 +45,12 @@ def write_report(
     """Write metrics.json, detections_segm.json, detections_bbox.json, config.yaml, gallery/ and report.html.
 
     Args:
-        folder: exists.
+        folder: exists; a UserError says that something cannot be written.
         metrics: what metrics.json shall hold, with "errors".
         records: of masks and boxes, of the same detections in the same order; so are `curves`.
         shown: confusion and sizes among detections that people are shown.
-        dataset: what was evaluated; with what say `config`, `weights` and `command`.
 
-    Returns:
-        The images of the gallery.
-
-    Raises:
-        UserError: something cannot be written.
+    Returns the images of the gallery.
     """
     for kind in KINDS:
         write_json(records[kind], folder / f"detections_{kind}.json")
@@ -176,15 +171,15 @@ def _class_curves(curves: Mapping[str, Curves], shown: Shown, names: Sequence[st
 
 def _size_section(shown: Shown) -> Section:
     """Return the share of the objects that was found, by their size."""
-    borders = [0, *SIZE_BORDERS]
+    steps = [*(f"{low}-{high}" for low, high in pairwise((0, *SIZE_BORDERS))), f"{SIZE_BORDERS[-1]}+"]
     occupied = np.flatnonzero(shown.objects)
-    kept = slice(int(occupied[0]), int(occupied[-1]) + 1)
-    steps = [*(f"{low}-{high}" for low, high in pairwise(borders)), f"{borders[-1]}+"]
-    names = [f"{step}\n({count:,})" for step, count in zip(steps, shown.objects.tolist(), strict=True)]
-    pairs = zip(shown.found.tolist(), shown.objects.tolist(), strict=True)
-    shares = [found / count if count else None for found, count in pairs][kept]
+    names, shares = [], []
+    for index in range(occupied[0], occupied[-1] + 1):
+        count = int(shown.objects[index])
+        names.append(f"{steps[index]}\n({count:,})")
+        shares.append(shown.found[index] / count if count else None)
     axis_name = f"masks found, by size in pixels; score {SHOWN_SCORE:g}, IoU {FOUND_IOU:g}; in brackets the objects"
-    chart = bar_chart(names[kept], {"": shares}, axis_name, lambda share: "" if share is None else percent(share), 1)
+    chart = bar_chart(names, {"": shares}, axis_name, lambda share: "" if share is None else percent(share), 1)
     note = "The size of an object is the square root of its area, in pixels of its image."
     return Section("Object size", notes=[note], charts=[chart])
 
@@ -193,10 +188,9 @@ def _class_section(curves: Mapping[str, Curves], shown: Shown, names: Sequence[s
     objects = shown.confusion[:-1].sum(1)
     masks, boxes = curves["segm"].per_class()[:, [2, 0, 1]], curves["bbox"].per_class()[:, [2, 0, 1]]
     values = np.hstack([masks, curves["segm"].by_size, boxes])
-    rows = []
-    for label in np.argsort(masks[:, 0], kind="stable"):  # those without objects last
-        written = ["-" if np.isnan(value) else f"{value:.3f}" for value in values[label]]
-        rows.append(cells(names[label], f"{objects[label]:,}", *written))
+    written = [["-" if np.isnan(value) else f"{value:.3f}" for value in row] for row in values]
+    order = np.argsort(masks[:, 0], kind="stable")  # those without objects last
+    rows = [cells(names[label], f"{objects[label]:,}", *written[label]) for label in order]
     heads = ["class", "objects", "mask AP", "AP50", "AP75", "APs", "APm", "APl", "box AP", "AP50", "AP75"]
     return Section("Classes", heads, rows, ["The worst first."])
 
