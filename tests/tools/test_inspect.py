@@ -29,7 +29,7 @@ from yolact.data.dataset import CocoDataset
 from yolact.data.masks import Rle
 from yolact.errors import UserError
 from yolact.evaluation.quality import encode_segmentation
-from yolact.tools.inspect.findings import KINDS, MAX_EXAMPLES, SKIPPABLE, Findings
+from yolact.tools.inspect.findings import KINDS, MAX_EXAMPLES, SKIPPABLE, Finding
 from yolact.tools.inspect.inspection import (
     Report,
     anchor_line,
@@ -69,7 +69,7 @@ def with_anchors(config: Config, **changes: Any) -> Config:
     return replace(config, model=replace(config.model, anchors=replace(config.model.anchors, **changes)))
 
 
-def files_of(clean: DataSet) -> Findings:
+def files_of(clean: DataSet) -> dict[str, Finding]:
     """Return what is found in the training set and its files."""
     inspected = InspectedSet(sources_of(clean.write())[0])
     inspect_files(inspected)
@@ -160,11 +160,11 @@ def test_only_the_images_that_are_trained_on_count(clean: DataSet, planted: Conf
     assert [InspectedSet(source._replace(max_images=most)).left_out for most in (None, 3)] == [1, 1]
 
 
-def test_many_examples_are_counted_and_the_first_ones_kept() -> None:
-    findings = Findings("train")
+def test_many_examples_are_counted_and_the_first_ones_kept(clean: DataSet) -> None:
+    inspected = InspectedSet(sources_of(clean.write())[0])
     for number in range(MAX_EXAMPLES + 5):
-        findings.add("empty-mask", str(number))
-    finding = findings["empty-mask"]
+        inspected.add("empty-mask", str(number))
+    finding = inspected.findings["empty-mask"]
     assert (finding.count, len(finding.examples), finding.examples[-1].note) == (1005, 1000, "999")
 
 

@@ -105,24 +105,13 @@ class Finding:
     count: int = 0
     examples: list[Example] = field(default_factory=list)  # the first ones
 
+    def add(self, note: str, about: Example) -> None:
+        """Count one occurrence."""
+        self.count += 1
+        if self.count <= MAX_EXAMPLES:
+            picture = None if about.picture is None else printable(about.picture)
+            self.examples.append(about._replace(note=printable(note), picture=picture))
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         return {**vars(self), "examples": [dict(zip(Example._fields[:3], one, strict=False)) for one in self.examples]}
-
-
-class Findings(dict[str, Finding]):
-    """The faults of one set by kind; where training skips unreadable images, those are warnings."""
-
-    def __init__(self, set_name: str, skips_unreadable: bool = False) -> None:
-        super().__init__()
-        self.set_name, self.skipped = set_name, [name for name, *_ in SKIPPABLE if skips_unreadable]
-
-    def add(self, kind: str, note: str = "", about: Example = NOWHERE) -> None:
-        """Count one fault; `about` says where it is."""
-        if kind not in self:
-            level, title, advice = KINDS[kind]
-            self[kind] = Finding(kind, self.set_name, "warning" if kind in self.skipped else level, title, advice)
-        self[kind].count += 1
-        if self[kind].count <= MAX_EXAMPLES:
-            picture = None if about.picture is None else printable(about.picture)
-            self[kind].examples.append(about._replace(note=printable(note), picture=picture))

@@ -63,7 +63,7 @@ def inspect(sources: Sequence[Source], config: Config) -> Report:
         train, val = (set(zip(one.categories.ids, one.categories.names, strict=True)) for one in sets)
         for category_id, name in sorted(train ^ val):
             where = "training" if (category_id, name) in train else "validation"
-            sets[1].findings.add("categories-differ", f"'{printable(name)}' (id {category_id}) only in {where}")
+            sets[1].add("categories-differ", f"'{printable(name)}' (id {category_id}) only in {where}")
     found = [finding for inspected in sets for finding in inspected.findings.values()]
     findings = sorted(found, key=lambda finding: (finding.level != "error", list(KINDS).index(finding.kind)))
     errors = sum(finding.level == "error" for finding in findings)
@@ -127,7 +127,7 @@ def count_vanishing(inspected: InspectedSet, size: int) -> dict[str, int]:
 
 def _check_counts(inspected: InspectedSet, summary: dict[str, Any], config: Config, is_trained_on: bool) -> None:
     """Find classes with few objects, fewer or more classes than configured, and images with too many objects."""
-    add, declared, most = inspected.findings.add, summary["classes"], config.eval.max_detections
+    add, declared, most = inspected.add, summary["classes"], config.eval.max_detections
     for one in summary["objects_per_class"]:
         name = f"'{one['name']}' (id {one['id']})"
         if one["objects"] == 0:

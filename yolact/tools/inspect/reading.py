@@ -25,7 +25,7 @@ from yolact.errors import DatasetError
 from yolact.evaluation.quality import encode_segmentation
 from yolact.ops.boxes import paired_iou
 from yolact.ops.rle import RunLengths
-from yolact.tools.inspect.findings import EDGE_TOLERANCE, NOWHERE, Example, Findings
+from yolact.tools.inspect.findings import EDGE_TOLERANCE, KINDS, NOWHERE, SKIPPABLE, Example, Finding
 
 Box = NDArray[np.float64]  # [4] xyxy, pixels of the image
 
@@ -58,7 +58,7 @@ class InspectedSet:
         content = rules.read_outline(source.annotation_file)
         if not source.image_folder.is_dir():
             raise DatasetError(f"The image folder {source.image_folder} does not exist; check the path.")
-        self.findings = Findings(source.name, source.skips_unreadable)
+        self.findings: dict[str, Finding] = {}  # by kind
         self.images: list[ImageRecord] = []  # those with a usable entry
         self.objects: list[list[ObjectRecord]] = []  # of each image, as training sees them; with crowd regions
         self.num_annotations = len(content["annotations"])  # good and bad
@@ -76,24 +76,32 @@ class InspectedSet:
         """Return the objects of each image without crowd regions."""
         return [[item for item in items if not item.iscrowd] for items in self.objects]
 
+    def add(self, kind: str, note: str = "", about: Example = NOWHERE) -> None:
+        """Count one fault; `about` says where it is."""
+        if kind not in self.findings:
+            level, title, advice = KINDS[kind]
+            skipped = self.source.skips_unreadable and kind in [name for name, *_ in SKIPPABLE]
+            self.findings[kind] = Finding(kind, self.source.name, "warning" if skipped else level, title, advice)
+        self.findings[kind].add(note, about)
+
     def _entries(self, key: str, entries: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the entries of one list that are objects, each with its name for messages."""
         if not entries and key in EMPTY:
-            self.findings.add(EMPTY[key], f"'{key}' of {self.source.annotation_file} is empty")
+            self.add(EMPTY[key], f"'{key}' of {self.source.annotation_file} is empty")
         # A count of millions takes minutes, a few thousand no time that a bar could show.
         bar = tqdm(entries, f"{self.source.name}: {key}", unit="entry", disable=len(entries) < 5000 or None)
         for position, entry in enumerate(bar):
             if isinstance(entry, dict):
                 yield f"{key}[{position}]", entry
             else:
-                self.findings.add("invalid-entry", f"{key}[{position}] is a {type(entry).__name__}")
+                self.add("invalid-entry", f"{key}[{position}] is a {type(entry).__name__}")
 
     def _try(self, about: Example, parse: Callable[..., Any], *arguments: Any) -> Any:
         """Return what a parser of the loader returns, or None and a finding where it refuses."""
         try:
             return parse(*arguments)
         except DatasetError as error:
-            self.findings.add(error.kind or "invalid-field", str(error), about)
+            self.add(error.kind or "invalid-field", str(error), about)
             return None
 
     def _read_categories(self, entries: list[Any]) -> Categories:
@@ -102,10 +110,10 @@ class InspectedSet:
             category_id = self._try(NOWHERE, rules.parse_whole, entry, "id", where)
             name = self._try(NOWHERE, rules.parse_text, entry, "name", where)
             if category_id in names:
-                self.findings.add("repeated-category", f"{where} repeats the id {category_id}")
+                self.add("repeated-category", f"{where} repeats the id {category_id}")
             elif category_id is not None:
                 if name in names.values():
-                    self.findings.add("repeated-category", f"{where} repeats the name '{name}'")
+                    self.add("repeated-category", f"{where} repeats the name '{name}'")
                 names[category_id] = name or f"class {category_id}"
         return Categories(names=[names[category_id] for category_id in sorted(names)], ids=sorted(names))
 
@@ -119,20 +127,20 @@ class InspectedSet:
                 if type(image_id) is int:
                     self._indices.setdefault(image_id, UNUSED)
             elif image.id in self._indices:
-                self.findings.add("repeated-picture-id", f"{where} repeats the id {image.id}", about)
+                self.add("repeated-picture-id", f"{where} repeats the id {image.id}", about)
             elif len(self.images) == self.source.max_images:
                 self._indices[image.id] = UNUSED
             else:
                 self._indices[image.id] = index = len(self.images)
                 if (file := os.path.normpath(image.file_name)) in files:
-                    self.findings.add("repeated-file-name", f"{where} has id {image.id}", about._replace(image=index))
+                    self.add("repeated-file-name", f"{where} has id {image.id}", about._replace(image=index))
                 files.add(file)
                 self.images.append(image)
                 self.objects.append([])
 
     def _read_annotation(self, where: str, entry: dict[str, Any]) -> bool:
         """Check an annotation; return False where training leaves it out though its image is used."""
-        add, annotation_id = self.findings.add, self._try(NOWHERE, rules.parse_whole, entry, "id", where)
+        add, annotation_id = self.add, self._try(NOWHERE, rules.parse_whole, entry, "id", where)
         about = Example(annotation=annotation_id)
         if annotation_id in self._annotation_ids:
             add("repeated-annotation-id", f"{where} repeats the id {annotation_id}", about)
@@ -235,7 +243,7 @@ def inspect_files(inspected: InspectedSet, trained_on: Mapping[bytes, str] | Non
             if content and trained_on and content in trained_on:
                 faults["shared-picture"] = f"'{trained_on[content]}' of the training set"
             for kind, note in faults.items():
-                inspected.findings.add(kind, note, Example(image.file_name, image=index))
+                inspected.add(kind, note, Example(image.file_name, image=index))
     return first
 
 

@@ -1,7 +1,6 @@
 """Charts of the pages, drawn by matplotlib as SVG."""
 
 import io
-import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from typing import Any
@@ -11,9 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from yolact.text import printable
 from yolact.tools.pages import COLOURS
 
 WIDTH = 6.2  # inches of a chart; the page scales it
@@ -66,24 +63,6 @@ def line_chart(curves: Mapping[str, Curve], x_name: str, y_name: str, highest: f
     axis.set_xlim(left=0)
     axis.legend(ncols=len(curves), **ABOVE)
     clean_axis(axis)
-    return _svg(figure)
-
-
-def small_multiples(
-    curves: Mapping[str, NDArray[np.float64]], x: NDArray[np.float64], colours: Sequence[str]
-) -> Markup:
-    """Draw lines [L, len(x)] in a small panel from 0 to 1 for each name; one axis has them all, 80 would take 10 s."""
-    columns = min(8, len(curves))
-    figure = Figure(figsize=(1.5 * columns, 1.7 * math.ceil(len(curves) / columns)))
-    axis = figure.add_axes((0, 0, 1, 1))
-    axis.set_axis_off()
-    axis.margins(0.01)
-    for number, (name, lines) in enumerate(curves.items()):
-        left, bottom = 1.2 * (number % columns), -1.4 * (number // columns)
-        axis.plot([left, left, left + 1], [bottom + 1, bottom, bottom], color="#888888", linewidth=0.8)
-        for line, colour in zip(lines, colours, strict=True):
-            axis.plot(left + x, bottom + line, color=colour, linewidth=1.2)
-        axis.text(left, bottom + 1.08, printable(name, 17), fontsize=8, parse_math=False)
     return _svg(figure)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from yolact.config import Config, dump_config
@@ -19,7 +18,7 @@ from yolact.evaluation.speed import PAPER_DEFINITION
 from yolact.output import write_bytes, write_json
 from yolact.text import counted, percent, printable
 from yolact.tools.pages import COLOURS, render
-from yolact.tools.report.charts import bar_chart, line_chart, small_multiples
+from yolact.tools.report.charts import bar_chart, line_chart
 from yolact.tools.report.gallery import GalleryImage, Records, write_gallery
 from yolact.tools.report.runs import Metrics, measured_on, table
 from yolact.tools.report.sections import ERRORS, KINDS, METRICS, Section, cells, decimals, text_of
@@ -76,8 +75,9 @@ def write_report(
         tiles=tiles | ({} if metrics["fps"] is None else {"frames per second": decimals(metrics["fps"], 1)}),
         groups=[[section] for section in sections],
         **_matrix(shown.confusion, names),
-        class_curves=_class_curves(curves, shown, names) if len(names) > 1 and curves else None,
+        class_curves=_class_curves(curves, shown, names) if len(names) > 1 and curves else {},
         drawn_classes=DRAWN_CLASSES,
+        colours=CURVE_COLOURS,
         shown_score=SHOWN_SCORE,
         found_iou=FOUND_IOU,
         gallery=gallery,
@@ -161,12 +161,15 @@ def _curve_section(curves: Mapping[str, Curves]) -> Section:
     return Section("Precision and recall", notes=[note], charts=charts)
 
 
-def _class_curves(curves: Mapping[str, Curves], shown: Shown, names: Sequence[str]) -> Markup | None:
-    """Draw the mask curves of the classes with most objects."""
+def _class_curves(curves: Mapping[str, Curves], shown: Shown, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the mask curves of the classes with most objects, as points of SVG in a square of side 100."""
     frequent = np.sort(np.argsort(-shown.confusion[:-1].sum(1), kind="stable")[:DRAWN_CLASSES])
-    precision = curves["segm"].precision
-    drawn = {names[label]: precision[..., label] for label in frequent if not np.isnan(precision[..., label]).any()}
-    return small_multiples(drawn, RECALLS, CURVE_COLOURS) if len(drawn) > 1 else None
+    percent = {names[label]: 100 * curves["segm"].precision[..., label] for label in frequent}
+    return {
+        name: [" ".join(f"{x},{100 - y:.1f}" for x, y in enumerate(line)) for line in lines]
+        for name, lines in percent.items()
+        if not np.isnan(lines).any()
+    }
 
 
 def _size_section(shown: Shown) -> Section:
