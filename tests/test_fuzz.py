@@ -30,8 +30,7 @@ from yolact.tools.convert.labelme import read_labelme
 from yolact.tools.convert.objects import coco_content
 from yolact.tools.convert.writing import warning_lines, write_conversion
 from yolact.tools.convert.yolo import read_yolo
-from yolact.tools.inspect.image_files import inspect_files
-from yolact.tools.inspect.reading import InspectedSet, Source
+from yolact.tools.inspect.reading import InspectedSet, Source, inspect_files
 from yolact.tools.prepare import voc
 
 

@@ -21,7 +21,7 @@ from yolact.losses import LossTerm
 from yolact.losses.assigners import Assigner
 from yolact.models import Yolact
 from yolact.predictor import LoadedModel, Predictor
-from yolact.tools.inspect.quick import anchor_line, data_line
+from yolact.tools.inspect.inspection import anchor_line, data_line
 from yolact.tools.report.curves import DrawCurves
 
 logger = logging.getLogger(__name__)

@@ -22,8 +22,7 @@ from yolact.data.loader import Place, TrainingSet
 from yolact.data.transforms import make_transforms
 from yolact.errors import DatasetError
 from yolact.evaluation.coco import read_truth
-from yolact.tools.inspect.image_files import inspect_files
-from yolact.tools.inspect.reading import InspectedSet, Source
+from yolact.tools.inspect.reading import InspectedSet, Source, inspect_files
 
 Content = dict[str, Any]
 NAN, INF, MISSING = float("nan"), float("inf"), object()

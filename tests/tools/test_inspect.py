@@ -24,16 +24,22 @@ from tests.tools.inspect_sets import (
 from yolact.cli import run
 from yolact.cli.check import summary_lines
 from yolact.config import Config
-from yolact.data.annotations import ImageRecord
+from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.data.dataset import CocoDataset
-from yolact.data.masks import Rle
+from yolact.data.masks import Rle, encode_segmentation
 from yolact.errors import UserError
-from yolact.tools.inspect.findings import KINDS, MAX_EXAMPLES, SKIPPABLE, Findings
-from yolact.tools.inspect.image_files import inspect_files
-from yolact.tools.inspect.inspection import Report, count_vanishing, inspect, sources_of, summarise
+from yolact.tools.inspect.findings import KINDS, MAX_EXAMPLES, SKIPPABLE, Finding
+from yolact.tools.inspect.inspection import (
+    Report,
+    anchor_line,
+    count_vanishing,
+    data_line,
+    inspect,
+    sources_of,
+    summarise,
+)
 from yolact.tools.inspect.page import render_page
-from yolact.tools.inspect.quick import anchor_line, data_line
-from yolact.tools.inspect.reading import InspectedSet, Source, object_faults
+from yolact.tools.inspect.reading import InspectedSet, Source, inspect_files, object_faults
 
 EVIL = "<script>alert('\"&')</script>"
 IMAGE = ImageRecord(id=1, file_name="a.jpg", height=60, width=80)
@@ -62,7 +68,7 @@ def with_anchors(config: Config, **changes: Any) -> Config:
     return replace(config, model=replace(config.model, anchors=replace(config.model.anchors, **changes)))
 
 
-def files_of(clean: DataSet) -> Findings:
+def files_of(clean: DataSet) -> dict[str, Finding]:
     """Return what is found in the training set and its files."""
     inspected = InspectedSet(sources_of(clean.write())[0])
     inspect_files(inspected)
@@ -153,11 +159,11 @@ def test_only_the_images_that_are_trained_on_count(clean: DataSet, planted: Conf
     assert [InspectedSet(source._replace(max_images=most)).left_out for most in (None, 3)] == [1, 1]
 
 
-def test_many_examples_are_counted_and_the_first_ones_kept() -> None:
-    findings = Findings("train")
+def test_many_examples_are_counted_and_the_first_ones_kept(clean: DataSet) -> None:
+    inspected = InspectedSet(sources_of(clean.write())[0])
     for number in range(MAX_EXAMPLES + 5):
-        findings.add("empty-mask", str(number))
-    finding = findings["empty-mask"]
+        inspected.add("empty-mask", str(number))
+    finding = inspected.findings["empty-mask"]
     assert (finding.count, len(finding.examples), finding.examples[-1].note) == (1005, 1000, "999")
 
 
@@ -216,8 +222,12 @@ def test_turned_images_say_how_they_are_read(clean: DataSet, orientation: int, s
 
 
 def faults(box: Any, mask: Any) -> dict[str, str]:
-    x1, y1, x2, y2 = mask
-    return dict(object_faults(box, [np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float32)], IMAGE))
+    """Return what is odd about an object whose mask is run lengths or fills a box."""
+    if not isinstance(mask, Rle):
+        x1, y1, x2, y2 = mask
+        mask = [np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float32)]
+    item = ObjectRecord(0, box, False, mask, 1.0, id=1)
+    return dict(object_faults(item, encode_segmentation(item.segmentation, (IMAGE.height, IMAGE.width)), IMAGE))
 
 
 @pytest.mark.parametrize(
@@ -256,8 +266,8 @@ def test_common_mistakes_are_recognised(box: Any, mask: Any, reading: str | None
 
 def test_extent_of_run_lengths() -> None:
     mask = Rle(60, 80, np.array([10 * 60 + 20, 5, 55, 5, 80 * 60 - 10 * 60 - 20 - 65], np.uint32))
-    assert list(object_faults((10, 20, 12, 25), mask, IMAGE)) == []
-    assert [kind for kind, _ in object_faults((10, 20, 40, 25), mask, IMAGE)] == ["box-unlike-mask"]
+    assert list(faults((10, 20, 12, 25), mask)) == []
+    assert list(faults((10, 20, 40, 25), mask)) == ["box-unlike-mask"]
 
 
 def test_masks_that_vanish_at_the_prototypes(clean: DataSet) -> None:
@@ -361,7 +371,9 @@ def test_what_a_run_says_of_its_data(clean: DataSet) -> None:
     assert data_line(train, val) == expected
     assert "% of the objects meet one at IoU 0.5, " in anchor_line(clean.write(), train)
     bad = anchor_line(with_anchors(clean.write(), scales=((2.0,),) * 5), train)
-    assert bad.startswith("anchors: 0 % of the objects meet one at IoU 0.5, 100 % only get one by force; yolact check")
+    assert bad.startswith(
+        "anchors: 0.0 % of the objects meet one at IoU 0.5, 100.0 % get one by force only; yolact check"
+    )
     assert np.random.get_state()[1].tolist() == before  # a run's random numbers stay as they are
     clean.train["annotations"][0]["segmentation"] = []
     clean.train["annotations"][2]["bbox"] = [5, 5, 0, 0]

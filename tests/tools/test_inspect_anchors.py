@@ -22,7 +22,7 @@ from yolact.tools.inspect.anchor_fit import (
     input_boxes,
     level_sides,
     measure,
-    search_scales,
+    search,
     suggest,
 )
 from yolact.tools.inspect.inspection import fit_lines, sources_of
@@ -76,7 +76,7 @@ def test_boxes_are_stretched_to_the_input_and_crowds_left_out() -> None:
 def test_the_search_finds_sizes_that_meet_more_objects(number: int) -> None:
     boxes = random_boxes(400, 128, 8, 20)
     model = ModelConfig(image_size=128)  # 24 pixels and more
-    now, found = measure(boxes, model, 0.5), search_scales(boxes, model, number, 0.5)
+    now, found = measure(boxes, model, 0.5), search(boxes, model, 0.5)[number - 1]
     assert now.recall < 0.3
     assert found.recall > now.recall + 0.25
     config = override_config(Config(model=model), [found.override])  # it can be pasted
@@ -87,7 +87,7 @@ def test_the_search_finds_sizes_that_meet_more_objects(number: int) -> None:
 
 def test_the_search_finds_the_best_of_the_sizes_that_double() -> None:
     boxes, model = random_boxes(400, 256, 10, 200), ModelConfig(image_size=256)
-    found = search_scales(boxes, model, 1, 0.5)
+    found = search(boxes, model, 0.5, [1])[0]
     assert found.scales[1][0] == pytest.approx(2 * found.scales[0][0], rel=0.01)
     for base in (4.0, 8.0, 11.0, 14.0):
         anchors = AnchorConfig(scales=tuple((base * 2**level,) for level in range(5)))

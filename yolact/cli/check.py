@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     parser.add_argument("--config", metavar="FILE", help="checks its training and validation set, and its anchors")
-    key = "such as model.image_size=700"
-    add_set(parser, key)
+    add_set(parser, "such as model.image_size=700")
     parser.add_argument("--annotations", type=Path, metavar="FILE", help="a COCO file to check by itself")
     parser.add_argument("--images", type=Path, metavar="DIR", help="the images of --annotations")
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: runs/check/ and the configuration's name")
@@ -41,11 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     from yolact.tools.inspect.page import render_page
     from yolact.tools.inspect.reading import Source
 
-    config = load_config(arguments.config) if arguments.config else Config()
-    config = override_config(config, arguments.set)
-    sources, name = sources_of(config), config.name
-    if alone:
-        sources, name = [Source("data", arguments.annotations, arguments.images)], arguments.annotations.stem
+    config = override_config(load_config(arguments.config) if arguments.config else Config(), arguments.set)
+    sources = [Source("data", arguments.annotations, arguments.images)] if alone else sources_of(config)
+    name = arguments.annotations.stem if alone else config.name
     with output_folder(arguments.output or Path("runs/check") / name) as output:
         report = inspect(sources, config)
         write_bytes(render_page(report).encode(), output / "index.html")

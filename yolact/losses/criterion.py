@@ -154,7 +154,7 @@ class ModelWithLoss(nn.Module):
         self.model, self.config, self.world = model, config, world
         self.assigner = assigner or ASSIGNERS[config.assigner](config)
         self.terms = {name: LossTerm(term, getattr(config, key)) for name, (term, key) in TERMS.items()}
-        if model.mask_iou is not None:
+        if isinstance(model.mask_iou, nn.Module):
             self.terms["mask_iou"] = LossTerm(partial(mask_iou_loss, network=model.mask_iou), config.mask_iou_weight)
         self.terms |= terms or {}
         for name, term in self.terms.items():

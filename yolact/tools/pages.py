@@ -1,24 +1,34 @@
-"""HTML pages: jinja2 templates of `templates/` and matplotlib figures as SVG, in one file that asks no other host."""
+"""HTML pages: jinja2 templates of `templates/` and images with objects, in one file that asks no other host."""
 
 import base64
-import io
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import jinja2
-from markupsafe import Markup
+import numpy as np
+import torch
 
+from yolact.data.annotations import ObjectRecord
+from yolact.data.categories import Categories
+from yolact.data.masks import draw_masks
+from yolact.data.transforms import boxes_of, map_boxes
+from yolact.draw import draw_instances, resize_image
+from yolact.instances import Instances
+from yolact.ops.regions import MaskRegion
 from yolact.text import counted, percent, printable
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito: told apart by everybody
+
+
+def data_uri(jpeg: bytes) -> str:
+    """Return a JPEG file as an address that an `img` shows without asking anybody."""
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
 def render(template: str, **context: Any) -> str:
     """Render `templates/TEMPLATE`; every value is escaped unless it is `Markup`.
 
-    Templates have the filters `printable` (foreign text without control characters), `counted` and `percent`.
+    Templates have the filters `printable` (foreign text without control characters), `counted`, `percent`, `data_uri`.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("yolact.tools"),
@@ -27,21 +37,34 @@ def render(template: str, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"printable": printable, "counted": counted, "percent": percent}
+    environment.filters |= {"printable": printable, "counted": counted, "percent": percent, "data_uri": data_uri}
     return environment.get_template(template).render(**context) + "\n"
 
 
-def svg(figure: "Figure") -> Markup:
-    """Return a matplotlib figure as an SVG element; its text stays text, in the page's font."""
-    import matplotlib
+def draw_objects(
+    image: np.ndarray,
+    objects: Sequence[ObjectRecord],
+    categories: Categories,
+    scale: float,
+    scores: Sequence[float] | None = None,
+) -> np.ndarray:
+    """Draw objects onto a copy of their image, uint8 BGR, that is `scale` times as large; the first ones on top.
 
-    stream = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "yolact", "font.family": "sans-serif"}):
-        figure.savefig(stream, format="svg", bbox_inches="tight", metadata={"Date": None})
-    text = stream.getvalue()
-    return Markup(text[text.index("<svg") :])
-
-
-def data_uri(jpeg: bytes) -> str:
-    """Return a JPEG file as an address that an `img` shows without asking anybody."""
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+    Masks are drawn at the size of the result, one at a time; labels have scores where there are some.
+    """
+    canvas = resize_image(image, scale)
+    height, width = canvas.shape[:2]
+    matrix = np.diag((width / image.shape[1], height / image.shape[0], 0))[:2]
+    masks = (draw_masks([item.segmentation], matrix, (height, width))[0] for item in objects)
+    confidence = torch.ones(len(objects)) if scores is None else torch.tensor(scores)
+    instances = Instances(
+        boxes=torch.from_numpy(map_boxes(boxes_of(objects), matrix)).float(),
+        scores=confidence,
+        labels=torch.tensor([item.label for item in objects], dtype=torch.int64),
+        regions=[MaskRegion.of(mask > 0) for mask in masks],
+        mask_scores=confidence,
+        image_size=(height, width),
+        class_names=categories.names,
+        category_ids=categories.ids,
+    )
+    return draw_instances(canvas, instances, scores=scores is not None)

@@ -4,10 +4,10 @@ An object that no anchor overlaps by `loss.positive_iou` is forced onto its best
 each image; with most objects so, a small data set hardly trains at all.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from yolact.tools.inspect.reading import InspectedSet
 Boxes = NDArray[np.float64]  # [N, 4] xyxy, pixels of the network input
 
 SIZE_EDGES = (0, 8, 16, 32, 64, 128, 256)  # pixels of the network input; the last bin is open
-MAX_SIZES = 3  # a level; each adds as many predictions as the first
+NUM_SIZES = (1, 2, 3)  # that are tried, of a level; each adds as many predictions as the first
 WORTH = 0.015  # of recall; less does not pay for more anchors or a change
 LARGEST = 1.25  # times the side of the input; of a larger anchor less is inside than outside
 OCTAVES, STEPS = 4, 41  # of the search for the smallest size, from the largest that can be down: steps of 7 %
@@ -34,12 +34,12 @@ LONG, SMALL = 3.0, 16.0  # times as long as wide; pixels of the input, twice the
 
 def level_sides(image_size: int, num_levels: int = 5) -> list[int]:
     """Return the side of each pyramid level, from stride 8, where every stride-2 step rounds up, as in ResNets."""
-    side = math.ceil(math.ceil(image_size / 2) / 2)
-    sides = []
-    for _ in range(num_levels):
-        side = math.ceil(side / 2)
-        sides.append(side)
-    return sides
+    return [-(-image_size // 2 ** (3 + level)) for level in range(num_levels)]
+
+
+def with_anchors(model: ModelConfig, **changes: Any) -> ModelConfig:
+    """Return the configuration with other anchors."""
+    return replace(model, anchors=replace(model.anchors, **changes))
 
 
 class Option(NamedTuple):
@@ -55,7 +55,8 @@ class Option(NamedTuple):
 
 def histogram(values: ArrayLike, edges: Sequence[int], whole: bool = False) -> dict[str, int]:
     """Return the number of values in each bin by its name, "8-16" or, of `whole` numbers, "8-15"; the last is open."""
-    names = [f"{low}" if whole and high == low + 1 else f"{low}-{high - whole}" for low, high in pairwise(edges)]
+    bins = itertools.pairwise(edges)
+    names = [f"{low}" if whole and high == low + 1 else f"{low}-{high - whole}" for low, high in bins]
     counts, _ = np.histogram(values, [*edges, np.inf])
     return dict(zip([*names, f"{edges[-1]}+"], counts.tolist(), strict=True))
 
@@ -94,26 +95,26 @@ def measure(boxes: Boxes, model: ModelConfig, threshold: float) -> Option:
     return Option(size, anchors.square, anchors.scales, f"model.anchors.scales=[{scales}]", number, round(recall, 4))
 
 
-def search_scales(boxes: Boxes, model: ModelConfig, num_sizes: int, threshold: float) -> Option:
-    """Find the sizes that meet most boxes, `num_sizes` for each level.
+def search(boxes: Boxes, model: ModelConfig, threshold: float, numbers: Sequence[int] = NUM_SIZES) -> list[Option]:
+    """Return the sizes that meet most boxes, for each number of sizes a level.
 
     They grow by one factor from level to level and lie evenly between, as in YOLACT++ and RetinaNet. A free choice of
     every size was measured to meet hardly more objects (at most 4 points on COCO and on nuclei), and puts small anchors
     on coarse levels, which see no small objects. Where many sizes meet all objects, the closest fit is the best.
     """
-    sample, num_levels = boxes, len(model.anchors.scales)
-    if len(boxes) > SEARCHED_OBJECTS:
-        sample = boxes[np.random.default_rng(0).choice(len(boxes), SEARCHED_OBJECTS, replace=False)]
-    found = []
-    for growth in GROWTHS:
-        highest = LARGEST * model.image_size / growth ** (num_levels - 1 / num_sizes)
-        for base in np.geomspace(highest / 2**OCTAVES, highest, STEPS):
-            sizes = (base * growth ** (np.arange(num_levels * num_sizes) / num_sizes)).reshape(num_levels, -1)
+    chosen = np.random.default_rng(0).choice(len(boxes), min(len(boxes), SEARCHED_OBJECTS), replace=False)
+    num_levels, options = len(model.anchors.scales), []
+    for number in numbers:
+        found = []
+        for growth, step in itertools.product(GROWTHS, np.linspace(-OCTAVES, 0, STEPS)):
+            base = 2**step * LARGEST * model.image_size / growth ** (num_levels - 1 / number)
+            sizes = (base * growth ** (np.arange(num_levels * number) / number)).reshape(num_levels, -1)
             scales = tuple(tuple(float(f"{size:.3g}") for size in level) for level in sizes)
-            ious = best_ious(sample, model.image_size, replace(model.anchors, scales=scales))
+            ious = best_ious(boxes[chosen], model.image_size, replace(model.anchors, scales=scales))
             recall = round(float((ious >= threshold).mean()), 3) - (NOTABLE if growth != GROWTHS[0] else 0)
             found.append((recall, float(ious.mean()), scales))
-    return measure(boxes, replace(model, anchors=replace(model.anchors, scales=max(found)[2])), threshold)
+        options.append(measure(boxes, with_anchors(model, scales=max(found)[2]), threshold))
+    return options
 
 
 def suggest(options: Sequence[Option], now: Option) -> Option | None:
@@ -136,20 +137,18 @@ def fit_anchors(inspected: InspectedSet, config: Config) -> dict[str, Any] | Non
     boxes = np.concatenate([np.zeros((0, 4)), *(input_boxes(*pair, model.image_size) for pair in pairs)])
     if len(boxes) == 0:
         return None
-    now = measure(boxes, model, threshold)
-    options = [search_scales(boxes, model, number, threshold) for number in range(1, MAX_SIZES + 1)]
-    suggestion = suggest(options, now)
-    best, not_square, larger = suggestion or now, None, []
-    chosen = replace(model, anchors=replace(model.anchors, scales=best.scales))
+    now, options = measure(boxes, model, threshold), search(boxes, model, threshold)
+    suggestion, not_square, larger = suggest(options, now), None, []
+    best = suggestion or now
+    chosen = with_anchors(model, scales=best.scales)
     if now.square:
-        free = replace(chosen, anchors=replace(chosen.anchors, square=False))
+        free = with_anchors(chosen, square=False)
         same = measure(boxes, free, threshold)
-        choices = [search_scales(boxes, free, number, threshold) for number in range(1, MAX_SIZES + 1)]
-        not_square = suggest(choices, same) or same
+        not_square = suggest(search(boxes, free, threshold), same) or same
     for factor in ENLARGED if best.recall < GOOD else ():
         enlarged = replace(model, image_size=round(model.image_size * factor))
         scaled = boxes * (enlarged.image_size / model.image_size)
-        larger.append(search_scales(scaled, enlarged, len(best.scales[0]), threshold)._asdict())
+        larger += [one._asdict() for one in search(scaled, enlarged, threshold, [len(best.scales[0])])]
     extent = boxes[:, 2:] - boxes[:, :2]
     sides = np.sqrt(extent.prod(axis=1))  # of squares as large
     met, met_then = (best_ious(boxes, one.image_size, one.anchors) >= threshold for one in (model, chosen))

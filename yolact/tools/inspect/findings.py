@@ -14,7 +14,7 @@ MAX_EXAMPLES = 1000  # of a kind in check.json, enough to mend a set by program;
 
 # Name; what was found, in the plural; what it does to training and what to do about it.
 # fmt: off
-REFUSED = (  # "Training refuses to start"
+REFUSED = (
     ("missing-picture", "images without a file", "restore the files, or correct file_name or the image folder"),
     ("invalid-entry", "entries that are not JSON objects", "remove them or export the file again"),
     ("invalid-field", "fields that are missing or of the wrong type", "correct the field or remove the entry"),
@@ -37,7 +37,7 @@ REFUSED = (  # "Training refuses to start"
     ("rle-size-mismatch", "RLE masks of another size than their image", "size is [height, width], often swapped"),
     ("invalid-rle", "RLE masks whose run lengths are broken", "encode the masks again"),
 )
-SKIPPABLE = (  # "Training stops at the first one"; data.unreadable=skip goes on without it
+SKIPPABLE = (  # data.unreadable=skip goes on without it
     ("unreadable-picture", "images that cannot be decoded", "replace or remove them"),
     ("truncated-picture", "images that are cut off", "copy them again"),
     ("picture-too-large", "images of more than 100 megapixels", "scale them and their annotations down"),
@@ -70,18 +70,18 @@ WARNINGS = (
      "The rest cannot be found and counts as missed; raise eval.max_detections, and eval.nms_top_k above it."),
 )
 # fmt: on
+ADVICE = (  # level, and what advice says of all kinds
+    ("error", "Training refuses to start; {}.", REFUSED),
+    ("error", "Training stops at the first one (or skips it: data.unreadable); {}.", SKIPPABLE),
+    ("warning", "{}", WARNINGS),
+)
 KINDS = {  # name -> level, title, advice
-    **{name: ("error", title, f"Training refuses to start; {remedy}.") for name, title, remedy in REFUSED},
-    **{
-        name: ("error", title, f"Training stops at the first one (or skips it: data.unreadable); {remedy}.")
-        for name, title, remedy in SKIPPABLE
-    },
-    **{name: ("warning", title, advice) for name, title, advice in WARNINGS},
+    name: (level, title, advice.format(remedy)) for level, advice, kinds in ADVICE for name, title, remedy in kinds
 }
 
 
 class Example(NamedTuple):
-    """One occurrence of a fault; the first three stand in check.json."""
+    """One occurrence of a fault; check.json has the first three fields."""
 
     picture: str | None = None  # file name of the image
     annotation: int | None = None  # id
@@ -105,24 +105,13 @@ class Finding:
     count: int = 0
     examples: list[Example] = field(default_factory=list)  # the first ones
 
+    def add(self, note: str, about: Example) -> None:
+        """Count one occurrence."""
+        self.count += 1
+        if self.count <= MAX_EXAMPLES:
+            picture = None if about.picture is None else printable(about.picture)
+            self.examples.append(about._replace(note=printable(note), picture=picture))
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         return {**vars(self), "examples": [dict(zip(Example._fields[:3], one, strict=False)) for one in self.examples]}
-
-
-class Findings(dict[str, Finding]):
-    """The faults of one set by kind; where training skips unreadable images, those are warnings."""
-
-    def __init__(self, set_name: str, skips_unreadable: bool = False) -> None:
-        super().__init__()
-        self.set_name, self.skipped = set_name, [name for name, *_ in SKIPPABLE if skips_unreadable]
-
-    def add(self, kind: str, note: str = "", about: Example = NOWHERE) -> None:
-        """Count one fault; `about` says where it is."""
-        if kind not in self:
-            level, title, advice = KINDS[kind]
-            self[kind] = Finding(kind, self.set_name, "warning" if kind in self.skipped else level, title, advice)
-        self[kind].count += 1
-        if self[kind].count <= MAX_EXAMPLES:
-            picture = None if about.picture is None else printable(about.picture)
-            self[kind].examples.append(about._replace(note=printable(note), picture=picture))

@@ -1,5 +1,7 @@
-"""A whole inspection: both sets of a configuration, or one set alone, to plain data that page and terminal show."""
+"""A whole inspection, of both sets of a configuration or of one alone, and what a run says of its data at the start."""
 
+import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,18 +11,21 @@ import torch
 from tqdm import tqdm
 
 from yolact.config import Config
+from yolact.data.dataset import CocoDataset
 from yolact.data.masks import draw_masks
 from yolact.data.transforms import view_matrix
 from yolact.ops.masks import shrink
 from yolact.text import counted, percent, printable
-from yolact.tools.inspect.anchor_fit import fit_anchors, histogram, level_sides
+from yolact.tools.inspect.anchor_fit import fit_anchors, histogram, input_boxes, level_sides, measure
 from yolact.tools.inspect.findings import KINDS, RARE, Example, Finding
-from yolact.tools.inspect.image_files import inspect_files
-from yolact.tools.inspect.reading import InspectedSet, Source
+from yolact.tools.inspect.reading import InspectedSet, Source, inspect_files
 
 FORMAT = 1  # of check.json
 COUNT_EDGES = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200)  # objects of an image; the last bin is open
 DRAWN_OBJECTS = 20_000  # masks that are drawn to see whether they vanish, of a random sample
+SAMPLED_OBJECTS = 5_000  # for the share that meets an anchor at the start of a run: half a point
+FEW = 0.8  # of the objects; a run of which fewer meet an anchor is told where to find better sizes
+NO_OBJECTS = "anchors: there are no objects that could meet one"
 CHUNK = 8  # masks drawn at once: each is a whole network input
 
 
@@ -53,12 +58,12 @@ def inspect(sources: Sequence[Source], config: Config) -> Report:
         contents = inspect_files(inspected, trained_on=contents)
     summaries = {inspected.source.name: summarise(inspected) for inspected in sets}
     for inspected, summary in zip(sets, summaries.values(), strict=True):
-        _check_counts(inspected, summary, config, first=inspected is sets[0])
+        _check_counts(inspected, summary, config, is_trained_on=inspected is sets[0])
     if len(sets) == 2:
         train, val = (set(zip(one.categories.ids, one.categories.names, strict=True)) for one in sets)
         for category_id, name in sorted(train ^ val):
             where = "training" if (category_id, name) in train else "validation"
-            sets[1].findings.add("categories-differ", f"'{printable(name)}' (id {category_id}) only in {where}")
+            sets[1].add("categories-differ", f"'{printable(name)}' (id {category_id}) only in {where}")
     found = [finding for inspected in sets for finding in inspected.findings.values()]
     findings = sorted(found, key=lambda finding: (finding.level != "error", list(KINDS).index(finding.kind)))
     errors = sum(finding.level == "error" for finding in findings)
@@ -78,30 +83,26 @@ def inspect(sources: Sequence[Source], config: Config) -> Report:
 def summarise(inspected: InspectedSet) -> dict[str, Any]:
     """Return the counts of one set, as in check.json; objects are without crowd regions."""
     labels = [[item.label for item in items] for items in inspected.without_crowds()]
-    counts, (ids, names) = [len(one) for one in labels], (inspected.categories.ids, inspected.categories.names)
-    objects, images = (
-        np.bincount(np.array([label for one in each for label in one], int), minlength=len(ids)).tolist()
-        for each in (labels, map(set, labels))
-    )
-    sizes = np.array([(image.width, image.height) for image in inspected.images] or [(0, 0)])
-    width, height = np.stack((sizes.min(0), np.median(sizes, 0), sizes.max(0)), 1).astype(int).tolist()
+    counts, categories, images = [len(one) for one in labels], inspected.categories, inspected.images
+    num_objects = Counter(label for one in labels for label in one)
+    num_images = Counter(label for one in labels for label in set(one))
     return {
         "annotation_file": printable(str(inspected.source.annotation_file)),
         "image_folder": printable(str(inspected.source.image_folder)),
-        "pictures": len(inspected.images),
+        "pictures": len(images),
         "pictures_without_objects": counts.count(0),
         "annotations": inspected.num_annotations,
         "objects": sum(counts),
         "crowd_regions": sum(map(len, inspected.objects)) - sum(counts),
         "left_out": inspected.left_out,
-        "classes": len(ids),
-        "width": width,  # least, median and most
-        "height": height,
+        "classes": len(categories),
+        "width": np.quantile([image.width for image in images] or [0], (0, 0.5, 1)).astype(int).tolist(),
+        "height": np.quantile([image.height for image in images] or [0], (0, 0.5, 1)).astype(int).tolist(),
         "most_objects": max(counts, default=0),
         "objects_per_picture": histogram(counts, COUNT_EDGES, whole=True),
         "objects_per_class": [
-            {"id": category_id, "name": printable(name), "objects": number, "pictures": with_it}
-            for category_id, name, number, with_it in zip(ids, names, objects, images, strict=True)
+            {"id": one, "name": printable(name), "objects": num_objects[label], "pictures": num_images[label]}
+            for label, (one, name) in enumerate(zip(categories.ids, categories.names, strict=True))
         ],
     }
 
@@ -124,14 +125,14 @@ def count_vanishing(inspected: InspectedSet, size: int) -> dict[str, int]:
     return {"objects": seen, "vanished": vanished, "side": side}
 
 
-def _check_counts(inspected: InspectedSet, summary: dict[str, Any], config: Config, first: bool) -> None:
+def _check_counts(inspected: InspectedSet, summary: dict[str, Any], config: Config, is_trained_on: bool) -> None:
     """Find classes with few objects, fewer or more classes than configured, and images with too many objects."""
-    add, declared, most = inspected.findings.add, summary["classes"], config.eval.max_detections
+    add, declared, most = inspected.add, summary["classes"], config.eval.max_detections
     for one in summary["objects_per_class"]:
         name = f"'{one['name']}' (id {one['id']})"
         if one["objects"] == 0:
             add("unused-category", name)
-        elif one["objects"] < RARE and first:
+        elif one["objects"] < RARE and is_trained_on:
             add("rare-category", f"{name}: {counted(one['objects'], 'object')}")
     if inspected.source.name == "train" and declared and config.model.num_classes not in (None, declared):
         add("class-count-differs", f"model.num_classes is {config.model.num_classes}, the file declares {declared}")
@@ -147,7 +148,7 @@ def fit_lines(content: dict[str, Any]) -> list[str]:
     """Return how anchors and prototypes fit the objects, and the options of train.py with which they fit better."""
     fit, masks = content["anchors"], content["masks"]
     if fit is None:
-        return ["anchors: there are no objects that could meet one"]
+        return [NO_OBJECTS]
     met = f"{percent(fit['now']['recall'])} of {counted(fit['objects'], 'object')} meet one at IoU {fit['iou']:g}"
     lines = [f"anchors: {met}, {percent(fit['only_forced'])} get one by force only"]
     if best := fit["suggestion"]:
@@ -167,3 +168,40 @@ def verdict(content: dict[str, Any]) -> str:
         counted(content[f"{one}s"], f"kind of {one}", f"kinds of {one}s") for one in ("error", "warning")
     )
     return f"{errors}, {warnings}: training {'refuses this data or stops on it' if content['errors'] else 'runs'}"
+
+
+def data_line(train: CocoDataset, val: CocoDataset) -> str:
+    """Say what is trained on, what is left out, and what no accuracy can be expected of."""
+    trained, validated = (int(one.class_counts.sum()) for one in (train, val))
+    known = f"{trained:,} objects of {counted(len(train.categories), 'class', 'classes')}"
+    parts = [f"data: {len(train):,} images to train, with {known}; {len(val):,} to validate, with {validated:,}"]
+    if train.dropped:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in train.dropped.most_common())
+        parts.append(f"{train.dropped.total():,} annotations left out ({reasons})")
+    unused = [train.categories.names[label] for label in np.flatnonzero(train.class_counts == 0)]
+    if unused:
+        names = ", ".join(unused[:3] + ["..."] * (len(unused) > 3))
+        parts.append(f"{counted(len(unused), 'class', 'classes')} without objects ({names})")
+    if shared := len(_files(train) & _files(val)):
+        parts.append(f"{shared:,} of the images are both trained on and validated on")
+    return "; ".join(parts)
+
+
+def anchor_line(config: Config, train: CocoDataset) -> str:
+    """Say how many objects meet an anchor and how many only get one by force, without augmentation."""
+    model, iou = config.model, config.loss.positive_iou
+    boxes, number = [np.zeros((0, 4))], 0
+    for index in np.random.default_rng(0).permutation(len(train)).tolist():
+        if number < SAMPLED_OBJECTS:
+            boxes.append(input_boxes(train.objects(index), train.images[index], model.image_size))
+            number += len(boxes[-1])
+    if number == 0:
+        return NO_OBJECTS
+    met = measure(np.concatenate(boxes), model, iou).recall
+    line = f"anchors: {percent(met)} of the objects meet one at IoU {iou:g}, {percent(1 - met)} get one by force only"
+    return line + ("; yolact check suggests sizes that more of them meet" if met < FEW else "")
+
+
+def _files(dataset: CocoDataset) -> set[str]:
+    folder = os.path.realpath(dataset.image_folder)  # links to files are not resolved: one under two names is two
+    return {os.path.normpath(os.path.join(folder, image.file_name)) for image in dataset.images}

@@ -1,27 +1,38 @@
-"""Reading a whole annotation file in spite of its faults: what `CocoDataset` refuses at the first one is collected."""
+"""Reading a whole data set in spite of its faults: what `CocoDataset` refuses at the first one is collected."""
 
+import hashlib
+import io
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+from pycocotools import mask as rle_tools
 from tqdm import tqdm
 
 from yolact.data import annotations as rules  # the loader's own, so that both agree on what is an error
+from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.data.categories import Categories
-from yolact.data.masks import Rle, Segmentation, crop_rle, draw_masks
+from yolact.data.images import decode_image
+from yolact.data.masks import Rle, encode_segmentation
 from yolact.errors import DatasetError
 from yolact.ops.boxes import paired_iou
-from yolact.tools.inspect.findings import EDGE_TOLERANCE, NOWHERE, Example, Findings
+from yolact.ops.rle import RunLengths
+from yolact.tools.inspect.findings import EDGE_TOLERANCE, KINDS, NOWHERE, SKIPPABLE, Example, Finding
 
 Box = NDArray[np.float64]  # [4] xyxy, pixels of the image
 
 LIKE_MASK_IOU = 0.7  # of an annotation's box and its mask's own one; below it the box belongs to something else ...
 LIKE_MASK_PIXELS = 2.0  # ... unless no edge is further away than this, as with objects of a few pixels
-BEYOND = -1  # in place of the index of an image after `max_images`
+EMPTY = {"images": "no-pictures", "categories": "no-categories"}  # the faults of lists without entries
+UNUSED = -1  # in place of the index of an image that is bad or comes after `max_images`
+MAX_THREADS = 8  # decoding and hashing leave Python's lock, so threads do
 
 
 class Source(NamedTuple):
@@ -46,128 +57,133 @@ class InspectedSet:
         content = rules.read_outline(source.annotation_file)
         if not source.image_folder.is_dir():
             raise DatasetError(f"The image folder {source.image_folder} does not exist; check the path.")
-        self.findings = Findings(source.name, source.skips_unreadable)
-        self.images: list[rules.ImageRecord] = []  # those with a usable entry
-        self.objects: list[list[rules.ObjectRecord]] = []  # of each image, as training sees them; with crowd regions
+        self.findings: dict[str, Finding] = {}  # by kind
+        self.images: list[ImageRecord] = []  # those with a usable entry
+        self.objects: list[list[ObjectRecord]] = []  # of each image, as training sees them; with crowd regions
         self.num_annotations = len(content["annotations"])  # good and bad
-        # Bad entries are known too: an annotation is not at fault when its image or class is.
-        self._indices: dict[int, int | None] = {}  # of the images by id; None for a bad one
-        self._broken_categories: list[int] = []
-        self._annotation_ids: set[int | None] = set()
-        self._known_objects: set[tuple[Any, ...]] = set()
+        # Of bad images too: an annotation is not at fault when its image is.
+        self._indices: dict[int, int] = {}  # by id
+        self._annotation_ids: set[int] = set()
+        self._known_objects: set[int] = set()  # hashes
         with np.errstate(over="ignore", invalid="ignore"):
-            self.categories = self._read_categories(content["categories"])  # those that are declared well
+            self.categories = self._read_categories(content["categories"])
             self._read_images(content["images"])
             fine = sum(self._read_annotation(*one) for one in self._entries("annotations", content["annotations"]))
         self.left_out = self.num_annotations - fine  # what training does not see of the images that it uses
 
-    def without_crowds(self) -> list[list[rules.ObjectRecord]]:
+    def without_crowds(self) -> list[list[ObjectRecord]]:
         """Return the objects of each image without crowd regions."""
         return [[item for item in items if not item.iscrowd] for items in self.objects]
 
+    def add(self, kind: str, note: str = "", about: Example = NOWHERE) -> None:
+        """Count one fault; `about` says where it is."""
+        if kind not in self.findings:
+            level, title, advice = KINDS[kind]
+            skipped = self.source.skips_unreadable and kind in [name for name, *_ in SKIPPABLE]
+            self.findings[kind] = Finding(kind, self.source.name, "warning" if skipped else level, title, advice)
+        self.findings[kind].add(note, about)
+
     def _entries(self, key: str, entries: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the entries of one list that are objects, each with its name for messages."""
+        if not entries and key in EMPTY:
+            self.add(EMPTY[key], f"'{key}' of {self.source.annotation_file} is empty")
         # A count of millions takes minutes, a few thousand no time that a bar could show.
         bar = tqdm(entries, f"{self.source.name}: {key}", unit="entry", disable=len(entries) < 5000 or None)
         for position, entry in enumerate(bar):
             if isinstance(entry, dict):
                 yield f"{key}[{position}]", entry
             else:
-                self.findings.add("invalid-entry", f"{key}[{position}] is a {type(entry).__name__}")
+                self.add("invalid-entry", f"{key}[{position}] is a {type(entry).__name__}")
 
     def _try(self, about: Example, parse: Callable[..., Any], *arguments: Any) -> Any:
         """Return what a parser of the loader returns, or None and a finding where it refuses."""
         try:
             return parse(*arguments)
         except DatasetError as error:
-            self.findings.add(error.kind or "invalid-field", str(error), about)
+            self.add(error.kind or "invalid-field", str(error), about)
             return None
 
     def _read_categories(self, entries: list[Any]) -> Categories:
         names: dict[int, str] = {}
-        if not entries:
-            self.findings.add("no-categories", f"'categories' of {self.source.annotation_file} is empty")
         for where, entry in self._entries("categories", entries):
             category_id = self._try(NOWHERE, rules.parse_whole, entry, "id", where)
             name = self._try(NOWHERE, rules.parse_text, entry, "name", where)
             if category_id in names:
-                self.findings.add("repeated-category", f"{where} repeats the id {category_id}")
-            elif category_id is not None and name is None:
-                self._broken_categories.append(category_id)
-            elif category_id is not None and name is not None:
+                self.add("repeated-category", f"{where} repeats the id {category_id}")
+            elif category_id is not None:
                 if name in names.values():
-                    self.findings.add("repeated-category", f"{where} repeats the name '{name}'")
-                names[category_id] = name
+                    self.add("repeated-category", f"{where} repeats the name '{name}'")
+                names[category_id] = name or f"class {category_id}"
         return Categories(names=[names[category_id] for category_id in sorted(names)], ids=sorted(names))
 
     def _read_images(self, entries: list[Any]) -> None:
-        files: set[PurePosixPath] = set()
-        if not entries:
-            self.findings.add("no-pictures", f"'images' of {self.source.annotation_file} is empty")
+        files: set[str] = set()
         for where, entry in self._entries("images", entries):
             name, image_id = entry.get("file_name"), entry.get("id")
             about = Example(name if isinstance(name, str) else None)
             image = self._try(about, rules.parse_image, entry, where)
             if image is None:
                 if type(image_id) is int:
-                    self._indices.setdefault(image_id, None)
-            elif self._indices.get(image.id) is not None:
-                self.findings.add("repeated-picture-id", f"{where} repeats the id {image.id}", about)
+                    self._indices.setdefault(image_id, UNUSED)
+            elif image.id in self._indices:
+                self.add("repeated-picture-id", f"{where} repeats the id {image.id}", about)
             elif len(self.images) == self.source.max_images:
-                self._indices[image.id] = BEYOND
+                self._indices[image.id] = UNUSED
             else:
                 self._indices[image.id] = index = len(self.images)
-                if PurePosixPath(image.file_name) in files:
-                    about = about._replace(image=index)
-                    self.findings.add("repeated-file-name", f"{where} has id {image.id}", about)
-                files.add(PurePosixPath(image.file_name))
+                if (file := os.path.normpath(image.file_name)) in files:
+                    self.add("repeated-file-name", f"{where} has id {image.id}", about._replace(image=index))
+                files.add(file)
                 self.images.append(image)
                 self.objects.append([])
 
     def _read_annotation(self, where: str, entry: dict[str, Any]) -> bool:
         """Check an annotation; return False where training leaves it out though its image is used."""
-        annotation_id, image_id = self._try(NOWHERE, rules.parse_whole, entry, "id", where), entry.get("image_id")
+        add, annotation_id = self.add, self._try(NOWHERE, rules.parse_whole, entry, "id", where)
         about = Example(annotation=annotation_id)
-        if annotation_id is not None and annotation_id in self._annotation_ids:
-            self.findings.add("repeated-annotation-id", f"{where} repeats the id {annotation_id}", about)
-        self._annotation_ids.add(annotation_id)
-        if type(image_id) is not int or image_id not in self._indices:
-            kind = "unknown-picture" if type(image_id) is int else "invalid-field"
-            self.findings.add(kind, f"image_id of {where} is {image_id!r}", about)
+        if annotation_id in self._annotation_ids:
+            add("repeated-annotation-id", f"{where} repeats the id {annotation_id}", about)
+        elif annotation_id is not None:
+            self._annotation_ids.add(annotation_id)
+        image_id = self._try(about, rules.parse_whole, entry, "image_id", where)
+        if image_id not in self._indices:
+            if image_id is not None:
+                add("unknown-picture", f"image_id of {where} is {image_id}", about)
             return False
         index = self._indices[image_id]
-        if index == BEYOND or index is None or entry.get("category_id") in self._broken_categories:
-            return index == BEYOND
-        about, dropped = about._replace(picture=self.images[index].file_name, image=index), Counter[str]()
+        if index == UNUSED:
+            return True
+        image, dropped = self.images[index], Counter[str]()
+        about = about._replace(picture=image.file_name, image=index)
         known = {**entry, "id": annotation_id or 0}
-        item = self._try(about, rules.parse_object, known, where, self.images[index], self.categories, dropped)
+        item = self._try(about, rules.parse_object, known, where, image, self.categories, dropped)
         for reason in dropped:
             without_mask = "empty-mask" if isinstance(entry.get("segmentation"), dict) else "missing-mask"
             kinds = {"box without area": "degenerate-box", "no segmentation": without_mask}
-            self.findings.add(kinds.get(reason, "box-outside"), f"bbox of {where} is {entry['bbox']}", about)
+            add(kinds.get(reason, "box-outside"), f"bbox of {where} is {entry['bbox']}", about)
         if item is None:
             return False
         self.objects[index].append(item)
-        mask, about = item.segmentation, about._replace(box=item.bbox)
-        if not isinstance(mask, Rle) and [] in entry["segmentation"]:
-            self.findings.add("empty-polygon", "its segmentation holds []", about)
-        for kind, note in object_faults(item.bbox, mask, self.images[index]):
-            self.findings.add(kind, note, about)
-        data = mask.runs.tobytes() if isinstance(mask, Rle) else b"".join(polygon.tobytes() for polygon in mask)
-        content = (index, item.label, item.bbox, hash(data))
+        about = about._replace(box=item.bbox)
+        if isinstance(item.segmentation, list) and [] in entry["segmentation"]:
+            add("empty-polygon", "its segmentation holds []", about)
+        runs = encode_segmentation(item.segmentation, (image.height, image.width))
+        for kind, note in object_faults(item, runs, image):
+            add(kind, note, about)
+        content = hash((index, item.label, item.bbox, runs["counts"]))
         if content in self._known_objects:
-            self.findings.add("duplicate-object", "the same class, box and mask", about)
+            add("duplicate-object", "the same class, box and mask", about)
         self._known_objects.add(content)
         return True
 
 
-def object_faults(box: ArrayLike, mask: Segmentation, image: rules.ImageRecord) -> Iterator[tuple[str, str]]:
-    """Yield (kind, note) for whatever is odd about an object that the loader accepts: its box is partly inside."""
-    own, edges = np.asarray(box, float), np.array((image.width, image.height) * 2, float)
+def object_faults(item: ObjectRecord, runs: RunLengths, image: ImageRecord) -> Iterator[tuple[str, str]]:
+    """Yield (kind, note) for whatever is odd about an object, whose mask is `runs`, that the loader accepts."""
+    own, edges = np.array(item.bbox), np.array((image.width, image.height) * 2, float)
     low, size = own[:2], own[2:] - own[:2]
     if size.min() < 1:
         yield "thin-box", f"width {size[0]:.3g}, height {size[1]:.3g}"
-    extent = mask_extent(mask, edges)
+    extent = _mask_extent(item, runs)
     for kind, one in (("box-over-edge", own), ("polygon-over-edge", extent)):
         if one is not None and (overhang := max((-one).max(), (one - edges).max())) > EDGE_TOLERANCE:
             yield kind, f"by {overhang:.4g} pixels: {_shown(one)} in {image.width} x {image.height}"
@@ -180,27 +196,77 @@ def object_faults(box: ArrayLike, mask: Segmentation, image: rules.ImageRecord) 
             "centre and size": np.concatenate((low - size / 2, low + size / 2)),
         }
         looks = [f"; bbox looks like {name}" for name, reading in readings.items() if _alike(reading, expected)]
-        note = f"bbox is {_shown(own)}, its mask {_shown(expected)} (x1, y1, x2, y2)"
-        yield "box-unlike-mask", note + "".join(looks[:1])
+        yield (
+            "box-unlike-mask",
+            f"bbox is {_shown(own)}, its mask {_shown(expected)} (x1, y1, x2, y2){''.join(looks[:1])}",
+        )
 
 
-def mask_extent(mask: Segmentation, edges: Box) -> Box | None:
-    """Return the box around a mask; None if it has no pixel in the image, whose `edges` are W, H, W, H."""
-    if isinstance(mask, Rle):
-        crop, left, top = crop_rle(mask)
-        return np.array((left, top, left + crop.shape[1], top + crop.shape[0]), float) if crop.size else None
-    points = np.concatenate(mask).astype(float)
-    extent = np.concatenate((points.min(axis=0), points.max(axis=0)))
-    low, high = np.floor(extent[:2]).clip(0, edges[:2]), np.ceil(extent[2:]).clip(0, edges[2:])
-    width, height = (high - low).astype(int)
-    return extent if draw_masks([mask], np.column_stack((np.eye(2), -low)), (height, width)).any() else None
+def _mask_extent(item: ObjectRecord, runs: RunLengths) -> Box | None:
+    """Return the box around a mask, also outside the image; None if it has no pixel inside."""
+    if rle_tools.area(runs) == 0:
+        return None
+    if isinstance(item.segmentation, Rle):
+        left, top, width, height = rle_tools.toBbox(runs)
+        return np.array((left, top, left + width, top + height))
+    points = np.concatenate(item.segmentation).astype(float)
+    return np.concatenate((points.min(axis=0), points.max(axis=0)))
 
 
 def _alike(box: Box, expected: Box) -> bool:
-    if (box[2:] <= box[:2]).any() or np.abs(box - expected).max() <= LIKE_MASK_PIXELS:
-        return bool((box[2:] > box[:2]).all())
-    return float(paired_iou(torch.from_numpy(box), torch.from_numpy(expected))) >= LIKE_MASK_IOU
+    if (box[2:] <= box[:2]).any():
+        return False
+    near = bool(np.abs(box - expected).max() <= LIKE_MASK_PIXELS)
+    return near or float(paired_iou(torch.from_numpy(box), torch.from_numpy(expected))) >= LIKE_MASK_IOU
 
 
 def _shown(box: Box) -> str:
     return "[" + ", ".join(f"{edge:.6g}" for edge in box) + "]"
+
+
+def inspect_files(inspected: InspectedSet, trained_on: Mapping[bytes, str] | None = None) -> dict[bytes, str]:
+    """Open the images of a set, and add what is wrong to its findings.
+
+    Returns the first name of each content, a digest of the pixels, or of the bytes of what is damaged; `trained_on` is
+    what was returned of the training set.
+    """
+    first: dict[bytes, str] = {}
+    folder, images = inspected.source.image_folder, inspected.images
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS)) as pool:
+        jobs = pool.map(lambda image: _look(folder / image.file_name, (image.height, image.width)), images)
+        seen = tqdm(jobs, f"{inspected.source.name}: images", unit="image", total=len(images))
+        for index, (image, (content, faults)) in enumerate(zip(images, seen, strict=True)):
+            known = first.setdefault(content, image.file_name) if content else image.file_name
+            if os.path.normpath(known) != os.path.normpath(image.file_name):  # a repeated name is another fault
+                faults["duplicate-picture"] = f"the same image as '{known}'"
+            if content and trained_on and content in trained_on:
+                faults["shared-picture"] = f"'{trained_on[content]}' of the training set"
+            for kind, note in faults.items():
+                inspected.add(kind, note, Example(image.file_name, image=index))
+    return first
+
+
+def _look(path: Path, size: tuple[int, int]) -> tuple[bytes, dict[str, str]]:
+    """Return a digest of what a file holds, b"" if there is none, and its faults: kind -> note; `size` is JSON's."""
+    faults: dict[str, str] = {}
+    try:
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:  # a ValueError is a name that no file can have
+        return b"", {"missing-picture": getattr(error, "strerror", None) or str(error)}
+    try:
+        with Image.open(io.BytesIO(data)) as file:
+            orientation, stored = int(file.getexif().get(ExifTags.Base.Orientation, 1)), (file.height, file.width)
+        if 2 <= orientation <= 8:
+            decides = orientation >= 5 and size[0] != size[1]  # a quarter turn
+            reading = "as stored" if decides and size == stored else "turned"
+            reason = "asks" if decides else "does not tell what annotations mean"
+            faults["exif-rotation"] = f"orientation {orientation}, read {reading}, as the JSON's size {reason}"
+    except Exception:  # Pillow raises all sorts on damaged files; that they are damaged, decoding will say
+        pass
+    content, salt = memoryview(data), b""
+    try:
+        pixels = decode_image(data, path, size)
+        content, salt = pixels.data, str(pixels.shape[1]).encode()
+    except DatasetError as error:
+        faults[error.kind or "unreadable-picture"] = str(error)
+    return hashlib.blake2b(content, digest_size=16, salt=salt).digest(), faults

@@ -1,20 +1,20 @@
 """Charts of the pages, drawn by matplotlib as SVG."""
 
-import math
+import io
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
+import matplotlib
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from yolact.text import printable
-from yolact.tools.pages import COLOURS, svg
+from yolact.tools.pages import COLOURS
 
 WIDTH = 6.2  # inches of a chart; the page scales it
+ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False}  # of the axis, for a legend
 Curve = tuple[Any, Any]  # numbers, x and y
 
 
@@ -37,21 +37,20 @@ def bar_chart(
     `highest` is the value of a bar of full height; default: the largest value.
     """
     figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
-    axis = figure.subplots()
-    width, heights = 0.8 / len(series), [value or 0.0 for values in series.values() for value in values]
+    axis, width = figure.subplots(), 0.8 / len(series)
+    heights = np.array([[value or 0.0 for value in values] for values in series.values()])
     for number, (name, values) in enumerate(series.items()):
-        x = np.arange(len(names)) + (number - (len(series) - 1) / 2) * width
-        colour = COLOURS[number % len(COLOURS)]
-        bars = axis.bar(x, [value or 0.0 for value in values], 0.95 * width, color=colour, label=name)
+        left = np.arange(len(names)) + number * width - 0.4
+        bars = axis.bar(left, heights[number], 0.95 * width, align="edge", color=COLOURS[number], label=name)
         axis.bar_label(bars, [write(value) for value in values], fontsize=8, padding=2)
-    axis.set_xticks(range(len(names)), names)
-    axis.set(xlabel=axis_name, ylim=(0, 1.1 * (highest or max(heights, default=0) or 1)))
+    axis.set_xticks(range(len(names)), names, fontsize=9)
+    axis.set(xlabel=axis_name, ylim=(0, 1.1 * (highest or heights.max(initial=0) or 1)))
     axis.tick_params(bottom=False)
     axis.yaxis.set_visible(False)
     axis.spines[["top", "right", "left"]].set_visible(False)
     if len(series) > 1:
-        axis.legend(ncols=len(series), loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
-    return svg(figure)
+        axis.legend(ncols=len(series), **ABOVE)
+    return _svg(figure)
 
 
 def line_chart(curves: Mapping[str, Curve], x_name: str, y_name: str, highest: float, colours: Sequence[str]) -> Markup:
@@ -62,24 +61,15 @@ def line_chart(curves: Mapping[str, Curve], x_name: str, y_name: str, highest: f
         axis.plot(x, y, color=colour, label=name, marker="o" if len(x) == 1 else None)
     axis.set(xlabel=x_name, ylabel=y_name, ylim=(0, highest))
     axis.set_xlim(left=0)
-    axis.legend(ncols=len(curves), loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
+    axis.legend(ncols=len(curves), **ABOVE)
     clean_axis(axis)
-    return svg(figure)
+    return _svg(figure)
 
 
-def small_multiples(
-    curves: Mapping[str, NDArray[np.float64]], x: NDArray[np.float64], colours: Sequence[str]
-) -> Markup:
-    """Draw lines [L, len(x)] in a small panel from 0 to 1 for each name; one axis has them all, 80 would take 10 s."""
-    columns = min(8, len(curves))
-    figure = Figure(figsize=(1.5 * columns, 1.7 * math.ceil(len(curves) / columns)))
-    axis = figure.add_axes((0, 0, 1, 1))
-    axis.set_axis_off()
-    axis.margins(0.01)
-    for number, (name, lines) in enumerate(curves.items()):
-        left, bottom = 1.2 * (number % columns), -1.4 * (number // columns)
-        axis.plot([left, left, left + 1], [bottom + 1, bottom, bottom], color="#888888", linewidth=0.8)
-        for line, colour in zip(lines, colours, strict=True):
-            axis.plot(left + x, bottom + line, color=colour, linewidth=1.2)
-        axis.text(left, bottom + 1.08, printable(name, 17), fontsize=8, parse_math=False)
-    return svg(figure)
+def _svg(figure: Figure) -> Markup:
+    """Return a figure as an SVG element; its text stays text, in the page's font."""
+    stream = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "yolact", "font.family": "sans-serif"}):
+        figure.savefig(stream, format="svg", bbox_inches="tight", metadata={"Date": None})
+    text = stream.getvalue()
+    return Markup(text[text.index("<svg") :])

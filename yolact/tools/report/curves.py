@@ -9,9 +9,9 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,28 +27,27 @@ logger = logging.getLogger(__name__)
 INK = "#222222"
 
 
-@dataclass
-class History:
-    """What a run has logged, by step; a step that was run again after a resume counts once, as it was last."""
+class History(NamedTuple):
+    """What a run has logged, by ascending step; one that was run again after a resume counts once, as it was last."""
 
-    losses: dict[int, dict[str, float]] = field(default_factory=dict)
-    lr: dict[int, float] = field(default_factory=dict)
-    evaluations: dict[int, dict[str, Any]] = field(default_factory=dict)
+    losses: dict[int, dict[str, float]]
+    lr: dict[int, float]
+    evaluations: dict[int, dict[str, Any]]
 
     def total_loss(self) -> dict[int, float]:
         """Return the sum of the losses of each step at which all were finite."""
         count = max(map(len, self.losses.values()), default=0)
-        return {step: sum(one.values()) for step, one in sorted(self.losses.items()) if 0 < len(one) == count}
+        return {step: sum(one.values()) for step, one in self.losses.items() if 0 < len(one) == count}
 
     def metric(self, kind: str, key: str) -> dict[int, float]:
         """Return a metric of "segm" or "bbox" by step, where it was found."""
-        found = {step: one.get(kind, {}).get(key) for step, one in sorted(self.evaluations.items())}
+        found = {step: one.get(kind, {}).get(key) for step, one in self.evaluations.items()}
         return {step: value for step, value in found.items() if _is_finite(value)}
 
 
 def read_history(metrics_file: Path) -> History:
     """Read metrics.jsonl. A line that an interruption cut off is passed over, as are losses that are not finite."""
-    history = History()
+    losses, lr, evaluations = {}, {}, {}
     for line in metrics_file.read_text(encoding="utf-8").splitlines():
         try:
             entry = json.loads(line)
@@ -56,12 +55,12 @@ def read_history(metrics_file: Path) -> History:
             continue
         step = int(entry["step"])
         if "losses" in entry:
-            history.losses[step] = {name: value for name, value in entry["losses"].items() if _is_finite(value)}
+            losses[step] = {name: value for name, value in entry["losses"].items() if _is_finite(value)}
         if _is_finite(entry.get("lr")):
-            history.lr[step] = entry["lr"]
+            lr[step] = entry["lr"]
         if "evaluation" in entry:
-            history.evaluations[step] = entry["evaluation"]
-    return history
+            evaluations[step] = entry["evaluation"]
+    return History(*(dict(sorted(one.items())) for one in (losses, lr, evaluations)))
 
 
 class DrawCurves(Callback):
@@ -91,25 +90,23 @@ def write_curves(run_folder: str | Path) -> list[Path]:
 
 def draw_losses(history: History, title: str = "") -> Figure:
     """Draw every loss, raw and smoothed, on a logarithmic scale, above the learning rate."""
-    figure = Figure(figsize=(9, 6.5), dpi=110, layout="constrained")
+    figure = Figure((9, 6.5), dpi=110, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     names = list(dict.fromkeys(name for losses in history.losses.values() for name in losses))
-    for number, name in enumerate(names):
-        values = {step: losses[name] for step, losses in sorted(history.losses.items()) if name in losses}
-        _draw_loss(upper, values, name, COLOURS[number % len(COLOURS)])
+    curves = {name: {step: one[name] for step, one in history.losses.items() if name in one} for name in names}
+    colours = dict(zip(names, cycle(COLOURS), strict=False)) | {"total": INK}
     if len(names) > 1:
-        _draw_loss(upper, history.total_loss(), "total", INK)
-    upper.set_yscale("log" if any(sum(one.values()) > 0 for one in history.losses.values()) else "linear")
-    if names:
-        upper.legend(ncols=len(names) + 1, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
-    lr = dict(sorted(history.lr.items()))
-    lower.plot(list(lr), list(lr.values()), color=INK)
+        curves["total"] = history.total_loss()
+    for name, curve in curves.items():
+        if len(curve) >= 50:
+            upper.plot(list(curve), list(curve.values()), color=colours[name], linewidth=0.7, alpha=0.25)
+        upper.plot(list(curve), smooth(curve), color=colours[name], linewidth=1.8, label=name)
+    upper.set_yscale("log" if any(max(curve.values(), default=0) > 0 for curve in curves.values()) else "linear")
+    lower.plot(list(history.lr), list(history.lr.values()), color=INK)
     lower.set_ylim(bottom=0)
-    lower.set(ylabel="learning rate", xlabel="step")
-    upper.set_ylabel("weighted loss")
-    upper.set_title(f"{title} losses", loc="left", parse_math=False)
-    clean_axis(upper)
-    clean_axis(lower)
+    _finish(upper, "weighted loss", f"{title} losses")
+    _finish(lower, "learning rate")
+    lower.set_xlabel("step")
     return figure
 
 
@@ -127,11 +124,17 @@ def draw_accuracy(history: History, title: str = "") -> Figure:
         axis.annotate(text, point, (0, -10), textcoords="offset points", ha="center", va="top", fontsize=9)
     axis.margins(x=0.08)
     axis.set_ylim(0, min(1.02, max(0.1, axis.get_ylim()[1] * 1.1)))
-    axis.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
-    axis.set(xlabel="step", ylabel="average precision")
-    axis.set_title(f"{title} validation", loc="left", parse_math=False)
-    clean_axis(axis)
+    _finish(axis, "average precision", f"{title} validation")
+    axis.set_xlabel("step")
     return figure
+
+
+def _finish(axis: Axes, y_name: str, title: str = "") -> None:
+    axis.set_ylabel(y_name)
+    axis.set_title(title, loc="left", parse_math=False)
+    if curves := len(axis.get_legend_handles_labels()[0]):
+        axis.legend(ncols=curves, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
+    clean_axis(axis)
 
 
 def smooth(values: Mapping[int, float]) -> np.ndarray:
@@ -141,12 +144,6 @@ def smooth(values: Mapping[int, float]) -> np.ndarray:
     half = len(values) // 50
     padded = np.pad(np.array(list(values.values()), float), half, mode="edge")
     return np.convolve(padded, np.full(2 * half + 1, 1 / (2 * half + 1)), mode="valid")
-
-
-def _draw_loss(axis: Axes, values: Mapping[int, float], label: str, colour: str) -> None:
-    if len(values) >= 50:
-        axis.plot(list(values), list(values.values()), color=colour, linewidth=0.7, alpha=0.25)
-    axis.plot(list(values), smooth(values), color=colour, linewidth=1.8, label=label)
 
 
 def _is_finite(value: object) -> bool:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from yolact.config import Config, dump_config
@@ -17,8 +16,8 @@ from yolact.evaluation.matching import FOUND_IOU
 from yolact.evaluation.speed import PAPER_DEFINITION
 from yolact.output import write_bytes, write_json
 from yolact.text import counted, percent, printable
-from yolact.tools.pages import COLOURS, data_uri, render
-from yolact.tools.report.charts import bar_chart, line_chart, small_multiples
+from yolact.tools.pages import COLOURS, render
+from yolact.tools.report.charts import bar_chart, line_chart
 from yolact.tools.report.gallery import GalleryImage, Records, write_gallery
 from yolact.tools.report.runs import Metrics, measured_on, table
 from yolact.tools.report.sections import ERRORS, KINDS, METRICS, Section, cells, decimals, text_of
@@ -44,17 +43,12 @@ def write_report(
     """Write metrics.json, detections_segm.json, detections_bbox.json, config.yaml, gallery/ and report.html.
 
     Args:
-        folder: exists.
+        folder: exists; a UserError says that something cannot be written.
         metrics: what metrics.json shall hold, with "errors".
         records: of masks and boxes, of the same detections in the same order; so are `curves`.
         shown: what became of the masks that people are shown.
-        dataset: what was evaluated; with what say `config`, `weights` and `command`.
 
-    Returns:
-        The images of the gallery.
-
-    Raises:
-        UserError: something cannot be written.
+    Returns the images of the gallery.
     """
     for kind in KINDS:
         write_json(records[kind], folder / f"detections_{kind}.json")
@@ -80,12 +74,12 @@ def write_report(
         tiles=tiles | ({} if metrics["fps"] is None else {"frames per second": decimals(metrics["fps"], 1)}),
         groups=[[section] for section in sections],
         **_matrix(shown.confusion, names),
-        class_curves=_class_curves(curves, shown, names) if len(names) > 1 and curves else None,
+        class_curves=_class_curves(curves, shown, names) if len(names) > 1 and curves else {},
         drawn_classes=DRAWN_CLASSES,
+        colours=CURVE_COLOURS,
         shown_score=SHOWN_SCORE,
         found_iou=FOUND_IOU,
         gallery=gallery,
-        data_uri=data_uri,
         command=command,
         facts={
             "device": metrics["device"],
@@ -166,25 +160,28 @@ def _curve_section(curves: Mapping[str, Curves]) -> Section:
     return Section("Precision and recall", notes=[note], charts=charts)
 
 
-def _class_curves(curves: Mapping[str, Curves], shown: Shown, names: Sequence[str]) -> Markup | None:
-    """Draw the mask curves of the classes with most objects."""
+def _class_curves(curves: Mapping[str, Curves], shown: Shown, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the mask curves of the classes with most objects, as points of SVG in a square of side 100."""
     frequent = np.sort(np.argsort(-shown.confusion[:-1].sum(1), kind="stable")[:DRAWN_CLASSES])
-    precision = curves["segm"].precision
-    drawn = {names[label]: precision[..., label] for label in frequent if not np.isnan(precision[..., label]).any()}
-    return small_multiples(drawn, RECALLS, CURVE_COLOURS) if len(drawn) > 1 else None
+    percent = {names[label]: 100 * curves["segm"].precision[..., label] for label in frequent}
+    return {
+        name: [" ".join(f"{x},{100 - y:.1f}" for x, y in enumerate(line)) for line in lines]
+        for name, lines in percent.items()
+        if not np.isnan(lines).any()
+    }
 
 
 def _size_section(shown: Shown) -> Section:
     """Return the share of the objects that was found, by their size."""
-    borders = [0, *SIZE_BORDERS]
+    steps = [*(f"{low}-{high}" for low, high in pairwise((0, *SIZE_BORDERS))), f"{SIZE_BORDERS[-1]}+"]
     occupied = np.flatnonzero(shown.objects)
-    kept = slice(int(occupied[0]), int(occupied[-1]) + 1)
-    steps = [*(f"{low}-{high}" for low, high in pairwise(borders)), f"{borders[-1]}+"]
-    names = [f"{step}\n({count:,})" for step, count in zip(steps, shown.objects.tolist(), strict=True)]
-    pairs = zip(shown.found.tolist(), shown.objects.tolist(), strict=True)
-    shares = [found / count if count else None for found, count in pairs][kept]
+    names, shares = [], []
+    for index in range(occupied[0], occupied[-1] + 1):
+        count = int(shown.objects[index])
+        names.append(f"{steps[index]}\n({count:,})")
+        shares.append(shown.found[index] / count if count else None)
     axis_name = f"masks found, by size in pixels; score {SHOWN_SCORE:g}, IoU {FOUND_IOU:g}; in brackets the objects"
-    chart = bar_chart(names[kept], {"": shares}, axis_name, lambda share: "" if share is None else percent(share), 1)
+    chart = bar_chart(names, {"": shares}, axis_name, lambda share: "" if share is None else percent(share), 1)
     note = "The size of an object is the square root of its area, in pixels of its image."
     return Section("Object size", notes=[note], charts=[chart])
 
@@ -193,10 +190,9 @@ def _class_section(curves: Mapping[str, Curves], shown: Shown, names: Sequence[s
     objects = shown.confusion[:-1].sum(1)
     masks, boxes = curves["segm"].per_class()[:, [2, 0, 1]], curves["bbox"].per_class()[:, [2, 0, 1]]
     values = np.hstack([masks, curves["segm"].by_size, boxes])
-    rows = []
-    for label in np.argsort(masks[:, 0], kind="stable"):  # those without objects last
-        written = ["-" if np.isnan(value) else f"{value:.3f}" for value in values[label]]
-        rows.append(cells(names[label], f"{objects[label]:,}", *written))
+    written = [["-" if np.isnan(value) else f"{value:.3f}" for value in row] for row in values]
+    order = np.argsort(masks[:, 0], kind="stable")  # those without objects last
+    rows = [cells(names[label], f"{objects[label]:,}", *written[label]) for label in order]
     heads = ["class", "objects", "mask AP", "AP50", "AP75", "APs", "APm", "APl", "box AP", "AP50", "AP75"]
     return Section("Classes", heads, rows, ["The worst first."])
 

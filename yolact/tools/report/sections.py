@@ -65,17 +65,17 @@ def decimals(value: float | None, digits: int = 3) -> str:
 
 def text_of(sections: Iterable[Section], most_rows: int, page: str) -> str:
     """Return the sections as lines, of each table at most `most_rows`; `page` names where all of it stands."""
-    return "\n\n".join("\n".join(_lines(section, most_rows, page)) for section in sections)
-
-
-def _lines(section: Section, most_rows: int, page: str) -> list[str]:
-    lines = [section.title, *(f"  {printable(note)}" for note in section.notes)]
-    rows = [cells(*section.heads), *section.rows[:most_rows]] if section.rows else []
-    texts = [[printable(cell.text, LONGEST) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    for row in texts:
-        columns = enumerate(zip(row, widths, strict=True))
-        shown = [text.ljust(width) if i in section.words else text.rjust(width) for i, (text, width) in columns]
-        lines.append(("  " + "   ".join(shown)).rstrip())
-    omitted = len(section.rows) - most_rows
-    return [*lines, f"  and {omitted:,} more: see {page}"] if omitted > 0 else lines
+    texts = []
+    for section in sections:
+        rows = [cells(*section.heads), *section.rows[:most_rows]] if section.rows else []
+        columns = []
+        for number, column in enumerate(zip(*rows, strict=True)):
+            shown = [printable(cell.text, LONGEST) for cell in column]
+            width, side = max(map(len, shown)), "<" if number in section.words else ">"
+            columns.append([f"{text:{side}{width}}" for text in shown])
+        lines = [section.title, *(f"  {printable(note)}" for note in section.notes)]
+        lines += [f"  {'   '.join(row)}".rstrip() for row in zip(*columns, strict=True)]
+        if len(section.rows) > most_rows:
+            lines.append(f"  and {len(section.rows) - most_rows:,} more: see {page}")
+        texts.append("\n".join(lines))
+    return "\n\n".join(texts)
