@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolact.config import EvalConfig
@@ -60,24 +61,23 @@ class Detector:
 
     def _select(self, boxes: Tensor, scores: Tensor) -> nms.Kept:
         """Return (index, label, score), each [B, max_detections]; from where the score is -1 on nothing was found."""
-        limit = self.settings.max_detections
-        index, labels = (torch.zeros(len(boxes), limit, dtype=torch.long, device=boxes.device) for _ in range(2))
-        kept_scores = boxes.new_full((len(boxes), limit), -1.0)
-        for image in range(len(boxes)):
-            candidates = (scores[image].amax(-1) > self.settings.score_threshold).nonzero()[:, 0]
-            chosen, *kept = self._suppress(boxes[image, candidates], scores[image, candidates])
-            for target, values in zip((index, labels, kept_scores), (candidates[chosen], *kept), strict=True):
-                target[image, : len(values)] = values
-        return index, labels, kept_scores
-
-    def _suppress(self, boxes: Tensor, scores: Tensor) -> nms.Kept:
         settings = self.settings
         limits = (settings.nms_threshold, settings.nms_top_k, settings.max_detections)
-        if settings.nms == "fast":
-            return nms.fast_nms(boxes, scores, *limits)
-        if settings.nms == "cross_class":
-            return nms.cross_class_nms(boxes, scores, *limits)
-        return nms.exact_nms(boxes, scores, settings.nms_threshold, settings.max_detections, settings.score_threshold)
+        padded = []
+        for one_boxes, one_scores in zip(boxes, scores, strict=True):
+            candidates = (one_scores.amax(-1) > settings.score_threshold).nonzero()[:, 0]
+            one_boxes, one_scores = one_boxes[candidates], one_scores[candidates]
+            if settings.nms == "fast":
+                index, labels, kept = nms.fast_nms(one_boxes, one_scores, *limits)
+            elif settings.nms == "cross_class":
+                index, labels, kept = nms.cross_class_nms(one_boxes, one_scores, *limits)
+            else:
+                threshold, _, most = limits
+                index, labels, kept = nms.exact_nms(one_boxes, one_scores, threshold, most, settings.score_threshold)
+            missing = (0, settings.max_detections - len(kept))
+            padded.append((F.pad(candidates[index], missing), F.pad(labels, missing), F.pad(kept, missing, value=-1.0)))
+        index, labels, kept = map(torch.stack, zip(*padded, strict=True))
+        return index, labels, kept
 
     def _select_static(self, boxes: Tensor, scores: Tensor) -> nms.Kept:
         """Do the same as `_select` in steps of fixed sizes, without a loop over the images."""
@@ -88,13 +88,8 @@ class Detector:
             )
         candidates = scores.amax(-1, keepdim=True) > settings.score_threshold
         suppress = nms.fast_nms_static if settings.nms == "fast" else nms.cross_class_nms_static
-        return suppress(
-            boxes,
-            torch.where(candidates, scores, -1.0),
-            settings.nms_threshold,
-            settings.nms_top_k,
-            settings.max_detections,
-        )
+        limits = (settings.nms_threshold, settings.nms_top_k, settings.max_detections)
+        return suppress(boxes, torch.where(candidates, scores, -1.0), *limits)
 
     def masks(self, detections: Detections, prototypes: Tensor) -> Tensor:
         """Assemble the masks of a batch at the size of the prototypes, in steps of fixed sizes.

@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from yolact.errors import CheckpointError, ConfigError, DatasetError, UserError
 from yolact.instances import Instances
 from yolact.ops.regions import MaskRegion
 from yolact.predictor import Predictor
-from yolact.tools.prediction_files import Results, Source, target_paths
-from yolact.tools.video import Frame, Video, write_video
+from yolact.tools.predict import Wanted, find_images, write_results
+from yolact.tools.video import Video, write_video
 
 Predict = Callable[..., list[dict[str, Any]]]
 Output = pytest.CaptureFixture[str]
@@ -112,10 +113,13 @@ def test_patterns_reach_subfolders(predict: Predict, images: Path, output: Path)
     assert {record["image_id"] for record in records} == {1, 2}
 
 
-def test_results_of_one_name_never_overwrite_each_other() -> None:
-    files = ["x/a.png", "y/a.jpg", "z/a_2.png", "z/a.bmp"]
-    targets = target_paths([Source(Path(file), True) for file in files], Path("out"))
-    assert [target.name for target in targets] == ["a.png", "a_2.jpg", "a_2_2.png", "a_3.png"]
+def test_results_of_one_name_never_overwrite_each_other(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("x/a.png", "y/a.jpg", "z/a_2.png", "z/a.bmp")]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    targets = [source.target.name for source in find_images([*map(str, files)], Path("out"))]
+    assert targets == ["a.png", "a_2.jpg", "a_2_2.png", "a_3.png"]
 
 
 def test_a_broken_image_that_was_named_is_an_error_after_the_others(
@@ -167,7 +171,7 @@ def video(tmp_path: Path, images: Path) -> Path:
     image = cv2.resize(cv2.imread(str(images / "a.png")), (160, 120))
     with write_video(tmp_path / "moving.mp4", 10, (96, 96)) as write:
         for number in range(20):
-            write(Frame(np.ascontiguousarray(image[:96, 3 * number : 3 * number + 96]), number / 10))
+            write(np.ascontiguousarray(image[:96, 3 * number : 3 * number + 96]), number / 10)
     return tmp_path / "moving.mp4"
 
 
@@ -176,7 +180,7 @@ def test_a_video_gives_a_video_of_its_rate_and_length(predict: Predict, video: P
     assert names(output) == ["masks", "moving.mp4", "predictions.csv", "predictions.json"]
     drawn = Video(str(output / "moving.mp4"))
     assert (drawn.fps, drawn.image_size) == (10, (96, 96))
-    assert [frame.seconds for frame in drawn] == pytest.approx([number / 10 for number in range(12)], abs=1e-3)
+    assert [seconds for _, seconds in drawn] == pytest.approx([number / 10 for number in range(12)], abs=1e-3)
     assert {record["frame"] for record in records} <= set(range(12))
     assert all(record["image_id"] == record["frame"] + 1 for record in records)
     rows = list(csv.DictReader((output / "predictions.csv").open()))
@@ -227,32 +231,31 @@ def test_a_stream_over_http(predict: Predict, video: Path, output: Path) -> None
     assert len(list(Video(str(output / "moving.mp4")))) == 3
 
 
-@pytest.fixture
-def results(tmp_path: Path) -> Results:
-    return Results(tmp_path, table=True)
-
-
 @pytest.mark.parametrize("name", ["predictions.json.tmp", "predictions.csv"])
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
-def test_a_full_disk_or_a_folder_in_the_way_is_one_sentence(tmp_path: Path, results: Results, name: str) -> None:
+def test_a_full_disk_or_a_folder_in_the_way_is_one_sentence(tmp_path: Path, name: str) -> None:
     (tmp_path / name).symlink_to("/dev/full")
-    with pytest.raises(UserError, match=r"could not be written \(No space left on device\); make room"), results:
+    message = r"could not be written \(No space left on device\); make room"
+    with pytest.raises(UserError, match=message), write_results(Wanted(tmp_path, table=True), Counter()):
         pass
     (tmp_path / name).unlink(missing_ok=True)
     (tmp_path / name).mkdir()
-    with pytest.raises(UserError, match=r"could not be written \(Is a directory\)"), results:
+    message = r"could not be written \(Is a directory\)"
+    with pytest.raises(UserError, match=message), write_results(Wanted(tmp_path, table=True), Counter()):
         pass
 
 
-def test_no_objects_and_a_file_name_of_bytes_that_are_not_text(tmp_path: Path, results: Results) -> None:
-    with results:
+def test_no_objects_and_a_file_name_of_bytes_that_are_not_text(tmp_path: Path) -> None:
+    wanted = Wanted(tmp_path, table=True)
+    with write_results(wanted, Counter()):
         pass
     assert json.loads((tmp_path / "predictions.json").read_text()) == []
     assert (tmp_path / "predictions.csv").read_text().startswith("file,frame,number,class")
     assert names(tmp_path) == ["predictions.csv", "predictions.json"]
     one, box, region = torch.tensor([0.5]), torch.tensor([[0.0, 0, 2, 2]]), MaskRegion(0, 0, 0, 0, b"")
-    with results:
-        results.add(Instances(box, one, torch.tensor([0]), [region], one, (4, 4), ["a"], [1]), 1, "\udcff.jpg", "stem")
+    found = Instances(box, one, torch.tensor([0]), [region], one, (4, 4), ["a"], [1])
+    with write_results(wanted, Counter()) as add:
+        add(found, 1, "\udcff.jpg", "stem")
     (record,) = json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8"))
     assert record["file_name"] == "\udcff.jpg"  # which JSON can escape
     assert "\\udcff.jpg,,0,a" in (tmp_path / "predictions.csv").read_text(encoding="utf-8")

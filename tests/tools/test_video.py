@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from yolact.errors import DatasetError, UserError
-from yolact.tools.video import AHEAD, Frame, Video, is_video, read_ahead, write_video
+from yolact.tools.video import AHEAD, Video, is_video, read_ahead, write_video
 
 
 def write(path: Path, times: list[float], fps: float, size: tuple[int, int] = (48, 64)) -> Path:
@@ -15,7 +15,7 @@ def write(path: Path, times: list[float], fps: float, size: tuple[int, int] = (4
         for number, seconds in enumerate(times):
             image = np.zeros((*size, 3), np.uint8)
             image[10:30, 2 * number : 2 * number + 12] = 255
-            put(Frame(image, seconds))
+            put(image, seconds)
     return path
 
 
@@ -68,7 +68,7 @@ def test_a_video_that_an_error_ends_plays(codec: str, tmp_path: Path) -> None:
     def stop_early() -> None:
         with write_video(tmp_path / "a.mp4", 10, (48, 64)) as put:
             for number in range(5):
-                put(Frame(np.zeros((48, 64, 3), np.uint8), number / 10))
+                put(np.zeros((48, 64, 3), np.uint8), number / 10)
             raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
