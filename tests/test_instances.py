@@ -106,9 +106,9 @@ def test_filter_keeps_what_meets_all_conditions(
         ({"classes": ["dog", "x"]}, "'x' is none of the 2 classes of this model; did you mean 'cat'?"),
         (
             {"classes": 2},
-            "2 is the label of none of the 2 classes of this model; give a name, or a number from 0 to 1.",
+            "2 is none of the 2 classes of this model; give a name, or a number from 0 to 1.",
         ),
-        ({"classes": [-1]}, "-1 is the label"),
+        ({"classes": [-1]}, "-1 is none of"),
         ({"min_score": 30}, "[0, 1], got 30"),
         ({"min_score": float("nan")}, "[0, 1], got nan"),
     ],
