@@ -25,7 +25,6 @@ from yolact.models import Yolact, build_model
 from yolact.models.inference import for_inference
 from yolact.postprocess import Detector
 from yolact.structures import Detections
-from yolact.text import counted
 
 ImageSource = str | Path | np.ndarray
 ImageSources = list[ImageSource] | list[str] | list[Path] | list[np.ndarray] | tuple[ImageSource, ...]
@@ -54,13 +53,7 @@ def load_model(
     overrides: Sequence[str] = (),
     backbone: nn.Module | None = None,
 ) -> LoadedModel:
-    """Load a checkpoint of this project, or weights that the authors' code saved.
-
-    Args:
-        path: of the file, whose averaged (EMA) weights are taken if it has any.
-        config: replaces the configuration of the checkpoint.
-        overrides: such as "eval.nms=cross_class", applied last.
-        backbone: that the model was trained with, where it was given in code.
+    """Load a checkpoint as `load` does; `overrides` such as "eval.nms=cross_class" are applied last.
 
     Raises:
         CheckpointError: the file cannot be read, or its weights do not fit the configuration.
@@ -131,10 +124,11 @@ def _require_fit(model: Yolact, weights: Mapping[str, Tensor], path: str | Path,
     ]
     faults += [f"'{key}' has no place in the model" for key in found if key not in expected]
     if faults:
+        count = "1 tensor differs" if len(faults) == 1 else f"{len(faults)} tensors differ"
         raise CheckpointError(
-            f"The weights of '{path}' do not fit the model of configuration '{config_name}' "
-            f"({counted(len(faults), 'tensor')} differ: {faults[0]}): give the configuration, or the backbone of your "
-            "own (backbone=), that they were trained with, or get the file again if it is incomplete."
+            f"The weights of '{path}' do not fit the model of configuration '{config_name}' ({count}: {faults[0]}): "
+            "give the configuration, or the backbone of your own (backbone=), that they were trained with, or get the "
+            "file again if it is incomplete."
         )
 
 
@@ -179,9 +173,8 @@ class Predictor:
                 `self.score_threshold`.
 
         Returns:
-            Instances for one image, a list of them for a list. They hold the image, for `plot`; where a list is
-            too long for memory, use `stream`. Which images went through the network at once has no influence but
-            on the last digits of numbers.
+            Instances for one image, a list of them for a list. They hold the image; where a list is too long for
+            memory, use `stream`.
 
         Raises:
             DatasetError: a file cannot be read as an image.
@@ -196,16 +189,11 @@ class Predictor:
     ) -> Iterator[Instances]:
         """Find the objects of each image as it comes, in their order: frames of a video, or any number of files.
 
-        No more than two batches of images and results are in memory, besides those that the caller keeps.
+        Arguments and errors are those of a call. No more than two batches of images and results are in memory.
 
         Args:
-            sources: paths or arrays as for a call; read when needed.
-            score_threshold: as for a call.
             batch_size: images that go through the network at once. One gives each result at once; more are faster
                 on a GPU, and results wait until their batch is complete.
-
-        Raises:
-            DatasetError, TypeError, ValueError: as for a call; an iterator of them ends there.
         """
         threshold = self._threshold(score_threshold)
         if batch_size < 1:
@@ -269,7 +257,7 @@ def load(
     """Load a checkpoint, of this project or published by the authors, as a `Predictor`.
 
     Args:
-        path: the checkpoint.
+        path: of the file, whose averaged (EMA) weights are taken if it has any.
         device: "cpu", "cuda", "cuda:1", "mps".
         precision: "bf16" and "fp16" run the network in less than float32: about twice as fast where the hardware has
             them (bf16: recent GPUs and CPUs; fp16: GPUs).
@@ -281,7 +269,7 @@ def load(
             score_threshold=0.5, which calls then take by default.
 
     Raises:
-        UserError: one sentence about the file, the configuration, the device or the setting.
+        UserError: about the file, the configuration, the device or the setting.
     """
     overrides = [f"eval.{key}={json.dumps(value)}" for key, value in settings.items()]
     chosen = load_config(config) if isinstance(config, str | Path) else config

@@ -61,19 +61,14 @@ class Video:
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames, all of one size."""
-        frame, seconds = self._first, 0.0
-        try:
-            while True:
-                if frame.shape[:2] != self.image_size:  # some streams change it
-                    frame = cv2.resize(frame, self.image_size[::-1])
-                yield frame, seconds
-                found, frame = self._capture.read()
-                if not found:
-                    break
-                now = self._clock() - self._start
-                seconds = now if now > seconds else seconds + 1 / self.fps  # some files say no times, or wrong ones
-        finally:
-            self._capture.release()
+        found, frame, seconds = True, self._first, 0.0
+        while found:
+            if frame.shape[:2] != self.image_size:  # some streams change it
+                frame = cv2.resize(frame, self.image_size[::-1])
+            yield frame, seconds
+            found, frame = self._capture.read()
+            now = self._clock() - self._start
+            seconds = now if now > seconds else seconds + 1 / self.fps  # some files say no times, or wrong ones
 
     def _clock(self) -> float:
         """Return the time of the frame that was read last: a camera's by the clock, a file's or stream's as it says."""
