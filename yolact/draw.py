@@ -36,14 +36,6 @@ class Drawing(np.ndarray):
         return encode_png(resize_image(np.asarray(self), min(1, NOTEBOOK_SIDE / max(self.shape))))
 
 
-def notebook_png(instances: "Instances") -> bytes | None:
-    """Return instances drawn on their image, at a size for people, as a PNG file; None without an image."""
-    if instances.image is None:
-        return None
-    scale = min(display_scale(*instances.image_size), NOTEBOOK_SIDE / max(instances.image_size))
-    return encode_png(draw_instances(instances.image, instances, scale=scale))
-
-
 def draw_instances(
     image: np.ndarray,
     instances: "Instances",
@@ -58,9 +50,8 @@ def draw_instances(
 ) -> np.ndarray:
     """Draw instances onto a copy of their image, the best on top.
 
-    Colours stand for classes, or for single objects where there is one class only. Labels are the class and the score
-    of the mask, or the score alone where there is one class. A label that would hide others is left out, and in crowded
-    images also one that is large beside its object.
+    Colours and labels tell classes, or single objects where there is one class only. A label that would hide others is
+    left out, and in crowded images also one that is large beside its object.
 
     Args:
         image: uint8 [H, W, 3] BGR, of `instances.image_size`.
@@ -71,24 +62,29 @@ def draw_instances(
 
     Returns:
         uint8 [H * scale, W * scale, 3] BGR.
-
-    Raises:
-        ValueError: the image is not of the size that the instances belong to.
     """
-    instances.require_size(image)
     canvas = resize_image(image, scale)
     one_class = len(instances.class_names) == 1
-    numbers = range(len(instances)) if one_class else instances.labels.tolist()
-    colours = [colour(number) for number in (numbers if tracks is None else tracks)]
-    corners = instances.boxes.numpy() * scale
+    classes = instances.labels.tolist()
+    numbers = tracks if tracks is not None else range(len(classes)) if one_class else classes
+    colours, corners = [colour(number) for number in numbers], instances.boxes.numpy() * scale
     thickness = max(1, round(min(canvas.shape[:2]) / 350))
     for i in reversed(range(len(instances))):
         if masks:
             _draw_mask(canvas, instances, i, scale, colours[i], alpha, thickness)
-        if boxes:
-            _draw_box(canvas, corners[i], colours[i], max(1, thickness // 2 if masks else thickness))
+        if boxes:  # wholly inside the canvas
+            first = np.clip(corners[i, :2].round().astype(int), 0, np.array(canvas.shape[1::-1]) - 1)
+            second = np.maximum(corners[i, 2:].round().astype(int) - 1, first)
+            cv2.rectangle(
+                canvas, first.tolist(), second.tolist(), colours[i], max(1, thickness // 2 if masks else thickness)
+            )
     if labels:
-        texts = [_label(instances, i, not one_class, scores, tracks) for i in range(len(instances))]
+        texts = []
+        for i, label in enumerate(classes):
+            parts = [f"#{tracks[i]}"] if tracks is not None and tracks[i] >= 0 else []
+            parts += [] if one_class else [printable(instances.class_names[label])]
+            parts += [f"{float(instances.mask_scores[i]):.2f}"] if scores else []
+            texts.append(" ".join(parts))
         _draw_labels(canvas, texts, corners, colours)
     return canvas
 
@@ -178,22 +174,6 @@ def _draw_mask(
     cv2.copyTo(cv2.LUT(part, tints.round().astype(np.uint8)[None]), inside, part)
     contours, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x1, y1))
     cv2.drawContours(canvas, contours, -1, paint, thickness, cv2.LINE_AA)
-
-
-def _draw_box(canvas: np.ndarray, corners: np.ndarray, paint: Colour, thickness: int) -> None:
-    """Draw a box [4] xyxy, wholly inside the canvas."""
-    first = np.clip(corners[:2].round().astype(int), 0, np.array(canvas.shape[1::-1]) - 1)
-    second = np.maximum(corners[2:].round().astype(int) - 1, first)
-    cv2.rectangle(canvas, first.tolist(), second.tolist(), paint, thickness)
-
-
-def _label(instances: "Instances", index: int, name: bool, score: bool, tracks: Sequence[int] | None) -> str:
-    parts = [f"#{tracks[index]}"] if tracks is not None and tracks[index] >= 0 else []
-    if name:
-        parts.append(printable(instances.class_names[int(instances.labels[index])]))
-    if score:
-        parts.append(f"{float(instances.mask_scores[index]):.2f}")
-    return " ".join(parts)
 
 
 def _draw_labels(canvas: np.ndarray, texts: Sequence[str], corners: np.ndarray, colours: Sequence[Colour]) -> None:

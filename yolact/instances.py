@@ -1,9 +1,10 @@
 """`Instances`: what was found in one image, in its own pixels, and the forms in which programs take it."""
 
 import difflib
+import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -28,8 +29,7 @@ Classes = str | int | Iterable[str | int]
 class Instances:
     """Final result for one image, in its own pixels, by descending score. Tensors are on the CPU.
 
-    A notebook shows it as its image with everything drawn. What it returns in other forms comes from `regions`, so
-    that memory stays small in large images; only `masks` and `to_supervision` make masks of the whole image.
+    Its other forms are made of `regions`; only `masks` and `to_supervision` take the memory of whole masks.
     """
 
     boxes: Tensor  # float32 [N, 4] xyxy, clipped to the image
@@ -55,9 +55,10 @@ class Instances:
         return f"{len(self)} {noun} in {height} x {width} pixels (height x width){kinds}"
 
     def _repr_png_(self) -> bytes | None:
-        from yolact.draw import notebook_png
+        from yolact.draw import NOTEBOOK_SIDE, display_scale
 
-        return notebook_png(self)
+        scale = min(display_scale(*self.image_size), NOTEBOOK_SIDE / max(self.image_size))
+        return None if self.image is None else self.plot(scale=scale)._repr_png_()
 
     @cached_property
     def masks(self) -> Tensor:
@@ -70,16 +71,13 @@ class Instances:
             index = torch.as_tensor(index)
             index = (index if index.dtype == torch.bool else index.long()).reshape(-1)
         places = torch.arange(len(self))[index].tolist()
-        return Instances(
+        return replace(
+            self,
             boxes=self.boxes[index],
             scores=self.scores[index],
             labels=self.labels[index],
             regions=[self.regions[place] for place in places],
             mask_scores=self.mask_scores[index],
-            image_size=self.image_size,
-            class_names=self.class_names,
-            category_ids=self.category_ids,
-            image=self.image,
         )
 
     def filter(self, classes: Classes | None = None, min_score: float = 0.0, min_area: int = 0) -> "Instances":
@@ -108,15 +106,14 @@ class Instances:
 
         Args:
             image_id: of the image in the annotation file.
-            kind: "segm" or "bbox" gives the records that COCOeval should get for that kind of figure: it takes an
+            kind: "segm" or "bbox" gives the records that COCOeval should get for that kind of metrics: it takes an
                 object's size from the box where there is one, and box records have the class probability as score.
         """
-        from yolact.formats import coco_records, result_records
+        from yolact.formats import result_records
 
-        if kind is None:
-            return coco_records(self, image_id)
         masks, boxes = result_records(self, image_id)
-        return {"segm": masks, "bbox": boxes}[kind]
+        both = [box | mask for box, mask in zip(boxes, masks, strict=True)]
+        return {"segm": masks, "bbox": boxes, None: both}[kind]
 
     def to_labelme(self, image_path: str | Path, tolerance: float = 1.0) -> dict[str, Any]:
         """Return the content of a labelme file, with which found objects can be corrected by hand.
@@ -146,9 +143,18 @@ class Instances:
         Raises:
             UserError: the package is not installed.
         """
-        from yolact.formats import supervision_detections
-
-        return supervision_detections(self)
+        try:
+            from supervision import Detections
+        except ImportError as error:
+            raise UserError(f"to_supervision() needs 'supervision' ({error}); run `pip install supervision`.") from None
+        labels = self.labels.numpy()
+        return Detections(
+            xyxy=self.boxes.numpy().copy(),
+            mask=full_masks(self.regions, self.image_size).numpy(),
+            confidence=self.scores.numpy().copy(),
+            class_id=labels.copy(),
+            data={"class_name": np.array([self.class_names[label] for label in labels], dtype=str)},
+        )
 
     def rle(self) -> list[dict[str, Any]]:
         """Return each mask as COCO's compressed RLE: {"size": [H, W], "counts": str}."""
@@ -186,9 +192,16 @@ class Instances:
         Raises:
             ValueError: there is no image, or it is of another size.
         """
-        from yolact.formats import cut_outs
-
-        return cut_outs(self._image(image, "crops"), self, masked)
+        image = self._image(image, "crops")
+        (height, width), parts = self.image_size, []
+        for box, region in zip(self.boxes.tolist(), self.regions, strict=True):
+            left, top = min(math.floor(box[0]), width - 1), min(math.floor(box[1]), height - 1)
+            right, bottom = max(math.ceil(box[2]), left + 1), max(math.ceil(box[3]), top + 1)
+            part = image[top:bottom, left:right].copy()
+            if masked:
+                part = np.dstack([part, region.crop(top, left, bottom, right).view(np.uint8) * 255])
+            parts.append(part)
+        return parts
 
     def plot(self, image: np.ndarray | None = None, **options: Any) -> "Drawing":
         """Draw boxes, masks and labels onto `image` (uint8 BGR), or onto the image that was predicted.
@@ -206,46 +219,29 @@ class Instances:
 
         return draw_instances(self._image(image, "plot"), self, **options).view(Drawing)
 
-    def require_size(self, image: np.ndarray) -> None:
-        """Require an image of the size that the instances belong to.
-
-        Raises:
-            ValueError: it is of another.
-        """
-        if image.shape[:2] != tuple(self.image_size):
-            raise ValueError(
-                f"The instances belong to an image of {self.image_size} (height, width), got {image.shape[:2]}."
-            )
-
     def _image(self, image: np.ndarray | None, method: str) -> np.ndarray:
         """Return `image`, or the image that was predicted."""
         image = self.image if image is None else image
         if image is None:
             raise ValueError(f"These instances do not hold their image; pass it as {method}(image), uint8 BGR.")
+        if image.shape[:2] != tuple(self.image_size):
+            raise ValueError(
+                f"The instances belong to an image of {self.image_size} (height, width), got {image.shape[:2]}."
+            )
         return image
 
 
 def find_labels(classes: Classes, class_names: list[str]) -> set[int]:
-    """Return the labels of classes that are given by name or label.
-
-    Raises:
-        UserError: there is no such class.
-    """
+    """Return the labels of classes that are given by name or label; a UserError says that there is no such class."""
     labels: set[int] = set()
     for item in classes if isinstance(classes, Iterable) and not isinstance(classes, str) else [classes]:
-        if isinstance(item, str):
-            found = {label for label, name in enumerate(class_names) if name == item}
-        else:
-            found = {int(item)} & set(range(len(class_names)))
+        wanted = item if isinstance(item, str) else int(item)
+        found = {label for label, name in enumerate(class_names) if wanted in (label, name)}
         if not found:
-            raise UserError(_no_such_class(item, class_names))
+            hint = f"give a name, or a number from 0 to {len(class_names) - 1}."
+            if isinstance(wanted, str):
+                near = difflib.get_close_matches(wanted, class_names, 1) or class_names[:1]
+                hint = f"did you mean '{near[0]}'?"
+            raise UserError(f"{wanted!r} is none of the {len(class_names)} classes of this model; {hint}")
         labels |= found
     return labels
-
-
-def _no_such_class(item: str | int, class_names: list[str]) -> str:
-    count = f"none of the {len(class_names)} classes of this model"
-    if isinstance(item, str):
-        near = difflib.get_close_matches(item, class_names, 1) or class_names[:1]
-        return f"'{item}' is {count}; did you mean '{near[0]}'?"
-    return f"{item} is the label of {count}; give a name, or a number from 0 to {len(class_names) - 1}."

@@ -24,7 +24,7 @@ from yolact.instances import Instances
 from yolact.models import Yolact, build_model
 from yolact.models.inference import for_inference
 from yolact.postprocess import Detector
-from yolact.structures import Detections, Predictions
+from yolact.structures import Detections
 
 ImageSource = str | Path | np.ndarray
 ImageSources = list[ImageSource] | list[str] | list[Path] | list[np.ndarray] | tuple[ImageSource, ...]
@@ -36,19 +36,14 @@ SCORE_THRESHOLD = 0.3  # what people are shown; an evaluation counts detections 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in evaluation mode on its device, with what its checkpoint says of it.
-
-    `class_names` and `category_ids` are in the order of the labels. `names_known` is False for weights of the authors'
-    code with a class count that is neither COCO's nor VOC's: such files do not hold names. `score_threshold` is what a
-    `Predictor` starts from: `eval.score_threshold` where an override sets it.
-    """
+    """A model in evaluation mode on its device, with what its checkpoint says of it."""
 
     model: Yolact
     config: Config
-    class_names: list[str]
+    class_names: list[str]  # by label
     category_ids: list[int]
-    names_known: bool = True
-    score_threshold: float = SCORE_THRESHOLD
+    names_known: bool = True  # the authors' files hold no names, and only COCO's and VOC's follow from their count
+    score_threshold: float = SCORE_THRESHOLD  # what a `Predictor` starts from: eval.score_threshold if overridden
 
 
 def load_model(
@@ -58,13 +53,7 @@ def load_model(
     overrides: Sequence[str] = (),
     backbone: nn.Module | None = None,
 ) -> LoadedModel:
-    """Load a checkpoint of this project, or weights that the authors' code saved.
-
-    Args:
-        path: the file. Averaged (EMA) weights are taken where the checkpoint has them.
-        config: replaces the configuration of the checkpoint.
-        overrides: such as "eval.nms=cross_class", applied last.
-        backbone: that the model was trained with, where it was given in code.
+    """Load a checkpoint as `load` does; `overrides` such as "eval.nms=cross_class" are applied last.
 
     Raises:
         CheckpointError: the file cannot be read, or its weights do not fit the configuration.
@@ -99,8 +88,8 @@ def model_from_checkpoint(
     if config.model.num_classes not in (None, len(names)):
         raise CheckpointError(
             f"'{path}' was trained on {len(names)} classes, but configuration '{config.name}' says "
-            f"model.num_classes={config.model.num_classes}; set that key to {len(names)} (--set "
-            f"model.num_classes={len(names)}), or give the configuration it was trained with."
+            f"model.num_classes={config.model.num_classes}; add --set model.num_classes={len(names)}, or give the "
+            "configuration it was trained with."
         )
     config = replace(config, model=replace(config.model, num_classes=len(names)))
     model = build_model(config, backbone)
@@ -113,19 +102,17 @@ def model_from_checkpoint(
 
 def _published_classes(num_classes: int) -> tuple[list[str], list[int], bool]:
     """Return names and category ids for weights that hold neither; the authors' own data sets number from 1."""
-    if num_classes == len(COCO_CLASSES):
-        return list(COCO_CLASSES), list(COCO_CATEGORY_IDS), True
-    if num_classes == len(VOC_CLASSES):
-        return list(VOC_CLASSES), list(VOC_CATEGORY_IDS), True
-    ids = list(range(1, num_classes + 1))
-    return [f"class {i}" for i in ids], ids, False
+    for names, ids in ((COCO_CLASSES, COCO_CATEGORY_IDS), (VOC_CLASSES, VOC_CATEGORY_IDS)):
+        if num_classes == len(names):
+            return list(names), list(ids), True
+    numbers = list(range(1, num_classes + 1))
+    return [f"class {number}" for number in numbers], numbers, False
 
 
 def _require_fit(model: Yolact, weights: Mapping[str, Tensor], path: str | Path, config_name: str, ours: bool) -> None:
-    """Require every tensor of the model in its shape and no other, or say in one sentence which do not fit.
+    """Require every tensor of the model in its shape and no other, or name the first that differs as the file does.
 
-    The sentence has the names that stand in the file. Batch norm's counters may be missing, because PyTorch before
-    0.4.1 did not save them and nothing here reads them.
+    Batch norm's counters may be missing, because PyTorch before 0.4.1 did not save them and nothing here reads them.
     """
     expected = model.state_dict() if ours else dbolya.export(model.state_dict())
     found = weights if ours else dbolya.export(weights)
@@ -186,9 +173,8 @@ class Predictor:
                 `self.score_threshold`.
 
         Returns:
-            Instances for one image, a list of them for a list. They hold the image, for `plot`; where a list is
-            too long for memory, use `stream`. Which images went through the network at once has no influence but
-            on the last digits of numbers.
+            Instances for one image, a list of them for a list. They hold the image; where a list is too long for
+            memory, use `stream`.
 
         Raises:
             DatasetError: a file cannot be read as an image.
@@ -203,16 +189,11 @@ class Predictor:
     ) -> Iterator[Instances]:
         """Find the objects of each image as it comes, in their order: frames of a video, or any number of files.
 
-        No more than two batches of images and results are in memory, besides those that the caller keeps.
+        Arguments and errors are those of a call. No more than two batches of images and results are in memory.
 
         Args:
-            sources: paths or arrays as for a call; read when needed.
-            score_threshold: as for a call.
             batch_size: images that go through the network at once. One gives each result at once; more are faster
                 on a GPU, and results wait until their batch is complete.
-
-        Raises:
-            DatasetError, TypeError, ValueError: as for a call; an iterator of them ends there.
         """
         threshold = self._threshold(score_threshold)
         if batch_size < 1:
@@ -223,13 +204,11 @@ class Predictor:
 
     def _stream(self, sources: Iterator[ImageSource], threshold: float, batch_size: int) -> Iterator[Instances]:
         while images := [_as_image(source) for source in islice(sources, batch_size)]:
-            predictions, detections, detector = self._detect(images, threshold)
-            for index, image in enumerate(images):
-                yield self._instances(image, predictions, detections, detector, index)
+            yield from self._find(images, threshold)[0]
 
     def prototypes(self, image: ImageSource) -> Tensor:
         """Return the prototypes of an image: float32 [K, Hp, Wp] on the CPU, not negative (YOLACT, figure 5)."""
-        return self._forward([_as_image(image)]).prototypes[0].cpu()
+        return self.dissect(image, 1.0)[2]
 
     def dissect(self, image: ImageSource, score_threshold: float | None = None) -> tuple[Instances, Detections, Tensor]:
         """Find the objects of one image as a call does, and return also what their masks are made of.
@@ -237,45 +216,27 @@ class Predictor:
         Returns:
             The instances; their detections, one for each in the same order ([1, N, ...], see `Detections`); and the
             prototypes, float32 [K, Hp, Wp]. All on the CPU.
-
-        Raises:
-            DatasetError, TypeError, ValueError: as for a call.
         """
-        threshold, pixels = self._threshold(score_threshold), _as_image(image)
-        predictions, detections, detector = self._detect([pixels], threshold)
-        found = self._instances(pixels, predictions, detections, detector, 0)
+        [found], detections, prototypes = self._find([_as_image(image)], self._threshold(score_threshold))
         # By descending score, so the first ones are those above the threshold.
         boxes, scores, labels, coefficients = (field[:, : len(found)].cpu() for field in detections[:4])
         kept = Detections(boxes, scores, labels, coefficients, counts=torch.tensor([len(found)]))
-        return found, kept, predictions.prototypes[0].cpu()
+        return found, kept, prototypes[0].cpu()
 
-    def _forward(self, images: Sequence[np.ndarray]) -> Predictions:
+    def _find(self, images: Sequence[np.ndarray], threshold: float) -> tuple[list[Instances], Detections, Tensor]:
+        """Return the objects of each image, and of the batch its detections and prototypes."""
         inputs = torch.stack([prepare_image(image, self.model.image_size) for image in images])
+        detector = Detector.of(self.model, replace(self.settings, score_threshold=threshold))
         # no_grad, not inference_mode: a caller may change the results in place or use them in training.
         with torch.no_grad():
-            return predict(self.network, inputs.to(self.device))
-
-    def _detect(self, images: Sequence[np.ndarray], threshold: float) -> tuple[Predictions, Detections, Detector]:
-        predictions = self._forward(images)
-        detector = Detector.of(self.model, replace(self.settings, score_threshold=threshold))
-        with torch.no_grad():
-            return predictions, detector.detect(predictions), detector
-
-    def _instances(
-        self,
-        image: np.ndarray,
-        predictions: Predictions,
-        detections: Detections,
-        detector: Detector,
-        index: int,
-    ) -> Instances:
-        size = (image.shape[0], image.shape[1])
-        threshold = detector.settings.score_threshold
-        with torch.no_grad():
-            found = detector.instances(
-                detections, predictions.prototypes, index, size, self.class_names, self.category_ids, threshold
-            )
-        return replace(found, image=image)
+            predictions = predict(self.network, inputs.to(self.device))
+            detections, prototypes = detector.detect(predictions), predictions.prototypes
+            sizes = [(image.shape[0], image.shape[1]) for image in images]
+            found = [
+                detector.instances(detections, prototypes, index, size, self.class_names, self.category_ids, threshold)
+                for index, size in enumerate(sizes)
+            ]
+        return [replace(one, image=image) for one, image in zip(found, images, strict=True)], detections, prototypes
 
     def _threshold(self, score_threshold: float | None) -> float:
         threshold = self.score_threshold if score_threshold is None else score_threshold
@@ -296,7 +257,7 @@ def load(
     """Load a checkpoint, of this project or published by the authors, as a `Predictor`.
 
     Args:
-        path: the checkpoint.
+        path: of the file, whose averaged (EMA) weights are taken if it has any.
         device: "cpu", "cuda", "cuda:1", "mps".
         precision: "bf16" and "fp16" run the network in less than float32: about twice as fast where the hardware has
             them (bf16: recent GPUs and CPUs; fp16: GPUs).
@@ -308,7 +269,7 @@ def load(
             score_threshold=0.5, which calls then take by default.
 
     Raises:
-        UserError: one sentence about the file, the configuration, the device or the setting.
+        UserError: about the file, the configuration, the device or the setting.
     """
     overrides = [f"eval.{key}={json.dumps(value)}" for key, value in settings.items()]
     chosen = load_config(config) if isinstance(config, str | Path) else config
@@ -324,13 +285,10 @@ def _as_image(source: ImageSource) -> np.ndarray:
             f"An image must be a path or a uint8 [H, W, 3] BGR array, got {type(source).__name__}; "
             "a PIL image becomes one by np.asarray(image.convert('RGB'))[:, :, ::-1]."
         )
-    if source.ndim == 2 or (source.ndim == 3 and source.shape[2] != 3):
+    if source.ndim != 3 or source.shape[2] != 3 or source.size == 0 or source.dtype != np.uint8:
         raise ValueError(
-            f"An image must be [H, W, 3] in BGR order, got {list(source.shape)}; convert it first, "
-            "for example with cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)."
+            "An image must be uint8 (0..255) [H, W, 3] in BGR order with at least one pixel, got "
+            f"{source.dtype} {list(source.shape)}; convert it first, for example with "
+            "cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)."
         )
-    if source.ndim != 3 or source.size == 0:
-        raise ValueError(f"An image must be [H, W, 3] with at least one pixel, got {list(source.shape)}.")
-    if source.dtype != np.uint8:
-        raise ValueError(f"An image must be uint8 (0..255), got {source.dtype}; scale and convert it first.")
     return source

@@ -1,12 +1,13 @@
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from yolact.errors import DatasetError, UserError
-from yolact.tools.video import AHEAD, Frame, Video, is_video, read_ahead, write_video
+from yolact.tools.video import AHEAD, Video, is_video, read_ahead, write_video
 
 
 def write(path: Path, times: list[float], fps: float, size: tuple[int, int] = (48, 64)) -> Path:
@@ -15,7 +16,7 @@ def write(path: Path, times: list[float], fps: float, size: tuple[int, int] = (4
         for number, seconds in enumerate(times):
             image = np.zeros((*size, 3), np.uint8)
             image[10:30, 2 * number : 2 * number + 12] = 255
-            put(Frame(image, seconds))
+            put(image, seconds)
     return path
 
 
@@ -65,14 +66,10 @@ def test_browsers_play_it_and_frames_keep_their_times(tmp_path: Path) -> None:
 
 
 def test_a_video_that_an_error_ends_plays(codec: str, tmp_path: Path) -> None:
-    def stop_early() -> None:
-        with write_video(tmp_path / "a.mp4", 10, (48, 64)) as put:
-            for number in range(5):
-                put(Frame(np.zeros((48, 64, 3), np.uint8), number / 10))
-            raise RuntimeError("stop")
-
-    with pytest.raises(RuntimeError, match="stop"):
-        stop_early()
+    with suppress(RuntimeError), write_video(tmp_path / "a.mp4", 10, (48, 64)) as put:
+        for number in range(5):
+            put(np.zeros((48, 64, 3), np.uint8), number / 10)
+        raise RuntimeError
     assert len(list(Video(str(tmp_path / "a.mp4")))) == 5
 
 
@@ -84,14 +81,10 @@ def test_what_is_no_video_is_named(codec: str, tmp_path: Path) -> None:
         Video(str(tmp_path / "text.mp4"))
     with pytest.raises(UserError, match=r"'.*a\.mp4' cannot be written \(.+\); free space or change --output"):
         write(tmp_path / "nowhere" / "a.mp4", [0], 10)
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
-def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
-    pytest.importorskip("av", reason="an optional extra: pip install av")
-    (tmp_path / "a.mp4").symlink_to("/dev/full")
-    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"):
-        write(tmp_path / "a.mp4", [0, 0.1], 10)
+    if codec == "H.264" and Path("/dev/full").exists():
+        (tmp_path / "a.mp4").symlink_to("/dev/full")
+        with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"):
+            write(tmp_path / "a.mp4", [0, 0.1], 10)
 
 
 def test_reading_ahead_keeps_order_stays_a_little_ahead_and_ends_its_thread() -> None:
@@ -99,9 +92,10 @@ def test_reading_ahead_keeps_order_stays_a_little_ahead_and_ends_its_thread() ->
     before = threading.active_count()
 
     def items() -> Iterator[int]:
-        for number in range(50):
+        for number in range(20):
             taken.append(number)
             yield number
+        raise DatasetError("broken")
 
     ahead = read_ahead(items())
     assert [next(ahead) for _ in range(5)] == [0, 1, 2, 3, 4]
@@ -109,12 +103,7 @@ def test_reading_ahead_keeps_order_stays_a_little_ahead_and_ends_its_thread() ->
     ahead.close()
     assert threading.active_count() == before
     assert list(read_ahead(range(9))) == list(range(9))
-
-    def broken() -> Iterator[int]:
-        yield 1
-        raise DatasetError("broken")
-
-    ahead = read_ahead(broken())
-    assert next(ahead) == 1
+    ahead = read_ahead(items())
+    assert [next(ahead) for _ in range(20)] == list(range(20))
     with pytest.raises(DatasetError, match="broken"):
         next(ahead)

@@ -45,32 +45,21 @@ def run(argv: Sequence[str], program: str | None = None) -> int | None:
     Raises:
         UserError: a mistake of the user's, in one sentence.
     """
-    if not argv or argv[0] not in VERBS:
-        return _overview(argv)
-    module = importlib.import_module(f"yolact.cli.{argv[0]}")
-    parser = argparse.ArgumentParser(
-        prog=program or f"yolact {argv[0]}",
-        description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    verb = argv[0] if argv and argv[0] in VERBS else None
+    parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter)
+    if verb is None:
+        from yolact import __version__
+
+        parser.prog, parser.description = "yolact", "YOLACT: real-time instance segmentation."
+        parser.epilog = "verbs:\n" + "\n".join(f"  {name:10} {text}" for name, text in VERBS.items())
+        parser.add_argument("--version", action="version", version=__version__)
+        parser.add_argument("verb", choices=VERBS, metavar="VERB", help="one of those below, each with --help")
+        parser.parse_args(argv or ["--help"])  # which ends the program
+        return 2
+    module = importlib.import_module(f"yolact.cli.{verb}")
+    parser.prog, parser.description = program or f"yolact {verb}", module.__doc__
     module.add_arguments(parser)
     arguments = parser.parse_args(argv[1:])
-    arguments.parser, arguments.command_line = parser, [program or f"yolact {argv[0]}", *argv[1:]]
+    arguments.parser, arguments.command_line = parser, [parser.prog, *argv[1:]]
     code: int | None = module.run(arguments)
     return code
-
-
-def _overview(argv: Sequence[str]) -> int:
-    """Print the verbs, or the version; anything else is a mistake."""
-    from yolact import __version__
-
-    parser = argparse.ArgumentParser(
-        prog="yolact",
-        description="YOLACT: real-time instance segmentation.",
-        epilog="verbs:\n" + "\n".join(f"  {verb:10} {text}" for verb, text in VERBS.items()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("verb", choices=VERBS, metavar="VERB", help="one of those below, each with --help")
-    parser.parse_args(argv or ["--help"])
-    return 2

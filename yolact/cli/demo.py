@@ -10,7 +10,6 @@ import argparse
 import os
 import sys
 import tempfile
-from functools import partial
 
 from yolact.cli.arguments import PRECISIONS, add_device, add_model, load_chosen_model, number
 from yolact.errors import UserError
@@ -24,9 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=port, default=8000, help="default 8000; 0 takes a free one")
     add_device(parser)
     parser.add_argument("--precision", choices=(*PRECISIONS, "auto"), default="fp32", help="default: fp32")
-    for kind, what, default, most in (("megapixels", "images", 40, 100), ("megabytes", "uploads", 20, 1000)):
-        limit = number(f"number above 0, at most {most}", partial(_is_limit, most))
-        parser.add_argument(f"--max-{kind}", type=limit, default=default, help=f"of {what}, default {default}")
+    megapixels = number("number above 0, at most 100", lambda value: 1e-6 <= value <= 100)
+    parser.add_argument("--max-megapixels", type=megapixels, default=40, help="of images, default 40")
+    megabytes = number("number above 0, at most 1000", lambda value: 1e-6 <= value <= 1000)
+    parser.add_argument("--max-megabytes", type=megabytes, default=20, help="of uploads, default 20")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -51,7 +51,3 @@ def run(arguments: argparse.Namespace) -> None:
             print("warning: everybody who reaches this machine over the network can use the page.", file=sys.stderr)
         page = build_page(predictor, arguments.weights.name, round(arguments.max_megapixels * 1e6))
         serve(page, host, port, is_local, round(arguments.max_megabytes * 1e6))
-
-
-def _is_limit(most: float, value: float) -> bool:
-    return 1e-6 <= value <= most

@@ -38,17 +38,18 @@ def run(arguments: argparse.Namespace) -> None:
     loaded = load_chosen_model(arguments, pick_device(arguments.device))
     threshold = chosen_score_threshold(arguments, loaded)
     parts = explain(Predictor(loaded), arguments.image, threshold)
+    count = f"{counted(len(parts), 'object')} above a score of {threshold:g}"
     chosen = list(dict.fromkeys(arguments.instance or range(min(len(parts), BEST))))
     for number in chosen:
         if not 0 <= number < len(parts):
             raise UserError(
-                f"--instance {number} does not exist: {counted(len(parts), 'object')} above a score of {threshold:g}, "
-                "numbered from 0; give another number or a lower --score-threshold."
+                f"--instance {number} does not exist: {count}, numbered from 0; give another number or a lower "
+                "--score-threshold."
             )
     with output_folder(arguments.output) as output:
         for name, drawn in draw_all(parts, chosen):
             write_bytes(encode_png(drawn), output / f"{arguments.image.stem}_{name}.png")
-    print(f"{counted(len(parts), 'object')} above a score of {threshold:g}")
+    print(count)
     for number in chosen:
         print(f"  {parts.summary(number)}")
     print(f"Written to {output}: {arguments.image.stem}_*.png")

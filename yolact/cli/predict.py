@@ -44,24 +44,25 @@ def run(arguments: argparse.Namespace) -> None:
     from yolact.instances import find_labels
     from yolact.output import output_folder
     from yolact.predictor import Predictor
-    from yolact.tools.predict import Finder, predict_images, predict_video
-    from yolact.tools.prediction_files import Results, find_images
+    from yolact.tools.predict import Wanted, find_images, predict_images, predict_video
     from yolact.tools.video import Video, is_video
 
     if len(arguments.source) > 1 and any(map(is_video, arguments.source)):
         raise UserError(f"Give one video at a time, or images; got {', '.join(map(repr, arguments.source))}.")
     device = pick_device(arguments.device)
     video = Video(arguments.source[0]) if is_video(arguments.source[0]) else None
-    images = [] if video else find_images(arguments.source)
+    images = [] if video else find_images(arguments.source, arguments.output)
     loaded = load_chosen_model(arguments, device)
     classes = None if arguments.classes is None else [name.strip() for name in arguments.classes.split(",")]
     if classes is not None:
         find_labels(classes, loaded.class_names)
-    threshold = chosen_score_threshold(arguments, loaded)
-    finder = Finder(Predictor(loaded, arguments.precision), threshold, classes, masks=not arguments.boxes_only)
-    with output_folder(arguments.output) as output:
-        results = Results(output, table=arguments.csv, masks=arguments.masks, boxes_only=arguments.boxes_only)
-        if video is not None:
-            predict_video(finder, video, results, arguments.track, arguments.max_frames)
+    wanted = Wanted(
+        arguments.output, chosen_score_threshold(arguments, loaded), classes, arguments.boxes_only, arguments.csv,
+        arguments.masks, arguments.prototypes, arguments.track, arguments.max_frames,
+    )  # fmt: skip
+    predictor = Predictor(loaded, arguments.precision)
+    with output_folder(arguments.output):
+        if video:
+            predict_video(predictor, video, wanted)
         else:
-            predict_images(finder, images, results, arguments.prototypes)
+            predict_images(predictor, images, wanted)

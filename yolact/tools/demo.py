@@ -14,7 +14,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from yolact.data.images import read_image
 from yolact.draw import display_scale
-from yolact.errors import DatasetError, UserError
+from yolact.errors import UserError
 from yolact.instances import Instances
 from yolact.predictor import Predictor
 from yolact.text import counted, printable
@@ -82,24 +82,17 @@ def read_upload(path: Path, max_pixels: int) -> np.ndarray:
     Raises:
         gradio.Error: it is no image of a known kind, too large, or damaged; the page shows the sentence.
     """
+    reason = f"This is not an image that can be read ({', '.join(KINDS)}), or it is damaged; try another file."
     try:
         with PIL.Image.open(path, formats=KINDS) as header:
             width, height = header.size
+        if width * height <= max_pixels:
+            return read_image(path)
+        reason = f"The image has {width} x {height} pixels, more than the limit of {max_pixels / 1e6:g} megapixels; "
+        reason += "scale it down, or start with a larger --max-megapixels."
     except Exception:  # of many classes, where the header is damaged
-        raise gradio.Error(
-            f"This is not an image that can be read ({', '.join(KINDS)}); try another file.", print_exception=False
-        ) from None
-    if width * height > max_pixels:
-        size = f"{width} x {height} pixels, more than the limit of {max_pixels / 1e6:g} megapixels"
-        raise gradio.Error(
-            f"The image has {size}; scale it down, or start with a larger --max-megapixels.", print_exception=False
-        )
-    try:
-        return read_image(path)
-    except DatasetError:
-        raise gradio.Error(
-            "The image is damaged or cut off and cannot be decoded; try another file.", print_exception=False
-        ) from None
+        pass
+    raise gradio.Error(reason, print_exception=False)
 
 
 def find_port(host: str, port: int) -> tuple[str, int, bool]:
@@ -109,8 +102,8 @@ def find_port(host: str, port: int) -> tuple[str, int, bool]:
         UserError: there is no such address, or somebody else listens there.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as opened:
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as opened:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else a port rests for a minute after use
             opened.bind(address)
             found, port = opened.getsockname()[:2]

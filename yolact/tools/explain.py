@@ -57,10 +57,7 @@ class Explanation:
         return f"{self.title(index)}, decided by {count}; most from prototypes {most}"
 
     def contributions(self, index: int) -> Tensor:
-        """Return each coefficient times its prototype, [K, Hp, Wp]: what it adds to the mask or takes away.
-
-        Their sum over K are the logits of the mask, which is where their sigmoid exceeds one half.
-        """
+        """Return each coefficient times its prototype, [K, Hp, Wp]; their sum over K are the logits of the mask."""
         return self.coefficients[index][:, None, None] * self.prototypes
 
     def window(self, index: int) -> Tensor:
@@ -68,11 +65,7 @@ class Explanation:
         return mask_ops.box_window(self.boxes[index][None], *self.prototypes.shape[1:])[0]
 
     def shares(self, index: int) -> Tensor:
-        """Return how much of all that is added and taken away inside the box each contribution is.
-
-        Returns:
-            [K] in [0, 1] with sum 1, or zeros where there is nothing.
-        """
+        """Return each contribution's part of all that is added and taken away inside the box, [K] in [0, 1]."""
         amounts = (self.contributions(index).abs() * self.window(index)).sum((1, 2))
         return amounts / amounts.sum().clamp(min=torch.finfo(amounts.dtype).tiny)
 
@@ -87,7 +80,7 @@ class Explanation:
     def agreement(self, index: int) -> Tensor:
         """Return the IoU of each running sum's mask with that of the whole sum, inside the box: [K] in [0, 1]."""
         masks = (self.running_sums(index) > 0) & self.window(index)
-        common, either = ((masks & masks[-1]).sum((1, 2)), (masks | masks[-1]).sum((1, 2)))
+        common, either = (masks & masks[-1]).sum((1, 2)), (masks | masks[-1]).sum((1, 2))
         return torch.where(either > 0, common / either.clamp(min=1), 1.0)
 
     def num_needed(self, index: int) -> int:
@@ -97,14 +90,7 @@ class Explanation:
 
 
 def explain(predictor: Predictor, image: ImageSource, score_threshold: float = 0.3) -> Explanation:
-    """Find the objects of one image, with what their masks are made of.
-
-    Args:
-        image, score_threshold: a path or a uint8 [H, W, 3] BGR array, and a number in [0, 1], as for the predictor.
-
-    Raises:
-        DatasetError, TypeError, ValueError: as for a call of the predictor.
-    """
+    """Find the objects of one image, with what their masks are made of; arguments and errors are the predictor's."""
     instances, detections, prototypes = predictor.dissect(image, score_threshold)
     height, width = prototypes.shape[1:]
     scale = torch.tensor([width, height, width, height]) / predictor.model.image_size
@@ -128,7 +114,7 @@ def draw_prototypes(prototypes: Tensor, image: np.ndarray | None = None) -> Draw
     Each is scaled to its own maximum, which its label gives. `image`, uint8 BGR, is shown first, as square as they are.
     """
     scale = max(1, round(TITLE_SIDE / max(prototypes.shape[1:])))
-    size = (prototypes.shape[2] * scale, prototypes.shape[1] * scale)
+    size = prototypes.shape[2] * scale, prototypes.shape[1] * scale
     panels = [] if image is None else [titled(cv2.resize(image, size, interpolation=cv2.INTER_AREA), "image", 12)]
     for number, prototype in enumerate(prototypes.float().cpu().numpy()):
         peak = float(prototype.max())
@@ -144,9 +130,8 @@ def draw_numbers(parts: Explanation) -> Drawing:
     scale = display_scale(*found.image_size)
     canvas = Image.fromarray(found.plot(boxes=False, labels=False, scale=scale))
     size = max(12, max(canvas.size) // (45 if len(found) < CROWD else 65))
-    for number, (x1, y1, x2, y2) in enumerate((found.boxes * scale).tolist()):
-        middle = ((x1 + x2) / 2, (y1 + y2) / 2)
-        pen = ImageDraw.Draw(canvas)
+    pen = ImageDraw.Draw(canvas)
+    for number, middle in enumerate((found.boxes.unflatten(1, (2, 2)).mean(1) * scale).tolist()):
         pen.text(middle, str(number), WHITE, font(size), "mm", stroke_width=1 + size // 10, stroke_fill=(0, 0, 0))
     return np.array(canvas).view(Drawing)
 
@@ -170,12 +155,9 @@ def draw_coefficients(parts: Explanation, index: int) -> Drawing:
 
 
 def draw_contributions(parts: Explanation, index: int, count: int = MAX_PANELS) -> Drawing:
-    """Draw the signed contributions to object `index` around its box, the largest share first.
+    """Draw the `count` largest signed contributions to object `index` around its box, but none that is zero there.
 
     All have one scale of colours, so that they can be compared. The line is the border of the mask.
-
-    Args:
-        count: of the contributions; those that are zero in the box are left out.
     """
     contributions, shares = parts.contributions(index), parts.shares(index)
     shown = [number for number in parts.order(index) if shares[number] > 0][:count]
@@ -188,13 +170,10 @@ def draw_contributions(parts: Explanation, index: int, count: int = MAX_PANELS) 
 
 
 def draw_sum(parts: Explanation, index: int, count: int = MAX_PANELS) -> Drawing:
-    """Draw how the contributions to object `index`, added one after another, become its mask.
+    """Draw how the contributions to object `index`, added one after another, become its mask; the largest comes first.
 
-    The largest share comes first. Each panel is the sigmoid of a sum, with a line at one half, and the IoU inside the
+    Each of at most `count` panels (from 2 on) is the sigmoid of a sum, with a line at one half, and the IoU inside the
     box of this mask with the final one. They end where the mask hardly changes any more, and with the whole sum.
-
-    Args:
-        count: of the panels at most, at least 2.
     """
     order, agreement = parts.order(index), parts.agreement(index)
     steps = [*range(min(parts.num_needed(index), len(order) - 1, count - 1)), len(order) - 1]
@@ -220,14 +199,14 @@ def _panels(
     size = max(1, round(width * scale)), max(1, round(height * scale))  # of the whole image, which is then cut
     left, top = (scale * (middle - half)).floor().clamp(min=0).int().tolist()
     right, bottom = (scale * (middle + half)).ceil().int().tolist()
-    view = slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
+    view = slice(top, bottom), slice(left, right)
     corners = (scale * box - torch.tensor([left, top, left, top])).round().int().tolist()
     mask = resize_mask(found.regions[index].full(found.image_size), size[::-1])[view]
     shown = [("image", cv2.resize(found.image, size, interpolation=cv2.INTER_AREA)[view], mask, WHITE)]
     for title, values in zip(titles, maps.numpy(), strict=True):
         pixels = cv2.resize(values / 2 + 0.5, size, interpolation=cv2.INTER_NEAREST)[view]
-        inside = cv2.resize(values, size)[view] > 0 if own_border else mask
-        shown.append((title, matplotlib.colormaps["RdBu_r"](pixels, bytes=True)[:, :, 2::-1], inside, DARK))
+        border = cv2.resize(values, size)[view] > 0 if own_border else mask
+        shown.append((title, matplotlib.colormaps["RdBu_r"](pixels, bytes=True)[:, :, 2::-1], border, DARK))
     panels = []
     for title, panel, inside, paint in shown:
         contours, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

@@ -1,17 +1,24 @@
-"""Predictions over many images, or over the frames of a video, with annotated copies of them."""
+"""Predictions over images, or over the frames of a video: annotated copies, COCO records, a table, mask images."""
 
+import csv
+import glob
+import json
+import os
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple, TextIO, TypeVar
 
 import cv2
 import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from yolact.data.images import read_image
+from yolact.data.images import SUFFIXES, read_image
 from yolact.draw import display_scale, encode_png
 from yolact.errors import DatasetError, UserError
 from yolact.instances import Instances
@@ -19,39 +26,72 @@ from yolact.output import write_bytes
 from yolact.predictor import Predictor
 from yolact.text import counted
 from yolact.tools.explain import draw_prototypes
-from yolact.tools.prediction_files import Results, Source, Tracker, target_paths
-from yolact.tools.video import Frame, Video, read_ahead, write_video
+from yolact.tools.video import Tracker, Video, read_ahead, write_video
+
+COLUMNS = ("file", "frame", "number", "class", "score", "x", "y", "width", "height", "area", "track")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Finder:
-    """A model and what is wanted of it; `classes` are names, None takes all, and `masks` are drawn or not."""
+class Wanted:
+    """What to find and to write; `prototypes` is for images, what follows for videos."""
 
-    predictor: Predictor
+    folder: Path
     score_threshold: float = 0.3
-    classes: list[str] | None = None
-    masks: bool = True
-
-    def find(self, image: np.ndarray) -> Instances:
-        """Return the objects of the wanted classes."""
-        return self.predictor(image, self.score_threshold).filter(self.classes)
-
-    def draw(self, found: Instances, scale: int, tracks: list[int] | None = None) -> np.ndarray:
-        """Return the image with its objects, `scale` times as large."""
-        return found.plot(masks=self.masks, scale=scale, tracks=tracks)
-
-    def print_summary(self, results: Results, what: str, files: str) -> None:
-        """Print how many objects there are of each class, the most frequent first, and which files were written."""
-        counts = results.counts
-        print(f"{counted(counts.total(), 'object')} in {what} (score above {self.score_threshold:g})")
-        width = max(map(len, counts), default=0)
-        for name, number in counts.most_common():
-            print(f"  {name:{width}}  {number}")
-        print(f"Written to {results.folder}: {files}predictions.json")
+    classes: list[str] | None = None  # by name; None takes all
+    boxes_only: bool = False  # draw and write no masks
+    table: bool = False  # predictions.csv
+    masks: bool = False  # a PNG of each
+    prototypes: bool = False
+    track: bool = False
+    max_frames: int | None = None
 
 
-def predict_images(finder: Finder, sources: list[Source], results: Results, prototypes: bool = False) -> None:
-    """Predict image by image, while the next one is read and the last one is written.
+class Source(NamedTuple):
+    """An image file, where its annotated copy goes, and whether the user named it or a folder or pattern led to it."""
+
+    path: Path
+    target: Path
+    is_named: bool
+
+
+def find_images(arguments: list[str], folder: Path) -> list[Source]:
+    """Turn files, folders and patterns into image files, each once, in the order given.
+
+    Copies go to `folder`; those of one name from several folders get numbers.
+
+    Raises:
+        UserError: an argument leads to no image, or a copy would overwrite one of the images.
+    """
+    files: dict[Path, tuple[Path, bool]] = {}
+    for argument in arguments:
+        path = Path(argument)
+        is_named = path.exists() and not path.is_dir()
+        if is_named:
+            found = [path]
+        else:
+            inside = path.iterdir() if path.is_dir() else map(Path, glob.glob(argument, recursive=True))
+            found = sorted(file for file in inside if file.suffix.lower() in SUFFIXES and file.is_file())
+        if not found:
+            kinds = ", ".join(sorted(SUFFIXES))
+            raise UserError(f"'{argument}' leads to no images (expected files ending in {kinds}); check the path.")
+        for file in found:
+            files.setdefault(file.resolve(), (file, is_named))
+    sources: dict[str, Source] = {}
+    for path, is_named in files.values():
+        stem, number = path.stem, 1
+        while stem in sources:
+            number += 1
+            stem = f"{path.stem}_{number}"
+        target = folder / (stem + (".jpg" if path.suffix.lower() in {".jpg", ".jpeg"} else ".png"))
+        if target.resolve() in files:
+            raise UserError(f"The result '{target}' would overwrite that image; give another --output.")
+        sources[stem] = Source(path, target, is_named)
+    return list(sources.values())
+
+
+def predict_images(predictor: Predictor, sources: list[Source], wanted: Wanted) -> None:
+    """Predict image by image.
 
     An image that cannot be read is left out and named. That is an error (after the others are done) where the user
     named the file, and a warning where it merely lay in a folder.
@@ -60,39 +100,30 @@ def predict_images(finder: Finder, sources: list[Source], results: Results, prot
         DatasetError: no image can be read; then nothing is written.
         UserError: an image that the user named cannot be read, or a result cannot be written.
     """
-    targets = target_paths(sources, results.folder)
     failures: list[tuple[Source, str]] = []
+    counts: Counter[str] = Counter()
 
-    def read() -> Iterator[tuple[Source, np.ndarray | str]]:
-        for source in sources:
+    def images() -> Iterator[tuple[int, np.ndarray]]:
+        for number, source in enumerate(sources):
             try:
-                yield source, read_image(source.path)
+                image = read_image(source.path)
             except DatasetError as error:
-                yield source, str(error)
-
-    def find() -> Iterator[tuple[Source, Instances | str, Tensor | None]]:
-        for source, image in read_ahead(read()):
-            if isinstance(image, str):
-                yield source, image, None
+                failures.append((source, str(error)))
             else:
-                yield source, finder.find(image), finder.predictor.prototypes(image) if prototypes else None
+                yield number, image
 
-    bar = tqdm(read_ahead(find()), desc="predict", total=len(sources), unit="image", dynamic_ncols=True)
-    with results:
-        for number, (source, found, maps) in enumerate(bar):
-            if isinstance(found, str):
-                failures.append((source, found))
-                continue
-            target = targets[number]
-            _write(finder.draw(found, display_scale(*found.image_size)), target)
-            if maps is not None:
-                _write(draw_prototypes(maps, found.image), target.with_name(f"{target.stem}_prototypes.png"))
-            results.add(found, number + 1, str(source.path), target.stem)
+    with write_results(wanted, counts) as add:
+        for number, found, prototypes in _find(predictor, wanted, images(), len(sources), "image"):
+            path, target, _ = sources[number]
+            _write(found.plot(masks=not wanted.boxes_only, scale=display_scale(*found.image_size)), target)
+            if prototypes is not None:
+                _write(draw_prototypes(prototypes, found.image), target.with_name(f"{target.stem}_prototypes.png"))
+            add(found, number + 1, str(path), target.stem)
     if len(failures) == len(sources):
-        results.remove()
+        for name in ("predictions.json", "predictions.csv"):
+            (wanted.folder / name).unlink(missing_ok=True)
         raise DatasetError(failures[0][1])
-    done = counted(len(sources) - len(failures), "image")
-    finder.print_summary(results, done, "annotated images and ")
+    _print_summary(wanted, counts, counted(len(sources) - len(failures), "image"), "annotated images")
     for _, reason in failures:
         print(f"left out: {reason}", file=sys.stderr)
     if failures:
@@ -102,38 +133,118 @@ def predict_images(finder: Finder, sources: list[Source], results: Results, prot
         print(f"{message}.", file=sys.stderr)
 
 
-def predict_video(
-    finder: Finder, video: Video, results: Results, track: bool = False, max_frames: int | None = None
-) -> None:
+def predict_video(predictor: Predictor, video: Video, wanted: Wanted) -> None:
     """Predict frame by frame until the end or Ctrl-C, which leaves whole files of the frames so far.
 
     Raises:
         UserError: the result would overwrite the video or cannot be written, or a package for `track` is missing.
     """
-    tracker = Tracker(video.fps) if track else None
+    tracker = Tracker(video.fps) if wanted.track else None
     name = f"camera_{video.source}" if video.source.isdecimal() else Path(video.source).stem or "stream"
-    target = results.folder / f"{name}.mp4"
+    target = wanted.folder / f"{name}.mp4"
     if target.resolve() == Path(video.source).resolve():
         raise UserError(f"The result '{target}' would overwrite that video; give another --output.")
-
-    def find() -> Iterator[tuple[float, Instances]]:
-        for image, seconds in islice(read_ahead(video), max_frames):
-            yield seconds, finder.find(image)
-
-    total = min(filter(None, (video.num_frames, max_frames)), default=None)
+    total = min(filter(None, (video.num_frames, wanted.max_frames)), default=None)
+    frames = ((seconds, image) for image, seconds in islice(video, wanted.max_frames))
+    counts: Counter[str] = Counter()
     count = 0
-    with results, write_video(target, video.fps, video.image_size) as write:
-        bar = tqdm(read_ahead(find()), desc="predict", total=total, unit="frame", dynamic_ncols=True)
+    with write_results(wanted, counts) as add, write_video(target, video.fps, video.image_size) as write:
         try:
-            for seconds, found in bar:
+            for seconds, found, _ in _find(predictor, wanted, frames, total, "frame"):
                 tracks = tracker.update(found) if tracker else None
-                write(Frame(finder.draw(found, 1, tracks), seconds))
+                write(found.plot(masks=not wanted.boxes_only, tracks=tracks), seconds)
                 count += 1
-                results.add(found, count, video.source, f"{name}_{count:06}", count - 1, tracks)
+                add(found, count, video.source, f"{name}_{count:06}", count - 1, tracks)
         except KeyboardInterrupt:
-            bar.write("stopped by Ctrl-C; the frames so far are written")
-    files = f"{target.name} ({video.fps:g} frames per second) and "
-    finder.print_summary(results, counted(count, "frame"), files)
+            print("stopped by Ctrl-C; the frames so far are written")
+    _print_summary(wanted, counts, counted(count, "frame"), f"{target.name} ({video.fps:g} frames per second)")
+
+
+def _find(
+    predictor: Predictor, wanted: Wanted, images: Iterable[tuple[T, np.ndarray]], total: int | None, unit: str
+) -> Iterator[tuple[T, Instances, Tensor | None]]:
+    """Find the wanted objects of each image, and its prototypes, while the next is read and the caller has the last."""
+
+    def find() -> Iterator[tuple[T, Instances, Tensor | None]]:
+        for key, image in read_ahead(images):
+            if wanted.prototypes:
+                found, _, prototypes = predictor.dissect(image, wanted.score_threshold)
+            else:
+                found, prototypes = predictor(image, wanted.score_threshold), None
+            yield key, found.filter(wanted.classes), prototypes
+
+    yield from tqdm(read_ahead(find()), desc="predict", total=total, unit=unit, dynamic_ncols=True)
+
+
+@contextmanager
+def write_results(wanted: Wanted, counts: Counter[str]) -> Iterator[Callable[..., None]]:
+    """Give a function that adds the instances of an image to predictions.json, and if wanted to the other files.
+
+    Its arguments are the instances, the image's id, name and stem for the names of mask images; of a video also the
+    frame's number, and that of each instance's object or -1. Files grow as results come, so that memory does not, and
+    are whole after the block, also where an error ends it. `counts` gets the number of objects of each class.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    temporary = wanted.folder / "predictions.json.tmp"
+
+    def add(
+        found: Instances, image_id: int, file_name: str, stem: str, frame: int | None = None,
+        tracks: list[int] | None = None,
+    ) -> None:  # fmt: skip
+        for number, record in enumerate(found.to_coco(image_id, "bbox" if wanted.boxes_only else None)):
+            name, region = found.class_names[int(found.labels[number])], found.regions[number]
+            more = {"frame": frame, "track_id": tracks[number] if tracks else None}
+            shown = {key: value for key, value in more.items() if value is not None}
+            full = {"file_name": file_name, **shown, "category_name": name, **record}
+            text = json.dumps(full, allow_nan=False, ensure_ascii=False)
+            file.write((",\n" if counts else "\n") + text)
+            counts[name] += 1
+            if table:
+                box = [round(value, 2) for value in record["bbox"]]
+                area = None if wanted.boxes_only else region.area  # None is an empty cell
+                score = round(record["score"], 5)
+                table.writerow([file_name, frame, number, name, score, *box, area, more["track_id"]])
+            if wanted.masks:
+                plain = "".join(letter if letter.isalnum() else "_" for letter in name)
+                path = wanted.folder / "masks" / f"{stem}_{number:03}_{plain}.png"
+                path.parent.mkdir(exist_ok=True)
+                _write(region.full(found.image_size).astype(np.uint8) * 255, path)
+
+    try:
+        with ExitStack() as stack:
+            file = stack.enter_context(_open_text(temporary))
+            table = None
+            if wanted.table:
+                table = csv.writer(stack.enter_context(_open_text(wanted.folder / "predictions.csv")))
+                table.writerow(COLUMNS)
+            file.write("[")
+            try:
+                yield add
+            finally:
+                file.write("\n]\n")
+                file.close()
+                os.replace(temporary, wanted.folder / "predictions.json")
+    except OSError as error:
+        raise UserError(
+            f"The results in '{wanted.folder}' could not be written ({error.strerror}); make room or give another "
+            "folder with --output."
+        ) from error
+
+
+def _open_text(path: Path) -> TextIO:
+    # A file's name may hold bytes that are not text: halves of surrogate pairs, which become JSON's own escapes.
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+
+
+def _print_summary(wanted: Wanted, counts: Counter[str], what: str, files: str) -> None:
+    """Print how many objects there are of each class, the most frequent first, and which files were written."""
+    print(f"{counted(counts.total(), 'object')} in {what} (score above {wanted.score_threshold:g})")
+    width = max(map(len, counts), default=0)
+    for name, number in counts.most_common():
+        print(f"  {name:{width}}  {number}")
+    print(f"Written to {wanted.folder}: {files} and predictions.json")
 
 
 def _write(image: np.ndarray, path: Path) -> None:
