@@ -108,12 +108,11 @@ def _compare_image(result: Comparison, given: Found, predictions: Predictions, d
 
     def found(sign: int) -> Found:
         """Find with thresholds that let slightly more pass, or with -1 less, or with 0 as they are."""
-        settings = detector.settings
         settings = replace(
-            settings,
-            score_threshold=max(settings.score_threshold - sign * ROUNDING, 0.0),
-            nms_threshold=min(max(settings.nms_threshold + sign * ROUNDING, 0.0), 1.0),
-            max_detections=max(settings.max_detections + sign * SHIFT, 1),
+            detector.settings,
+            score_threshold=detector.settings.score_threshold - sign * ROUNDING,
+            nms_threshold=detector.settings.nms_threshold + sign * ROUNDING,
+            max_detections=max(detector.settings.max_detections + sign * SHIFT, 1),
         )
         moved = Detector(detector.coder, settings, detector.mask_iou)
         return _found_in(find(moved, predictions, static=False), detector.coder.image_size)
