@@ -8,7 +8,6 @@ Copy it and change it: `detect` is all that a program needs. The file comes from
 
 import argparse
 import json
-import sys
 from typing import Any, NamedTuple
 
 import cv2
@@ -17,7 +16,7 @@ import onnxruntime
 
 
 class Objects(NamedTuple):
-    """What was found in one picture, in its own pixels, by descending score."""
+    """What was found in one image, in its own pixels, by descending score."""
 
     boxes: np.ndarray  # float32 [N, 4] x1 y1 x2 y2
     scores: np.ndarray  # float32 [N]
@@ -25,30 +24,26 @@ class Objects(NamedTuple):
     masks: np.ndarray  # bool [N, H, W]
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     """Run the command line: list the objects, and draw them if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a file written by `yolact export --format onnx`")
-    parser.add_argument("picture")
+    parser.add_argument("image")
     parser.add_argument("--threshold", type=float, default=0.3, help="smallest score, default 0.3")
-    parser.add_argument("--output", help="a picture to write, with masks and boxes drawn")
+    parser.add_argument("--output", help="an image to write, with masks and boxes drawn")
     arguments = parser.parse_args(argv)
     session, about = load(arguments.model)
     if about.get("contents") != "complete":
-        print(f"error: '{arguments.model}' is no complete export; make one with --format onnx", file=sys.stderr)
-        return 2
-    picture = cv2.imread(arguments.picture, cv2.IMREAD_COLOR)
-    if picture is None:
-        print(f"error: '{arguments.picture}' cannot be read as a picture", file=sys.stderr)
-        return 2
-    found = detect(session, about, picture, arguments.threshold)
+        parser.error(f"'{arguments.model}' is no complete export; make one with --format onnx")
+    image = cv2.imread(arguments.image, cv2.IMREAD_COLOR)
+    if image is None:
+        parser.error(f"'{arguments.image}' cannot be read as an image")
+    found = detect(session, about, image, arguments.threshold)
     for box, score, label, mask in zip(*found, strict=True):
         corners = " ".join(f"{corner:.0f}" for corner in box)
         print(f"{about['class_names'][label]} {score:.2f}, box {corners}, {mask.sum()} pixels")
-    if arguments.output and not cv2.imwrite(arguments.output, draw(picture, found, about["class_names"])):
-        print(f"error: '{arguments.output}' cannot be written", file=sys.stderr)
-        return 2
-    return 0
+    if arguments.output and not cv2.imwrite(arguments.output, draw(image, found, about["class_names"])):
+        parser.error(f"'{arguments.output}' cannot be written")
 
 
 def load(path: str) -> tuple[onnxruntime.InferenceSession, dict[str, Any]]:
@@ -58,24 +53,22 @@ def load(path: str) -> tuple[onnxruntime.InferenceSession, dict[str, Any]]:
     return session, {key: json.loads(value) for key, value in texts.items()}
 
 
-def detect(session: onnxruntime.InferenceSession, about: dict[str, Any], picture: np.ndarray, score: float) -> Objects:
-    """Find the objects of a picture, uint8 [H, W, 3] BGR as OpenCV reads it, with a higher score than `score`."""
-    side = about["image_size"]
-    stretched = cv2.resize(picture, (side, side), interpolation=cv2.INTER_LINEAR)
-    images = cv2.cvtColor(stretched, cv2.COLOR_BGR2RGB)[None]
-    outputs = session.run(["boxes", "scores", "labels", "masks", "counts"], {"images": images})
-    counts = outputs.pop()
+def detect(session: onnxruntime.InferenceSession, about: dict[str, Any], image: np.ndarray, score: float) -> Objects:
+    """Find the objects of an image, uint8 [H, W, 3] BGR as OpenCV reads it, with a higher score than `score`."""
+    side, (height, width) = about["image_size"], image.shape[:2]
+    stretched = cv2.cvtColor(cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR), cv2.COLOR_BGR2RGB)
+    names = ["boxes", "scores", "labels", "masks", "counts"]
+    *outputs, counts = session.run(names, {"images": stretched[None]})
     boxes, scores, labels, masks = (output[0, : counts[0]] for output in outputs)
     kept = scores > score
-    height, width = picture.shape[:2]
-    boxes = boxes[kept] * np.array([width, height, width, height], np.float32) / side
-    boxes = boxes.clip(0, np.array([width, height, width, height], np.float32))
-    pasted = [paste(mask, box, picture.shape, about) for mask, box in zip(masks[kept], boxes, strict=True)]
+    sides = np.array([width, height, width, height], np.float32)
+    boxes = (boxes[kept] * sides / side).clip(0, sides)
+    pasted = [paste(mask, box, image.shape, about) for mask, box in zip(masks[kept], boxes, strict=True)]
     return Objects(boxes, scores[kept], labels[kept], np.array(pasted, bool).reshape(-1, height, width))
 
 
 def paste(mask: np.ndarray, box: np.ndarray, shape: tuple[int, ...], about: dict[str, Any]) -> np.ndarray:
-    """Turn a small mask of probabilities into one of the picture, bool [H, W]."""
+    """Turn a small mask of probabilities into one of the image, bool [H, W]."""
     large = cv2.resize(mask, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR) > about["mask_threshold"]
     if about["crop"] == "after_resize":  # otherwise the small mask is cropped, or is not to be
         x1, y1, x2, y2 = box
@@ -84,19 +77,18 @@ def paste(mask: np.ndarray, box: np.ndarray, shape: tuple[int, ...], about: dict
     return large
 
 
-def draw(picture: np.ndarray, found: Objects, class_names: list[str]) -> np.ndarray:
-    """Return a copy of the picture with everything drawn, the best on top."""
-    canvas = picture.copy()
+def draw(image: np.ndarray, found: Objects, class_names: list[str]) -> np.ndarray:
+    """Return a copy of the image with everything drawn, the best on top."""
+    canvas = image.copy()
     for box, score, label, mask in reversed(list(zip(*found, strict=True))):
-        colour = np.random.default_rng(label).integers(60, 256, 3)
-        canvas[mask] = (0.5 * canvas[mask] + 0.5 * colour).astype(np.uint8)
-        x1, y1, x2, y2 = (round(float(corner)) for corner in box)
-        paint = tuple(map(int, colour))
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), paint, 2)
-        text = f"{class_names[label]} {score:.2f}"
-        cv2.putText(canvas, text, (x1 + 3, max(y1 + 14, 14)), cv2.FONT_HERSHEY_SIMPLEX, 0.45, paint, 1, cv2.LINE_AA)
+        colour = np.random.default_rng(label).integers(60, 256, 3).tolist()
+        canvas[mask] = (0.5 * canvas[mask] + 0.5 * np.array(colour)).astype(np.uint8)
+        x1, y1, x2, y2 = box.round().astype(int).tolist()
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, 2)
+        place = (x1 + 3, max(y1 + 14, 14))
+        cv2.putText(canvas, f"{class_names[label]} {score:.2f}", place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour)
     return canvas
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -9,7 +9,6 @@ annotations/instances_val2017.json.
 import argparse
 import logging
 from pathlib import Path
-from typing import NamedTuple
 
 from yolact.cli.arguments import add_device, add_precision
 from yolact.compat.published import MODELS
@@ -20,33 +19,34 @@ from yolact.errors import UserError, exit_on_user_error
 from yolact.evaluation.run import evaluate
 from yolact.output import output_folder, write_json
 from yolact.predictor import load_model
+from yolact.tools.report.sections import Cell, Section, cells, decimals, text_of
 from yolact.tools.weights import UNPUBLISHED, fetch_weights
 
 NAMES = [name for name in MODELS if name not in UNPUBLISHED]
 # COCO's two sets of images give a model's AP some tenths apart; the authors' own tool counts a little differently.
 TOLERANCE = 0.5
+COMPARED = ("published", "difference")
+HEADS = ("model", "mask AP", *COMPARED, "box AP", *COMPARED, "FPS", "published metrics from")
 
 
-class Row(NamedTuple):
-    """A model's AP here, in percent, and its speed."""
+def compare(name: str, mask_ap: float, box_ap: float, fps: float | None) -> tuple[list[Cell], bool]:
+    """Return a row of the table for a model with these APs in percent, and whether they are the published ones.
 
-    name: str
-    mask_ap: float
-    box_ap: float
-    fps: float | None
-
-    def compared(self) -> list[tuple[float, float | None]]:
-        """Return AP of masks and boxes, here and as published: on val2017 where that is known, else on test-dev."""
-        published = MODELS[self.name]
-        mask_ap = published.mask_ap if published.val_mask_ap is None else published.val_mask_ap
-        return [(self.mask_ap, mask_ap), (self.box_ap, published.val_box_ap)]
-
-    def agrees(self) -> bool:
-        return all(there is None or abs(here - there) <= TOLERANCE for here, there in self.compared())
+    Those are on val2017 where that is known, else on test-dev.
+    """
+    published = MODELS[name]
+    on_val = published.val_mask_ap is not None
+    pairs = [(mask_ap, published.val_mask_ap if on_val else published.mask_ap), (box_ap, published.val_box_ap)]
+    texts = [name]
+    for here, there in pairs:
+        texts += [decimals(here, 2), decimals(there, 2), "-" if there is None else f"{here - there:+.2f}"]
+    source = f"val2017 ({published.val_source})" if on_val else "test-dev (the papers)"
+    agrees = all(there is None or abs(here - there) <= TOLERANCE for here, there in pairs)
+    return cells(*texts, decimals(fps, 1), source), agrees
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns 1 where a metric is further from the published one than `TOLERANCE`."""
+    """Run the command line; return 1 where a metric is further from the published one than `TOLERANCE`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--coco", type=Path, required=True, help="the folder of COCO 2017")
     parser.add_argument("--models", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help="default: all six")
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
             f"'{annotations}' declares {len(dataset.categories)} categories that are not COCO's 80, which the "
             "published models know: give the folder of COCO 2017 with --coco."
         )
-    rows = []
+    rows, differing = [], []
     with output_folder(arguments.output) as output:
         for number, name in enumerate(arguments.models, start=1):
             weights = fetch_weights(name, arguments.weights)
@@ -73,32 +73,18 @@ def main(argv: list[str] | None = None) -> int:
             print(f"[{number}/{len(arguments.models)}] {name} on {len(dataset)} images", flush=True)
             metrics = evaluate(loaded.model, dataset, loaded.config.eval, arguments.precision).metrics
             mask_ap, box_ap = (100 * (metrics[kind]["AP"] or 0.0) for kind in ("segm", "bbox"))
-            rows.append(Row(name, mask_ap, box_ap, metrics["fps"]))
+            row, agrees = compare(name, mask_ap, box_ap, metrics["fps"])
+            rows.append(row)
+            differing += [] if agrees else [name]
             write_json(metrics, output / f"{name}.json", indent=2)
-        print(table(rows, metrics["device"], metrics["dtype"]))
+        title = f"AP in percent on COCO val2017; speed on {metrics['device']}, {metrics['dtype']}"
+        section = Section(title, HEADS, rows, words=(0, len(HEADS) - 1))
+        print("\n" + text_of([section], len(rows), ""))
     if len(dataset) < 5000:
         print(f"\nOnly {len(dataset)} images were evaluated, not the 5000 of val2017: the differences mean nothing.")
         return 0
-    differing = [row.name for row in rows if not row.agrees()]
     print(f"\nFurther than {TOLERANCE} from the published metrics: {', '.join(differing) or 'none'}.")
     return 1 if differing else 0
-
-
-def table(rows: list[Row], device: str, dtype: str) -> str:
-    """Return the metrics as a table for the terminal."""
-    columns = f"{'mask AP':>9}{'published':>11}{'diff':>7}{'box AP':>9}{'published':>11}{'diff':>7}{'FPS':>8}"
-    title = f"AP in percent on COCO val2017; speed on {device}, {dtype}"
-    lines = ["", title, f"{'':21}{columns}   published metrics from"]
-    for row in rows:
-        metrics = ""
-        for here, there in row.compared():
-            metrics += f"{here:9.2f}" + (
-                f"{'-':>11}{'-':>7}" if there is None else f"{there:11.2f}{here - there:+7.2f}"
-            )
-        published = MODELS[row.name]
-        source = "test-dev (the papers)" if published.val_mask_ap is None else f"val2017 ({published.val_source})"
-        lines.append(f"{row.name:21}{metrics}{'-' if row.fps is None else f'{row.fps:.1f}':>8}   {source}")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ ENDINGS = {"onnx": ".onnx", "onnx-raw": "_raw.onnx", "torch": ".pt2", "torch-raw
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of an export."""
     add_model(parser, "eval.nms=cross_class eval.max_detections=50")
     parser.add_argument("--format", choices=ENDINGS, required=True)
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: beside the weights, with their name")
@@ -32,16 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Export, and say what was written and compared."""
-    from yolact.tools.export import export_model, files, generated_images, read_images
+    from yolact.tools.export import export_model, generated_images, read_images
 
-    ending = ENDINGS[arguments.format]
-    container, suffix = arguments.format.partition("-")[0], Path(ending).suffix or ending
-    files.require_packages(container)
-    output = arguments.output or arguments.weights.with_name(arguments.weights.stem + ending)
-    if output.suffix != suffix or output.is_dir():
+    default = arguments.weights.parent / (arguments.weights.stem + ENDINGS[arguments.format])
+    output = arguments.output or default
+    if output.suffix != default.suffix or output.is_dir():
         raise UserError(
-            f"--format {arguments.format} writes a file that ends in {suffix}, got --output '{output}'; rename it."
+            f"--format {arguments.format} writes a file that ends in {default.suffix}, got --output '{output}'; "
+            "rename it."
         )
     if not os.access(output.parent, os.W_OK):
         raise UserError(f"The folder '{output.parent}' of --output does not exist or is read-only; give another one.")
@@ -50,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     kind = "given" if arguments.images else "generated"
     print(f"exporting {loaded.config.name}, then comparing on {len(images)} {kind} images; this takes a minute or so")
     export, comparison = export_model(loaded, output, arguments.format, images)
-    runtime = "ONNX Runtime" if container == "onnx" else "torch.export"
+    runtime = "ONNX Runtime" if arguments.format.startswith("onnx") else "torch.export"
     print(f"the same as PyTorch, run with {runtime} on the CPU", *comparison.lines(), sep="\n")
     print(f"{output} ({output.stat().st_size / 1e6:.0f} MB)")
     print(*export.lines(), sep="\n")

@@ -47,18 +47,26 @@ def convert_checkpoint(
         form = "a checkpoint of this project" if ours else "in the form of the authors' code"
         raise UserError(f"'{source}' is {form} already, there is nothing to convert; leave --to {to} out.")
     loaded = model_from_checkpoint(checkpoint, source, config, overrides)
+    fitting = [] if ours else dbolya.candidates(checkpoint, str(source))
+    how = "from the checkpoint" if ours else "recognised by the tensors"
+    if len(fitting) > 1:
+        how = f"recognised by the file name (the tensors fit {', '.join(fitting)} alike)"
+    state, name, lines = (_to_authors if ours else _to_ours)(checkpoint, loaded, Path(source))
+    path = _save(state, Path(source), target, name, old_form=ours)  # for the PyTorch that the authors' code needs
     names = ", ".join(loaded.class_names[:5]) + (", ..." if len(loaded.class_names) > 5 else "")
     numbered = "" if loaded.names_known else " (numbered, because the file does not hold their names)"
-    make = _to_authors if ours else _to_ours
-    classes = f"classes: {len(loaded.class_names)}: {names}{numbered}"
-    return make(checkpoint, loaded, Path(source), target, config is not None, classes)
+    return [
+        f"configuration: {loaded.config.name}, {how if config is None else 'given'}",
+        *lines,
+        f"classes: {len(loaded.class_names)}: {names}{numbered}",
+        f"written and read back: {path}",
+    ]
 
 
-def _to_ours(
-    checkpoint: dict[str, Any], loaded: LoadedModel, source: Path, target: str | Path, config_given: bool, classes: str
-) -> list[str]:
+def _to_ours(checkpoint: dict[str, Any], loaded: LoadedModel, source: Path) -> tuple[dict[str, Any], str, list[str]]:
+    """Return what to write, the usual name of that file, and what was done."""
     theirs, weights = dbolya.clean(checkpoint), dbolya.convert(checkpoint)
-    name, candidates = _THEIR_FILE_NAME.fullmatch(source.name), dbolya.candidates(checkpoint, str(source))
+    name = _THEIR_FILE_NAME.fullmatch(source.name)
     state = {
         "format": FORMAT,
         "step": int(name["step"]) if name else 0,
@@ -69,26 +77,15 @@ def _to_ours(
         "category_ids": loaded.category_ids,
         "names_known": loaded.names_known,
     }
-    path = _save(state, source, target, f"{name['config'] if name else loaded.config.name}.pth")
-    prefix = f"names: the prefix 'module.' of DataParallel taken off {len(checkpoint)} of them"
-    alike = f"file name (the tensors fit {', '.join(candidates)} alike)" if len(candidates) > 1 else "tensors"
-    how = "given" if config_given else f"recognised by the {alike}"
     layers = ", ".join(f"{layer} ({count})" for layer, count in dbolya.legacy_groups(theirs.legacy).items())
     older = f"{len(theirs.legacy)} tensors of older versions of the authors' code: {layers}"
-    return [
-        f"{source}: weights of the authors' code",
-        *([prefix] if theirs.parallel else []),
-        f"configuration: {loaded.config.name}, {how}",
-        _renaming(theirs.tensors, weights),
-        f"left out: {older if layers else 'nothing'}",
-        classes,
-        f"written and read back: {path}",
-    ]
+    prefix = f"names: the prefix 'module.' of DataParallel taken off {len(checkpoint)} of them"
+    lines = [_renaming(theirs.tensors, weights), f"left out: {older if layers else 'nothing'}"]
+    return state, f"{name['config'] if name else loaded.config.name}.pth", [prefix] * theirs.parallel + lines
 
 
-def _to_authors(
-    checkpoint: dict[str, Any], loaded: LoadedModel, source: Path, target: str | Path, config_given: bool, classes: str
-) -> list[str]:
+def _to_authors(checkpoint: dict[str, Any], loaded: LoadedModel, _: Path) -> tuple[dict[str, Any], str, list[str]]:
+    """Return what to write, the usual name of that file, and what was done."""
     config_name, differing = dbolya.nearest_published(loaded.config.model)
     theirs = f"{config_name}_config builds this model"
     if differing:
@@ -100,31 +97,26 @@ def _to_authors(
         config_name = re.sub(r"\W", "_", loaded.config.name)  # a name of Python
         config_name += "_custom" if config_name in dbolya.PUBLISHED else ""
     weights, step = model_weights(checkpoint), checkpoint.get("step", 0)
-    state = dbolya.export(weights)
-    path = _save(
-        state, source, target, f"{config_name}_0_{step}.pth", old_form=True
-    )  # for the PyTorch that theirs needs
     which = "the weights" if weights is checkpoint["model"] else "the moving average (EMA) of the weights"
-    return [
-        f"{source}: checkpoint of this project at step {step}, {which} taken",
-        f"configuration: {loaded.config.name}, {'given' if config_given else 'from the checkpoint'}",
+    state = dbolya.export(weights)
+    lines = [
+        f"taken: {which} at step {step}",
         _renaming(weights, state),
-        classes,
         f"their configuration: {theirs}",
-        f"written and read back: {path}",
-        f"in their code: python eval.py --trained_model={path} --config={config_name}_config ...",
+        f"in their code: python eval.py --config={config_name}_config --trained_model=...",
     ]
+    return state, f"{config_name}_0_{step}.pth", lines
 
 
 def _renaming(before: dict[str, Tensor], after: dict[str, Tensor]) -> str:
     return f"tensors: {len(after)}, of which {len(after.keys() - before.keys())} renamed; values unchanged"
 
 
-def _save(state: dict[str, Any], source: Path, target: str | Path, name: str, old_form: bool = False) -> Path:
+def _save(state: dict[str, Any], source: Path, target: str | Path, name: str, old_form: bool) -> Path:
     """Write to `target`, or as `name` into that folder, read it again and compare: the old form has no checksums."""
-    if str(target).endswith("/") and not Path(target).is_dir():
-        raise UserError(f"There is no folder '{target}'; make it first, or name a file.")
     path = Path(target, name) if Path(target).is_dir() else Path(target)
+    if path == Path(target) and str(target).endswith("/"):
+        raise UserError(f"There is no folder '{target}'; make it first, or name a file.")
     if path.exists() and path.samefile(source):
         raise UserError(f"'{path}' is the file to convert and would be overwritten; give another name.")
     if path != Path(target) and path.exists():

@@ -77,15 +77,15 @@ def fetch_weights(name: str, folder: str | Path) -> Path:
     path, temporary = Path(folder, file_name), Path(folder, f".{file_name}.part")
     try:
         # No token: what is public needs none, and a mirror should not see it.
-        remote = get_hf_file_metadata(hf_hub_url(repository, file_name, endpoint=endpoint), token=False)
-        if not re.fullmatch("[0-9a-f]{64}", sha256 := remote.etag or ""):
+        sha256 = get_hf_file_metadata(hf_hub_url(repository, file_name, endpoint=endpoint), token=False).etag or ""
+        if not re.fullmatch("[0-9a-f]{64}", sha256):
             raise ValueError("the repository does not say its SHA-256")
         if path.exists():
-            require_same(path, sha256, remote.size)
+            require_same(path, sha256)
         else:
-            fetched = hf_hub_download(repository, file_name, local_dir=temporary, endpoint=endpoint, token=False)
-            require_same(Path(fetched), sha256, remote.size)
-            os.replace(fetched, path)
+            fetched = Path(hf_hub_download(repository, file_name, local_dir=temporary, endpoint=endpoint, token=False))
+            require_same(fetched, sha256)
+            fetched.rename(path)
     except DownloadError:
         raise
     except Exception as error:  # of the library, its HTTP client or a malformed answer: not one family
@@ -101,22 +101,21 @@ def fetch_weights(name: str, folder: str | Path) -> Path:
     return path
 
 
-def require_same(path: Path, sha256: str, size: int | None = None) -> None:
-    """Require that a file has this SHA-256 and, where it is known, this size in bytes.
+def require_same(path: Path, sha256: str) -> None:
+    """Require that a file has this SHA-256.
 
     Raises:
         DownloadError: it is another file, or cannot be read.
     """
+    digest = hashlib.sha256()
     try:
-        digest, length = hashlib.sha256(), 0
         with path.open("rb") as file:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
-                length += len(chunk)
     except OSError as error:
         raise DownloadError(f"'{path}' is there but cannot be read ({error.strerror}); remove it.") from error
-    if size not in (None, length) or digest.hexdigest() != sha256:
+    if digest.hexdigest() != sha256:
         raise DownloadError(
-            f"'{path}' is not the file that was published ({length} bytes with SHA-256 {digest.hexdigest()} instead of "
-            f"{size or 'its'} bytes with {sha256}); remove it and run this again."
+            f"'{path}' is not the file that was published ({path.stat().st_size} bytes with SHA-256 "
+            f"{digest.hexdigest()} instead of {sha256}); remove it and run this again."
         )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from yolact.data.images import SUFFIXES, read_image
@@ -11,11 +12,10 @@ from yolact.output import write_bytes
 from yolact.predictor import LoadedModel
 from yolact.tools.export.comparison import Comparison, compare
 from yolact.tools.export.files import make_file, open_runner, require_packages
-from yolact.tools.export.graph import Export, make_export
+from yolact.tools.export.graph import Export
 from yolact.tools.shapes import draw_shapes
 
 MAX_OF_A_FOLDER = 10  # every image goes through the network twice
-GENERATED = 6  # half of them drawings of shapes, half noise
 
 
 def export_model(loaded: LoadedModel, path: Path, form: str, images: Sequence[np.ndarray]) -> tuple[Export, Comparison]:
@@ -33,11 +33,10 @@ def export_model(loaded: LoadedModel, path: Path, form: str, images: Sequence[np
     """
     container, _, raw = form.partition("-")
     require_packages(container)
-    export = make_export(loaded, bool(raw))
+    export = Export(loaded, bool(raw))
     content = make_file(export, container)
     comparison = compare(open_runner(content, container), export, loaded, images)
-    reason = comparison.disagreement()
-    if reason:
+    if reason := comparison.disagreement():
         raise UserError(
             f"'{path}' was not written, because it does not agree with PyTorch: {reason}; try another version of "
             "PyTorch or of the program that ran it."
@@ -58,29 +57,24 @@ def read_images(sources: Sequence[Path]) -> list[np.ndarray]:
     Raises:
         UserError: there is no such file or folder, no image in the folder, or a file is not an image.
     """
-    images: list[np.ndarray] = []
+    files: list[Path] = []
     for source in sources:
-        paths = source.iterdir() if source.is_dir() else [source]
-        files = sorted(path for path in paths if path == source or path.suffix.lower() in SUFFIXES)
-        if not files:
+        inside = sorted(path for path in source.glob("*") if path.suffix.lower() in SUFFIXES)
+        if source.is_dir() and not inside:
             raise UserError(f"The folder '{source}' given with --images holds no images; name another one.")
-        images += [read_image(path) for path in files[:MAX_OF_A_FOLDER]]
-    return images
+        files += inside[:MAX_OF_A_FOLDER] or [source]
+    return [read_image(file) for file in files]
 
 
 def generated_images(size: int) -> list[np.ndarray]:
-    """Draw images of about `size` pixels, always the same, uint8 [H, W, 3] BGR.
+    """Make six images of about `size` pixels, always the same, uint8 [H, W, 3] BGR: noise and drawings of shapes.
 
     Noise comes in blocks: a network finds far more in them than in noise of single pixels, which looks gray to it.
     """
-    rng = np.random.default_rng(0)
-    images = []
-    for number in range(GENERATED):
-        if number % 2:
-            image, _ = draw_shapes(rng, max(size, 64))
-            images.append(image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2))
-        else:
-            noise = rng.integers(0, 256, (12, 12, 3)).repeat(5, 0).repeat(5, 1) + rng.integers(-60, 61, (60, 60, 3))
-            block = -(-size // 60)
-            images.append(noise.clip(0, 255).astype(np.uint8).repeat(block, 0).repeat(block, 1))
+    rng, images = np.random.default_rng(0), []
+    for _ in range(3):
+        noise = rng.integers(0, 256, (12, 12, 3)).repeat(5, 0).repeat(5, 1) + rng.integers(-60, 61, (60, 60, 3))
+        images.append(cv2.resize(noise.clip(0, 255).astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST))
+        drawing, _ = draw_shapes(rng, max(size, 64))
+        images.append(drawing if drawing.ndim == 3 else cv2.cvtColor(drawing, cv2.COLOR_GRAY2BGR))
     return images

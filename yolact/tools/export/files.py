@@ -4,7 +4,6 @@ import io
 import json
 from collections.abc import Callable
 from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,8 @@ from torch.export import Dim, ExportedProgram
 from torch.onnx import OnnxExporterError
 
 from yolact.errors import UserError
+from yolact.tools.export.comparison import Run
 from yolact.tools.export.graph import INPUT, MEANINGS, Export
-
-Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 OPSET = 20  # DeformConv came with 19; ONNX Runtime knows 20 since its version 1.17
 METADATA_FILE = "metadata.json"
@@ -23,9 +21,14 @@ METADATA_FILE = "metadata.json"
 
 def require_packages(container: str) -> None:
     """See, before any work is done, that what the container needs is installed; a UserError names what is missing."""
-    if container == "onnx":
-        for name in ("onnx", "onnxscript", "onnxruntime"):
-            _optional(name)
+    for name in ("onnx", "onnxscript", "onnxruntime") if container == "onnx" else ():
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise UserError(
+                f"Exporting to ONNX needs the package {name}, which is not installed; run `pip install onnx onnxscript "
+                "onnxruntime`, or use --format torch."
+            ) from error
 
 
 def make_file(export: Export, container: str) -> bytes:
@@ -34,7 +37,7 @@ def make_file(export: Export, container: str) -> bytes:
     The container is "onnx" or "torch".
     """
     images = export.image.repeat(2, 1, 1, 1)  # torch.export takes a batch of one for a fixed number
-    program = torch.export.export(export.graph, (images,), dynamic_shapes=({0: Dim("batch")},))
+    program = torch.export.export(export, (images,), dynamic_shapes=({0: Dim("batch")},))
     if container == "onnx":
         return _onnx_content(program, export)
     content = io.BytesIO()
@@ -52,7 +55,8 @@ def open_runner(content: bytes, container: str) -> Run:
                 return {name: value.numpy() for name, value in module(torch.from_numpy(images)).items()}
 
         return run
-    onnxruntime = _optional("onnxruntime")
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -87,7 +91,7 @@ def _onnx_content(program: ExportedProgram, export: Export) -> bytes:
 
 def _stable_sort() -> Callable[..., Any]:
     """Return a descending stable sort in ONNX's terms, which torch.onnx lacks: TopK keeps the order of equal values."""
-    operations = getattr(_optional("onnxscript"), f"opset{OPSET}")
+    operations = getattr(import_module("onnxscript"), f"opset{OPSET}")
 
     def stable_sort(values: Any, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
         assert dim == -1
@@ -96,13 +100,3 @@ def _stable_sort() -> Callable[..., Any]:
         return operations.TopK(values, length, axis=-1, largest=1, sorted=1)
 
     return stable_sort
-
-
-def _optional(name: str) -> ModuleType:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise UserError(
-            f"Exporting to ONNX needs the package {name}, which is not installed; run `pip install onnx onnxscript "
-            "onnxruntime`, or use --format torch."
-        ) from error

@@ -1,13 +1,11 @@
-"""What an exported file computes: modules from uint8 images to named outputs, made of what inference uses."""
+"""What an exported file computes: from uint8 images to named outputs, made of what inference uses."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from yolact.config import EvalConfig
 from yolact.errors import UserError
-from yolact.models import Yolact
 from yolact.models.heads import CENTRE_VARIANCE, SIZE_VARIANCE
 from yolact.models.inference import folded
 from yolact.postprocess import Detector
@@ -45,32 +43,51 @@ def find(detector: Detector, predictions: Predictions) -> dict[str, Tensor]:
     return outputs
 
 
-class Graph(nn.Module):
-    """The network on uint8 images [B, S, S, 3] RGB: its outputs and the anchors, or with settings those of `find`."""
+class Export(nn.Module):
+    """The network on uint8 images [B, S, S, 3] RGB, with its raw outputs or with what it finds.
 
-    def __init__(self, model: Yolact, settings: EvalConfig | None):
+    Attributes:
+        image: an input, of one image.
+        outputs: what comes out for it.
+        metadata: what a program must know to use the outputs, as plain data.
+    """
+
+    def __init__(self, loaded: LoadedModel, raw: bool):
+        """Raise a UserError where the configured NMS cannot stand in a graph."""
         super().__init__()
+        self.settings, self.raw = loaded.config.eval, raw
+        if not raw and self.settings.nms == "exact":
+            raise UserError(
+                "eval.nms is exact, which goes box by box and cannot stand in a complete export; add --set "
+                "eval.nms=fast (or cross_class), or export the raw outputs."
+            )
         # A folded copy, so that the caller's model stays as it is, in the plain memory format that other programs want.
-        self.model = folded(model).cpu().to(memory_format=torch.contiguous_format)
-        self.settings = settings
+        self.model = folded(loaded.model).cpu().to(memory_format=torch.contiguous_format)
+        self.metadata: dict[str, Any] = {
+            "yolact_export": FORM,
+            "contents": "raw" if raw else "complete",
+            "config": loaded.config.name,
+            "image_size": self.model.image_size,
+            "class_names": loaded.class_names,
+            "category_ids": loaded.category_ids,
+        }
+        if raw:
+            self.metadata["box_variances"] = [CENTRE_VARIANCE, SIZE_VARIANCE]
+        else:
+            keys = ("crop", "score_threshold", "nms", "nms_threshold", "nms_top_k", "max_detections")
+            self.metadata |= {"mask_threshold": 0.5} | {key: getattr(self.settings, key) for key in keys}
+        self.image = torch.zeros(1, self.model.image_size, self.model.image_size, 3, dtype=torch.uint8)
+        with torch.no_grad():
+            self.outputs = self(self.image)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         # Floating-point before the transposition, because TensorRT does nothing else with uint8.
         predictions: Predictions = self.model((images.float() / 255).permute(0, 3, 1, 2))
-        if self.settings is not None:
+        if not self.raw:
             return find(Detector.of(self.model, self.settings), predictions)
         # For each image, because some runtimes take no constant for an output.
         anchors = self.model.anchors.expand(images.shape[0], -1, -1)
         return {name: getattr(predictions, name, anchors) for name in RAW}
-
-
-class Export(NamedTuple):
-    """A graph, what goes in and comes out for one image, and what a program must know to use it."""
-
-    graph: Graph
-    image: Tensor
-    outputs: dict[str, Tensor]
-    metadata: dict[str, Any]  # plain data
 
     def lines(self) -> list[str]:
         """Describe the input and the outputs for a person."""
@@ -79,35 +96,3 @@ class Export(NamedTuple):
             f"  {way}  {name:18}{str(value.dtype)[6:]:8} {f'[batch, {str([*value.shape[1:]])[1:]}':24} {MEANINGS[name]}"
             for way, name, value in rows
         ]
-
-
-def make_export(loaded: LoadedModel, raw: bool) -> Export:
-    """Compose what to export of a model: its raw outputs, or what it finds.
-
-    Raises:
-        UserError: the configured NMS cannot stand in a graph.
-    """
-    model, settings = loaded.model, loaded.config.eval
-    if not raw and settings.nms == "exact":
-        raise UserError(
-            "eval.nms is exact, which goes box by box and cannot stand in a complete export; add --set eval.nms=fast "
-            "(or cross_class), or export the raw outputs."
-        )
-    side = model.image_size
-    metadata: dict[str, Any] = {
-        "yolact_export": FORM,
-        "contents": "raw" if raw else "complete",
-        "config": loaded.config.name,
-        "image_size": side,
-        "class_names": loaded.class_names,
-        "category_ids": loaded.category_ids,
-    }
-    if raw:
-        metadata["box_variances"] = [CENTRE_VARIANCE, SIZE_VARIANCE]
-    else:
-        keys = ("crop", "score_threshold", "nms", "nms_threshold", "nms_top_k", "max_detections")
-        metadata |= {"mask_threshold": 0.5} | {key: getattr(settings, key) for key in keys}
-    graph = Graph(model, None if raw else settings)
-    image = torch.zeros(1, side, side, 3, dtype=torch.uint8)
-    with torch.no_grad():
-        return Export(graph, image, graph(image), metadata)
