@@ -61,8 +61,9 @@ class Conversion:
             seen.add(os.path.realpath(parent))
             files = [file for file in files if not file.startswith(".") and Path(file).suffix.lower() in suffixes]
             found += [Path(parent, file).relative_to(folder).as_posix() for file in files]
-        self.note("files whose name is not text, passed over", *(repr(name) for name in found if not is_text(name)))
-        return sorted(filter(is_text, found))
+        odd = sorted(name for name in found if not is_text(name))
+        self.note("files whose name is not text, passed over", *map(repr, odd))
+        return sorted({*found}.difference(odd))
 
     def require_labels(self, labels: Mapping[str, object], found: Collection[str]) -> None:
         """Raise a DatasetError where no image has labels: `labels` says where they are looked for, `found` who has."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from yolact.errors import DatasetError
+from yolact.data.annotations import ImageRecord, parse_segmentation
 
 Polygon = NDArray[np.float64]  # [M, 2] (x, y) in pixels of the image, continuous coordinates
 RunLengths = dict[str, Any]  # {"size": [H, W], "counts": bytes}, COCO's compressed form
@@ -64,42 +64,33 @@ def encode_numbers(numbers: NDArray[Any]) -> Iterator[tuple[int, RunLengths]]:
         breaks = np.flatnonzero(np.diff(own) != 1)
         first, last = own[np.append(0, breaks + 1)], own[np.append(breaks, -1)] + 1
         edges = np.concatenate(([0], np.stack((first, last), axis=1).ravel(), [height * width]))
-        counts = np.trim_zeros(np.diff(edges), "b").tolist()
+        counts = np.diff(edges).tolist()
+        counts = counts if counts[-1] else counts[:-1]
         yield value, coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
 
 
 def make_object(parts: list[Part], image_size: tuple[int, int]) -> FoundObject | None:
     """Return the object that parts make: polygons if all are, else all their pixels; None where it has no pixel.
 
-    DatasetError where a point is further outside the image, (H, W), than that of an outline would be.
+    DatasetError where the loader would refuse a polygon, such as one far outside the image, (H, W).
     """
-    polygons = [np.round(part.area, DECIMALS) for part in parts if not isinstance(part.area, dict)]
+    class_name, _, where, _, iscrowd = parts[0]
     runs = [part.area for part in parts if isinstance(part.area, dict)]
-    size = np.array(image_size[::-1])
-    points = np.concatenate([np.empty((0, 2)), *polygons])
-    # The loader's limits. pycocotools takes minutes and gigabytes for a coordinate of 1e9, and NaN hangs it.
-    is_near = (abs(points - size / 2) <= size + 10).all(axis=1)
-    for x, y in points[~is_near][:1]:
-        raise DatasetError(
-            f"{parts[0].where} has a point at ({x:g}, {y:g}), far outside its image of {size[0]} x {size[1]} pixels "
-            "(width x height); correct it."
-        )
-    rows = [polygon.ravel().tolist() for polygon in polygons]
+    rows = [np.round(part.area, DECIMALS).ravel().tolist() for part in parts if not isinstance(part.area, dict)]
     if rows:
+        # Before anything is drawn: pycocotools takes gigabytes for a coordinate of 1e9, and NaN hangs it.
+        parse_segmentation({"segmentation": rows}, where, ImageRecord(0, where, *image_size))
         runs.append(coco_mask.merge(coco_mask.frPyObjects(rows, *image_size)))
     whole = coco_mask.merge(runs) if len(runs) > 1 else runs[0]
     area = int(coco_mask.area(whole))
     if not area:
         return None
-    segmentation: list[list[float]] | RunLengths = rows
     if len(rows) < len(parts):
         segmentation = {"size": list(whole["size"]), "counts": whole["counts"].decode()}
-        box = coco_mask.toBbox(whole)
-    else:
-        corners = np.clip(points, 0, size)
-        low, high = corners.min(axis=0), corners.max(axis=0)
-        box = np.round([*low, *(high - low)], DECIMALS)
-    return FoundObject(parts[0].class_name, segmentation, tuple(box.tolist()), area, parts[0].iscrowd)
+        return FoundObject(class_name, segmentation, tuple(coco_mask.toBbox(whole).tolist()), area, iscrowd)
+    corners = np.clip(np.concatenate(rows).reshape(-1, 2), 0, image_size[::-1])
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    return FoundObject(class_name, rows, tuple(np.round([*low, *(high - low)], DECIMALS).tolist()), area, iscrowd)
 
 
 def coco_content(images: Iterable[FoundImage], class_names: Mapping[int, str]) -> dict[str, list[dict[str, Any]]]:

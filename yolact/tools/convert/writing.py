@@ -152,13 +152,12 @@ def warning_lines(conversion: Conversion) -> Iterator[str]:
 
 def train_command(written: list[WrittenSplit]) -> str:
     """Return the command that trains on the result, for a shell; what follows --set is YAML."""
-    parts = {item.split or "train": item for item in written}
     lines = ["yolact train --config custom --set"]
-    for split in [split for split in ("train", "val") if split in parts]:
+    for item in [item for item in written if item.split != "test"]:
         settings = []
-        for key, path in (("images", parts[split].folder), ("annotations", parts[split].annotations)):
-            is_plain = re.fullmatch(r"[\w./-]*/[\w./-]*", str(path))  # for YAML as it is
-            value = path if is_plain else json.dumps(str(path), ensure_ascii=False)
-            settings.append(shlex.quote(f"data.{split}_{key}={value}"))
+        for key, path in (("images", str(item.folder)), ("annotations", str(item.annotations))):
+            is_plain = re.fullmatch(r"[\w./-]*/[\w./-]*", path)  # for YAML as it is
+            value = path if is_plain else json.dumps(path, ensure_ascii=False)
+            settings.append(shlex.quote(f"data.{item.split or 'train'}_{key}={value}"))
         lines.append("  " + " ".join(settings))
     return " \\\n".join(lines)

@@ -52,14 +52,12 @@ def read_yolo(source: Path) -> Conversion:
 
 def _settings(source: Path) -> tuple[Path, dict[str, Any]]:
     """Return the folder of the data set and what its YAML file says, which may be nothing."""
-    files = [source]
-    if source.suffix.lower() not in (".yaml", ".yml"):
-        files = sorted(file for file in source.glob("*") if file.suffix.lower() in (".yaml", ".yml"))
-        files = [file for file in files if file.stem == "data"] or files
-    if len(files) > 1:
-        raise DatasetError(f"'{source}' holds {len(files)} YAML files; give the one that describes the data set.")
+    files = [file for file in [source, *sorted(source.glob("*"))] if file.suffix.lower() in (".yaml", ".yml")]
+    files = [file for file in files if file.stem == "data"] or files
     if not files:
         return source, {}
+    if len(files) > 1:
+        raise DatasetError(f"'{source}' holds {len(files)} YAML files; give the one that describes the data set.")
     settings = read_mapping(files[0])
     if "kpt_shape" in settings:
         raise DatasetError(f"{files[0]} describes keypoints ('kpt_shape'), not masks; export it as segmentation.")
