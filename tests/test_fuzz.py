@@ -28,8 +28,7 @@ from yolact.errors import UserError
 from yolact.evaluation.truth import encode_annotation, read_truth
 from yolact.tools.convert.common import Conversion
 from yolact.tools.convert.labelme import read_labelme
-from yolact.tools.convert.objects import coco_content
-from yolact.tools.convert.writing import warning_lines, write_conversion
+from yolact.tools.convert.writing import coco_content, warning_lines, write_conversion
 from yolact.tools.convert.yolo import read_yolo
 from yolact.tools.inspect.image_files import inspect_files
 from yolact.tools.inspect.reading import InspectedSet, Source

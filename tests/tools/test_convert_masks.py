@@ -13,8 +13,8 @@ from pycocotools import mask as coco_mask
 
 from tests.tools.convert_sources import HEIGHT, WIDTH, block, converted, write_image, write_mask
 from yolact.errors import DatasetError
+from yolact.tools.convert.common import encode_mask, encode_numbers
 from yolact.tools.convert.mask_files import decode_values, read_masks
-from yolact.tools.convert.objects import encode_mask, encode_numbers
 
 ONE, TWO = block(3, 2, 12, 9), block(50, 20, 60, 40)
 NUMBERS = np.array([[0, 1, 2, 3, 3], [0, 0, 1, 2, 1], [3, 3, 3, 0, 0]], np.uint8)

@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from yolact.data.masks import draw_masks
 from yolact.errors import DatasetError
-from yolact.tools.convert.objects import FoundImage, FoundObject, coco_content, encode_mask
+from yolact.tools.convert.common import FoundImage, FoundObject, encode_mask
+from yolact.tools.convert.writing import coco_content
 
 VERSION = 2  # of the images; raise it with every change of them, so that stale ones are made anew
 CLASS_NAMES = ("circle", "square", "triangle", "star", "ring")
@@ -284,4 +285,5 @@ def _found_object(shape: Shape) -> FoundObject:
         low, high = shape.polygon.min(axis=0), shape.polygon.max(axis=0)
         box = np.round([*low, *(high - low)], 2)
         segmentation = [np.round(shape.polygon.ravel(), 2).tolist()]
-    return FoundObject(CLASS_NAMES[shape.label], segmentation, tuple(box.tolist()), float(shape.mask.sum()))
+    numbers = {"iscrowd": 0, "bbox": box.tolist(), "area": float(shape.mask.sum())}
+    return FoundObject(CLASS_NAMES[shape.label], {**numbers, "segmentation": segmentation})

@@ -7,9 +7,9 @@ import re
 import shlex
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -17,8 +17,7 @@ from yolact.data.annotations import parse_categories, parse_images
 from yolact.errors import DatasetError
 from yolact.output import output_folder, write_json
 from yolact.text import counted
-from yolact.tools.convert.common import SPLITS, Conversion, name_below
-from yolact.tools.convert.objects import FoundImage, coco_content
+from yolact.tools.convert.common import SPLITS, Conversion, FoundImage, name_below
 
 MOST = 5  # examples of one kind that are shown
 
@@ -102,6 +101,21 @@ def write_conversion(
         for path in sorted(Path(temporary).iterdir(), key=lambda path: path.is_file()):
             path.replace(output / path.name)
     return written
+
+
+def coco_content(images: Iterable[FoundImage], class_names: Mapping[int, str]) -> dict[str, list[dict[str, Any]]]:
+    """Return an annotation file; `class_names` by category id, in ascending order."""
+    entries: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    ids = {name: category_id for category_id, name in class_names.items()}
+    for image_id, image in enumerate(images, start=1):
+        height, width = image.image_size
+        entries.append({"id": image_id, "file_name": image.name, "height": height, "width": width})
+        for class_name, annotation in image.objects:
+            numbers = {"id": len(annotations) + 1, "image_id": image_id, "category_id": ids[class_name]}
+            annotations.append(numbers | annotation)
+    categories = [{"id": category_id, "name": name} for category_id, name in class_names.items()]
+    return {"images": entries, "annotations": annotations, "categories": categories}
 
 
 def _copy(image: FoundImage, folder: Path, target: Path) -> None:
