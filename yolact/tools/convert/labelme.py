@@ -68,9 +68,8 @@ def _find_image(conversion: Conversion, content: dict[str, Any], path: Path) -> 
     text: Any = content.get("imagePath")
     check(is_text(text), path, "imagePath", "text without control characters", text)
     given = PureWindowsPath(text)
-    name, beside = (
-        common.name_below(conversion.folder, path.parent / place) for place in (given.as_posix(), given.name)
-    )
+    places = path.parent / given.as_posix(), path.parent / given.name
+    name, beside = (common.name_below(conversion.folder, place) for place in places)
     if name is not None and os.path.isfile(conversion.folder / name):
         return name, None
     if beside is not None and os.path.isfile(conversion.folder / beside):
