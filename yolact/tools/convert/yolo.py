@@ -36,9 +36,12 @@ def read_yolo(source: Path) -> Conversion:
     def read(name: str) -> FoundImage:
         height, width, _ = read_image(folder / name).shape
         parts = _read_parts(conversion, folder / labels[name], names, (height, width))
-        return FoundImage(name, (height, width), conversion.objects(parts, (height, width)), splits[name])
+        return FoundImage(name, (height, width), conversion.objects(parts, (height, width)))
 
-    conversion.collect(splits, read)
+    images = conversion.collect(splits, read)
+    if "" not in splits.values():
+        parts = ((split, [image for image in images if splits[image.name] == split]) for split in SPLITS)
+        conversion.splits = {split: part for split, part in parts if part}
     if not names:
         names = {int(name): name for name in conversion.class_names.values()}
         conversion.note("sets without class names (data.yaml or classes.txt), so that classes are numbers", str(folder))
