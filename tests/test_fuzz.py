@@ -27,8 +27,7 @@ from yolact.errors import UserError
 from yolact.evaluation.coco import read_truth
 from yolact.tools.convert.common import Conversion
 from yolact.tools.convert.labelme import read_labelme
-from yolact.tools.convert.objects import coco_content
-from yolact.tools.convert.writing import warning_lines, write_conversion
+from yolact.tools.convert.writing import coco_content, warning_lines, write_conversion
 from yolact.tools.convert.yolo import read_yolo
 from yolact.tools.inspect.reading import InspectedSet, Source, inspect_files
 from yolact.tools.prepare import voc

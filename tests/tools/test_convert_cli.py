@@ -14,9 +14,8 @@ from yolact.cli import run
 from yolact.config import Config, override_config
 from yolact.data.dataset import CocoDataset
 from yolact.errors import DatasetError, UserError
-from yolact.tools.convert.common import Conversion
+from yolact.tools.convert.common import Conversion, FoundImage, Part, make_object
 from yolact.tools.convert.labelme import read_labelme
-from yolact.tools.convert.objects import FoundImage, Part, make_object
 from yolact.tools.convert.writing import share_out, write_conversion
 
 

@@ -13,8 +13,8 @@ from pycocotools import mask as coco_mask
 
 from tests.tools.convert_sources import HEIGHT, WIDTH, block, converted, write_image, write_mask
 from yolact.errors import DatasetError
+from yolact.tools.convert.common import encode_mask, encode_numbers
 from yolact.tools.convert.mask_files import decode_values, read_masks
-from yolact.tools.convert.objects import encode_mask, encode_numbers
 
 ONE, TWO = block(3, 2, 12, 9), block(50, 20, 60, 40)
 NUMBERS = np.array([[0, 1, 2, 3, 3], [0, 0, 1, 2, 1], [3, 3, 3, 0, 0]], np.uint8)
@@ -33,50 +33,43 @@ def test_numbers_by_hand():
     assert found == {2: [[0, 0, 1], [0, 0, 1]], 7: [[0, 1, 0], [1, 0, 0]]}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(hnp.arrays(np.uint16, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 4)))
 def test_numbers_are_encoded_as_pycocotools_does_one_by_one(numbers):
     assert dict(encode_numbers(numbers)) == {int(n): encode_mask(numbers == n) for n in np.unique(numbers) if n}
 
 
-@pytest.mark.parametrize(("name", "dtype", "numbers"), [
-    ("a.png", np.uint8, (1, 2)), ("a.png", np.uint16, (700, 65_535)), ("a.tif", np.uint16, (3, 40_000)),
-    ("a.tif", np.int32, (3, 70_000)), ("a.bmp", np.uint8, (9, 200)),
-])  # fmt: skip
-def test_files_of_numbers_by_hand(tmp_path, name, dtype, numbers):
-    source = tmp_path / "source"
-    write_image(source / "images" / "below" / "a.jpg")
-    write_mask(source / "masks" / "below" / name, (ONE * numbers[0] + TWO * numbers[1]).astype(dtype))
-    conversion = read_masks(source, class_name="cell")
-    assert not conversion.counts
-    [(first, one), (second, two)] = converted(conversion, tmp_path / "out")["a.jpg"]
-    assert (first, second) == ("cell", "cell")
-    np.testing.assert_array_equal([one, two], [ONE, TWO])
+def gray(dtype, *values, num_channels=1, alpha=False):
+    """Return a function that writes these values in place of the numbers 1, 2 and 3, in one or more equal channels."""
+    layers = [np.array([0, *values], dtype)[NUMBERS]] * num_channels + [np.full(NUMBERS.shape, 255, dtype)] * alpha
+    return lambda path: write_mask(path, np.dstack(layers).squeeze())
 
 
-def indexed(bits):
-    """Return an image of indices and its numbers; the colours of all indices are equal."""
+def palette(bits):
+    """Return a function that writes the numbers as indices of equal colours."""
     image = Image.fromarray(NUMBERS & (2**bits - 1), "P")
     image.putpalette(bytes([9, 9, 9]) * 2**bits)
     return lambda path: image.save(path, bits=bits, transparency=0)
 
 
-def channels(dtype, factor, alpha):
-    """Return an image of three equal channels, or four."""
-    numbers = NUMBERS.astype(dtype) * dtype(factor)
-    layers = [numbers] * 3 + [np.full_like(numbers, 255)] * alpha
-    return lambda path: write_mask(path, np.dstack(layers))
-
-
-@pytest.mark.parametrize(("write", "most"), [
-    *[(indexed(bits), 2**bits - 1) for bits in (1, 2, 4, 8)],
-    *[(channels(dtype, f, alpha), 3) for dtype, f in ((np.uint8, 1), (np.uint16, 300)) for alpha in (False, True)],
+@pytest.mark.parametrize(("name", "write", "most"), [
+    ("a.png", gray(np.uint16, 700, 40_000, 65_535), 3), ("a.tif", gray(np.uint16, 3, 4, 40_000), 3),
+    ("a.tif", gray(np.int32, 3, 65_535, 70_000), 3), ("a.bmp", gray(np.uint8, 9, 99, 200), 3),
+    ("a.png", gray(np.uint8, 1, 2, 3, num_channels=3), 3),
+    ("a.png", gray(np.uint16, 300, 600, 900, num_channels=3, alpha=True), 3),
+    *[("a.png", palette(bits), 2**bits - 1) for bits in (1, 2, 4, 8)],
 ])  # fmt: skip
-def test_palettes_give_their_indices_and_equal_channels_are_gray(tmp_path, write, most):
-    write_pair(tmp_path / "source", NUMBERS, size=NUMBERS.shape)
-    write(tmp_path / "source" / "masks" / "a.png")
-    objects = converted(read_masks(tmp_path / "source"), tmp_path / "out")["a.png"]
-    restored = sum(number * mask for number, (_, mask) in enumerate(objects, start=1))
+def test_files_of_numbers(tmp_path, name, write, most):
+    """Of all depths; a palette gives its indices, whatever its colours."""
+    source = tmp_path / "source"
+    write_image(source / "images" / "below" / "a.jpg", NUMBERS.shape)
+    (source / "masks" / "below").mkdir(parents=True)
+    write(source / "masks" / "below" / name)
+    conversion = read_masks(source, class_name="cell")
+    assert not conversion.left_out
+    names, masks = zip(*converted(conversion, tmp_path / "out")["a.jpg"], strict=True)
+    assert set(names) == {"cell"}
+    restored = sum(number * mask for number, mask in enumerate(masks, start=1))
     np.testing.assert_array_equal(restored, NUMBERS & most)
 
 

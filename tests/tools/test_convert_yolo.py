@@ -86,6 +86,8 @@ def test_yaml_files(tmp_path, names, entries):
         conversion = read_yolo(start)
         assert conversion.class_names == {1: "cat", 2: "dog"}
         assert names_of(conversion) == {"train": ["images/one/a.png", "images/one/b.png"], "val": ["images/two/c.png"]}
+    (source / "data.yaml").write_text(f"{names}\nval: images/two\n")
+    assert names_of(read_yolo(source)) == {"val": ["images/two/c.png"]}
 
 
 @pytest.mark.parametrize(("text", "expected"), [

@@ -8,17 +8,17 @@ parts. The category ids have gaps and do not begin at 1, as in many real files.
 import json
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from yolact.data.masks import draw_masks
 from yolact.errors import DatasetError
-from yolact.tools.convert.objects import FoundImage, FoundObject, coco_content, encode_mask
+from yolact.tools.convert.common import FoundImage, FoundObject, Part, encode_mask, make_object
+from yolact.tools.convert.writing import coco_content
 
 VERSION = 2  # of the images; raise it with every change of them, so that stale ones are made anew
 CLASS_NAMES = ("circle", "square", "triangle", "star", "ring")
@@ -50,8 +50,7 @@ class Shape(NamedTuple):
 def draw_shapes(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8], list[Shape]]:
     """Draw one image, of which each side has 0.75 to 1 times `size` pixels.
 
-    Returns:
-        The image, uint8 [H, W, 3] BGR or, if it is gray, [H, W]; and its objects, the topmost first.
+    Returns it as uint8 [H, W, 3] BGR or, if it is gray, [H, W]; and its objects, the topmost first.
     """
     height, width = (int(side) for side in rng.integers(round(0.75 * size), size + 1, 2))
     canvas = _texture(rng, height, width, rng.uniform(20, 235, 3).astype(np.float32))
@@ -89,8 +88,7 @@ def _place_shapes(rng: np.random.Generator, height: int, width: int) -> list[Sha
                 reach = (radius + other.radius) * rng.uniform(0.7, 1.0)
                 centre = other.centre + np.float32(reach) * np.array([np.cos(angle), np.sin(angle)], np.float32)
             if all(float(np.hypot(*(centre - other.centre))) > 0.6 * (radius + other.radius) for other in shapes):
-                shape = _make_shape(rng, centre, radius, height, width)
-                shapes.extend([] if shape is None else [shape])
+                shapes += filter(None, [_make_shape(rng, centre, radius, height, width)])
                 break
     return shapes
 
@@ -223,10 +221,8 @@ def write_shapes(folder: str | Path, num_train: int, num_val: int, size: int = 2
     """Write folder/train, folder/val, folder/instances_train.json and folder/instances_val.json, all of it or nothing.
 
     `size` is the longest possible side in pixels; the same `seed` gives the same images. Returns False where the same
-    set was there already.
-
-    Raises:
-        DatasetError: a number is out of range, the folder holds something else, or it cannot be written.
+    set was there already. DatasetError where a number is out of range, or the folder holds something else or cannot be
+    written.
     """
     folder = Path(folder)
     if min(num_train, num_val) < 1 or size < 64 or seed < 0:
@@ -276,12 +272,8 @@ def _write_split(folder: Path, split: str, count: int, size: int, seeds: tuple[i
 
 
 def _found_object(shape: Shape) -> FoundObject:
-    """Return a shape as COCO stores it."""
-    runs = encode_mask(shape.mask)
-    box = coco_mask.toBbox(runs)
-    segmentation: Any = {**runs, "counts": runs["counts"].decode()}
-    if shape.polygon is not None:
-        low, high = shape.polygon.min(axis=0), shape.polygon.max(axis=0)
-        box = np.round([*low, *(high - low)], 2)
-        segmentation = [np.round(shape.polygon.ravel(), 2).tolist()]
-    return FoundObject(CLASS_NAMES[shape.label], segmentation, tuple(box.tolist()), float(shape.mask.sum()))
+    area = encode_mask(shape.mask) if shape.polygon is None else shape.polygon
+    found = make_object([Part(CLASS_NAMES[shape.label], area, "a shape")], (shape.mask.shape[0], shape.mask.shape[1]))
+    assert found is not None  # it shows SMALLEST_AREA at least
+    found.annotation["area"] = float(shape.mask.sum())
+    return found

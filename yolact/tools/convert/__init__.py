@@ -1,5 +1,6 @@
 """From other annotation formats to COCO's: a reader for each format, and one writer.
 
-A reader turns a folder into a `Conversion`. What it cannot use it counts, and an image whose label is wrong is left out
-with a sentence.
+A reader fills a `Conversion`: it lists jobs, and `collect` calls its function for each, which gives a `FoundImage` with
+the objects that `Conversion.objects` makes of outlines and masks. What it cannot use it counts by `note`, and an image
+whose label is wrong is left out with the sentence of the DatasetError that it raises.
 """

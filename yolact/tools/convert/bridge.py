@@ -9,8 +9,7 @@ import numpy as np
 from yolact.data.images import read_image
 from yolact.errors import DatasetError, UserError
 from yolact.text import printable
-from yolact.tools.convert.common import Conversion, is_text, name_below
-from yolact.tools.convert.objects import FoundImage, Part, encode_mask
+from yolact.tools.convert.common import Conversion, FoundImage, Part, encode_mask, is_text, name_below
 
 # Those whose objects were seen to come through whole. Most others have boxes or classes of pixels alone, and some
 # unpickle files. Of cityscapes, datumaro reads classes of pixels; `yolact convert masks --class-map` keeps its objects.
@@ -73,6 +72,6 @@ def _read_parts(
         else:
             mask = np.asarray(found.image) != 0 if kind == "mask" else None
             if mask is not None and mask.shape != image_size:
-                raise DatasetError(f"A mask of '{name}' is not of its size of {image_size[::-1]} pixels; correct it.")
+                raise DatasetError(f"A mask of '{name}' is of {mask.shape} pixels, not {image_size}; correct it.")
             area = np.reshape(found.points, (-1, 2)) if mask is None else encode_mask(mask)
             yield Part(labels[label], area, name, group, bool(found.attributes.get("is_crowd", False)))

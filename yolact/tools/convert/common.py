@@ -1,4 +1,4 @@
-"""What all readers share: what they found and left aside, and names that stay below a folder."""
+"""What all readers share: objects as COCO stores them, what was left aside, and names that stay below a folder."""
 
 import os
 import re
@@ -8,17 +8,49 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from reprlib import repr as brief
-from typing import NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
+from yolact.data.annotations import ImageRecord, parse_segmentation
 from yolact.errors import DatasetError
-from yolact.tools.convert.objects import FoundImage, FoundObject, Part, make_object
 
 T = TypeVar("T")
-
+Polygon = NDArray[np.float64]  # [M, 2] (x, y) in pixels of the image, continuous coordinates
+RunLengths = dict[str, Any]  # {"size": [H, W], "counts": bytes}, COCO's compressed form
+DECIMALS = 3  # of a polygon's coordinates: what the loader draws with
 SPLITS = ("train", "val", "test")
 SPLIT_NAME = re.compile(r"(train|val|test)(?:id|idation)?\d*")  # train, val, valid, validation, test, train2017
+
+
+class Part(NamedTuple):
+    """What a reader finds; the parts of one class and group are one object."""
+
+    class_name: str
+    area: Polygon | RunLengths
+    where: str  # names it in errors
+    group: object = None  # None: it is an object of its own
+    iscrowd: bool = False
+
+
+class FoundObject(NamedTuple):
+    """One object."""
+
+    class_name: str
+    annotation: dict[str, Any]  # "iscrowd", "bbox", "area" and "segmentation", as in COCO's JSON
+
+
+class FoundImage(NamedTuple):
+    """One image and its objects."""
+
+    name: str  # its path below the source folder, with forward slashes
+    image_size: tuple[int, int]  # (H, W)
+    objects: list[FoundObject]
+    subset: str = ""  # what its source calls its split; else its folders may
+    embedded: Callable[[], bytes] | None = None  # gives the file's content where that stands in a label file
 
 
 @dataclass
@@ -61,8 +93,9 @@ class Conversion:
             seen.add(os.path.realpath(parent))
             files = [file for file in files if not file.startswith(".") and Path(file).suffix.lower() in suffixes]
             found += [Path(parent, file).relative_to(folder).as_posix() for file in files]
-        self.note("files whose name is not text, passed over", *(repr(name) for name in found if not is_text(name)))
-        return sorted(filter(is_text, found))
+        odd = sorted(name for name in found if not is_text(name))
+        self.note("files whose name is not text, passed over", *map(repr, odd))
+        return sorted({*found}.difference(odd))
 
     def require_labels(self, labels: Mapping[str, object], found: Collection[str]) -> None:
         """Raise a DatasetError where no image has labels: `labels` says where they are looked for, `found` who has."""
@@ -118,6 +151,58 @@ class Conversion:
             else:
                 made.append(item)
         return made
+
+
+def encode_mask(mask: NDArray[np.bool_]) -> RunLengths:
+    """Return the run lengths of a mask, [H, W]."""
+    runs: RunLengths = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return runs
+
+
+def encode_numbers(numbers: NDArray[Any]) -> Iterator[tuple[int, RunLengths]]:
+    """Yield each number above 0 that stands in `numbers`, [H, W], in ascending order, with its run lengths.
+
+    The work is that of one sorting, however many objects there are: microscopy has thousands in an image.
+    """
+    height, width = numbers.shape
+    flat = numbers.ravel(order="F")
+    pixels = np.flatnonzero(flat)
+    pixels = pixels[np.argsort(flat[pixels], kind="stable")]
+    values, starts = np.unique(flat[pixels], return_index=True)
+    for value, own in zip(values.tolist(), np.split(pixels, starts)[1:], strict=True):
+        breaks = np.flatnonzero(np.diff(own) != 1)
+        first, last = own[np.append(0, breaks + 1)], own[np.append(breaks, -1)] + 1
+        edges = np.concatenate(([0], np.stack((first, last), axis=1).ravel(), [height * width]))
+        counts = np.diff(edges).tolist()
+        counts = counts if counts[-1] else counts[:-1]
+        yield value, coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+
+
+def make_object(parts: list[Part], image_size: tuple[int, int]) -> FoundObject | None:
+    """Return the object that parts make: polygons if all are, else all their pixels; None where it has no pixel.
+
+    DatasetError where the loader would refuse a polygon, such as one far outside the image, (H, W).
+    """
+    class_name, _, where, _, iscrowd = parts[0]
+    runs = [part.area for part in parts if isinstance(part.area, dict)]
+    rows = [np.round(part.area, DECIMALS).ravel().tolist() for part in parts if not isinstance(part.area, dict)]
+    if rows:
+        # Before anything is drawn: pycocotools takes gigabytes for a coordinate of 1e9, and NaN hangs it.
+        parse_segmentation({"segmentation": rows}, where, ImageRecord(0, where, *image_size))
+        runs.append(coco_mask.merge(coco_mask.frPyObjects(rows, *image_size)))
+    whole = coco_mask.merge(runs) if len(runs) > 1 else runs[0]
+    area = int(coco_mask.area(whole))
+    if not area:
+        return None
+    if len(rows) < len(parts):
+        box = coco_mask.toBbox(whole)
+        segmentation: Any = {"size": list(whole["size"]), "counts": whole["counts"].decode()}
+    else:
+        corners = np.clip(np.concatenate(rows).reshape(-1, 2), 0, image_size[::-1])
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        box, segmentation = np.round([*low, *(high - low)], DECIMALS), rows
+    annotation = {"iscrowd": int(iscrowd), "bbox": box.tolist(), "area": area, "segmentation": segmentation}
+    return FoundObject(class_name, annotation)
 
 
 def name_below(folder: Path, path: Path) -> str | None:

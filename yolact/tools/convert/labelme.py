@@ -16,9 +16,9 @@ from PIL import Image
 from yolact.data.annotations import is_number
 from yolact.data.images import SUFFIXES, decode_image, read_image
 from yolact.errors import DatasetError
-from yolact.tools.convert.common import Conversion, check, is_text, name_below, read_labels
+from yolact.tools.convert import common
+from yolact.tools.convert.common import Conversion, FoundImage, Part, Polygon, RunLengths, check, is_text
 from yolact.tools.convert.mask_files import decode_values, foreground
-from yolact.tools.convert.objects import FoundImage, Part, Polygon, RunLengths, encode_mask
 
 # How many points the kinds that have an area may have.
 OUTLINES = {"polygon": range(3, sys.maxsize), "rectangle": (2, 4), "oriented_rectangle": (4,), "rotation": (4,)}
@@ -56,7 +56,7 @@ def _read_image(conversion: Conversion, path: Path) -> FoundImage | None:
 
 
 def _read_json(path: Path) -> Any:
-    return read_labels(path, json.loads, "valid JSON")
+    return common.read_labels(path, json.loads, "valid JSON")
 
 
 def _find_image(conversion: Conversion, content: dict[str, Any], path: Path) -> tuple[str, Callable[[], bytes] | None]:
@@ -68,7 +68,8 @@ def _find_image(conversion: Conversion, content: dict[str, Any], path: Path) -> 
     text: Any = content.get("imagePath")
     check(is_text(text), path, "imagePath", "text without control characters", text)
     given = PureWindowsPath(text)
-    name, beside = (name_below(conversion.folder, path.parent / place) for place in (given.as_posix(), given.name))
+    places = path.parent / given.as_posix(), path.parent / given.name
+    name, beside = (common.name_below(conversion.folder, place) for place in places)
     if name is not None and os.path.isfile(conversion.folder / name):
         return name, None
     if beside is not None and os.path.isfile(conversion.folder / beside):
@@ -145,4 +146,4 @@ def _stored_mask(shape: dict[str, Any], points: Polygon, image_size: tuple[int, 
         )
     canvas = Image.new("L", image_size[::-1])
     canvas.paste(Image.fromarray(crop), (left, top))
-    return encode_mask(np.asarray(canvas) > 0)
+    return common.encode_mask(np.asarray(canvas) > 0)

@@ -15,8 +15,8 @@ from PIL import Image
 
 from yolact.data.images import MAX_PIXELS, SUFFIXES, header_size, read_image
 from yolact.errors import DatasetError
-from yolact.tools.convert.common import Conversion, label_stem, name_below, read_labels
-from yolact.tools.convert.objects import FoundImage, Part, encode_mask, encode_numbers
+from yolact.tools.convert import common
+from yolact.tools.convert.common import Conversion, FoundImage, Part
 
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})  # JPEG changes the numbers
 CLASS_STEP = 1000  # of a class map, as in Cityscapes
@@ -38,8 +38,8 @@ def read_masks(
         names = [name for name in names if "images" in name.split("/")[:-1]]
         mask_names = [name for name in mask_names if "masks" in name.split("/")[:-1]]
     else:
-        names = [name for name in names if name_below(masks, folder / name) is None]
-    stems = {name: label_stem(name, "masks") if masks is None else os.path.splitext(name)[0] for name in names}
+        names = [name for name in names if common.name_below(masks, folder / name) is None]
+    stems = {name: common.label_stem(name, "masks") if masks is None else os.path.splitext(name)[0] for name in names}
     found = _find_masks(conversion, stems, mask_names)
     conversion.require_labels({name: mask_folder / f"{stem}.png" for name, stem in stems.items()}, found)
 
@@ -65,7 +65,7 @@ def read_masks(
             if is_numbered:
                 parts += _numbered_parts(conversion, values, path, class_name, class_map)
             else:
-                parts.append(Part(class_name, encode_mask(foreground(values)), str(path)))
+                parts.append(Part(class_name, common.encode_mask(foreground(values)), str(path)))
         return FoundImage(name, (height, width), conversion.objects(parts, (height, width)))
 
     conversion.collect(found, read)
@@ -105,7 +105,7 @@ def _numbered_parts(
             f"The mask {path} has {found}, expected whole numbers of the objects, 0 for the background, as gray values "
             "or a palette; save it so."
         )
-    objects = list(encode_numbers(numbers))
+    objects = list(common.encode_numbers(numbers))
     if len(objects) == 1 and not class_map and cv2.connectedComponents((numbers > 0).astype(np.uint8))[0] > 2:
         conversion.note("masks with a single number on several separate areas, taken as one object", str(path))
     for number, runs in objects:
@@ -118,7 +118,7 @@ def _numbered_parts(
 
 def read_values(path: Path) -> NDArray[Any]:
     """Return the values of a mask file as `decode_values` does."""
-    return decode_values(read_labels(path, bytes, "an image"), f"the mask {path}")
+    return decode_values(common.read_labels(path, bytes, "an image"), f"the mask {path}")
 
 
 def decode_values(data: bytes, where: str) -> NDArray[Any]:

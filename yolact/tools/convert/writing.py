@@ -7,9 +7,9 @@ import re
 import shlex
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -17,8 +17,7 @@ from yolact.data.annotations import parse_categories, parse_images
 from yolact.errors import DatasetError
 from yolact.output import output_folder, write_json
 from yolact.text import counted
-from yolact.tools.convert.common import SPLITS, Conversion, name_below
-from yolact.tools.convert.objects import FoundImage, coco_content
+from yolact.tools.convert.common import SPLITS, Conversion, FoundImage, name_below
 
 MOST = 5  # examples of one kind that are shown
 
@@ -104,6 +103,21 @@ def write_conversion(
     return written
 
 
+def coco_content(images: Iterable[FoundImage], class_names: Mapping[int, str]) -> dict[str, list[dict[str, Any]]]:
+    """Return an annotation file; `class_names` by category id, in ascending order."""
+    entries: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    ids = {name: category_id for category_id, name in class_names.items()}
+    for image_id, image in enumerate(images, start=1):
+        height, width = image.image_size
+        entries.append({"id": image_id, "file_name": image.name, "height": height, "width": width})
+        for class_name, annotation in image.objects:
+            numbers = {"id": len(annotations) + 1, "image_id": image_id, "category_id": ids[class_name]}
+            annotations.append(numbers | annotation)
+    categories = [{"id": category_id, "name": name} for category_id, name in class_names.items()]
+    return {"images": entries, "annotations": annotations, "categories": categories}
+
+
 def _copy(image: FoundImage, folder: Path, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -152,13 +166,12 @@ def warning_lines(conversion: Conversion) -> Iterator[str]:
 
 def train_command(written: list[WrittenSplit]) -> str:
     """Return the command that trains on the result, for a shell; what follows --set is YAML."""
-    parts = {item.split or "train": item for item in written}
     lines = ["yolact train --config custom --set"]
-    for split in [split for split in ("train", "val") if split in parts]:
+    for item in [item for item in written if item.split != "test"]:
         settings = []
-        for key, path in (("images", parts[split].folder), ("annotations", parts[split].annotations)):
-            is_plain = re.fullmatch(r"[\w./-]*/[\w./-]*", str(path))  # for YAML as it is
-            value = path if is_plain else json.dumps(str(path), ensure_ascii=False)
-            settings.append(shlex.quote(f"data.{split}_{key}={value}"))
+        for key, path in (("images", str(item.folder)), ("annotations", str(item.annotations))):
+            is_plain = re.fullmatch(r"[\w./-]*/[\w./-]*", path)  # for YAML as it is
+            value = path if is_plain else json.dumps(path, ensure_ascii=False)
+            settings.append(shlex.quote(f"data.{item.split or 'train'}_{key}={value}"))
         lines.append("  " + " ".join(settings))
     return " \\\n".join(lines)

@@ -13,8 +13,8 @@ from yolact.config.loading import read_mapping
 from yolact.data.images import SUFFIXES, read_image
 from yolact.errors import DatasetError
 from yolact.text import printable
-from yolact.tools.convert.common import SPLITS, Conversion, check, is_text, label_stem, name_below, read_labels
-from yolact.tools.convert.objects import FoundImage, Part
+from yolact.tools.convert import common
+from yolact.tools.convert.common import SPLITS, Conversion, FoundImage, Part, is_text
 
 BOX_NUMBERS = 4  # a line of detection: class, centre, width and height
 OVERHANG = 0.01  # of a side by which rounding may put a point outside
@@ -30,15 +30,18 @@ def read_yolo(source: Path) -> Conversion:
     folder, settings = _settings(source)
     conversion, names = Conversion(folder), _class_names(folder, settings)
     splits = _image_splits(conversion, settings)
-    labels = {name: label_stem(name, "labels") + ".txt" for name in splits}
+    labels = {name: common.label_stem(name, "labels") + ".txt" for name in splits}
     conversion.require_labels(labels, [name for name, label in labels.items() if (folder / label).is_file()])
 
     def read(name: str) -> FoundImage:
         height, width, _ = read_image(folder / name).shape
         parts = _read_parts(conversion, folder / labels[name], names, (height, width))
-        return FoundImage(name, (height, width), conversion.objects(parts, (height, width)), splits[name])
+        return FoundImage(name, (height, width), conversion.objects(parts, (height, width)))
 
-    conversion.collect(splits, read)
+    images = conversion.collect(splits, read)
+    if "" not in splits.values():
+        parts = ((split, [image for image in images if splits[image.name] == split]) for split in SPLITS)
+        conversion.splits = {split: part for split, part in parts if part}
     if not names:
         names = {int(name): name for name in conversion.class_names.values()}
         conversion.note("sets without class names (data.yaml or classes.txt), so that classes are numbers", str(folder))
@@ -52,14 +55,12 @@ def read_yolo(source: Path) -> Conversion:
 
 def _settings(source: Path) -> tuple[Path, dict[str, Any]]:
     """Return the folder of the data set and what its YAML file says, which may be nothing."""
-    files = [source]
-    if source.suffix.lower() not in (".yaml", ".yml"):
-        files = sorted(file for file in source.glob("*") if file.suffix.lower() in (".yaml", ".yml"))
-        files = [file for file in files if file.stem == "data"] or files
-    if len(files) > 1:
-        raise DatasetError(f"'{source}' holds {len(files)} YAML files; give the one that describes the data set.")
+    files = [file for file in [source, *sorted(source.glob("*"))] if file.suffix.lower() in (".yaml", ".yml")]
+    files = [file for file in files if file.stem == "data"] or files
     if not files:
         return source, {}
+    if len(files) > 1:
+        raise DatasetError(f"'{source}' holds {len(files)} YAML files; give the one that describes the data set.")
     settings = read_mapping(files[0])
     if "kpt_shape" in settings:
         raise DatasetError(f"{files[0]} describes keypoints ('kpt_shape'), not masks; export it as segmentation.")
@@ -77,7 +78,7 @@ def _class_names(folder: Path, settings: dict[str, Any]) -> dict[int, str]:
     names = {key: str(name) if type(name) is int else name for key, name in entries.items()} if is_right else {}
     is_right = is_right and all(map(is_text, names.values())) and len(set(names.values())) == len(names)
     expected = "a list, or texts by number, each once, in quotes where YAML reads them otherwise"
-    check(is_right, f"'{folder}'", "names", expected, given)
+    common.check(is_right, f"'{folder}'", "names", expected, given)
     return names
 
 
@@ -95,10 +96,11 @@ def _image_splits(conversion: Conversion, settings: dict[str, Any]) -> dict[str,
         for text in entry if isinstance(entry, list) else [entry]:
             path = folder / _locate(folder, text, roots, f"'{split}' of the YAML file")
             if path.is_dir():
-                found.update(str(name_below(folder, path / image)) for image in conversion.list_files(path, SUFFIXES))
+                files = (path / name for name in conversion.list_files(path, SUFFIXES))
+                found |= {str(common.name_below(folder, file)) for file in files}
             else:
-                lines = filter(None, _lines(path))
-                found.update(_locate(folder, line, [path.parent, *roots], str(path)) for line in lines)
+                places = [path.parent, *roots]
+                found |= {_locate(folder, line, places, str(path)) for line in _lines(path) if line}
         for name in sorted(found):
             if splits.setdefault(name, split) != split:
                 raise DatasetError(
@@ -115,14 +117,14 @@ def _locate(folder: Path, text: object, roots: list[Path], where: str) -> str:
     """
     given = text.replace("\\", "/") if isinstance(text, str) and is_text(text) else "/"
     for path in (root / name for root in roots for name in (given, given.removeprefix("../"))):
-        name = name_below(folder, path)
+        name = common.name_below(folder, path)
         if name is not None and os.path.exists(path):
             return name
     raise DatasetError(f"{where} has {brief(text)}, which leads to nothing below '{folder}'; correct or remove it.")
 
 
 def _lines(path: Path) -> list[str]:
-    text = read_labels(path, lambda data: data.decode("utf-8-sig"), "text in UTF-8")
+    text = common.read_labels(path, lambda data: data.decode("utf-8-sig"), "text in UTF-8")
     return [line.strip() for line in text.splitlines()]
 
 

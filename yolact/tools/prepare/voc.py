@@ -19,9 +19,8 @@ from yolact.data.categories import VOC_CATEGORY_IDS, VOC_CLASSES
 from yolact.data.images import read_image
 from yolact.errors import DatasetError, UserError
 from yolact.text import printable
-from yolact.tools.convert.common import Conversion, read_labels
+from yolact.tools.convert.common import Conversion, FoundImage, Part, encode_numbers, read_labels
 from yolact.tools.convert.mask_files import read_values
-from yolact.tools.convert.objects import FoundImage, Part, encode_numbers
 
 VOID = 255
 
