@@ -92,8 +92,7 @@ def evaluate(
     Args:
         model: in float32; a copy of it is evaluated, see `for_inference`.
         precision: of the network. All that follows it is float32.
-        evaluators: beside COCO's metrics and speed, which are always there; copies of them are filled.
-        progress: show a progress bar on stderr.
+        evaluators: beside COCO's metrics and speed; copies of them are filled.
         world: the ranks that share the images. All get the metrics, but only the main process records and curves.
         guard: entered around what takes long; what it raises ends the evaluation on all ranks.
 
