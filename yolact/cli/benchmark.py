@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     from yolact.device import keep_freed_memory, pick_device, resolve_precision
     from yolact.output import write_json
     from yolact.predictor import load_model
-    from yolact.tools.benchmark import benchmark
+    from yolact.tools.benchmark import measure
 
     if arguments.output and not os.access(arguments.output.parent, os.W_OK):
         raise UserError(f"The folder '{arguments.output.parent}' of --output does not exist or is read-only.")
@@ -51,8 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.weights:
         loaded = load_model(arguments.weights, "cpu", config if arguments.config else None, arguments.set)
     precisions = {arguments.precision} if arguments.precision else {"fp32", resolve_precision("auto", device)}
-    result = benchmark(
-        loaded.config if loaded else config, loaded, arguments.images, arguments.parts, device=device,
+    result = measure(
+        arguments.parts, loaded.config if loaded else config, loaded, arguments.images, device=device,
         precisions=sorted(precisions, reverse=True), repeats=arguments.repeats,
         batch_sizes=arguments.batch_sizes, num_images=arguments.num_images,
     )  # fmt: skip

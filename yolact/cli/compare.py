@@ -87,13 +87,16 @@ def _nms(arguments: argparse.Namespace) -> None:
 
 
 def _speed(arguments: argparse.Namespace) -> None:
-    from yolact.output import output_folder
-    from yolact.tools.report.speed_plot import read_points, write_speed
+    from io import BytesIO
+
+    from yolact.output import output_folder, write_bytes
+    from yolact.tools.report.speed_plot import draw_speed, read_points
 
     _require_suffix(arguments.output, "plot", ".png")
-    points = read_points(arguments.metrics)
+    points, stream = read_points(arguments.metrics), BytesIO()
+    draw_speed(points).savefig(stream, format="png")
     with output_folder(arguments.output.parent):
-        write_speed(points, arguments.output)
+        write_bytes(stream.getvalue(), arguments.output)
     for point in points:
         ap, fps = (f"{value:.1f}" if value is not None else "missing" for value in (point.mask_ap, point.fps))
         left_out = ", not drawn" if "missing" in (ap, fps) else ""

@@ -37,20 +37,13 @@ def analyse(dataset: CocoDataset, records: Mapping[IouType, Sequence[Record]]) -
 
 @dataclass(frozen=True)
 class ImageQuality:
-    """How well one image went.
+    """How well one image went."""
 
-    Attributes:
-        index: of the image in the data set.
-        found, missed, wrong: objects with a detection of their class at IoU 0.5 or more, objects without, and
-            detections without an object.
-        quality: panoptic quality in [0, 1], which is F1 times the mean IoU of the found ones.
-    """
-
-    index: int
-    found: int
-    missed: int
-    wrong: int
-    quality: float
+    index: int  # of the image in the data set
+    found: int  # objects with a detection of their class at IoU 0.5 or more
+    missed: int  # objects without
+    wrong: int  # detections without an object
+    quality: float  # panoptic quality in [0, 1], which is F1 times the mean IoU of the found ones
 
 
 class Shown:

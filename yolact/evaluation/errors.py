@@ -58,21 +58,13 @@ def image_errors(image: Matching) -> Judged:
     meant = np.select([kinds == LOCALISATION, kinds == CLASS], [own.argmax(1), other.argmax(1)], -1)
     meant[~counted | np.append(found, True)[meant]] = -1
     # Several may mean one object; mended, the best of them finds it and the others go.
-    objects, best = np.unique(meant, return_index=True)
-    mendable, claimed = np.zeros(len(kinds), bool), np.zeros(len(found), bool)
-    mendable[best[objects >= 0]] = True
-    claimed[objects[objects >= 0]] = True
+    _, best = np.unique(meant, return_index=True)
+    mendable = np.isin(np.arange(len(meant)), best) & (meant >= 0)
+    claimed = np.isin(np.arange(len(found)), meant)
     mended_labels = np.where(mendable, np.append(image.truth_labels, -1)[meant], image.labels)
-    return Judged(
-        image.scores[counted],
-        image.labels[counted],
-        kinds[counted],
-        mended_labels[counted],
-        mendable[counted],
-        image.truth_labels,
-        found,
-        missed=~found & ~claimed,
-    )
+    detections = (image.scores, image.labels, kinds, mended_labels, mendable)
+    columns = [*(one[counted] for one in detections), image.truth_labels, found, ~found & ~claimed]
+    return Judged(*columns)
 
 
 def total_errors(images: Sequence[Judged], num_classes: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import copy
 import platform
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -91,8 +92,7 @@ def evaluate(
     Args:
         model: in float32; a copy of it is evaluated, see `for_inference`.
         precision: of the network. All that follows it is float32.
-        evaluators: beside COCO's metrics and speed, which are always there; copies of them are filled.
-        progress: show a progress bar on stderr.
+        evaluators: beside COCO's metrics and speed; copies of them are filled.
         world: the ranks that share the images. All get the metrics, but only the main process records and curves.
         guard: entered around what takes long; what it raises ends the evaluation on all ranks.
 
@@ -118,14 +118,10 @@ def compare_nms(
 def check_classes(own: Categories, names_known: bool, dataset: CocoDataset, weights: Path) -> None:
     """Require that a checkpoint's classes are the data set's; metrics of a model on other classes would mean nothing.
 
-    Args:
-        own: the classes of the checkpoint, in the order of its labels.
-        names_known: False where the checkpoint holds no names, so that the ids alone must agree.
-        dataset: what the checkpoint shall be evaluated on.
-        weights: the checkpoint, for the message.
+    Without names in the checkpoint (`names_known`) the ids alone must agree; `weights` names it in the message.
 
     Raises:
-        CheckpointError: they are not; the message says in what they differ.
+        CheckpointError: they do not; the message says in what they differ.
     """
     if own == dataset.categories or (not names_known and own.ids == dataset.categories.ids):
         return
@@ -222,10 +218,33 @@ def _evaluate(
 ) -> list[Evaluation]:
     """Evaluate in one pass over a data set with several settings, which differ in what follows the network only."""
     evaluators = copy.deepcopy(list(evaluators))  # so that each evaluation starts anew
-    with world.raising_on_all(), guard(), torch.inference_mode(), MaskEncoder(settings[0].num_workers) as encoder:
-        variants = [_Variant(model, dataset, one, encoder) for one in settings]
+    batch_size, num_workers, total = settings[0].batch_size, settings[0].num_workers, -(-len(dataset) // world.size)
+    hidden = not (progress and world.is_main_process)
+    with (
+        world.raising_on_all(),
+        guard(),
+        torch.inference_mode(),
+        MaskEncoder(num_workers) as encoder,
+        tqdm(total=total, desc="evaluate", unit="image", disable=hidden, dynamic_ncols=True) as bar,
+    ):
         network = for_inference(model, DTYPES[precision])
-        _detect(network, dataset, variants, evaluators, world, progress and world.is_main_process)
+        variants = [_Variant(model, dataset, one, encoder) for one in settings]
+        speed, *others = (variant.speed for variant in variants)
+        batches = iter(evaluation_loader(EvaluationSet(dataset, model.image_size), batch_size, num_workers, world))
+        turns = deque(variants)
+        while True:
+            with speed.stage("load", *others):
+                inputs, indices = next(batches, (torch.empty(0), []))
+                inputs = inputs.to(model.device)
+            if not indices:
+                break
+            with speed.stage("network", *others):
+                predictions = predict(network, inputs)
+            targets = [dataset.ground_truth(index) for index in indices]
+            for variant in turns:
+                variant.update(predictions, targets, evaluators)
+            turns.rotate()
+            bar.update(len(indices))
     for evaluator in (*(variant.coco for variant in variants), *evaluators):
         evaluator.merge(world.gather(evaluator)[1:])
     evaluations: list[Evaluation] = []
@@ -240,41 +259,8 @@ def _evaluate(
     return evaluations or [Evaluation(one, [], []) for one in metrics]
 
 
-def _detect(
-    network: Yolact,
-    dataset: CocoDataset,
-    variants: Sequence[_Variant],
-    evaluators: Sequence[Evaluator],
-    world: World,
-    progress: bool,
-) -> None:
-    """Give this rank's share of the images to all variants, which take turns at being the first."""
-    settings, turns = variants[0].settings, deque(variants)
-    images = EvaluationSet(dataset, network.image_size)
-    batches = iter(evaluation_loader(images, settings.batch_size, settings.num_workers, world))
-    speed, *others = (variant.speed for variant in variants)
-    total = -(-len(dataset) // world.size)
-    with tqdm(total=total, desc="evaluate", unit="image", disable=not progress, dynamic_ncols=True) as bar:
-        while True:
-            with speed.stage("load", *others):
-                inputs, indices = next(batches, (torch.empty(0), []))
-                inputs = inputs.to(speed.device)
-            if not indices:
-                break
-            with speed.stage("network", *others):
-                predictions = predict(network, inputs)
-            targets = [dataset.ground_truth(index) for index in indices]
-            for variant in turns:
-                variant.update(predictions, targets, evaluators)
-            turns.rotate()
-            bar.update(len(indices))
-
-
 def _processor() -> str:
     """Return the CPU's name where the system tells it."""
     info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine() or "unknown"
+    found = re.search(r"model name\s*: *(.+)", info.read_text()) if info.is_file() else None
+    return found[1].strip() if found else platform.processor() or platform.machine() or "unknown"

@@ -11,6 +11,7 @@ import re
 import statistics
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -46,6 +47,7 @@ from yolact.predictor import LoadedModel, Predictor
 from yolact.tools.shapes import write_shapes
 
 Stage = Callable[[int], object]  # does its work for the input of this number
+Row = tuple[str, dict[str, Any]]  # a name and what the JSON file holds; nothing where this machine cannot measure it
 GENERATED, GENERATED_SIZE = 32, 640  # images where there are no others, and their longest side in pixels
 MAX_IMAGES = 8  # of a folder: few enough to be in memory at once
 CANDIDATES = 1000  # anchors of an image above the score threshold, of a calibrated network
@@ -53,26 +55,49 @@ WARMUP = 3  # untimed turns
 CLASSES, DETECTIONS = 80, 100  # where nothing else is said; COCO's limit of an image
 ENGINES: tuple[Engine, ...] = ("pycocotools", "hotcoco")
 ON_DEVICE = ("latency", "throughput", "nms", "training")  # parts that a GPU can do
-Row = tuple[str, dict[str, Any]]  # a name and what the JSON file holds; nothing where this machine cannot measure it
 
 
-def timed(name: str, values: Sequence[float], num_images: int = 1) -> Row:
-    """Return the row of a stage whose calls, each for so many images, took `values` milliseconds."""
-    mean, p95 = statistics.fmean(values), sorted(values)[round(0.95 * (len(values) - 1))]
-    found = {"median_ms": statistics.median(values), "p95_ms": p95, "min_ms": min(values), "mean_ms": mean}
-    # Images one after another follow the mean and not the median.
-    return name, found | {"per_second": 1000 * num_images / mean, "calls": len(values)}
+def timed(values: Sequence[float], num_images: int = 1) -> dict[str, Any]:
+    """Return what the JSON file holds of calls, each for so many images, that took `values` milliseconds."""
+    mean = statistics.fmean(values)
+    return {
+        "median_ms": statistics.median(values),
+        "p95_ms": sorted(values)[round(0.95 * (len(values) - 1))],
+        "min_ms": min(values),
+        "mean_ms": mean,
+        "per_second": 1000 * num_images / mean,  # images one after another follow the mean and not the median
+        "calls": len(values),
+    }
+
+
+def take_turns(stages: Mapping[str, Stage], repeats: int, device: torch.device, num_images: int = 1) -> Iterator[Row]:
+    """Call every stage `repeats` times by turns, after untimed ones, each turn in another order and with its number."""
+    order = deque(stages)
+    times: dict[str, list[float]] = {name: [] for name in stages}
+    for turn in range(WARMUP + repeats):
+        for name in order:
+            synchronize(device)
+            start = time.perf_counter()
+            stages[name](turn)
+            synchronize(device)
+            times[name].append((time.perf_counter() - start) * 1000)
+        order.rotate(-1)
+    for name, values in times.items():
+        yield name, timed(values[WARMUP:], num_images)
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is measured, and how; what it makes at the first use does not go with it to another process."""
+class Benchmark:
+    """What is measured, and how. Each part is a method that yields its rows.
+
+    What is made at the first use does not go with it to another process.
+    """
 
     loaded: LoadedModel  # on the CPU, with data that exist
+    images: list[Path]
+    folder: Path  # a temporary one, where `prepare` has put generated data
     device: torch.device
     precisions: tuple[Precision, ...]
-    images: list[Path]
-    folder: Path  # a temporary one
     repeats: int  # timed calls of a stage; fewer of long ones
     batch_sizes: tuple[int, ...]
     num_images: int  # of the evaluation
@@ -129,20 +154,122 @@ class Subject:
 
         return trainer, step
 
+    @torch.no_grad()
+    def latency(self) -> Iterator[Row]:
+        """Time the network, what follows it, and all from a file to masks of its size, one image at a time."""
+        detector, names, ids = self.detector(), self.loaded.class_names, self.loaded.category_ids
+        sizes = [(height, width) for height, width, _ in (read_image(path).shape for path in self.images)]
 
-def take_turns(stages: Mapping[str, Stage], repeats: int, device: torch.device, num_images: int = 1) -> list[Row]:
-    """Call every stage `repeats` times by turns, after untimed ones, each turn in another order and with its number."""
-    names = list(stages)
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(WARMUP + repeats):
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
-            synchronize(device)
-            start = time.perf_counter()
-            stages[name](turn)
-            synchronize(device)
-            times[name].append((time.perf_counter() - start) * 1000)
-    return [timed(name, values[WARMUP:], num_images) for name, values in times.items()]
+        def infer(i: int, network: Yolact, steps: int) -> None:
+            place = i % len(self.inputs)
+            predictions = predict(network, self.inputs[place])
+            if steps > 1:
+                found = detector.detect(predictions)
+            if steps > 2:
+                detector.instances(found, predictions.prototypes, 0, sizes[place], names, ids)
+
+        stages: dict[str, Stage] = {}
+        for precision, network in self.networks.items():
+            for steps, name in enumerate(("network", "network + detection", "network + detection + masks"), 1):
+                stages[f"{name}, {precision}"] = partial(infer, network=network, steps=steps)
+            stages[f"file to masks, {precision}"] = self.file_to_masks(precision)
+        yield from take_turns(stages, self.repeats, self.device)
+
+    @torch.no_grad()
+    def throughput(self) -> Iterator[Row]:
+        """Time batches, from images to masks at the size of the prototypes."""
+        detector = self.detector()
+
+        def infer(_: int, network: Yolact, batch: torch.Tensor) -> None:
+            predictions = predict(network, batch)
+            detector.masks(detector.detect(predictions), predictions.prototypes)
+
+        for size in self.batch_sizes:
+            work = partial(infer, batch=torch.cat([self.inputs[i % len(self.inputs)] for i in range(size)]))
+            stages = {f"batch of {size}, {key}": partial(work, network=n) for key, n in self.networks.items()}
+            yield from take_turns(stages, max(3, self.repeats // 4), self.device, size)
+
+    @torch.no_grad()
+    def nms(self) -> Iterator[Row]:
+        """Time detection with each kind of NMS on the predictions of one image."""
+        predictions = predict(self.networks[self.precisions[0]], self.inputs[0])
+        detectors = {str(kind): self.detector(nms=kind) for kind in NMS_KINDS}
+        stages = {kind: partial(lambda one, _: one.detect(predictions), one) for kind, one in detectors.items()}
+        yield from take_turns(stages, self.repeats, self.device)
+
+    def loader(self) -> Iterator[Row]:
+        """Time how one core makes training samples, as a worker of the loader does."""
+        samples, threads = self.samples, torch.get_num_threads()
+        stages: dict[str, Stage] = {
+            "sample": lambda i: samples[Place(i, i % len(samples))],
+            "of that, reading the image": lambda i: samples.dataset.load_image(i % len(samples)),
+        }
+        torch.set_num_threads(1)
+        yield from take_turns(stages, 10 * self.repeats, torch.device("cpu"))
+        torch.set_num_threads(threads)
+
+    def training(self) -> Iterator[Row]:
+        """Time training steps."""
+        num_images = self.config.train.batch_size * self.config.train.accumulate
+        for precision in self.precisions:
+            stages = {f"step of {num_images} images, {precision}": self.training_step(precision)[1]}
+            yield from take_turns(stages, max(3, self.repeats // 4), self.device, num_images)
+
+    def evaluation(self) -> Iterator[Row]:
+        """Time everything from the masks of generated images, each taken many times, to COCO's metrics."""
+        path, times = self.folder / "evaluation.json", range(-(-self.num_images // GENERATED))
+        content = json.loads((self.folder / "generated.json").read_text())
+        images, objects = content["images"], content["annotations"]
+        content["images"] = [{**image, "id": image["id"] + n * GENERATED} for n in times for image in images]
+        content["annotations"] = [
+            {**one, "id": one["id"] + n * len(objects), "image_id": one["image_id"] + n * GENERATED}
+            for n in times for one in objects
+        ]  # fmt: skip
+        path.write_text(json.dumps(content))
+        dataset = CocoDataset(path, self.folder / "shapes/train")
+        found = [_find(dataset.ground_truth(index), dataset.categories) for index in range(GENERATED)]
+        for engine in ENGINES:
+            values = {}
+            if find_spec(engine):
+                start = time.perf_counter()
+                with MaskEncoder(self.config.eval.num_workers) as encoder:
+                    evaluator = CocoEvaluator(dataset, DETECTIONS, engine, encoder)
+                    for index, image in enumerate(dataset.images):
+                        evaluator.update(image.id, found[index % GENERATED], dataset.ground_truth(index))
+                evaluator.compute()
+                values = timed([1000 * (time.perf_counter() - start)], len(dataset))
+            yield f"{len(dataset)} images, {engine}", values
+
+    def memory(self) -> Iterator[Row]:
+        """Measure the most memory that inference and training take, each in a process of its own."""
+        for precision in self.precisions:
+            for training, name in enumerate(("file to masks", "training step")):
+                with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                    peaks = pool.submit(_peaks, replace(self), precision, bool(training)).result()
+                for memory, peak in peaks.items():
+                    yield f"{name}, {precision}, {memory}", {} if peak is None else {"peak_mb": peak / 2**20}
+
+
+def _peaks(benchmark: Benchmark, precision: Precision, training: bool) -> dict[str, int | None]:
+    """Return bytes of this process and of its GPU, None where nothing tells them."""
+    on_gpu, status = benchmark.device.type == "cuda", Path("/proc/self/status")  # of Linux
+    if not on_gpu:
+        keep_freed_memory()  # as the commands do
+    stage = benchmark.training_step(precision)[1] if training else benchmark.file_to_masks(precision)
+    for number in range(WARMUP):
+        stage(number)
+    found = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.is_file() else None
+    gpu = torch.cuda.max_memory_allocated(benchmark.device) if on_gpu else None
+    return {"process": int(found[1]) * 1024 if found else None, "GPU": gpu}
+
+
+def _find(truth: GroundTruth, categories: Categories) -> Instances:
+    """Return 100 detections: the objects of an image, again and again, half of them as any class."""
+    chosen = torch.arange(DETECTIONS if len(truth.labels) else 0) % max(len(truth.labels), 1)
+    scores, labels = torch.linspace(1, 0.05, len(chosen)), truth.labels[chosen]
+    labels[::2] = torch.arange(len(chosen))[::2] % len(categories)
+    masks, names, ids = regions_of(truth.masks[chosen]), list(categories.names), list(categories.ids)
+    return Instances(truth.boxes[chosen], scores, labels, masks, scores, truth.image_size, names, ids)
 
 
 @torch.no_grad()
@@ -166,181 +293,50 @@ def calibrate(model: Yolact, images: torch.Tensor, score: float, num_candidates:
     bias[:, 0] += limits.values[last - 1 : last + 1].mean()
 
 
-def prepare(config: Config, loaded: LoadedModel | None, images: Path | None, folder: Path, **how: Any) -> Subject:
+def prepare(config: Config, loaded: LoadedModel | None, images: Path | None, folder: Path, **how: Any) -> Benchmark:
     """Make what is missing: weights, images to measure on, and data to train on of as many classes, in `folder`.
 
     Raises:
         UserError: the folder `images` holds none.
     """
     num_classes = config.model.num_classes or CLASSES
+    ids, names = list(range(1, 1 + num_classes)), [f"class {number}" for number in range(1, 1 + num_classes)]
     write_shapes(folder / "shapes", GENERATED, 1, GENERATED_SIZE)
-    shapes, names = folder / "shapes/train", [f"class {1 + i}" for i in range(num_classes)]
+    shapes, generated, data = folder / "shapes/train", folder / "generated.json", config.data
     content = json.loads((folder / "shapes/instances_train.json").read_text())
-    content["categories"] = [{"id": 1 + i, "name": name} for i, name in enumerate(names)]
+    content["categories"] = [{"id": number, "name": name} for number, name in zip(ids, names, strict=True)]
     for record in content["annotations"]:
         record["category_id"] = 1 + record["id"] % num_classes
-    (folder / "generated.json").write_text(json.dumps(content))
-    data, train = config.data, {"train_images": str(shapes), "train_annotations": str(folder / "generated.json")}
+    generated.write_text(json.dumps(content))
     if not Path(data.train_annotations).is_file():
-        data = replace(data, **train)  # type: ignore[arg-type]
+        data = replace(data, train_images=str(shapes), train_annotations=str(generated))
     config = replace(config, data=data, model=replace(config.model, num_classes=num_classes))
     files = sorted(file for file in (images or shapes).glob("*") if file.suffix.lower() in SUFFIXES)[:MAX_IMAGES]
     if not files:
         raise UserError(f"'{images}' holds no images; give a folder of images with --images.")
     if loaded is None:
         torch.manual_seed(0)
-        loaded = LoadedModel(build_model(config), config, names, list(range(1, 1 + num_classes)))
+        loaded = LoadedModel(build_model(config), config, names, ids)
         inputs = torch.stack([prepare_image(read_image(file), config.model.image_size) for file in files])
         calibrate(loaded.model, to_unit(inputs), config.eval.score_threshold)
-    return Subject(replace(loaded, config=config), images=files, folder=folder, **how)
+    return Benchmark(replace(loaded, config=config), images=files, folder=folder, **how)
 
 
-@torch.no_grad()
-def measure_latency(subject: Subject) -> Iterator[Row]:
-    """Time the network, what follows it, and all from a file to masks of its size, one image at a time."""
-    detector, inputs, loaded = subject.detector(), subject.inputs, subject.loaded
-    sizes = [(height, width) for height, width, _ in (read_image(path).shape for path in subject.images)]
-
-    def infer(i: int, network: Yolact, steps: int) -> None:
-        predictions, size = predict(network, inputs[i % len(inputs)]), sizes[i % len(inputs)]
-        if steps > 1:
-            found = detector.detect(predictions)
-        if steps > 2:
-            detector.instances(found, predictions.prototypes, 0, size, loaded.class_names, loaded.category_ids)
-
-    stages: dict[str, Stage] = {}
-    for precision, network in subject.networks.items():
-        for steps, name in enumerate(("network", "network + detection", "network + detection + masks"), 1):
-            stages[f"{name}, {precision}"] = partial(infer, network=network, steps=steps)
-        stages[f"file to masks, {precision}"] = subject.file_to_masks(precision)
-    yield from take_turns(stages, subject.repeats, subject.device)
-
-
-@torch.no_grad()
-def measure_throughput(subject: Subject) -> Iterator[Row]:
-    """Time batches, from images to masks at the size of the prototypes."""
-    detector, inputs = subject.detector(), subject.inputs
-
-    def infer(_: int, network: Yolact, batch: torch.Tensor) -> None:
-        predictions = predict(network, batch)
-        detector.masks(detector.detect(predictions), predictions.prototypes)
-
-    for size in subject.batch_sizes:
-        work = partial(infer, batch=torch.cat([inputs[i % len(inputs)] for i in range(size)]))
-        stages = {f"batch of {size}, {key}": partial(work, network=n) for key, n in subject.networks.items()}
-        yield from take_turns(stages, max(3, subject.repeats // 4), subject.device, size)
-
-
-@torch.no_grad()
-def measure_nms(subject: Subject) -> Iterator[Row]:
-    """Time detection with each kind of NMS on the predictions of one image."""
-    predictions = predict(subject.networks[subject.precisions[0]], subject.inputs[0])
-    detectors = {str(kind): subject.detector(nms=kind) for kind in NMS_KINDS}
-    stages = {kind: partial(lambda one, _: one.detect(predictions), one) for kind, one in detectors.items()}
-    yield from take_turns(stages, subject.repeats, subject.device)
-
-
-def measure_loader(subject: Subject) -> Iterator[Row]:
-    """Time how one core makes training samples, as a worker of the loader does."""
-    samples, threads = subject.samples, torch.get_num_threads()
-    stages: dict[str, Stage] = {
-        "sample": lambda i: samples[Place(i, i % len(samples))],
-        "of that, reading the image": lambda i: samples.dataset.load_image(i % len(samples)),
-    }
-    torch.set_num_threads(1)
-    yield from take_turns(stages, 10 * subject.repeats, torch.device("cpu"))
-    torch.set_num_threads(threads)
-
-
-def measure_training(subject: Subject) -> Iterator[Row]:
-    """Time training steps."""
-    num_images = subject.config.train.batch_size * subject.config.train.accumulate
-    for precision in subject.precisions:
-        stages = {f"step of {num_images} images, {precision}": subject.training_step(precision)[1]}
-        yield from take_turns(stages, max(3, subject.repeats // 4), subject.device, num_images)
-
-
-def measure_evaluation(subject: Subject) -> Iterator[Row]:
-    """Time everything from the masks of generated images, each taken many times, to COCO's metrics."""
-    path, times = subject.folder / "evaluation.json", range(-(-subject.num_images // GENERATED))
-    content = json.loads((subject.folder / "generated.json").read_text())
-    images, objects = content["images"], content["annotations"]
-    content["images"] = [{**image, "id": image["id"] + n * GENERATED} for n in times for image in images]
-    content["annotations"] = [
-        {**one, "id": one["id"] + n * len(objects), "image_id": one["image_id"] + n * GENERATED}
-        for n in times for one in objects
-    ]  # fmt: skip
-    path.write_text(json.dumps(content))
-    dataset = CocoDataset(path, subject.folder / "shapes/train")
-    found = [_find(dataset.ground_truth(index), dataset.categories) for index in range(GENERATED)]
-    for engine in ENGINES:
-        row: Row = (f"{len(dataset)} images, {engine}", {})
-        if find_spec(engine):
-            start = time.perf_counter()
-            with MaskEncoder(subject.config.eval.num_workers) as encoder:
-                evaluator = CocoEvaluator(dataset, DETECTIONS, engine, encoder)
-                for index, image in enumerate(dataset.images):
-                    evaluator.update(image.id, found[index % GENERATED], dataset.ground_truth(index))
-            evaluator.compute()
-            row = timed(row[0], [1000 * (time.perf_counter() - start)], len(dataset))
-        yield row
-
-
-def _find(truth: GroundTruth, categories: Categories) -> Instances:
-    """Return 100 detections: the objects of an image, again and again, half of them as any class."""
-    chosen = torch.arange(DETECTIONS if len(truth.labels) else 0) % max(len(truth.labels), 1)
-    scores, labels = torch.linspace(1, 0.05, len(chosen)), truth.labels[chosen]
-    labels[::2] = torch.arange(len(chosen))[::2] % len(categories)
-    masks, names, ids = regions_of(truth.masks[chosen]), list(categories.names), list(categories.ids)
-    return Instances(truth.boxes[chosen], scores, labels, masks, scores, truth.image_size, names, ids)
-
-
-def measure_memory(subject: Subject) -> Iterator[Row]:
-    """Measure the most memory that inference and training take, each in a process of its own."""
-    for precision in subject.precisions:
-        for training, name in enumerate(("file to masks", "training step")):
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                peaks = pool.submit(_peaks, replace(subject), precision, bool(training)).result()
-            for memory, peak in peaks.items():
-                yield f"{name}, {precision}, {memory}", {} if peak is None else {"peak_mb": peak / 2**20}
-
-
-def _peaks(subject: Subject, precision: Precision, training: bool) -> dict[str, int | None]:
-    """Return bytes of this process and of its GPU, None where nothing tells them."""
-    on_gpu, status = subject.device.type == "cuda", Path("/proc/self/status")  # of Linux
-    if not on_gpu:
-        keep_freed_memory()  # as the commands do
-    stage = subject.training_step(precision)[1] if training else subject.file_to_masks(precision)
-    for number in range(WARMUP):
-        stage(number)
-    found = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.is_file() else None
-    gpu = torch.cuda.max_memory_allocated(subject.device) if on_gpu else None
-    return {"process": int(found[1]) * 1024 if found else None, "GPU": gpu}
-
-
-_ALL = (
-    measure_latency, measure_throughput, measure_nms, measure_loader, measure_training, measure_evaluation,
-    measure_memory,
-)  # fmt: skip
-PARTS = {part.__name__.removeprefix("measure_"): part for part in _ALL}
-
-
-def benchmark(
-    config: Config, loaded: LoadedModel | None, images: Path | None, parts: Sequence[str], **how: Any
+def measure(
+    parts: Sequence[str], config: Config, loaded: LoadedModel | None, images: Path | None, **how: Any
 ) -> dict[str, Any]:
-    """Measure parts, print a table as it grows, and return what the JSON file holds; `how` is of `Subject`."""
+    """Measure parts, print a table as it grows, and return what the JSON file holds; `how` is of `Benchmark`."""
     result: dict[str, Any] = {"device": device_name(how["device"]), "versions": versions(), "config": config.name}
     with tempfile.TemporaryDirectory() as folder:
-        subject = prepare(config, loaded, images, Path(folder), **how)
+        benchmark = prepare(config, loaded, images, Path(folder), **how)
         print(f"{'':44}{'median ms':>13}{'p95 ms':>13}{'images/s':>13}{'peak MB':>13}")
         for part in parts:
             print(part)
             elsewhere: list[Row] = [("on a GPU", {})] if how["device"].type == "cpu" and part in ON_DEVICE else []
             result[part] = {}
-            for name, found in chain(PARTS[part](subject), elsewhere):
+            for name, found in chain(getattr(benchmark, part)(), elsewhere):
                 columns = [found.get(key) for key in ("median_ms", "p95_ms", "per_second", "peak_mb")]
                 shown = "".join(13 * " " if value is None else f"{value:13,.2f}" for value in columns)
                 print(f"  {name:42}{shown.rstrip() or ' not measured'}", flush=True)
                 result[part][name] = found
-
     return result

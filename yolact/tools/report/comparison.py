@@ -68,24 +68,27 @@ def compare(runs: Sequence[Run]) -> list[list[Section]]:
 
 def data_verdict(runs: Sequence[Run]) -> tuple[bool | None, str]:
     """Say whether all were evaluated on the same images: True, False, or None where that cannot be known."""
-    digests, files, counts, texts = [], [], [], []
+    known, texts = [], []
     for run in runs:
-        configured = (run.config or {}).get("data.val_annotations")
-        name = run.metrics.get("annotations") or (None if configured is None else Path(str(configured)).name)
-        files.append(name)
-        digests.append(run.metrics.get("annotations_sha256"))
-        counts.append(run.metrics.get("images"))
-        texts.append(("" if counts[-1] is None else f"{counts[-1]:,} images of ") + (name or "unknown data"))
-    each = "; ".join(f"{run.letter} on {text}" for run, text in zip(runs, texts, strict=True))
-    num_digests, num_files, num_counts = (len({*known} - {None}) for known in (digests, files, counts))
-    certain = all(digests) and all(counts)
+        digest, name, count = (run.metrics.get(key) for key in ("annotations_sha256", "annotations", "images"))
+        if name is None and run.config and run.config.get("data.val_annotations") is not None:
+            name = Path(str(run.config["data.val_annotations"])).name
+        known.append((digest, name, count))
+        texts.append(("" if count is None else f"{count:,} images of ") + (name or "unknown data"))
+    each = _of_each(runs, texts)
+    num_digests, num_names, num_counts = (len({*values} - {None}) for values in zip(*known, strict=True))
+    certain = all(digest and count for digest, _, count in known)
     if certain and num_digests == num_counts == 1:
         return True, f"All were evaluated on the same data: {texts[0]}."
-    if num_digests > 1 and num_files == num_counts == 1:
-        return False, f"Different data: the files are all named {files[0]}, but differ. The metrics do not compare."
-    if certain or max(num_digests, num_files, num_counts) > 1:
+    if num_digests > 1 and num_names == num_counts == 1:
+        return False, f"Different data: the files are all named {known[0][1]}, but differ. The metrics do not compare."
+    if certain or max(num_digests, num_names, num_counts) > 1:
         return False, f"Different data: {each}. The metrics do not compare."
     return None, f"Whether all were evaluated on the same images is not known: {each}."
+
+
+def _of_each(runs: Sequence[Run], texts: Sequence[str]) -> str:
+    return "; ".join(f"{run.letter} on {text}" for run, text in zip(runs, texts, strict=True))
 
 
 def _section(
@@ -131,8 +134,7 @@ def _speed_section(runs: Sequence[Run]) -> Section:
     where = [measured_on(run.metrics) for run in runs]
     note = f"All on {where[0]}."
     if len(set(where)) > 1:
-        each = "; ".join(f"{run.letter} on {one}" for run, one in zip(runs, where, strict=True))
-        note = f"Measured in different ways: {each}. The times cannot be compared."
+        note = f"Measured in different ways: {_of_each(runs, where)}. The times cannot be compared."
     section = _section("Speed", runs, tables, ratio=True)
     return replace(section, notes=[note] if section.rows else [])
 
@@ -143,11 +145,13 @@ def _config_section(runs: Sequence[Run]) -> Section:
     if lacking:
         return Section("Configuration", notes=[f"There is no config.yaml for {' and '.join(lacking)}."])
     configs = [run.config or {} for run in runs]
-    keys = dict.fromkeys(key for config in configs for key in config)
-    values = {key: [_yaml(config[key]) if key in config else "(absent)" for config in configs] for key in keys}
-    rows = [cells(key, *shown) for key, shown in values.items() if len(set(shown)) > 1]
-    heads, notes = ["", *(run.letter for run in runs)], [] if rows else ["No key differs."]
-    return Section("Configuration", heads, rows, notes, words=range(len(heads)))
+    rows = []
+    for key in dict.fromkeys(key for config in configs for key in config):
+        values = [_yaml(config[key]) if key in config else "(absent)" for config in configs]
+        if len(set(values)) > 1:
+            rows.append(cells(key, *values))
+    heads = ["", *(run.letter for run in runs)]
+    return Section("Configuration", heads, rows, [] if rows else ["No key differs."], words=range(len(heads)))
 
 
 def _yaml(value: Any) -> str:
@@ -156,7 +160,6 @@ def _yaml(value: Any) -> str:
 
 def _learning_charts(runs: Sequence[Run]) -> list[Markup]:
     """Draw what training runs have logged; the first losses may leave the chart."""
-    histories = {run.letter: run.history for run in runs if run.history}
     ways: dict[str, Callable[[History], dict[int, float]]] = {
         "mask AP": lambda history: history.metric("segm", "AP"),
         "box AP": lambda history: history.metric("bbox", "AP"),
@@ -164,7 +167,7 @@ def _learning_charts(runs: Sequence[Run]) -> list[Markup]:
     }
     charts = []
     for name, values_of in ways.items():
-        found = {letter: values_of(history) for letter, history in histories.items()}
+        found = {run.letter: values_of(run.history) for run in runs if run.history}
         curves = {letter: (list(one), list(one.values())) for letter, one in found.items() if one}
         if curves:
             everything = [value for _, y in curves.values() for value in y]

@@ -46,7 +46,8 @@ def write_report(
         folder: exists; a UserError says that something cannot be written.
         metrics: what metrics.json shall hold, with "errors".
         records: of masks and boxes, of the same detections in the same order; so are `curves`.
-        shown: what became of the masks that people are shown.
+        shown: confusion and sizes among detections that people are shown.
+        dataset: what was evaluated; with what say `config`, `weights` and `command`.
 
     Returns the images of the gallery.
     """

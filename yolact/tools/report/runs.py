@@ -85,10 +85,10 @@ def _checked(metrics: Any) -> Metrics:
         raise ValueError("it has metrics neither of masks ('segm') nor of boxes ('bbox')")
     for name in TABLES:
         table(metrics, name)
-    right = {name: _is_number(metrics.get(name)) for name in ("fps", "images")}
-    right |= {name: isinstance(metrics.get(name), str | None) for name in ("annotations", "annotations_sha256")}
-    for name in [name for name in right if not right[name]]:
-        raise ValueError(f"'{name}' is {metrics[name]!r:.50}")
+    for name in ("fps", "images", "annotations", "annotations_sha256"):
+        value = metrics.get(name)
+        if not (isinstance(value, str | None) if name.startswith("annotations") else _is_number(value)):
+            raise ValueError(f"'{name}' is {value!r:.50}")
     return metrics
 
 
@@ -97,12 +97,15 @@ def _is_number(value: Any) -> bool:
 
 
 def _read_run(path: Path, letter: str) -> Run:
-    file = path if path.is_file() else path / "metrics.json"
+    file, log, own = (
+        path if path.is_file() else path / "metrics.json",
+        path / "metrics.jsonl",
+        path / "eval/metrics.json",
+    )
     config = file.with_name("config.yaml")
     values = _flat(read_mapping(config)) if config.is_file() else None
     if file.is_file():
         return Run(letter, path, file.name, read_metrics(file), values, None)
-    log = path / "metrics.jsonl"
     if not log.is_file():
         there = "has neither metrics.json nor metrics.jsonl" if path.is_dir() else "does not exist"
         raise UserError(f"'{path}' {there}; give the folder of an evaluation or of a training run, or a metrics.json.")
@@ -111,7 +114,6 @@ def _read_run(path: Path, letter: str) -> Run:
         found = {step: _checked(metrics) for step, metrics in history.evaluations.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"'{log}' is not a metrics.jsonl as yolact train writes it: {error!r}.") from None
-    own = path / "eval" / "metrics.json"
     if own.is_file():
         return Run(letter, path, "eval/metrics.json", read_metrics(own), values, history)
     if not found:

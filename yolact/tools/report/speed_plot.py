@@ -1,6 +1,5 @@
 """The plot of mask AP against frames per second: evaluations and the published models."""
 
-import io
 import textwrap
 from collections.abc import Sequence
 from itertools import cycle
@@ -13,7 +12,6 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from yolact.compat.published import MODELS
 from yolact.errors import UserError
-from yolact.output import write_bytes
 from yolact.text import printable
 from yolact.tools.pages import COLOURS
 from yolact.tools.report.charts import clean_axis
@@ -54,17 +52,6 @@ def read_points(given: Sequence[str]) -> list[Point]:
     return points
 
 
-def write_speed(points: Sequence[Point], path: Path) -> None:
-    """Write the plot as PNG: one colour a group, the published models in hollow markers.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    stream = io.BytesIO()
-    draw_speed(points).savefig(stream, format="png")
-    write_bytes(stream.getvalue(), path)
-
-
 def draw_speed(points: Sequence[Point]) -> Figure:
     """Draw mask AP in percent against frames per second (logarithmic), labels in a column at the right."""
     drawn = [(m.title, m.fps, m.mask_ap, f"{m.title.split('-')[0]}: {PUBLISHED}") for m in MODELS.values()]
@@ -102,10 +89,10 @@ def _labels(paths: Sequence[Path]) -> list[str]:
     """
     names = []
     for path in paths:
-        *folders, file = path.resolve().parts[1:]
-        parts = folders if file == "metrics.json" else [*folders, Path(file).stem]
-        is_run = len(parts) > 2 and parts[-1] == "eval"
-        names.append([*parts[:-3], "/".join(parts[-3:-1])] if is_run else parts)
+        file = path.resolve()
+        folder = file.parent if file.name == "metrics.json" else file.with_suffix("")
+        *above, last = folder.parts[1:]
+        names.append([*above[:-2], "/".join(above[-2:])] if last == "eval" and len(above) > 1 else [*above, last])
     for count in range(1, max(map(len, names), default=0) + 1):
         labels = ["/".join(parts[-count:]) for parts in names]
         if len(set(labels)) == len(labels):
