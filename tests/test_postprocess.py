@@ -69,16 +69,11 @@ class PointCoder:
     def decode(self, box_deltas):
         return torch.cat([self.points - box_deltas[..., :2], self.points + box_deltas[..., 2:]], -1)
 
-    def encode(self, boxes):
-        return torch.cat([self.points - boxes[..., :2], boxes[..., 2:] - self.points], -1)
-
 
 @pytest.mark.parametrize("static", [False, True])
 def test_the_detector_knows_the_head_by_its_coder_alone(static):
-    probabilities = torch.tensor([[[0.8, 0.1], [0.1, 0.6], [0.01, 0.01]]])
-    source = TWO_OBJECTS._replace(
-        class_logits=probabilities.logit(), box_deltas=PointCoder().encode(CODER.anchors)[None]
-    )
+    logits = torch.tensor([[[0.8, 0.1], [0.1, 0.6], [0.01, 0.01]]]).logit()
+    source = TWO_OBJECTS._replace(class_logits=logits, box_deltas=torch.full((1, 3, 4), 16.0))
     detector, expected = Detector(PointCoder(), EvalConfig()), Detector(CODER, EvalConfig()).detect(TWO_OBJECTS)
     found = detector.detect(source, static)
     for ours, theirs in zip(found, expected, strict=True):
@@ -105,11 +100,6 @@ def test_crop_order_decides_how_sharp_the_edge_is():
     assert after < before < none == 64 * 64
 
 
-def test_min_score_chooses_detections():
-    assert instances_of(TWO_OBJECTS, (64, 64), min_score=0.7).scores.tolist() == pytest.approx([0.8])
-    assert len(instances_of(TWO_OBJECTS, (64, 64), min_score=0.9)) == 0
-
-
 def test_rescoring_multiplies_by_the_predicted_iou_of_the_class():
     def network(masks):
         return torch.tensor([[0.5, 0.25]]).expand(len(masks), 2)
@@ -119,7 +109,9 @@ def test_rescoring_multiplies_by_the_predicted_iou_of_the_class():
     assert instances.scores.tolist() == pytest.approx([0.8, 0.6])
 
 
-def test_an_image_without_detections():
+def test_few_detections_or_none():
+    assert instances_of(TWO_OBJECTS, (64, 64), min_score=0.7).scores.tolist() == pytest.approx([0.8])
+    assert len(instances_of(TWO_OBJECTS, (64, 64), min_score=0.9)) == 0
     instances = instances_of(predictions([[0.99, 0.005, 0.005]] * 3), (30, 40))
     assert len(instances) == 0
     assert instances.masks.shape == (0, 30, 40)
@@ -152,21 +144,13 @@ def test_static_detection_is_the_same(kind, nms, top_k, limit):
     counts = set()
     for score_threshold in (0.0, 0.05, 0.4, 0.9):
         for nms_threshold in (0.0, 0.3, 0.5, 1.0):
-            settings = EvalConfig(
-                nms=nms,
-                score_threshold=score_threshold,
-                nms_threshold=nms_threshold,
-                nms_top_k=top_k,
-                max_detections=limit,
-            )
+            thresholds = {"score_threshold": score_threshold, "nms_threshold": nms_threshold}
+            settings = EvalConfig(nms=nms, **thresholds, nms_top_k=top_k, max_detections=limit)
             detector, source = Detector(GRID, settings), random_predictions(kind)
             expected, found = detector.detect(source, False), detector.detect(source, True)
             assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(expected, found, strict=True))
             counts.update(expected.counts.tolist())
     assert len(counts) > 1
-
-
-def test_exact_nms_has_no_static_form():
     with pytest.raises(ValueError, match="has no static form"):
         Detector(CODER, EvalConfig(nms="exact")).detect(TWO_OBJECTS, static=True)
 
