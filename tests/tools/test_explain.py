@@ -85,13 +85,13 @@ def image(sample_data: Path) -> Path:
     return sample_data / "pictures" / "picture 1.png"
 
 
-@pytest.mark.parametrize("crop", ["before_resize", "none"])
+@pytest.mark.parametrize(("crop", "nms"), [("before_resize", "fast"), ("none", "exact"), ("none", "cross_class")])
 def test_the_contributions_to_what_a_call_finds_add_up_to_its_masks(
-    sample_checkpoint: Path, image: Path, crop: str
+    sample_checkpoint: Path, image: Path, crop: str, nms: str
 ) -> None:
-    predictor = yolact.load(sample_checkpoint, crop=crop)
+    predictor = yolact.load(sample_checkpoint, crop=crop, nms=nms)
     parts, found = explain(predictor, image, 0.3), predictor(image, 0.3)
-    assert len(parts) == len(found) > 3
+    assert len(parts.coefficients) == len(parts.boxes) == len(found) > 3
     assert torch.equal(parts.instances.scores, found.scores)
     assert parts.instances.regions == found.regions
     assert np.array_equal(parts.instances.image, found.image)
@@ -104,22 +104,6 @@ def test_the_contributions_to_what_a_call_finds_add_up_to_its_masks(
         torch.testing.assert_close(parts.running_sums(index)[-1], total)
         assert float(parts.shares(index).sum()) == pytest.approx(1)
         assert float(parts.agreement(index)[-1]) == 1
-
-
-@pytest.mark.parametrize("nms", ["fast", "exact", "cross_class"])
-def test_coefficients_belong_to_their_objects_whatever_the_threshold(
-    sample_checkpoint: Path, image: Path, nms: str
-) -> None:
-    predictor = yolact.load(sample_checkpoint, nms=nms)
-    every, detections, _ = predictor.dissect(image, 0.0)
-    threshold = float(every.scores[len(every) // 2])
-    some, kept, _ = predictor.dissect(image, threshold)
-    assert 0 < len(some) < len(every)
-    assert int(kept.counts) == len(some) == kept.mask_coefficients.shape[1]
-    for number, score in enumerate(some.scores.tolist()):
-        assert score == float(kept.scores[0, number])
-        same = (detections.scores[0] == score).nonzero()[:, 0]
-        assert any(torch.equal(kept.mask_coefficients[0, number], detections.mask_coefficients[0, i]) for i in same)
 
 
 def test_drawings_are_images_that_a_notebook_shows(sample_checkpoint: Path, image: Path) -> None:

@@ -32,7 +32,7 @@ MIN_VIEW = 12  # pixels of the prototypes that a panel shows at least
 class Explanation:
     """The N objects of an image, and the parts that their masks are sums of. Methods take an object's number."""
 
-    instances: Instances  # as the predictor's call returns them, by descending score, with their image
+    instances: Instances  # as the predictor finds them
     prototypes: Tensor  # [K, Hp, Wp], not negative
     coefficients: Tensor  # [N, K] in (-1, 1)
     boxes: Tensor  # [N, 4] xyxy in pixels of the prototypes, not clipped
