@@ -7,31 +7,13 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
+from tests.made import make_instances
 from yolact.data.masks import IDENTITY, draw_masks
 from yolact.errors import UserError
 from yolact.instances import Instances
 from yolact.ops.regions import regions_of
 
 SIZE = (60, 80)
-
-
-def make_instances(masks: np.ndarray, **fields: Any) -> Instances:
-    """Return cats and dogs with these masks, each in a box that holds it."""
-    regions = regions_of(masks)
-    corners = [(r.left, r.top, r.left + r.width, r.top + r.height) for r in regions]
-    found: dict[str, Any] = {
-        "boxes": torch.tensor(corners, dtype=torch.float32).reshape(-1, 4),
-        "scores": torch.linspace(0.9, 0.7, len(regions)),
-        "labels": torch.arange(len(regions)) % 2,
-        "mask_scores": torch.linspace(0.8, 0.6, len(regions)),
-    }
-    return Instances(
-        regions=regions,
-        image_size=masks.shape[1:],
-        class_names=["cat", "dog"],
-        category_ids=[2, 5],
-        **{**found, **fields},
-    )
 
 
 @pytest.fixture

@@ -68,15 +68,10 @@ class PointCoder:
     def decode(self, box_deltas):
         return torch.cat([self.points - box_deltas[..., :2], self.points + box_deltas[..., 2:]], -1)
 
-    def encode(self, boxes):
-        return torch.cat([self.points - boxes[..., :2], boxes[..., 2:] - self.points], -1)
-
 
 def test_the_detector_knows_the_head_by_its_coder_alone():
-    probabilities = torch.tensor([[[0.8, 0.1], [0.1, 0.6], [0.01, 0.01]]])
-    source = TWO_OBJECTS._replace(
-        class_logits=probabilities.logit(), box_deltas=PointCoder().encode(CODER.anchors)[None]
-    )
+    logits = torch.tensor([[[0.8, 0.1], [0.1, 0.6], [0.01, 0.01]]]).logit()
+    source = TWO_OBJECTS._replace(class_logits=logits, box_deltas=torch.full((1, 3, 4), 16.0))
     detector, expected = Detector(PointCoder(), EvalConfig()), Detector(CODER, EvalConfig()).detect(TWO_OBJECTS)
     found = detector.detect(source)
     for ours, theirs in zip(found, expected, strict=True):
@@ -103,11 +98,6 @@ def test_crop_order_decides_how_sharp_the_edge_is():
     assert after < before < none == 64 * 64
 
 
-def test_min_score_chooses_detections():
-    assert instances_of(TWO_OBJECTS, (64, 64), min_score=0.7).scores.tolist() == pytest.approx([0.8])
-    assert len(instances_of(TWO_OBJECTS, (64, 64), min_score=0.9)) == 0
-
-
 def test_rescoring_multiplies_by_the_predicted_iou_of_the_class():
     def network(masks):
         return torch.tensor([[0.5, 0.25]]).expand(len(masks), 2)
@@ -117,7 +107,9 @@ def test_rescoring_multiplies_by_the_predicted_iou_of_the_class():
     assert instances.scores.tolist() == pytest.approx([0.8, 0.6])
 
 
-def test_an_image_without_detections():
+def test_few_detections_or_none():
+    assert instances_of(TWO_OBJECTS, (64, 64), min_score=0.7).scores.tolist() == pytest.approx([0.8])
+    assert len(instances_of(TWO_OBJECTS, (64, 64), min_score=0.9)) == 0
     instances = instances_of(predictions([[0.99, 0.005, 0.005]] * 3), (30, 40))
     assert len(instances) == 0
     assert instances.masks.shape == (0, 30, 40)

@@ -214,14 +214,11 @@ class Predictor:
         """Find the objects of one image as a call does, and return also what their masks are made of.
 
         Returns:
-            The instances; their detections, one for each in the same order ([1, N, ...], see `Detections`); and the
-            prototypes, float32 [K, Hp, Wp]. All on the CPU.
+            The N instances; detections [1, D, ...], of which the first N are theirs, in pixels of the network input;
+            and the prototypes, float32 [K, Hp, Wp] on the CPU.
         """
         [found], detections, prototypes = self._find([_as_image(image)], self._threshold(score_threshold))
-        # By descending score, so the first ones are those above the threshold.
-        boxes, scores, labels, coefficients = (field[:, : len(found)].cpu() for field in detections[:4])
-        kept = Detections(boxes, scores, labels, coefficients, counts=torch.tensor([len(found)]))
-        return found, kept, prototypes[0].cpu()
+        return found, detections, prototypes[0].cpu()
 
     def _find(self, images: Sequence[np.ndarray], threshold: float) -> tuple[list[Instances], Detections, Tensor]:
         """Return the objects of each image, and of the batch its detections and prototypes."""

@@ -9,27 +9,18 @@ import pytest
 
 
 class WebServer(http.server.ThreadingHTTPServer):
-    """Serves files, and fails as a test tells it.
-
-    Attributes:
-        url: where it is.
-        files: path, without the Hub's "resolve/main/" -> content.
-        sha256: path -> the hash that it tells instead of the right one.
-        redirects: path -> address.
-        cuts: numbers of bytes after which the next answers break off.
-        log: method, path and range of each request, and whether it held a token.
-    """
+    """Serves files, and fails as a test tells it. Paths are without the Hub's "resolve/main/"."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.files: dict[str, bytes] = {}
-        self.sha256: dict[str, str] = {}
-        self.redirects: dict[str, str] = {}
-        self.cuts: list[int] = []
-        self.log: list[tuple[str, str, str | None, bool]] = []
+        self.files: dict[str, bytes] = {}  # by path
+        self.sha256: dict[str, str] = {}  # that it tells instead of the right one, by path
+        self.redirects: dict[str, str] = {}  # path -> address
+        self.cuts: list[int] = []  # numbers of bytes after which the next answers break off
+        self.log: list[tuple[str, str, str | None, bool]] = []  # method, path, range, and whether there was a token
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import yolact
+from tests.made import make_instances
 from yolact.cli import run
 from yolact.errors import CheckpointError, UserError
-from yolact.instances import Instances
 from yolact.ops.paste import paste_masks
-from yolact.ops.regions import MaskRegion, regions_of
+from yolact.ops.regions import MaskRegion
 from yolact.tools.explain import (
     Explanation,
     draw_all,
@@ -28,35 +28,19 @@ from yolact.tools.explain import (
 
 def made(coefficients: list[list[float]], prototypes: torch.Tensor, size: tuple[int, int] = (8, 8)) -> Explanation:
     """Return objects whose box is the lower right quarter of the map, on a grey image."""
-    count, (height, width) = len(coefficients), size
-    masks = torch.zeros(count, *size, dtype=torch.bool)
-    masks[:, height // 2 :, width // 2 :] = True
-    instances = Instances(
-        boxes=torch.tensor([[width / 2, height / 2, width, height]]).repeat(count, 1),
-        scores=torch.full((count,), 0.5),
-        labels=torch.zeros(count, dtype=torch.int64),
-        regions=regions_of(masks),
-        mask_scores=torch.full((count,), 0.5),
-        image_size=size,
-        class_names=["disc", "square"],
-        category_ids=[1, 2],
-        image=np.full((*size, 3), 128, np.uint8),
-    )
+    masks = np.zeros((len(coefficients), *size), bool)
+    masks[:, size[0] // 2 :, size[1] // 2 :] = True
+    instances = make_instances(masks, image=np.full((*size, 3), 128, np.uint8))
     side = prototypes.shape[1]
-    boxes = torch.tensor([[side / 2, side / 2, side, side]]).repeat(count, 1)
+    boxes = torch.tensor([[side / 2, side / 2, side, side]]).repeat(len(coefficients), 1)
     return Explanation(instances, prototypes, torch.tensor(coefficients), boxes)
 
 
 @pytest.fixture
 def by_hand() -> Explanation:
-    """An object of three prototypes on 4 x 4 pixels; the box and a pixel around it leave out the first row and column.
-
-    Prototype 0 is 1 everywhere, prototype 1 is 4 in the last row, prototype 2 lies outside the box.
-    """
+    """An object of three prototypes on 4 x 4 pixels; its box and a pixel around leave out the first row and column."""
     prototypes = torch.zeros(3, 4, 4)
-    prototypes[0] = 1
-    prototypes[1, 3] = 4
-    prototypes[2, 0] = 9
+    prototypes[0], prototypes[1, 3], prototypes[2, 0] = 1, 4, 9  # everywhere, in the last row, outside the box
     return made([[-0.5, 1.0, 1.0]], prototypes)
 
 
@@ -101,13 +85,13 @@ def image(sample_data: Path) -> Path:
     return sample_data / "pictures" / "picture 1.png"
 
 
-@pytest.mark.parametrize("crop", ["before_resize", "none"])
+@pytest.mark.parametrize(("crop", "nms"), [("before_resize", "fast"), ("none", "exact"), ("none", "cross_class")])
 def test_the_contributions_to_what_a_call_finds_add_up_to_its_masks(
-    sample_checkpoint: Path, image: Path, crop: str
+    sample_checkpoint: Path, image: Path, crop: str, nms: str
 ) -> None:
-    predictor = yolact.load(sample_checkpoint, crop=crop)
+    predictor = yolact.load(sample_checkpoint, crop=crop, nms=nms)
     parts, found = explain(predictor, image, 0.3), predictor(image, 0.3)
-    assert len(parts) == len(found) > 3
+    assert len(parts.coefficients) == len(parts.boxes) == len(found) > 3
     assert torch.equal(parts.instances.scores, found.scores)
     assert parts.instances.regions == found.regions
     assert np.array_equal(parts.instances.image, found.image)
@@ -120,22 +104,6 @@ def test_the_contributions_to_what_a_call_finds_add_up_to_its_masks(
         torch.testing.assert_close(parts.running_sums(index)[-1], total)
         assert float(parts.shares(index).sum()) == pytest.approx(1)
         assert float(parts.agreement(index)[-1]) == 1
-
-
-@pytest.mark.parametrize("nms", ["fast", "exact", "cross_class"])
-def test_coefficients_belong_to_their_objects_whatever_the_threshold(
-    sample_checkpoint: Path, image: Path, nms: str
-) -> None:
-    predictor = yolact.load(sample_checkpoint, nms=nms)
-    every, detections, _ = predictor.dissect(image, 0.0)
-    threshold = float(every.scores[len(every) // 2])
-    some, kept, _ = predictor.dissect(image, threshold)
-    assert 0 < len(some) < len(every)
-    assert int(kept.counts) == len(some) == kept.mask_coefficients.shape[1]
-    for number, score in enumerate(some.scores.tolist()):
-        assert score == float(kept.scores[0, number])
-        same = (detections.scores[0] == score).nonzero()[:, 0]
-        assert any(torch.equal(kept.mask_coefficients[0, number], detections.mask_coefficients[0, i]) for i in same)
 
 
 def test_drawings_are_images_that_a_notebook_shows(sample_checkpoint: Path, image: Path) -> None:

@@ -11,13 +11,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
 from pycocotools import mask as mask_tools
 
+from tests.made import make_instances
 from yolact.cli import run
 from yolact.errors import CheckpointError, ConfigError, DatasetError, UserError
-from yolact.instances import Instances
-from yolact.ops.regions import MaskRegion
 from yolact.predictor import Predictor
 from yolact.tools.predict import Wanted, write_results
 from yolact.tools.video import Video, write_video
@@ -225,10 +223,8 @@ def test_no_objects_and_a_file_name_of_bytes_that_are_not_text(tmp_path: Path) -
     assert json.loads((tmp_path / "predictions.json").read_text()) == []
     assert (tmp_path / "predictions.csv").read_text().startswith("file,frame,number,class")
     assert names(tmp_path) == ["predictions.csv", "predictions.json"]
-    one, box, region = torch.tensor([0.5]), torch.tensor([[0.0, 0, 2, 2]]), MaskRegion(0, 0, 0, 0, b"")
-    found = Instances(box, one, torch.tensor([0]), [region], one, (4, 4), ["a"], [1])
     with write_results(wanted, Counter()) as add:
-        add(found, 1, "\udcff.jpg", "stem")
+        add(make_instances(np.zeros((1, 4, 4), bool)), 1, "\udcff.jpg", "stem")
     (record,) = json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8"))
     assert record["file_name"] == "\udcff.jpg"  # which JSON can escape
-    assert "\\udcff.jpg,,0,a" in (tmp_path / "predictions.csv").read_text(encoding="utf-8")
+    assert "\\udcff.jpg,,0,cat" in (tmp_path / "predictions.csv").read_text(encoding="utf-8")

@@ -31,9 +31,7 @@ def build_page(predictor: Predictor, weights: str, max_pixels: int) -> gradio.Bl
     def find(path: str | None) -> Instances | None:
         return None if path is None else predictor(read_upload(Path(path), max_pixels), LOW_SCORE)
 
-    def show(
-        found: Instances | None, threshold: float, classes: list[int], drawn: list[str]
-    ) -> tuple[np.ndarray | None, str, list[dict[str, Any]]]:
+    def show(found: Instances | None, threshold: float, classes: list[int], drawn: list[str]) -> Any:
         if found is None:
             return None, "", []
         found = found.filter(classes or None)
@@ -44,8 +42,8 @@ def build_page(predictor: Predictor, weights: str, max_pixels: int) -> gradio.Bl
         options: dict[str, Any] = {option: option in drawn for option in DRAWN}
         return found.plot(scale=display_scale(*found.image_size), **options)[:, :, ::-1], repr(found), records
 
-    def show_live(image: np.ndarray | None, threshold: float, classes: list[int], drawn: list[str]) -> Any:
-        return show(None if image is None else predictor(image[:, :, ::-1], LOW_SCORE), threshold, classes, drawn)
+    def show_live(image: np.ndarray | None, *settings: Any) -> Any:
+        return show(None if image is None else predictor(image[:, :, ::-1], LOW_SCORE), *settings)
 
     with gradio.Blocks(title="YOLACT", analytics_enabled=False, delete_cache=(60, 600)) as page:
         model = f"{printable(predictor.config.name)} ({printable(weights)}), {counted(len(names), 'class', 'classes')}"

@@ -32,7 +32,7 @@ MIN_VIEW = 12  # pixels of the prototypes that a panel shows at least
 class Explanation:
     """The N objects of an image, and the parts that their masks are sums of. Methods take an object's number."""
 
-    instances: Instances  # as the predictor's call returns them, by descending score, with their image
+    instances: Instances  # as the predictor finds them
     prototypes: Tensor  # [K, Hp, Wp], not negative
     coefficients: Tensor  # [N, K] in (-1, 1)
     boxes: Tensor  # [N, 4] xyxy in pixels of the prototypes, not clipped
@@ -92,9 +92,10 @@ class Explanation:
 def explain(predictor: Predictor, image: ImageSource, score_threshold: float = 0.3) -> Explanation:
     """Find the objects of one image, with what their masks are made of; arguments and errors are the predictor's."""
     instances, detections, prototypes = predictor.dissect(image, score_threshold)
+    coefficients, boxes = (of[0, : len(instances)].cpu() for of in (detections.mask_coefficients, detections.boxes))
     height, width = prototypes.shape[1:]
     scale = torch.tensor([width, height, width, height]) / predictor.model.image_size
-    return Explanation(instances, prototypes, detections.mask_coefficients[0], detections.boxes[0] * scale)
+    return Explanation(instances, prototypes, coefficients, boxes * scale)
 
 
 def draw_all(parts: Explanation, chosen: Sequence[int]) -> Iterator[tuple[str, np.ndarray]]:
@@ -202,17 +203,18 @@ def _panels(
     view = slice(top, bottom), slice(left, right)
     corners = (scale * box - torch.tensor([left, top, left, top])).round().int().tolist()
     mask = resize_mask(found.regions[index].full(found.image_size), size[::-1])[view]
-    shown = [("image", cv2.resize(found.image, size, interpolation=cv2.INTER_AREA)[view], mask, WHITE)]
-    for title, values in zip(titles, maps.numpy(), strict=True):
-        pixels = cv2.resize(values / 2 + 0.5, size, interpolation=cv2.INTER_NEAREST)[view]
-        border = cv2.resize(values, size)[view] > 0 if own_border else mask
-        shown.append((title, matplotlib.colormaps["RdBu_r"](pixels, bytes=True)[:, :, 2::-1], border, DARK))
     panels = []
-    for title, panel, inside, paint in shown:
-        contours, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    for title, values in zip(("image", *titles), (None, *maps.numpy()), strict=True):
+        border, paint = mask, WHITE if values is None else DARK
+        if values is None:
+            panel = cv2.resize(found.image, size, interpolation=cv2.INTER_AREA)[view]
+        else:
+            pixels = cv2.resize(values / 2 + 0.5, size, interpolation=cv2.INTER_NEAREST)[view]
+            panel = matplotlib.colormaps["RdBu_r"](pixels, bytes=True)[:, :, 2::-1]
+            border = cv2.resize(values, size)[view] > 0 if own_border else mask
+        contours, _ = cv2.findContours(border.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         panel = cv2.drawContours(panel.copy(), contours, -1, paint, 1, cv2.LINE_AA)
-        cv2.rectangle(panel, corners[:2], corners[2:], paint, 1)
-        panels.append(titled(panel, title, 13, TITLE_SIDE))
+        panels.append(titled(cv2.rectangle(panel, corners[:2], corners[2:], paint, 1), title, 13, TITLE_SIDE))
     return titled(titled(_grid(panels), heading, 13, HEADING_SIDE), parts.title(index), 16).view(Drawing)
 
 

@@ -91,14 +91,11 @@ def find_images(arguments: list[str], folder: Path) -> list[Source]:
 
 
 def predict_images(predictor: Predictor, sources: list[Source], wanted: Wanted) -> None:
-    """Predict image by image.
-
-    An image that cannot be read is left out and named. That is an error (after the others are done) where the user
-    named the file, and a warning where it merely lay in a folder.
+    """Predict image by image; those that cannot be read are left out and told of.
 
     Raises:
         DatasetError: no image can be read; then nothing is written.
-        UserError: an image that the user named cannot be read, or a result cannot be written.
+        UserError: in the end, that an image cannot be read which the user named; or a result cannot be written.
     """
     failures: list[tuple[Source, str]] = []
     counts: Counter[str] = Counter()
