@@ -71,12 +71,7 @@ class MetricsFile(Records):
     """
 
     def __init__(self, folder: Path, step: int, evaluated: bool = True) -> None:
-        """Open the file, made if it is not there.
-
-        Args:
-            folder: of the run.
-            step: of the checkpoint that the run goes on from.
-            evaluated: whether an evaluation at that step, if any, is in the checkpoint; else its line is cut off too.
+        """Open the file of a run that goes on from a checkpoint at `step`, which knows of an evaluation if `evaluated`.
 
         Raises:
             UserError: it cannot be written.
@@ -126,11 +121,7 @@ class TensorBoard(Records):
     """The same numbers as TensorBoard events."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        """Begin at `step`; what older events say of later steps is dropped.
-
-        Raises:
-            UserError: TensorBoard is not installed.
-        """
+        """Begin at `step`; what older events say of later steps is dropped. UserError if it is not installed."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:

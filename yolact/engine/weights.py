@@ -96,11 +96,10 @@ def transfer_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: st
         )
     model.load_state_dict(fitting, strict=False)
     remade = [name for name in own if name not in fitting]
-    for name in remade:
-        found = f"the file has {list(weights[name].shape)}" if name in weights else "the file does not have it"
-        logger.info("re-made %s %s: %s", name, list(own[name].shape), found)
-    for name in weights:
-        if name not in own:
-            logger.info("left out %s %s: this model has no such tensor", name, list(weights[name].shape))
+    for name in sorted({*remade, *weights} - fitting.keys()):
+        found, wanted = (list(state[name].shape) if name in state else "nothing" for state in (weights, own))
+        logger.info(
+            "%s %s: the file has %s, the model %s", "re-made" if name in own else "left out", name, found, wanted
+        )
     logger.info("weights from %s: %d of %d tensors loaded, %d re-made", origin, len(fitting), len(own), len(remade))
     return remade
