@@ -71,11 +71,7 @@ class MetricsFile(Records):
     """
 
     def __init__(self, folder: Path, step: int, evaluated: bool = True) -> None:
-        """Open the file of a run that goes on from a checkpoint at `step`, which knows of an evaluation if `evaluated`.
-
-        Raises:
-            UserError: it cannot be written.
-        """
+        """Open the file of a run that goes on from a checkpoint at `step`, `evaluated` if it knows of an evaluation."""
         self.path = folder / METRICS_FILE
         try:
             self.file = self.path.open("a+b", buffering=0)
@@ -100,11 +96,7 @@ class MetricsFile(Records):
         self.file.close()
 
     def write(self, record: dict[str, Any]) -> None:
-        """Append one line.
-
-        Raises:
-            UserError: the disk is full, or the like; half a line is dropped when the run goes on.
-        """
+        """Append one line, or part of one where the disk is full, which is dropped when the run goes on."""
         rest = (json.dumps(record) + "\n").encode()
         try:
             while rest:

@@ -21,10 +21,9 @@ _DARKNET_NAMES = (("_preconv.", "stem."), ("layers.", "stages."))
 
 
 def load_backbone(backbone: nn.Module, name: str, source: str) -> str:
-    """Load ImageNet weights into `backbone` and return where they came from.
+    """Load weights into `backbone`, called `name` in the configuration, and return where they came from.
 
     Args:
-        name: of the backbone, as in the configuration.
         source: "imagenet", or the path of a file with a backbone's state dict.
 
     Raises:
@@ -79,13 +78,9 @@ def _load(backbone: nn.Module, state: dict[str, Tensor], origin: str) -> None:
 
 
 def transfer_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: str) -> list[str]:
-    """Load every tensor of `weights` that `model` has in the same shape; the others keep their fresh start.
+    """Load every tensor that `model` has in the same shape; the names of the others, still fresh, are returned.
 
-    Returns:
-        The names of the model's tensors that were re-made.
-
-    Raises:
-        CheckpointError: hardly anything fits, so this is another kind of model.
+    CheckpointError if hardly anything fits, so that this is another kind of model.
     """
     own = model.state_dict()
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
