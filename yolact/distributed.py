@@ -76,11 +76,7 @@ class World:
         return received
 
     def broadcast(self, make: Callable[[], T]) -> T:
-        """Return what `make` gives in the main process, where alone it is called.
-
-        Raises:
-            GaveUpError: `make` failed there.
-        """
+        """Return what `make` gives in the main process, where alone it is called; GaveUpError if it failed there."""
         if self.size == 1:
             return make()
         value: list[Any] = [None]
@@ -93,12 +89,9 @@ class World:
 
     @contextmanager
     def raising_on_all(self) -> Iterator[None]:
-        """Leave the block on all ranks at once: where an exception ends it on one rank, it ends on all.
+        """Leave the block on all ranks at once: an exception on one rank is a GaveUpError on the others.
 
         Inside, the ranks do not exchange anything.
-
-        Raises:
-            GaveUpError: on the other ranks.
         """
         try:
             yield
@@ -110,11 +103,7 @@ class World:
             raise GaveUpError
 
     def require_equal(self, facts: dict[str, Any]) -> None:
-        """Refuse to work where ranks disagree on named facts.
-
-        Raises:
-            UserError: another rank found something else.
-        """
+        """Raise UserError where another rank found something else of named facts."""
         expected = self.all_gather(facts)[0]
         for name, value in facts.items():
             if expected.get(name) != value:

@@ -73,11 +73,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_json(data: Any, path: Path, indent: int | None = None) -> None:
-    """Write JSON so that either the old or the whole new file stands at `path`.
-
-    Raises:
-        UserError: the disk is full, or the like.
-    """
+    """Write JSON as `write_bytes` does."""
     text = json.dumps(data, indent=indent, allow_nan=False, ensure_ascii=False)
     # Half of a surrogate pair, which a name of an annotation file may hold, is written as JSON's own escape.
     write_bytes((text + "\n").encode(errors="backslashreplace"), path)
@@ -86,8 +82,7 @@ def write_json(data: Any, path: Path, indent: int | None = None) -> None:
 def write_bytes(data: bytes, path: Path, option: str = "--output") -> None:
     """Write `data` as `atomic_file` does; `option` is what a user chooses the folder by.
 
-    Raises:
-        UserError: the disk is full, or the like.
+    UserError if the disk is full, or the like.
     """
     try:
         with atomic_file(path) as file:

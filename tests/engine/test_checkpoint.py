@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.reliability.trainings import equal
 from yolact.engine.checkpoint import FORMAT, load_checkpoint, previous_of, save_checkpoint
 from yolact.errors import CheckpointError
 
@@ -40,14 +41,6 @@ def saved(tmp_path: Path) -> Path:
     path = tmp_path / "last.pth"
     save_checkpoint(state(), path)
     return path
-
-
-def equal(a: Any, b: Any) -> bool:
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
-    if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
-    return a == b
 
 
 def test_round_trip(saved: Path) -> None:

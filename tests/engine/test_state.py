@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tests.engine.conftest import assert_same, batches, do_steps, flatten
+from tests.engine.conftest import batches, do_steps, memory
+from tests.reliability.trainings import equal
 from yolact.engine.checkpoint import load_checkpoint
 from yolact.engine.state import restore
 from yolact.engine.step import train_step
@@ -41,7 +42,7 @@ def test_the_state_of_an_optimizer_is_given_the_layout_of_the_weights(make_train
     restore(trainers[1], checkpoint, path)
     for one in trainers:
         train_step(one, next(batches(one)))
-    assert_same(*(flatten(one.optimizer.state_dict()) for one in trainers))
+    assert equal(*map(memory, trainers))
 
 
 def test_an_optimizer_goes_on_with_the_settings_of_the_configuration(make_trainer, saved):
@@ -85,11 +86,19 @@ def test_other_settings_that_make_another_training_of_it_are_refused(make_traine
         restore(make_trainer(**settings), checkpoint, path)
 
 
+def test_other_classes_are_refused(make_trainer, saved):
+    path, checkpoint = saved()
+    with pytest.raises(UserError, match=r"trained on \['cat'\].* data now declare .*resume on the same data"):
+        restore(make_trainer(), {**checkpoint, "class_names": ["cat"]}, path)
+
+
 @pytest.mark.parametrize(("frozen", "ranks", "warned"), [("never", 2, 1), ("always", 2, 0), ("never", None, 0)])
-def test_what_batch_norms_see_is_told_where_it_changes(make_trainer, saved, caplog, frozen, ranks, warned):
+def test_what_makes_it_another_training_is_told(make_trainer, saved, caplog, frozen, ranks, warned):
     path, checkpoint = saved(freeze_batch_norm=frozen)
     checkpoint["processes"] = ranks
     if ranks is None:
         del checkpoint["processes"]  # as in the first checkpoints
+    checkpoint["num_pictures"] = 8
     restore(make_trainer(freeze_batch_norm=frozen), checkpoint, path)
+    assert "WARNING: there are 6 images to train on, and there were 8: they come in another order now" in caplog.text
     assert caplog.text.count("batch norms see 2 images at once now, and saw 1") == warned

@@ -72,7 +72,7 @@ def test_a_head_of_other_classes_is_remade_and_listed(tiny_config, caplog):
     with caplog.at_level(logging.INFO):
         remade = transfer_weights(model, source.state_dict(), "old.pth")
     assert set(remade) == {"head.class_logits.weight", "head.class_logits.bias", "semantic.weight", "semantic.bias"}
-    assert "re-made head.class_logits.bias [6]: the file has [12]" in caplog.text
+    assert "re-made head.class_logits.bias: the file has [12], the model [6]" in caplog.text
     for name, value in model.state_dict().items():
         assert torch.equal(value, source.state_dict()[name]) == (name not in remade) or name.endswith("semantic.bias")
 

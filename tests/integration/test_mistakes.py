@@ -8,11 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.integration.conftest import evaluate, train
 from yolact import cli
-from yolact.engine.checkpoint import load_checkpoint
 from yolact.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,12 +52,6 @@ def first_image(shapes):
 DAMAGE = {
     "malformed annotation file": (lambda s: (s / "instances_train.json").write_text("{"), "instances_train.json"),
     "missing annotation file": (lambda s: (s / "instances_val.json").unlink(), "instances_val.json"),
-    "annotation of an image that is not listed": (
-        lambda s: edit(s / "instances_train.json", lambda c: c["annotations"][0].update(image_id=12345)), "12345",
-    ),
-    "annotation of an undeclared category": (
-        lambda s: edit(s / "instances_train.json", lambda c: c["annotations"][0].update(category_id=99)), "99",
-    ),
     "missing image": (lambda s: first_image(s).unlink(), "train"),
     "other classes to validate": (
         lambda s: edit(s / "instances_val.json", lambda c: c["categories"][0].update(name="disc")), "disc",
@@ -86,11 +78,6 @@ def test_damaged_images_are_named_when_they_are_met_or_skipped_and_reported(shap
     assert name in log
 
 
-def test_sizes_unlike_the_files_are_named(shapes, on_shapes):
-    edit(shapes / "instances_train.json", lambda content: [image.update(width=7) for image in content["images"]])
-    assert "7" in refused(train, *on_shapes)
-
-
 TRAIN_MISTAKES = [
     (["--config", "configs/none.yaml"], "configs/none.yaml"),
     (["--set", "train.batchsize=4"], "batch_size"),
@@ -105,19 +92,6 @@ TRAIN_MISTAKES = [
 def test_mistakes_in_a_training(config, tmp_path, more, message):
     assert message in refused(train, "--config", config, "--runs", tmp_path / "runs", *more)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_nothing_to_go_on_with(finished, tmp_path):
-    assert "last.pth" in refused(train, "--resume", tmp_path)
-    assert "runs and its folders" in refused(train, "--resume", "--runs", tmp_path / "runs")
-    torch.save(load_checkpoint(finished / "best.pth")["model"], tmp_path / "weights.pth")
-    assert "nothing to resume" in refused(train, "--resume", tmp_path / "weights.pth")
-
-
-def test_a_run_does_not_go_on_with_other_classes(finished, shapes, on_shapes):
-    for part in ("train", "val"):
-        edit(shapes / f"instances_{part}.json", lambda content: content["categories"][0].update(name="disc"))
-    assert "resume on the same data" in refused(train, "--resume", finished, *on_shapes[on_shapes.index("--set") :])
 
 
 def test_a_new_run_does_not_write_into_an_old_one(config, finished):

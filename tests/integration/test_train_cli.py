@@ -69,6 +69,6 @@ def test_fine_tuning_to_other_classes_lists_what_it_remade(run, config, finished
     own = [f"data.{name}_annotations={tmp_path}/{name}.json" for name in ("train", "val")]
     folder = run("fine", *own, "train.max_steps=1", options=["--weights", finished / "best.pth"])
     log = (folder / "log.txt").read_text()
-    assert "re-made head.class_logits.bias [6]: the file has [18]" in log
+    assert "re-made head.class_logits.bias: the file has [18], the model [6]" in log
     assert "4 re-made" in log
     assert load_checkpoint(folder / "best.pth")["class_names"] == ["thing"]

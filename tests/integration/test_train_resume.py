@@ -32,15 +32,6 @@ def folder(tmp_path):
     return tmp_path / "tiny/cut"
 
 
-def test_a_signal_saves_after_the_step_and_the_run_goes_on_exactly(cut, folder, finished, tmp_path, at_step):
-    at_step(5, lambda: signal.raise_signal(signal.SIGUSR1))
-    assert cut() == 128 + signal.SIGUSR1
-    assert load_checkpoint(folder / "last.pth")["step"] == 5
-    assert train("--resume", "--runs", tmp_path) == 0
-    assert f"resumed {folder}/last.pth at step 5\n" in (folder / "log.txt").read_text()
-    assert differences(folder, finished) == []
-
-
 def test_a_signal_before_the_first_step(cut, folder, finished, monkeypatch):
     def load(*_):
         stop()
@@ -104,14 +95,6 @@ def test_another_model_is_not_gone_on_with(finished):
     with pytest.raises(UserError, match=r"last\.pth does not fit this model or its optimizer \(.*--weights") as caught:
         train("--resume", finished, "--set", "model.fpn_channels=24")
     assert "\n" not in str(caught.value)
-
-
-def test_other_numbers_of_images_are_told(cut, folder, at_step):
-    at_step(2, stop)
-    cut()
-    assert train("--resume", folder, "--set", "data.max_train_images=4", "train.max_steps=3") == 0
-    log = (folder / "log.txt").read_text()
-    assert "WARNING: there are 4 images to train on, and there were 8: they come in another order now" in log
 
 
 def test_deterministic_algorithms_give_the_same_metrics(cut, folder, finished):

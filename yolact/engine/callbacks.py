@@ -71,16 +71,7 @@ class MetricsFile(Records):
     """
 
     def __init__(self, folder: Path, step: int, evaluated: bool = True) -> None:
-        """Open the file, made if it is not there.
-
-        Args:
-            folder: of the run.
-            step: of the checkpoint that the run goes on from.
-            evaluated: whether an evaluation at that step, if any, is in the checkpoint; else its line is cut off too.
-
-        Raises:
-            UserError: it cannot be written.
-        """
+        """Open the file of a run that goes on from a checkpoint at `step`, `evaluated` if it knows of an evaluation."""
         self.path = folder / METRICS_FILE
         try:
             self.file = self.path.open("a+b", buffering=0)
@@ -105,11 +96,7 @@ class MetricsFile(Records):
         self.file.close()
 
     def write(self, record: dict[str, Any]) -> None:
-        """Append one line.
-
-        Raises:
-            UserError: the disk is full, or the like; half a line is dropped when the run goes on.
-        """
+        """Append one line, or part of one where the disk is full, which is dropped when the run goes on."""
         rest = (json.dumps(record) + "\n").encode()
         try:
             while rest:
@@ -126,11 +113,7 @@ class TensorBoard(Records):
     """The same numbers as TensorBoard events."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        """Begin at `step`; what older events say of later steps is dropped.
-
-        Raises:
-            UserError: TensorBoard is not installed.
-        """
+        """Begin at `step`; what older events say of later steps is dropped. UserError if it is not installed."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:

@@ -2,7 +2,7 @@
 
 A checkpoint of ours is a dict of plain data: "format", "step", "model" and "ema" (state dicts, the latter or None),
 "optimizer", "scaler", "position", "config", "class_names", "category_ids", "metrics", "best" and what else a run goes
-on with (`Trainer.state`); one converted from weights alone has no more than it knows, and "names_known". A file of
+on with (`training_state`); one converted from weights alone has no more than it knows, and "names_known". A file of
 tensors alone is somebody's weights, such as the authors' published ones.
 """
 

@@ -79,11 +79,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def prepare_folder(folder: Path, resuming: bool) -> None:
-    """Make the run folder, which a new run does not share with an old one, and see that it can be written.
-
-    Raises:
-        UserError: it holds a run already, or cannot be made or written.
-    """
+    """Make the run folder; UserError if it holds a run that is not gone on with, or cannot be written."""
     if not resuming and (folder / METRICS_FILE).exists():
         raise UserError(f"{folder} already holds a run: go on with --resume {folder}, or give another --name.")
     try:
@@ -96,11 +92,7 @@ def prepare_folder(folder: Path, resuming: bool) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in this folder; the system takes the lock away from one that is killed.
-
-    Raises:
-        UserError: another process is training in it.
-    """
+    """Keep other processes out; UserError if one is training here. The system frees the lock of a killed one."""
     lock = FileLock(folder / ".lock", timeout=SECONDS_TO_WAIT)
     try:
         lock.acquire()

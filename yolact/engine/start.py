@@ -46,10 +46,7 @@ def started(
 ) -> Iterator[Trainer]:
     """Prepare a training, new or resumed, and keep its folder locked until the end of the block.
 
-    The arguments are those of `yolact.train`.
-
-    Raises:
-        UserError: of all kinds, before anything is trained.
+    The arguments are those of `yolact.train`, and all mistakes of the user's are raised before anything is trained.
     """
     found = None
     if resume is not None:
@@ -108,11 +105,7 @@ def started(
 
 
 def load_data(config: Config) -> tuple[Config, CocoDataset, CocoDataset]:
-    """Read both annotation files, and return the configuration with the number of their classes.
-
-    Raises:
-        UserError: they or the configuration disagree about the classes, or a file cannot be used.
-    """
+    """Read both annotation files, and set the number of classes to theirs; UserError if they do not agree."""
     data, expected = config.data, config.model.num_classes
     train = CocoDataset(data.train_annotations, data.train_images, max_images=data.max_train_images)
     val = CocoDataset(data.val_annotations, data.val_images, max_images=config.eval.max_images)
@@ -154,11 +147,7 @@ def _initialise(network: Yolact, config: Config, world: World, parts: Parts) -> 
 
 
 def check_world(config: Config, world: World, device: str) -> None:
-    """Refuse a configuration that these ranks cannot work on; `device` is a kind, such as "cuda".
-
-    Raises:
-        ConfigError: a batch cannot be shared evenly, or batch norm not synchronised.
-    """
+    """Raise ConfigError where these ranks, on a kind of device such as "cuda", cannot work on a configuration."""
     settings = config.train
     if settings.batch_size % world.size:
         raise ConfigError(

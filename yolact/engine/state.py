@@ -49,8 +49,7 @@ def training_state(trainer: "Trainer") -> dict[str, Any]:
 def restore(trainer: "Trainer", checkpoint: dict[str, Any], path: Path) -> None:
     """Go on exactly where `checkpoint`, read from `path`, was saved, and warn of what makes that impossible.
 
-    Raises:
-        CheckpointError: it was trained on other classes, or does not belong to this model or optimizer.
+    CheckpointError if it was trained on other classes, or does not belong to this model or optimizer.
     """
     names, before = trainer.train_data.categories.names, checkpoint["class_names"]
     if before != names:
@@ -84,8 +83,7 @@ def restore(trainer: "Trainer", checkpoint: dict[str, Any], path: Path) -> None:
 def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
     """Copy the state of each parameter; settings other than the learning rate are the configuration's.
 
-    Raises:
-        ValueError: another optimizer or other parameters have saved it; or KeyError, TypeError, AttributeError.
+    ValueError, KeyError, TypeError or AttributeError if another optimizer or other parameters have saved it.
     """
     own = optimizer.state_dict()["state"]
     (group,), (own_group,) = saved["param_groups"], optimizer.param_groups

@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -32,7 +31,7 @@ class StepResult(NamedTuple):
     lr: float
     image_ids: list[int]
     names: list[str]  # of the losses
-    values: Tensor  # float32 [A * N + 1]: N losses of each of the A batches of the step, then the norm of the gradient
+    values: Tensor  # float32 [N + 1]: the losses, then the norm of the gradient
 
 
 def train_step(trainer: "Trainer", batches: Sequence[Batch]) -> None:
@@ -46,7 +45,7 @@ def train_step(trainer: "Trainer", batches: Sequence[Batch]) -> None:
         group["lr"] = lr
     trainer.optimizer.zero_grad(set_to_none=True)
     trainer.statistics.keep()
-    values: list[Tensor] = []
+    values = torch.zeros((), device=trainer.device)
     for number, batch in enumerate(batches, trainer.step * settings.accumulate):
         # So that a resumed run, and one on another number of ranks, draws the same numbers.
         torch.manual_seed(settings.seed * 1_000_003 + number)
@@ -55,11 +54,11 @@ def train_step(trainer: "Trainer", batches: Sequence[Batch]) -> None:
             with torch.autocast(trainer.device.type, DTYPES[trainer.precision], enabled=trainer.precision != "fp32"):
                 losses = trainer.replica(images, targets)
             trainer.scaler.scale(sum(losses.values()) / settings.accumulate).backward()
-        values += [loss.detach() for loss in losses.values()]
+        values = values + torch.stack(list(losses.values())).detach() / settings.accumulate
     trainer.scaler.unscale_(trainer.optimizer)
     norm = torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), settings.clip_norm or math.inf)
     # The losses become those of the whole batch, so that all ranks decide alike.
-    result = torch.cat([world.all_reduce(torch.stack(values)) / world.size, norm[None]])
+    result = torch.cat([world.all_reduce(values) / world.size, norm[None]])
     finite = result.isfinite().all()
     trainer.step += 1
     trainer.position += trainer.plan.images_per_step
@@ -97,9 +96,7 @@ def read_results(trainer: "Trainer") -> None:
     results, trainer.unread = trainer.unread, []
     table = torch.stack([result.values for result in results]).tolist()
     for result, (*values, norm) in zip(results, table, strict=True):
-        losses: Counter[str] = Counter()
-        for place, value in enumerate(values):
-            losses[result.names[place % len(result.names)]] += value / trainer.config.train.accumulate
+        losses = dict(zip(result.names, values, strict=True))
         # With fp16 an infinite gradient is the scaler's business, which lowers its scale.
         if all(map(math.isfinite, values)) and (trainer.scaler.is_enabled() or math.isfinite(norm)):
             trainer.nonfinite_in_a_row = 0
@@ -113,7 +110,7 @@ def read_results(trainer: "Trainer") -> None:
         )
 
 
-def _count_nonfinite(trainer: "Trainer", result: StepResult, losses: Counter[str]) -> None:
+def _count_nonfinite(trainer: "Trainer", result: StepResult, losses: dict[str, float]) -> None:
     """Say which step was left out; stop the run when too many follow one another."""
     trainer.nonfinite_steps += 1
     trainer.nonfinite_in_a_row += 1

@@ -249,10 +249,7 @@ class Trainer:
     def save(self, name: str) -> None:
         """Write the checkpoint `name` into the run folder; the last.pth of before is kept as last.prev.pth.
 
-        Raises:
-            CheckpointError: it cannot be written.
-            GaveUpError: of several ranks, the main process could not write it.
-            UserError: the weights are not finite any more.
+        UserError if it cannot be written, on all ranks, or the weights are not finite any more.
         """
         read_results(self)
         state, path = training_state(self), self.folder / name

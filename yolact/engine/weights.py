@@ -20,10 +20,9 @@ _DARKNET_NAMES = (("_preconv.", "stem."), ("layers.", "stages."))
 
 
 def load_backbone(backbone: nn.Module, name: str, source: str) -> str:
-    """Load ImageNet weights into `backbone` and return where they came from.
+    """Load weights into `backbone`, called `name` in the configuration, and return where they came from.
 
     Args:
-        name: of the backbone, as in the configuration.
         source: "imagenet", or the path of a file with a backbone's state dict.
 
     Raises:
@@ -78,13 +77,9 @@ def _load(backbone: nn.Module, state: dict[str, Tensor], origin: str) -> None:
 
 
 def transfer_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: str) -> list[str]:
-    """Load every tensor of `weights` that `model` has in the same shape; the others keep their fresh start.
+    """Load every tensor that `model` has in the same shape; the names of the others, still fresh, are returned.
 
-    Returns:
-        The names of the model's tensors that were re-made.
-
-    Raises:
-        CheckpointError: hardly anything fits, so this is another kind of model.
+    CheckpointError if hardly anything fits, so that this is another kind of model.
     """
     own = model.state_dict()
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
@@ -95,11 +90,10 @@ def transfer_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: st
         )
     model.load_state_dict(fitting, strict=False)
     remade = [name for name in own if name not in fitting]
-    for name in remade:
-        found = f"the file has {list(weights[name].shape)}" if name in weights else "the file does not have it"
-        logger.info("re-made %s %s: %s", name, list(own[name].shape), found)
-    for name in weights:
-        if name not in own:
-            logger.info("left out %s %s: this model has no such tensor", name, list(weights[name].shape))
+    for name in sorted({*remade, *weights} - fitting.keys()):
+        found, wanted = (list(state[name].shape) if name in state else "nothing" for state in (weights, own))
+        logger.info(
+            "%s %s: the file has %s, the model %s", "re-made" if name in own else "left out", name, found, wanted
+        )
     logger.info("weights from %s: %d of %d tensors loaded, %d re-made", origin, len(fitting), len(own), len(remade))
     return remade
