@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import torch
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from yolact.config import Config, dump_config
@@ -177,12 +178,10 @@ def two_objects() -> np.ndarray:
 
 def indexed_png(indices: np.ndarray) -> bytes:
     """Return a picture with a palette of indices, uint8 [12, 16]."""
-    rows = b"".join(b"\0" + row.tobytes() for row in indices)
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 16, 12, 8, 3, 0, 0, 0)), (b"PLTE", bytes(range(256)) * 3)]
-    data = b"\x89PNG\r\n\x1a\n"
-    for kind, body in [*chunks, (b"IDAT", zlib.compress(rows, 0)), (b"IEND", b"")]:
-        data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-    return data
+    file, image = io.BytesIO(), Image.fromarray(indices, "P")
+    image.putpalette(bytes(range(256)) * 3)
+    image.save(file, "PNG", compress_level=0)
+    return file.getvalue()
 
 
 def voc_files() -> st.SearchStrategy[tuple[bytes, bytes, bytes]]:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from tests import fuzz_inputs as inputs
+from tests.child import Child
 from yolact.config import AugmentConfig, dump_config, load_config
 from yolact.data.categories import VOC_CLASSES
 from yolact.data.dataset import CocoDataset
@@ -152,7 +153,7 @@ TARGETS = {
 
 @pytest.mark.parametrize("examples", [200, pytest.param(5000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", TARGETS)
-def test_only_errors_for_users_come_out(tmp_path: Path, child: Any, name: str, examples: int) -> None:
+def test_only_errors_for_users_come_out(tmp_path: Path, name: str, examples: int) -> None:
     target, folder = TARGETS[name], tmp_path / "case"
 
     def outcome(case: Any) -> str:
@@ -165,7 +166,7 @@ def test_only_errors_for_users_come_out(tmp_path: Path, child: Any, name: str, e
             return str(error)
         return ""
 
-    read, outcomes = child(outcome), {"read": 0, "refused": 0}
+    outcomes = {"read": 0, "refused": 0}
 
     @settings(
         max_examples=examples,
@@ -177,11 +178,12 @@ def test_only_errors_for_users_come_out(tmp_path: Path, child: Any, name: str, e
     )
     @given(target.inputs)
     def check(case: Any) -> None:
-        error, fault = read(case)
+        error, fault = child(case)
         assert fault == ""
         outcomes["refused" if error else "read"] += 1
         assert error.isprintable()
 
-    check()
+    with Child(outcome) as child:
+        check()
     assert not list(tmp_path.rglob("x"))
     assert min(outcomes.values()) > examples / 100, outcomes  # neither is everything refused nor nothing
