@@ -10,30 +10,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pycocotools import mask as coco_mask
 
 from tests import fuzz_inputs as inputs
 from tests.child import Child
-from yolact.config import AugmentConfig, dump_config, load_config
+from tests.data.conftest import inspect, use
+from yolact.config import dump_config, load_config
 from yolact.data.categories import VOC_CLASSES
-from yolact.data.dataset import CocoDataset
-from yolact.data.loader import Place, TrainingSet
-from yolact.data.transforms import make_transforms
 from yolact.engine.checkpoint import load_checkpoint
 from yolact.errors import UserError
-from yolact.evaluation.truth import encode_annotation, read_truth
 from yolact.tools.convert.common import Conversion
 from yolact.tools.convert.labelme import read_labelme
 from yolact.tools.convert.objects import coco_content
 from yolact.tools.convert.writing import warning_lines, write_conversion
 from yolact.tools.convert.yolo import read_yolo
-from yolact.tools.inspect.image_files import inspect_files
-from yolact.tools.inspect.reading import InspectedSet, Source
 from yolact.tools.prepare import voc
 
 
@@ -46,13 +39,13 @@ class Target(NamedTuple):
 
 def read_annotations(folder: Path, data: bytes) -> None:
     """Inspect the data set, make samples of all its pictures, and hand its masks to pycocotools as evaluation does."""
-    for name in ("a.png", "b/c.png"):
+    for name in ("a.png", "below/b.png", "c.png"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(inputs.PICTURE)
     file = folder / "instances.json"
     file.write_bytes(data)
     ended = []
-    for read in (inspect, train_on):
+    for read in (refuse_errors, use):
         try:
             read(file, folder)
         except UserError as error:
@@ -63,38 +56,19 @@ def read_annotations(folder: Path, data: bytes) -> None:
         raise ended[1]
 
 
-def inspect(file: Path, folder: Path) -> None:
-    inspected = InspectedSet(Source("train", file, folder))
-    inspect_files(inspected)
-    findings = list(inspected.findings.values())
+def refuse_errors(file: Path, folder: Path) -> None:
+    findings = inspect(file, folder)
     json.dumps([finding.to_json() for finding in findings], allow_nan=False).encode()
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
         raise UserError(str(errors[0].kind) + ".")
 
 
-def train_on(file: Path, folder: Path) -> None:
-    dataset = CocoDataset(file, folder)
-    samples = TrainingSet(dataset, 64, make_transforms(AugmentConfig()), seed=0)
-    for index in range(min(len(dataset), 4)):
-        image, target, _ = samples[Place(index, index)]
-        assert image.shape == (3, 64, 64)
-        assert target["boxes"].isfinite().all()
-    truth, _ = read_truth(file, "segm")
-    sizes = {entry["id"]: (entry["height"], entry["width"]) for entry in truth["images"]}
-    for entry in truth["annotations"]:
-        size = sizes[entry["image_id"]]
-        mask = coco_mask.decode(encode_annotation(entry["segmentation"], size))
-        assert mask.shape == size
-        assert mask.max() <= 1
-        assert np.isfinite(entry["area"])
-
-
 def write_out(conversion: Conversion, folder: Path) -> None:
     """Write what was converted, and load that."""
     "\n".join(warning_lines(conversion)).encode()
     for written in write_conversion(conversion, folder / "out", True):
-        train_on(written.annotations, written.folder)
+        use(written.annotations, written.folder)
 
 
 def read_labels(folder: Path, case: tuple[bytes, bytes]) -> None:

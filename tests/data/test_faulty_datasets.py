@@ -15,16 +15,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import pytest
-from pycocotools import mask as coco_mask
 
-from yolact.config import AugmentConfig
-from yolact.data.dataset import CocoDataset
-from yolact.data.loader import Place, TrainingSet
-from yolact.data.transforms import make_transforms
+from tests.data.conftest import inspect, use
 from yolact.errors import DatasetError
-from yolact.evaluation.truth import encode_annotation, read_truth
-from yolact.tools.inspect.image_files import inspect_files
-from yolact.tools.inspect.reading import InspectedSet, Source
 
 Content = dict[str, Any]
 NAN, INF, MISSING = float("nan"), float("inf"), object()
@@ -252,36 +245,22 @@ class Found(NamedTuple):
 def run(source: tuple[Path, Path]) -> Found:
     inspected = kinds_of(source)
     try:
-        dataset = CocoDataset(*source)
+        dataset, skipped = use(*source, unreadable="skip")
     except DatasetError as error:
         return Found("refused", str(error), *inspected)
-    lenient = TrainingSet(dataset, 64, make_transforms(AugmentConfig()), seed=0, unreadable="skip")
-    strict = TrainingSet(dataset, 64, make_transforms(AugmentConfig()), seed=0)
-    for index in range(len(dataset)):
-        _, target, skipped = lenient[Place(index, index)]
-        assert target["boxes"].isfinite().all()
-        assert len(target["boxes"]) == len(target["masks"]) == len(target["labels"])
-        if skipped:
-            with pytest.raises(DatasetError) as caught:
-                strict[Place(index, index)]
-            assert skipped == [str(caught.value)]
-            return Found("skipped", skipped[0], *inspected)
-    truth, _ = read_truth(source[0], "segm")
-    sizes = {entry["id"]: (entry["height"], entry["width"]) for entry in truth["images"]}
-    for entry in truth["annotations"]:
-        size = sizes[entry["image_id"]]
-        assert coco_mask.decode(encode_annotation(entry["segmentation"], size)).shape == size
+    if skipped:
+        with pytest.raises(DatasetError, match=f"^{re.escape(skipped[0])}$"):
+            use(*source)
+        return Found("skipped", skipped[0], *inspected)
     return Found("left out" if dataset.dropped else "taken", ", ".join(dataset.dropped), *inspected)
 
 
 def kinds_of(source: tuple[Path, Path]) -> list[list[str]]:
     """Return the errors and the warnings that an inspection finds."""
     try:
-        inspected = InspectedSet(Source("train", *source))
+        found = inspect(*source)
     except DatasetError:
         return [["no COCO file"], []]
-    inspect_files(inspected)
-    found = inspected.findings.values()
     return [sorted({one.kind for one in found if one.level == level}) for level in ("error", "warning")]
 
 
