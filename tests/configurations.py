@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from yolact.config import AnchorConfig, BackboneConfig, Config, ModelConfig
+from yolact.config import config_from_dict
 from yolact.tools.shapes import write_shapes
 
 MODEL = {  # as small as the networks get
@@ -29,17 +29,13 @@ TRAIN = {
 }
 EVAL = {"num_workers": 0, "score_threshold": 0.3}
 
-SMALL_RESNET50 = Config(  # a backbone that the authors' code has too
-    name="small",
-    model=ModelConfig(
-        num_classes=2,
-        image_size=64,
-        backbone=BackboneConfig(name="resnet50"),
-        anchors=AnchorConfig(scales=((8.0,), (16.0,), (24.0,), (32.0,), (48.0,))),
-        fpn_channels=16,
-        protonet_channels=16,
-        num_prototypes=4,
-    ),
+CLOSE_ANCHORS = {"anchors": {"scales": [[8], [16], [24], [32], [48]]}}
+SMALL_RESNET50 = config_from_dict(  # a backbone that the authors' code has too
+    {
+        "name": "small",
+        "model": {**MODEL, **CLOSE_ANCHORS, "num_classes": 2, "backbone": {"name": "resnet50"}, "num_prototypes": 4},
+    },
+    "the tests",
 )
 
 

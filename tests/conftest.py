@@ -1,23 +1,12 @@
 """Fixtures for the whole suite: where the optional sample data lies, and one thread so that runs repeat."""
 
-import ctypes
 import html.parser
 import importlib.util
 import json
 import logging
-import multiprocessing
-import os
-import signal
-import sys
-import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import replace
-from multiprocessing.connection import Connection
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
 
 import cv2
 import hypothesis
@@ -26,7 +15,9 @@ import pytest
 import torch
 from pycocotools import mask as mask_tools
 
-from yolact.config import AnchorConfig, BackboneConfig, Config, DataConfig, EvalConfig, ModelConfig, config_to_dict
+from tests.child import Ended, run_in_child
+from tests.configurations import CLOSE_ANCHORS, MODEL
+from yolact.config import Config, config_from_dict, config_to_dict
 from yolact.engine.checkpoint import FORMAT, save_checkpoint
 from yolact.models import build_model
 
@@ -128,36 +119,17 @@ def sample_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_config() -> Config:
     """A network of a few channels for three classes at 64 pixels."""
-    model = ModelConfig(
-        num_classes=3,
-        image_size=64,
-        backbone=BackboneConfig(name="resnet18"),
-        anchors=AnchorConfig(scales=((8,), (16,), (32,), (48,), (64,))),
-        fpn_channels=16,
-        protonet_channels=16,
-        num_prototypes=8,
-    )
-    return Config(name="tiny", model=model)
+    return config_from_dict({"name": "tiny", "model": {**MODEL, "num_classes": 3}}, "the tests")
 
 
 @pytest.fixture(scope="session")
-def sample_config(sample_data: Path, tiny_config: Config) -> Config:
+def sample_config(sample_data: Path) -> Config:
     """Return a small configuration for `sample_data`, without workers."""
     images, annotations = str(sample_data / "pictures"), str(sample_data / "annotations.json")
-    anchors = AnchorConfig(scales=((8.0,), (16.0,), (24.0,), (32.0,), (48.0,)))
-    return replace(
-        tiny_config,
-        name="sample",
-        model=replace(tiny_config.model, num_classes=2, anchors=anchors, fpn_channels=32, protonet_channels=32),
-        data=DataConfig(
-            train_images=images,
-            train_annotations=annotations,
-            val_images=images,
-            val_annotations=annotations,
-            num_workers=0,
-        ),
-        eval=EvalConfig(num_workers=0),
-    )
+    data = {"train_images": images, "train_annotations": annotations, "num_workers": 0}
+    data |= {"val_images": images, "val_annotations": annotations}
+    model = {**MODEL, **CLOSE_ANCHORS, "num_classes": 2, "fpn_channels": 32, "protonet_channels": 32}
+    return config_from_dict({"name": "sample", "model": model, "data": data, "eval": {"num_workers": 0}}, "the tests")
 
 
 @pytest.fixture(scope="session")
@@ -178,130 +150,10 @@ def sample_checkpoint(sample_config: Config, tmp_path_factory: pytest.TempPathFa
     return path
 
 
-class Ended(NamedTuple):
-    """How one case in a child process came out."""
-
-    value: Any = None  # what the function returned
-    fault: str = ""  # what went wrong instead: an exception that got out, a hang, a death, too much memory
-
-
-TOO_MUCH = "took too much memory"
-
-
-def _asked(questions: Connection) -> Iterator[Any]:
-    with suppress(EOFError):  # nobody asks any more
-        while True:
-            yield questions.recv()
-
-
-def _serve(function: Callable[[Any], Any], here: Connection, there: Connection, memory: int) -> None:
-    import resource  # not on Windows
-
-    there.close()  # so that the end of the other process is the end of the pipe
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (mapped + 3 * memory, most))  # for the sake of the machine
-    for case in _asked(here):
-        try:
-            ended = Ended(function(case))
-        except BaseException as error:  # also SystemExit, which would end the process
-            ended = Ended(fault="".join(traceback.format_exception(error)))
-        if (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 > memory:
-            ended = Ended(fault=TOO_MUCH)
-        here.send(ended)
-
-
-class Child:
-    """Calls a function in a forked process, for one case after the other, and says how each came out.
-
-    A case has 10 seconds of the processor's time, and a gigabyte more than the tests take. After one that takes more,
-    or dies, the next goes on in another process.
-    """
-
-    def __init__(self, function: Callable[[Any], Any], seconds: float = 10, memory: int = 2**30) -> None:
-        self.function, self.seconds, self.memory = function, seconds, memory
-        self.process: Any = None
-
-    def __call__(self, case: Any) -> Ended:
-        if self.process is None:
-            self._start()
-        try:
-            self.pipe.send(case)
-            if self._answers():
-                ended: Ended = self.pipe.recv()
-                if ended.fault != TOO_MUCH:  # that peak stays, so the next case begins in another process
-                    return ended
-            else:
-                ended = Ended(fault="hung")
-        except (EOFError, OSError):
-            self.process.join()
-            ended = Ended(fault=f"the process died: {self.process.exitcode}")
-        self.stop()
-        return ended
-
-    def _answers(self) -> bool:
-        """Wait for the answer: `seconds` of the processor's time, and on a busy machine six times as long in all."""
-        begun, used = time.monotonic(), self._processor_time()
-        while not self.pipe.poll(self.seconds / 10):
-            if self._processor_time() - used > self.seconds or time.monotonic() - begun > 6 * self.seconds:
-                return False
-        return True
-
-    def _processor_time(self) -> float:
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
-
-    def _start(self) -> None:
-        with suppress(AttributeError):  # another C library than glibc
-            ctypes.CDLL(None).malloc_trim(0)  # what the tests freed would otherwise be the process's to fill
-        context = multiprocessing.get_context("fork")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(self.function, theirs, self.pipe, self.memory), daemon=True)
-        self.process.start()
-        theirs.close()
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.join()
-            self.pipe.close()
-            self.process = None
-
-
-@pytest.fixture
-def child() -> Iterator[type[Child]]:
-    """Return `Child`, whose processes end with the test."""
-    if not Path("/proc/self/statm").exists():
-        pytest.skip("needs Linux")
-    started: list[Child] = []
-
-    class Stopped(Child):
-        def __init__(self, *arguments: Any, **limits: Any) -> None:
-            super().__init__(*arguments, **limits)
-            started.append(self)
-
-    yield Stopped
-    for process in started:
-        process.stop()
-
-
 @pytest.fixture(scope="session")
 def in_child() -> Callable[..., list[Ended]]:
-    """Return a function that calls another for each case in a `Child`, and says how each one came out."""
-    if not Path("/proc/self/statm").exists():
-        pytest.skip("needs Linux")
-
-    def run(function: Callable[[Any], Any], cases: Sequence[Any], **limits: Any) -> list[Ended]:
-        child = Child(lambda number: function(cases[number]), **limits)  # the cases need not be sent
-        try:
-            return [child(number) for number in range(len(cases))]
-        finally:
-            child.stop()
-
-    return run
+    """Return `run_in_child`."""
+    return run_in_child
 
 
 class PageChecker(html.parser.HTMLParser):

@@ -14,12 +14,14 @@ import cv2
 import numpy as np
 import torch
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools import mask as coco_mask
 
+from tests.data.conftest import HEIGHT, WIDTH
+from tests.data.conftest import content as tiny_set
 from yolact.config import Config, dump_config
 from yolact.engine.checkpoint import FORMAT
 
-HEIGHT, WIDTH = 40, 60
 NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 PICTURE = cv2.imencode(".png", NOISE)[1].tobytes()
 
@@ -43,9 +45,9 @@ WORDS = st.sampled_from([
 ]) | st.text(max_size=6)  # fmt: skip
 
 
-def positions(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def positions(nested: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield where every value of a nested JSON stands."""
-    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    items = nested.items() if isinstance(nested, dict) else enumerate(nested) if isinstance(nested, list) else ()
     for key, value in items:
         yield (*path, key)
         yield from positions(value, (*path, key))
@@ -102,22 +104,12 @@ def as_json(content: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
 
 
 def annotations() -> dict[str, Any]:
-    box = {"bbox": [10, 5, 20, 15], "area": 300, "iscrowd": 0, "category_id": 7}
-    rle = {"size": [HEIGHT, WIDTH], "counts": [400, 300, 1700]}
-    compressed = coco_mask.frPyObjects({**rle, "counts": [45, 10, 2345]}, HEIGHT, WIDTH)["counts"].decode()
-    square = [10, 5, 30, 5, 30, 20, 10, 20]
-    return {
-        "images": [
-            {"id": 1, "file_name": "a.png", "height": HEIGHT, "width": WIDTH},
-            {"id": 2, "file_name": "b/c.png", "height": HEIGHT, "width": WIDTH},
-        ],
-        "annotations": [
-            {**box, "id": 1, "image_id": 1, "segmentation": [square, [1, 1, 9, 1, 9, 9]]},
-            {**box, "id": 2, "image_id": 2, "segmentation": rle},
-            {**box, "id": 3, "image_id": 2, "iscrowd": 1, "segmentation": {**rle, "counts": compressed}},
-        ],
-        "categories": [{"id": 7, "name": "cat"}, {"id": 9, "name": "dog"}],
-    }
+    """Return the tiny data set with one more object, of compressed run lengths."""
+    found = tiny_set()
+    rle = coco_mask.frPyObjects({"size": [HEIGHT, WIDTH], "counts": [45, 10, 2345]}, HEIGHT, WIDTH)
+    mask = {"size": [HEIGHT, WIDTH], "counts": rle["counts"].decode()}
+    found["annotations"].append({**found["annotations"][0], "id": 9, "segmentation": mask})
+    return found
 
 
 def annotation_files() -> st.SearchStrategy[bytes]:
@@ -177,12 +169,10 @@ def two_objects() -> np.ndarray:
 
 def indexed_png(indices: np.ndarray) -> bytes:
     """Return a picture with a palette of indices, uint8 [12, 16]."""
-    rows = b"".join(b"\0" + row.tobytes() for row in indices)
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 16, 12, 8, 3, 0, 0, 0)), (b"PLTE", bytes(range(256)) * 3)]
-    data = b"\x89PNG\r\n\x1a\n"
-    for kind, body in [*chunks, (b"IDAT", zlib.compress(rows, 0)), (b"IEND", b"")]:
-        data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-    return data
+    file, image = io.BytesIO(), Image.fromarray(indices, "P")
+    image.putpalette(bytes(range(256)) * 3)
+    image.save(file, "PNG", compress_level=0)
+    return file.getvalue()
 
 
 def voc_files() -> st.SearchStrategy[tuple[bytes, bytes, bytes]]:

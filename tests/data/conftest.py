@@ -10,6 +10,14 @@ import cv2
 import numpy as np
 import pytest
 
+from yolact.config import AugmentConfig
+from yolact.data.dataset import CocoDataset
+from yolact.data.loader import Place, TrainingSet
+from yolact.data.transforms import make_transforms
+from yolact.evaluation.coco import read_truth
+from yolact.tools.inspect.findings import Finding
+from yolact.tools.inspect.reading import InspectedSet, Source, inspect_files
+
 HEIGHT, WIDTH = 40, 60
 
 
@@ -80,3 +88,32 @@ def write_set_to() -> Callable[..., tuple[Path, Path]]:
 def write_set(tmp_path: Path, write_set_to: Callable[..., tuple[Path, Path]]) -> Callable[..., tuple[Path, Path]]:
     """Return a function that writes the data set, with `change(content)` applied, and gives (JSON, folder)."""
     return functools.partial(write_set_to, tmp_path)
+
+
+def use(file: Path, folder: Path, unreadable: str = "raise") -> tuple[CocoDataset, list[str]]:
+    """Train on the first images of a data set and hand its masks to pycocotools as evaluation does.
+
+    Returns the data set and what was skipped.
+    """
+    dataset, skipped = CocoDataset(file, folder), []
+    samples = TrainingSet(dataset, 64, make_transforms(AugmentConfig()), 0, unreadable)
+    for index in range(min(len(dataset), 4)):
+        image, target, reasons = samples[Place(index, index)]
+        assert image.shape == (3, 64, 64)
+        assert target["boxes"].isfinite().all()
+        assert len(target["boxes"]) == len(target["masks"]) == len(target["labels"])
+        skipped += reasons
+    truth, _ = read_truth(file, "segm")
+    for entry in truth.dataset["annotations"]:
+        image, mask = truth.imgs[entry["image_id"]], truth.annToMask(entry)
+        assert mask.shape == (image["height"], image["width"])
+        assert mask.max() <= 1
+        assert np.isfinite(entry["area"])
+    return dataset, skipped
+
+
+def inspect(file: Path, folder: Path) -> list[Finding]:
+    """Return what an inspection finds."""
+    inspected = InspectedSet(Source("train", file, folder))
+    inspect_files(inspected)
+    return list(inspected.findings.values())

@@ -71,13 +71,6 @@ def test_what_is_left_out_is_reported(write_set: WriteSet, caplog: pytest.LogCap
     assert "left 1 annotations out of training: 1 with box without area" in caplog.text
 
 
-def test_polygons_may_hang_over_the_border(write_set: WriteSet) -> None:
-    dataset = CocoDataset(*write_set(lambda d: first(d).update(segmentation=[[-3, -2, 64, 0, 30, 41.5]])))
-    assert not dataset.dropped
-    [mask] = draw_masks([dataset.objects(0)[0].segmentation], IDENTITY, (40, 60))
-    assert mask[0].all()
-
-
 def test_missing_file_and_folder(write_set: WriteSet, tmp_path: Path) -> None:
     annotation_file, folder = write_set()
     with pytest.raises(DatasetError, match=r"absent\.json: No such file"):

@@ -103,19 +103,6 @@ def test_ranks_share_out_every_batch(start: int, count: int) -> None:
         assert joined == whole[batch * 6 : (batch + 1) * 6]
 
 
-def test_ranks_load_the_batches_of_one_process(write_set: WriteSet) -> None:
-    samples = training_set(write_set)
-    whole = take(samples, 4, sizes=SIZES)
-    parts = [
-        list(itertools.islice(training_loader(samples, 2, 5, image_sizes=SIZES, world=World(rank, 2)), 4))
-        for rank in range(2)
-    ]
-    for batch, *shares in zip(whole, *parts, strict=True):
-        assert torch.equal(batch.images, torch.cat([share.images for share in shares]))
-        ids = [target["image_id"] for share in shares for target in share.targets]
-        assert ids == [target["image_id"] for target in batch.targets]
-
-
 def test_every_batch_has_one_of_the_sizes_at_random() -> None:
     found = places(4 * 600, 4, image_sizes=SIZES)
     batches = [{place.image_size for place in found[start : start + 4]} for start in range(0, len(found), 4)]

@@ -31,13 +31,6 @@ def scale_and_shift(scale: float, x: float, y: float) -> np.ndarray:
     return np.array([[scale, 0, x], [0, scale, y]], np.float64)
 
 
-def test_counts_by_hand() -> None:
-    mask = np.array([[0, 1], [1, 1]], np.uint8)  # column by column: one zero, three ones
-    assert decode_counts([1, 3]).tolist() == [1, 3]
-    assert decode_counts(coco_mask.encode(np.asfortranarray(mask))["counts"].decode()).tolist() == [1, 3]
-    assert decode_counts("").tolist() == []
-
-
 def circle(points: int) -> list[float]:
     angles = np.linspace(0, 2 * np.pi, points, endpoint=False)
     return np.stack((15 + 9 * np.cos(angles), 10 + 9 * np.sin(angles)), axis=1).round(2).ravel().tolist()
@@ -58,6 +51,7 @@ SEGMENTATIONS: dict[str, tuple[Any, int]] = {
     "outline that crosses itself": ([[5, 5, 15, 15, 15, 5, 5, 15]], 50),
     "outline partly outside": ([[-6, -4, 20, -4, 20, 10, -6, 10]], 200),
     "the same point thrice": ([[5, 5, 5, 5, 5, 5]], 0),
+    "two apart": ([[0, 0, 2, 0, 2, 2, 0, 2], [4, 0, 6, 0, 6, 2, 4, 2]], 8),
     "two that overlap": ([SQUARE, [10, 10, 20, 10, 20, 20, 10, 20]], 175),
     "ten thousand points": ([circle(10_000)], 254),
 }
@@ -92,11 +86,6 @@ def test_rle_decodes_as_pycocotools_encodes(seed: int) -> None:
     restored[top : top + crop.shape[0], left : left + crop.shape[1]] = crop // 255
     np.testing.assert_array_equal(restored, mask)
     np.testing.assert_array_equal(draw_masks([rle], IDENTITY, mask.shape), [mask])
-
-
-def test_polygons_of_one_object_unite() -> None:
-    [mask] = draw_masks([rectangle(0, 0, 2, 2) + rectangle(4, 0, 6, 2)], IDENTITY, (3, 7))
-    np.testing.assert_array_equal(mask[0], [1, 1, 0, 0, 1, 1, 0])
 
 
 @pytest.mark.parametrize("kind", ["polygon", "rle"])

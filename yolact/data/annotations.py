@@ -180,7 +180,15 @@ def parse_object(
     DatasetError if the category is undeclared, or a field is not what COCO's format allows.
     """
     where = f"{where} (image '{printable(image.file_name)}')"
-    label = _label(entry, where, categories)
+    category_id = parse_whole(entry, "category_id", where)
+    try:
+        label = categories.label(category_id)
+    except KeyError:
+        raise DatasetError(
+            f"{where} has category_id {category_id}, which 'categories' does not declare (it has "
+            f"{brief(categories.ids)}); declare it or correct the annotation.",
+            "undeclared-category",
+        ) from None
     iscrowd = _field(entry, "iscrowd", where, CROWD, default=0)
     x, y, width, height = map(float, _field(entry, "bbox", where, BOX))
     area = _field(entry, "area", where, AREA) if "area" in entry else width * height
@@ -199,16 +207,6 @@ def parse_object(
     return ObjectRecord(label, box, bool(iscrowd), segmentation, float(area), annotation_id)
 
 
-def _label(entry: dict[str, Any], where: str, categories: Categories) -> int:
-    category_id = parse_whole(entry, "category_id", where)
-    try:
-        return categories.label(category_id)
-    except KeyError:
-        declared = brief(categories.ids)
-        why = f"{where} has category_id {category_id}, which 'categories' does not declare (it has {declared})"
-        raise DatasetError(f"{why}; declare it or correct the annotation.", "undeclared-category") from None
-
-
 def parse_segmentation(entry: dict[str, Any], where: str, image: ImageRecord) -> Segmentation | None:
     """Return the mask, or None where the annotation has none or an empty one.
 
@@ -225,41 +223,36 @@ def _polygon(value: object, where: str, image: ImageRecord) -> np.ndarray:
         points = np.asarray(value)
     except (ValueError, OverflowError):
         points = np.empty(0, object)
-    where = f"A polygon of {where}"
-    if points.ndim != 1 or points.dtype.kind not in "if":
-        raise _refused(f"{where} must be a flat list [x1, y1, x2, y2, ...] of numbers", "invalid-polygon")
-    if len(points) < 6 or len(points) % 2:
-        why = f"{where} has {len(points)} coordinates, expected an even number of at least 6"
-        raise _refused(why, "short-polygon" if len(points) < 6 else "invalid-polygon")
+    is_flat = points.ndim == 1 and points.dtype.kind in "if"
+    if not is_flat or len(points) < 6 or len(points) % 2:
+        kind = "short-polygon" if is_flat and len(points) < 6 else "invalid-polygon"
+        expected = "a flat list [x1, y1, x2, y2, ...] of at least 6 numbers, in pairs"
+        raise DatasetError(f"A polygon of {where} must be {expected}, but it is {brief(value)}; correct it.", kind)
     points = points.reshape(-1, 2)
     # A comparison with NaN is false, so this refuses NaN too. Half an image of overhang is generous.
     size = np.array([image.width, image.height])
     if not ((points >= -0.5 * size - 10) & (points <= 1.5 * size + 10)).all():
-        why = f"{where} has a coordinate far outside its {image.width} x {image.height} image, or one that is NaN"
-        raise _refused(why, "polygon-far-outside" if np.isfinite(points).all() else "invalid-polygon")
+        kind = "polygon-far-outside" if np.isfinite(points).all() else "invalid-polygon"
+        where = f"A polygon of {where} has a coordinate far outside its {image.width} x {image.height} image"
+        raise DatasetError(f"{where}, or one that is NaN; correct it.", kind)
     return points.astype(np.float32)
 
 
 def _rle(value: dict[str, Any], where: str, image: ImageRecord) -> Rle | None:
     size, counts = value.get("size"), value.get("counts")
-    where, expected = f"RLE of {where}", [image.height, image.width]
-    if size != expected:
-        why = f"The {where} has size {brief(size)}, expected [height, width] = {expected} of its image"
-        raise _refused(why, "rle-size-mismatch")
+    expected, total = [image.height, image.width], image.height * image.width
     try:
         runs = decode_counts(counts if isinstance(counts, str | list) else [None])  # type: ignore[list-item]
     except (ValueError, OverflowError):
-        why = f"'counts' of the {where} is neither a list of whole numbers nor COCO's compressed text"
-        raise _refused(why, "invalid-rle") from None
-    total = image.height * image.width
-    if runs.size == 0 or runs.min() < 0 or runs.max() > total or runs.sum() != total:
-        why = f"The runs of the {where} add up to {int(runs.sum())}, expected height x width = {total} in numbers"
-        raise _refused(f"{why} that are not negative", "invalid-rle")
+        runs = np.empty(0, np.int64)
+    if size != expected or runs.size == 0 or runs.min() < 0 or runs.max() > total or runs.sum() != total:
+        raise DatasetError(
+            f"The RLE of {where} must have size [height, width] = {expected} of its image, and counts (numbers or "
+            f"COCO's text) that are not negative and add up to {total}, but it has size {brief(size)} and counts "
+            f"{brief(counts)}, which add up to {int(runs.sum())}; correct it.",
+            "invalid-rle" if size == expected else "rle-size-mismatch",
+        )
     return Rle(image.height, image.width, runs.astype(np.uint32)) if runs[1::2].any() else None
-
-
-def _refused(why: str, kind: str) -> DatasetError:
-    return DatasetError(f"{why}; correct the annotation.", kind)
 
 
 def parse_whole(entry: Any, key: str, where: str) -> int:
