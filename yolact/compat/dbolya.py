@@ -6,7 +6,7 @@ Their files are bare state dicts. Only the names differ from ours, so both direc
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -243,10 +243,10 @@ def nearest_published(model: ModelConfig) -> tuple[str, dict[str, Any]]:
     Raises:
         CheckpointError: the authors' code has no such backbone.
     """
-    own, differing = _flat(model), {}
-    for name, published in PUBLISHED.items():
-        if published.backbone.name == model.backbone.name:
-            theirs = _flat(published)
+    own, *others = (_flat(config_to_dict(Config(model=one))["model"]) for one in (model, *PUBLISHED.values()))
+    differing = {}
+    for name, theirs in zip(PUBLISHED, others, strict=True):
+        if theirs["model.backbone.name"] == model.backbone.name:
             differing[name] = {key: value for key, value in own.items() if key not in theirs or value != theirs[key]}
     if not differing:
         raise CheckpointError(
@@ -255,14 +255,8 @@ def nearest_published(model: ModelConfig) -> tuple[str, dict[str, Any]]:
     return min(differing.items(), key=lambda item: len(item[1]))
 
 
-def _flat(model: ModelConfig) -> dict[str, Any]:
-    """Return the fields of a model by their dotted names in a configuration, as plain data."""
-    return dict(_leaves("model", config_to_dict(Config(model=model))["model"]))
-
-
-def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _flat(value: Any, key: str = "model") -> dict[str, Any]:
+    """Return the leaves of plain data by their dotted names."""
     if not isinstance(value, dict):
-        yield name, value
-        return
-    for key, item in value.items():
-        yield from _leaves(f"{name}.{key}", item)
+        return {key: value}
+    return {leaf: v for name, item in value.items() for leaf, v in _flat(item, f"{key}.{name}").items()}

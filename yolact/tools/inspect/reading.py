@@ -14,7 +14,7 @@ from yolact.data import annotations as rules  # the loader's own, so that both a
 from yolact.data.categories import Categories
 from yolact.data.masks import Rle, Segmentation, crop_rle, draw_masks
 from yolact.errors import DatasetError
-from yolact.ops.boxes import paired_iou
+from yolact.ops.boxes import box_iou
 from yolact.tools.inspect.findings import EDGE_TOLERANCE, NOWHERE, Example, Findings
 
 Box = NDArray[np.float64]  # [4] xyxy, pixels of the image
@@ -199,7 +199,7 @@ def mask_extent(mask: Segmentation, edges: Box) -> Box | None:
 def _alike(box: Box, expected: Box) -> bool:
     if (box[2:] <= box[:2]).any() or np.abs(box - expected).max() <= LIKE_MASK_PIXELS:
         return bool((box[2:] > box[:2]).all())
-    return float(paired_iou(torch.from_numpy(box), torch.from_numpy(expected))) >= LIKE_MASK_IOU
+    return float(box_iou(torch.from_numpy(box)[None], torch.from_numpy(expected)[None])) >= LIKE_MASK_IOU
 
 
 def _shown(box: Box) -> str:
