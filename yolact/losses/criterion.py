@@ -155,7 +155,8 @@ class ModelWithLoss(nn.Module):
         self.assigner = assigner or ASSIGNERS[config.assigner](config)
         self.terms = {name: LossTerm(term, getattr(config, key)) for name, (term, key) in TERMS.items()}
         if model.mask_iou is not None:
-            self.terms["mask_iou"] = LossTerm(partial(mask_iou_loss, network=model.mask_iou), config.mask_iou_weight)
+            rescoring: nn.Module = model.mask_iou  # type: ignore[assignment]
+            self.terms["mask_iou"] = LossTerm(partial(mask_iou_loss, network=rescoring), config.mask_iou_weight)
         self.terms |= terms or {}
         for name, term in self.terms.items():
             if not isinstance(term, LossTerm):
