@@ -45,6 +45,7 @@ _DARKNET = [
 ]
 # Left in some published files by older versions of their code: the backbone twice, and unused pyramid levels.
 _LEGACY = re.compile(r"backbone\.layer\d+|fpn\.downsample_layers\.([2-9]|\d\d)")
+_ALIKE = ["yolact_base", "yolact_im400", "yolact_im700"]  # with the same tensors
 _PARALLEL = "module."  # what DataParallel puts before every name
 _THEIR_BACKBONES = "its backbones are ResNets of bottleneck blocks (resnet50, resnet101) and DarkNet-53"
 
@@ -174,8 +175,15 @@ def recognise(state_dict: Mapping[str, Tensor], file_name: str) -> Config:
     """
     classes = num_classes(state_dict, file_name)
     names = candidates(state_dict, file_name)
-    name = names[0] if len(names) == 1 else _from_file_name(file_name, names)
-    published = PUBLISHED[name]
+    if len(names) > 1:
+        names = [name for name in names if Path(file_name).name.startswith(name)]
+    if not names:
+        raise ConfigError(
+            f"'{file_name}' holds ResNet-101 weights that fit {', '.join(_ALIKE[:-1])} and {_ALIKE[-1]} alike: say "
+            'which by --config configs/<name>.yaml, in a notebook yolact.load(..., config="configs/<name>.yaml"), or '
+            "keep the published file name."
+        )
+    name, published = names[0], PUBLISHED[names[0]]
     if classes != published.num_classes:
         logger.warning(
             "%s: taken for %s with %d classes; weights do not hold the image size and the anchors, so give the "
@@ -198,7 +206,7 @@ def candidates(state_dict: Mapping[str, Tensor], file_name: str) -> list[str]:
     if any("conv_offset_mask" in name for name in tensors):
         return ["yolact_plus_base" if deep else "yolact_plus_resnet50"]
     if deep:
-        return ["yolact_base", "yolact_im400", "yolact_im700"]
+        return _ALIKE
     return ["yolact_resnet50_pascal" if classes == 20 else "yolact_resnet50"]
 
 
@@ -224,17 +232,6 @@ def num_classes(state_dict: Mapping[str, Tensor], file_name: str) -> int:
             "train.backbone_weights."
         )
     return Counter(votes).most_common(1)[0][0]
-
-
-def _from_file_name(file_name: str, names: list[str]) -> str:
-    for name in names:
-        if Path(file_name).name.startswith(name):
-            return name
-    raise ConfigError(
-        f"'{file_name}' holds ResNet-101 weights that fit {', '.join(names[:-1])} and {names[-1]} alike: say which by "
-        '--config configs/<name>.yaml, in a notebook yolact.load(..., config="configs/<name>.yaml"), or keep the '
-        "published file name."
-    )
 
 
 def nearest_published(model: ModelConfig) -> tuple[str, dict[str, Any]]:
