@@ -6,7 +6,7 @@ Their files are bare state dicts. Only the names differ from ours, so both direc
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +45,7 @@ _DARKNET = [
 ]
 # Left in some published files by older versions of their code: the backbone twice, and unused pyramid levels.
 _LEGACY = re.compile(r"backbone\.layer\d+|fpn\.downsample_layers\.([2-9]|\d\d)")
+_ALIKE = ["yolact_base", "yolact_im400", "yolact_im700"]  # with the same tensors
 _PARALLEL = "module."  # what DataParallel puts before every name
 _THEIR_BACKBONES = "its backbones are ResNets of bottleneck blocks (resnet50, resnet101) and DarkNet-53"
 
@@ -174,8 +175,15 @@ def recognise(state_dict: Mapping[str, Tensor], file_name: str) -> Config:
     """
     classes = num_classes(state_dict, file_name)
     names = candidates(state_dict, file_name)
-    name = names[0] if len(names) == 1 else _from_file_name(file_name, names)
-    published = PUBLISHED[name]
+    if len(names) > 1:
+        names = [name for name in names if Path(file_name).name.startswith(name)]
+    if not names:
+        raise ConfigError(
+            f"'{file_name}' holds ResNet-101 weights that fit {', '.join(_ALIKE[:-1])} and {_ALIKE[-1]} alike: say "
+            'which by --config configs/<name>.yaml, in a notebook yolact.load(..., config="configs/<name>.yaml"), or '
+            "keep the published file name."
+        )
+    name, published = names[0], PUBLISHED[names[0]]
     if classes != published.num_classes:
         logger.warning(
             "%s: taken for %s with %d classes; weights do not hold the image size and the anchors, so give the "
@@ -198,7 +206,7 @@ def candidates(state_dict: Mapping[str, Tensor], file_name: str) -> list[str]:
     if any("conv_offset_mask" in name for name in tensors):
         return ["yolact_plus_base" if deep else "yolact_plus_resnet50"]
     if deep:
-        return ["yolact_base", "yolact_im400", "yolact_im700"]
+        return _ALIKE
     return ["yolact_resnet50_pascal" if classes == 20 else "yolact_resnet50"]
 
 
@@ -226,27 +234,16 @@ def num_classes(state_dict: Mapping[str, Tensor], file_name: str) -> int:
     return Counter(votes).most_common(1)[0][0]
 
 
-def _from_file_name(file_name: str, names: list[str]) -> str:
-    for name in names:
-        if Path(file_name).name.startswith(name):
-            return name
-    raise ConfigError(
-        f"'{file_name}' holds ResNet-101 weights that fit {', '.join(names[:-1])} and {names[-1]} alike: say which by "
-        '--config configs/<name>.yaml, in a notebook yolact.load(..., config="configs/<name>.yaml"), or keep the '
-        "published file name."
-    )
-
-
 def nearest_published(model: ModelConfig) -> tuple[str, dict[str, Any]]:
     """Return the published configuration nearest to `model`, and the keys in which `model` differs, with its values.
 
     Raises:
         CheckpointError: the authors' code has no such backbone.
     """
-    own, differing = _flat(model), {}
-    for name, published in PUBLISHED.items():
-        if published.backbone.name == model.backbone.name:
-            theirs = _flat(published)
+    own, *others = (_flat(config_to_dict(Config(model=one))["model"]) for one in (model, *PUBLISHED.values()))
+    differing = {}
+    for name, theirs in zip(PUBLISHED, others, strict=True):
+        if theirs["model.backbone.name"] == model.backbone.name:
             differing[name] = {key: value for key, value in own.items() if key not in theirs or value != theirs[key]}
     if not differing:
         raise CheckpointError(
@@ -255,14 +252,8 @@ def nearest_published(model: ModelConfig) -> tuple[str, dict[str, Any]]:
     return min(differing.items(), key=lambda item: len(item[1]))
 
 
-def _flat(model: ModelConfig) -> dict[str, Any]:
-    """Return the fields of a model by their dotted names in a configuration, as plain data."""
-    return dict(_leaves("model", config_to_dict(Config(model=model))["model"]))
-
-
-def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _flat(value: Any, key: str = "model") -> dict[str, Any]:
+    """Return the leaves of plain data by their dotted names."""
     if not isinstance(value, dict):
-        yield name, value
-        return
-    for key, item in value.items():
-        yield from _leaves(f"{name}.{key}", item)
+        return {key: value}
+    return {leaf: v for name, item in value.items() for leaf, v in _flat(item, f"{key}.{name}").items()}

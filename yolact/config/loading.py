@@ -20,7 +20,6 @@ from yolact.text import did_you_mean, printable
 T = TypeVar("T")
 
 MAX_BYTES = 1_000_000  # of a file; larger ones are images or weights given by mistake
-MAX_DEPTH = 20  # of nesting in a file or an override
 MAX_SENTENCE = 3000  # characters of an error, which may list all keys
 EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 KINDS = {NoneType: "null", dict: "a mapping", list: "a list"}
@@ -44,20 +43,13 @@ class _Where(NamedTuple):
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML of plain data that refuses duplicate keys, deep nesting and aliases, which can turn bytes into gigabytes."""
-
-    depth = 0
+    """YAML of plain data that refuses duplicate keys, and aliases, which can turn bytes into gigabytes."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        mark = self.peek_event().start_mark
         if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
             raise yaml.MarkedYAMLError(problem="aliases (*name) are not supported", problem_mark=mark)
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(problem=f"nested deeper than {MAX_DEPTH} levels", problem_mark=mark)
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

@@ -21,10 +21,11 @@ class Rule(NamedTuple):
     holds: Callable[[float], bool]
 
 
-AT_LEAST_1, AT_LEAST_0 = Rule("at least 1", lambda value: value >= 1), Rule("at least 0", lambda value: value >= 0)
+AT_LEAST_1 = Rule("at least 1", lambda value: value >= 1)
+AT_LEAST_0 = Rule("at least 0", lambda value: value >= 0)
 Count = Annotated[int, AT_LEAST_1]
-Natural = Annotated[int, AT_LEAST_0]
 Ratio = Annotated[float, AT_LEAST_1]
+Natural = Annotated[int, AT_LEAST_0]
 NotNegative = Annotated[float, AT_LEAST_0]
 Positive = Annotated[float, Rule("more than 0", lambda value: value > 0)]
 Share = Annotated[float, Rule("between 0 and 1", lambda value: 0 <= value <= 1)]

@@ -77,14 +77,10 @@ def hard_negatives(hardness: Tensor, positive: Tensor, ignored: Tensor, num_nega
 def mask_loss(inputs: "LossInputs") -> Tensor:
     """Binary cross-entropy of masks inside their objects' boxes, over each box's area and the number of positives."""
     sample = inputs.mask_sample
-    height, width = sample.logits.shape[1:]
-    window = mask_ops.box_window(sample.boxes, height, width).flatten()
-    # On a CPU the pixels inside alone; elsewhere all of them, because their number would have to be waited for.
-    pixels = window.nonzero()[:, 0] if window.device.type == "cpu" else torch.arange(len(window), device=window.device)
-    logits, masks = sample.logits.flatten()[pixels], sample.masks.flatten()[pixels].to(sample.logits.dtype)
+    window = mask_ops.box_window(sample.boxes, *sample.logits.shape[1:])
+    loss = F.binary_cross_entropy_with_logits(sample.logits, sample.masks.to(sample.logits.dtype), reduction="none")
     area = (sample.boxes[:, 2:] - sample.boxes[:, :2]).prod(1)
-    weight = (sample.weight / area)[pixels.div(height * width, rounding_mode="floor")] * window[pixels]
-    return torch.dot(F.binary_cross_entropy_with_logits(logits, masks, reduction="none"), weight) / inputs.num_positives
+    return torch.dot((loss * window).sum((1, 2)), sample.weight / area) / inputs.num_positives
 
 
 def semantic_loss(inputs: "LossInputs") -> Tensor:

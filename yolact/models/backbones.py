@@ -4,15 +4,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet
+from torchvision.models import get_model, resnet
 from torchvision.ops import deform_conv2d
 
-RESNETS = {
-    "resnet18": resnet.resnet18,
-    "resnet34": resnet.resnet34,
-    "resnet50": resnet.resnet50,
-    "resnet101": resnet.resnet101,
-}
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 DARKNET_BLOCKS = (1, 2, 8, 8, 4)  # of each stage
 
 
@@ -23,7 +18,7 @@ class ResNetFeatures(nn.Module):
 
     def __init__(self, name: str, deformable_blocks: Sequence[int] = (0, 0, 0, 0), deformable_interval: int = 1):
         super().__init__()
-        network = RESNETS[name](weights=None)
+        network = get_model(name, weights=None)
         self.conv1, self.bn1 = network.conv1, network.bn1
         self.relu, self.maxpool = network.relu, network.maxpool
         self.layer1, self.layer2 = network.layer1, network.layer2
@@ -31,7 +26,7 @@ class ResNetFeatures(nn.Module):
         stages = [self.layer1, self.layer2, self.layer3, self.layer4]
         for stage, count in zip(stages, deformable_blocks, strict=True):
             _make_deformable(stage, count, deformable_interval)
-        self.channels = tuple(_out_channels(stage[-1]) for stage in stages[1:])
+        self.channels = tuple(width * self.layer4[0].expansion for width in (128, 256, 512))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
@@ -75,13 +70,6 @@ def _make_deformable(stage: nn.Sequential, count: int, interval: int) -> None:
         if count and chosen:
             conv = block.conv2
             block.conv2 = DeformableConv2d(conv.in_channels, conv.out_channels, conv.stride[0])
-
-
-def _out_channels(block: nn.Module) -> int:
-    if isinstance(block, resnet.Bottleneck):
-        return block.conv3.out_channels
-    assert isinstance(block, resnet.BasicBlock)
-    return block.bn2.num_features  # conv2 may have become deformable
 
 
 def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Sequential:

@@ -21,18 +21,9 @@ def box_area(boxes: Tensor) -> Tensor:
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
-def intersection(a: Tensor, b: Tensor) -> Tensor:
-    """Return the pairwise intersection areas [..., N, M] of xyxy boxes [..., N, 4] and [..., M, 4]."""
-    return _shared_area(a[..., :, None, :], b[..., None, :, :])
-
-
 def box_iou(a: Tensor, b: Tensor) -> Tensor:
     """Return the pairwise intersection over union [..., N, M] of xyxy boxes [..., N, 4] and [..., M, 4]."""
-    return paired_iou(a[..., :, None, :], b[..., None, :, :])
-
-
-def paired_iou(a: Tensor, b: Tensor) -> Tensor:
-    """Return the intersection over union [...] of each box of `a` [..., 4] with its counterpart in `b` [..., 4]."""
+    a, b = a[..., :, None, :], b[..., None, :, :]
     shared = _shared_area(a, b)
     return shared / (box_area(a) + box_area(b) - shared)
 
@@ -48,4 +39,4 @@ def _shared_area(a: Tensor, b: Tensor) -> Tensor:
 
 def covered_share(boxes: Tensor, regions: Tensor) -> Tensor:
     """Return which share [N, M] of each of `boxes` [N, 4] lies in each of `regions` [M, 4]: COCO's crowd overlap."""
-    return intersection(boxes, regions) / box_area(boxes)[:, None]
+    return _shared_area(boxes[:, None], regions) / box_area(boxes)[:, None]

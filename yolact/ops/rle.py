@@ -16,23 +16,13 @@ def encode_region(region: MaskRegion, image_size: tuple[int, int]) -> RunLengths
     Only the columns that hold the object are scanned, which makes it many times as fast as `mask.encode`.
     """
     height, width = image_size
-    if region.height == 0:
-        counts = [height * width]
-    else:
-        columns = np.zeros((region.width, height), bool)
-        columns[:, region.window[0]] = region.mask.T
-        pixels = columns.reshape(-1)
-        borders = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
-        borders = np.concatenate([[0], borders, [len(pixels)]])
-        counts = (borders[1:] - borders[:-1]).tolist()
-        if pixels[0]:  # RLE starts with a run of zeros
-            counts.insert(0, 0)
-        counts[0] += region.left * height
-        if after := (width - region.left - region.width) * height:
-            if len(counts) % 2:
-                counts[-1] += after
-            else:
-                counts.append(after)
+    columns = np.zeros((region.width, height), bool)
+    columns[:, region.window[0]] = region.mask.T
+    # Where a run ends: RLE goes column by column and starts with a run of zeros.
+    ends = np.flatnonzero(np.diff(columns.reshape(-1), prepend=False, append=False)) + region.left * height
+    counts = np.diff(ends, prepend=0, append=height * width).tolist()
+    if len(ends) and counts[-1] == 0:  # the object reaches the last pixel
+        counts.pop()
     encoded = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return {"size": [height, width], "counts": encoded["counts"].decode("ascii")}
 

@@ -22,7 +22,7 @@ from yolact.data.categories import Categories
 from yolact.data.images import decode_image
 from yolact.data.masks import Rle, encode_segmentation
 from yolact.errors import DatasetError
-from yolact.ops.boxes import paired_iou
+from yolact.ops.boxes import box_iou
 from yolact.ops.rle import RunLengths
 from yolact.tools.inspect.findings import EDGE_TOLERANCE, KINDS, NOWHERE, SKIPPABLE, Example, Finding
 
@@ -217,7 +217,7 @@ def _alike(box: Box, expected: Box) -> bool:
     if (box[2:] <= box[:2]).any():
         return False
     near = bool(np.abs(box - expected).max() <= LIKE_MASK_PIXELS)
-    return near or float(paired_iou(torch.from_numpy(box), torch.from_numpy(expected))) >= LIKE_MASK_IOU
+    return near or float(box_iou(torch.from_numpy(box)[None], torch.from_numpy(expected)[None])) >= LIKE_MASK_IOU
 
 
 def _shown(box: Box) -> str:
