@@ -22,7 +22,6 @@ from yolact.data.categories import Categories
 from yolact.data.images import decode_image
 from yolact.data.masks import Rle
 from yolact.errors import DatasetError
-from yolact.evaluation.quality import encode_segmentation
 from yolact.ops.boxes import paired_iou
 from yolact.ops.rle import RunLengths
 from yolact.tools.inspect.findings import EDGE_TOLERANCE, KINDS, NOWHERE, SKIPPABLE, Example, Finding
@@ -168,7 +167,7 @@ class InspectedSet:
         about = about._replace(box=item.bbox)
         if isinstance(item.segmentation, list) and [] in entry["segmentation"]:
             add("empty-polygon", "its segmentation holds []", about)
-        runs = encode_segmentation(item, (image.height, image.width))
+        runs = encode_mask(item, image)
         for kind, note in object_faults(item, runs, image):
             add(kind, note, about)
         content = hash((index, item.label, item.bbox, runs["counts"]))
@@ -176,6 +175,14 @@ class InspectedSet:
             add("duplicate-object", "the same class, box and mask", about)
         self._known_objects.add(content)
         return True
+
+
+def encode_mask(item: ObjectRecord, image: ImageRecord) -> RunLengths:
+    """Return the mask of an object as pycocotools has it."""
+    size, mask = (image.height, image.width), item.segmentation
+    if isinstance(mask, Rle):
+        return dict(rle_tools.frPyObjects({"size": list(size), "counts": mask.runs.tolist()}, *size))
+    return dict(rle_tools.merge(rle_tools.frPyObjects([polygon.ravel().tolist() for polygon in mask], *size)))
 
 
 def object_faults(item: ObjectRecord, runs: RunLengths, image: ImageRecord) -> Iterator[tuple[str, str]]:
