@@ -3,7 +3,6 @@
 import html
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.tools.inspect_sets import (
-    PLANTED,
-    DataSet,
-    jpeg,
-    make_clean,
-    plant_in_annotations,
-    plant_in_classes,
-    plant_in_images,
-    with_orientation,
-)
+from tests.tools.inspect_sets import PLANTED, DataSet, jpeg, make_clean, plant, with_orientation
 from yolact.cli import run
 from yolact.cli.check import summary_lines
 from yolact.config import Config, override_config
@@ -54,11 +44,8 @@ def clean(tmp_path: Path) -> DataSet:
 @pytest.fixture
 def planted(clean: DataSet) -> Config:
     """Return the configuration of a data set into which everything of PLANTED was planted."""
-    plant_in_images(clean.train, clean.folder / "train")
-    plant_in_annotations(clean.train)
-    plant_in_classes(clean.train, clean.val, clean.folder / "val")
-    config = clean.write()
-    return replace(config, model=replace(config.model, num_classes=7))
+    plant(clean)
+    return override_config(clean.write(), ["model.num_classes=7"])
 
 
 def counts(report: Report) -> dict[str, int]:
@@ -139,14 +126,14 @@ def test_empty_sets_alone(clean: DataSet, emptied: str, kinds: set[str]) -> None
 
 def test_images_that_training_skips_are_warnings_there_alone(clean: DataSet, planted: Config) -> None:
     (clean.folder / "val/101.jpg").write_bytes(b"broken")
-    config = replace(planted, data=replace(planted.data, unreadable="skip"))
+    config = override_config(planted, ["data.unreadable=skip"])
     levels = {(one.set, one.kind): one.level for one in inspect(sources_of(config), config).findings}
     assert {levels["train", kind] for kind, *_ in SKIPPABLE} == {"warning"}
     assert (levels["train", "missing-picture"], levels["val", "unreadable-picture"]) == ("error", "error")
 
 
 def test_only_the_images_that_are_trained_on_count(clean: DataSet, planted: Config) -> None:
-    config = replace(planted, data=replace(planted.data, max_train_images=12))
+    config = override_config(planted, ["data.max_train_images=12"])
     found = counts(inspect(sources_of(config), config))
     assert not {"missing-picture", "duplicate-picture"} & set(found)
     assert found["invalid-picture-size"] == found["short-polygon"] == 1  # every entry is read, as training does
