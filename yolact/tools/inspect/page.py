@@ -56,8 +56,7 @@ def draw_thumbnail(inspected: InspectedSet, index: int, mark: Sequence[float] | 
         image = read_image(inspected.source.image_folder / record.file_name, (record.height, record.width))
     except (DatasetError, ValueError):
         return None
-    objects = [item for item in inspected.objects[index] if not item.iscrowd][:MAX_DRAWN]
-    objects.sort(key=lambda item: item.area)  # the small ones above the large ones
+    objects = sorted(inspected.objects[index][:MAX_DRAWN], key=lambda item: item.area)  # the small above the large
     scale = SIDE / max(record.height, record.width)
     canvas = draw_objects(image, objects, inspected.categories, scale)
     if mark is not None:

@@ -59,7 +59,8 @@ class InspectedSet:
             raise DatasetError(f"The image folder {source.image_folder} does not exist; check the path.")
         self.findings: dict[str, Finding] = {}  # by kind
         self.images: list[ImageRecord] = []  # those with a usable entry
-        self.objects: list[list[ObjectRecord]] = []  # of each image, as training sees them; with crowd regions
+        self.objects: list[list[ObjectRecord]] = []  # of each image, as training sees them, without crowd regions
+        self.crowd_regions = 0
         self.num_annotations = len(content["annotations"])  # good and bad
         # Of bad images too: an annotation is not at fault when its image is.
         self._indices: dict[int, int] = {}  # by id
@@ -70,10 +71,6 @@ class InspectedSet:
             self._read_images(content["images"])
             fine = sum(self._read_annotation(*one) for one in self._entries("annotations", content["annotations"]))
         self.left_out = self.num_annotations - fine  # what training does not see of the images that it uses
-
-    def without_crowds(self) -> list[list[ObjectRecord]]:
-        """Return the objects of each image without crowd regions."""
-        return [[item for item in items if not item.iscrowd] for items in self.objects]
 
     def add(self, kind: str, note: str = "", about: Example = NOWHERE) -> None:
         """Count one fault; `about` says where it is."""
@@ -163,7 +160,10 @@ class InspectedSet:
             add(kinds.get(reason, "box-outside"), f"bbox of {where} is {entry['bbox']}", about)
         if item is None:
             return False
-        self.objects[index].append(item)
+        if item.iscrowd:
+            self.crowd_regions += 1
+        else:
+            self.objects[index].append(item)
         about = about._replace(box=item.bbox)
         if isinstance(item.segmentation, list) and [] in entry["segmentation"]:
             add("empty-polygon", "its segmentation holds []", about)
