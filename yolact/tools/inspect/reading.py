@@ -62,8 +62,8 @@ class InspectedSet:
         self.objects: list[list[ObjectRecord]] = []  # of each image, as training sees them, without crowd regions
         self.crowd_regions = 0
         self.num_annotations = len(content["annotations"])  # good and bad
-        # Of bad images too: an annotation is not at fault when its image is.
-        self._indices: dict[int, int] = {}  # by id
+        # Bad images are in it too: an annotation is not at fault when its image is.
+        self._indices: dict[int, int] = {}  # of images by id, or UNUSED
         self._annotation_ids: set[int] = set()
         self._known_objects: set[int] = set()  # hashes
         with np.errstate(over="ignore", invalid="ignore"):
@@ -204,10 +204,8 @@ def object_faults(item: ObjectRecord, runs: RunLengths, image: ImageRecord) -> I
             "centre and size": np.concatenate((low - size / 2, low + size / 2)),
         }
         looks = [f"; bbox looks like {name}" for name, reading in readings.items() if _alike(reading, expected)]
-        yield (
-            "box-unlike-mask",
-            f"bbox is {_shown(own)}, its mask {_shown(expected)} (x1, y1, x2, y2){''.join(looks[:1])}",
-        )
+        note = f"bbox is {_shown(own)}, its mask {_shown(expected)} (x1, y1, x2, y2)"
+        yield "box-unlike-mask", "".join([note, *looks[:1]])
 
 
 def _mask_extent(item: ObjectRecord, runs: RunLengths) -> Box | None:
