@@ -143,6 +143,14 @@ def test_only_the_images_that_are_trained_on_count(clean: DataSet, planted: Conf
     assert [InspectedSet(source._replace(max_images=most)).left_out for most in (None, 3)] == [1, 1]
 
 
+def test_annotations_of_bad_images_and_classes_are_not_at_fault(clean: DataSet) -> None:
+    del clean.train["images"][0]["width"]
+    clean.train["categories"][0]["name"] = 7
+    inspected = InspectedSet(sources_of(clean.write())[0])
+    assert {kind: finding.count for kind, finding in inspected.findings.items()} == {"invalid-field": 2}
+    assert (len(inspected.images), inspected.categories.names) == (11, ["cat", "class 8"])
+
+
 def test_many_examples_are_counted_and_the_first_ones_kept(clean: DataSet) -> None:
     inspected = InspectedSet(sources_of(clean.write())[0])
     for number in range(MAX_EXAMPLES + 5):
