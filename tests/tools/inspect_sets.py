@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from yolact.config import AnchorConfig, Config, DataConfig, EvalConfig, ModelConfig
+from yolact.config import Config, override_config
 
 HEIGHT, WIDTH, NUM_IMAGES = 60, 80, 12
 NAN = float("nan")
@@ -68,15 +68,10 @@ class DataSet(NamedTuple):
         """Write both annotation files and return a configuration for them."""
         for name in ("train", "val"):
             (self.folder / f"{name}.json").write_text(json.dumps(getattr(self, name)))
-        data = DataConfig(
-            train_images=str(self.folder / "train"),
-            train_annotations=str(self.folder / "train.json"),
-            val_images=str(self.folder / "val"),
-            val_annotations=str(self.folder / "val.json"),
-        )
-        anchors = AnchorConfig(scales=((8.0,), (16.0,), (24.0,), (32.0,), (48.0,)))
-        model = ModelConfig(num_classes=None, image_size=64, anchors=anchors)
-        return Config(name="planted", model=model, data=data, eval=EvalConfig(max_detections=5, nms_top_k=5))
+        paths = {"images": "", "annotations": ".json"}
+        data = [f"data.{one}_{key}={self.folder}/{one}{end}" for one in ("train", "val") for key, end in paths.items()]
+        model = ["model.num_classes=null", "model.image_size=64", "model.anchors.scales=[[8],[16],[24],[32],[48]]"]
+        return override_config(Config(name="planted"), [*data, *model, "eval.max_detections=5", "eval.nms_top_k=5"])
 
 
 def make_clean(folder: Path) -> DataSet:
@@ -103,7 +98,14 @@ def with_orientation(data: bytes, orientation: int) -> bytes:
     return data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:]
 
 
-def plant_in_images(train: Content, folder: Path) -> None:
+def plant(data: DataSet) -> None:
+    """Add every fault of PLANTED."""
+    _plant_in_images(data.train, data.folder / "train")
+    _plant_in_annotations(data.train)
+    _plant_in_classes(data.train, data.val, data.folder / "val")
+
+
+def _plant_in_images(train: Content, folder: Path) -> None:
     """Add one picture with each fault."""
     files = {
         "random.jpg": b"no picture at all",
@@ -126,7 +128,7 @@ def plant_in_images(train: Content, folder: Path) -> None:
     train["images"].append("3.jpg")
 
 
-def plant_in_annotations(train: Content) -> None:
+def _plant_in_annotations(train: Content) -> None:
     """Add annotations with one fault each; what training takes stands in pictures with few other objects."""
     good = annotation(0, 4, 3, (10, 35, 30, 50))
     polygon = good["segmentation"][0]
@@ -162,7 +164,7 @@ def plant_in_annotations(train: Content) -> None:
     train["annotations"].append(annotation(3000, 3, 15, (2, 35, 12, 45)))
 
 
-def plant_in_classes(train: Content, val: Content, folder: Path) -> None:
+def _plant_in_classes(train: Content, val: Content, folder: Path) -> None:
     """Add a rare, an unused and a repeated class, one that only validation has, and a picture of both sets."""
     new = [{"id": 15, "name": "bird"}, {"id": 16, "name": "fox"}]
     train["categories"] += [*new, {"id": 8, "name": "second dog"}]

@@ -24,6 +24,7 @@ from yolact.tools.inspect.anchor_fit import (
     measure,
     search,
     suggest,
+    with_anchors,
 )
 from yolact.tools.inspect.inspection import fit_lines, sources_of
 from yolact.tools.inspect.reading import InspectedSet
@@ -72,26 +73,25 @@ def test_boxes_are_stretched_to_the_input_and_crowds_left_out() -> None:
     np.testing.assert_allclose(input_boxes(objects, image, 200), [[20, 40, 60, 80], [180, 160, 200, 200]])
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_the_search_finds_sizes_that_meet_more_objects(number: int) -> None:
-    boxes = random_boxes(400, 128, 8, 20)
-    model = ModelConfig(image_size=128)  # 24 pixels and more
-    now, found = measure(boxes, model, 0.5), search(boxes, model, 0.5)[number - 1]
+def test_the_search_finds_sizes_that_meet_more_objects() -> None:
+    boxes, model = random_boxes(400, 128, 8, 20), ModelConfig(image_size=128)  # its anchors: 24 pixels and more
+    now, options = measure(boxes, model, 0.5), search(boxes, model, 0.5)
     assert now.recall < 0.3
-    assert found.recall > now.recall + 0.25
-    config = override_config(Config(model=model), [found.override])  # it can be pasted
-    assert measure(boxes, config.model, 0.5) == found
-    assert {len(level) for level in found.scales} == {number}
-    assert max(map(max, found.scales)) <= 1.26 * 128
+    for number, found in enumerate(options, start=1):
+        assert found.recall > now.recall + 0.25
+        config = override_config(Config(model=model), [found.override])  # it can be pasted
+        assert measure(boxes, config.model, 0.5) == found
+        assert {len(level) for level in found.scales} == {number}
+        assert max(map(max, found.scales)) <= 1.26 * 128
 
 
 def test_the_search_finds_the_best_of_the_sizes_that_double() -> None:
     boxes, model = random_boxes(400, 256, 10, 200), ModelConfig(image_size=256)
-    found = search(boxes, model, 0.5, [1])[0]
+    (found,) = search(boxes, model, 0.5, [1])
     assert found.scales[1][0] == pytest.approx(2 * found.scales[0][0], rel=0.01)
     for base in (4.0, 8.0, 11.0, 14.0):
-        anchors = AnchorConfig(scales=tuple((base * 2**level,) for level in range(5)))
-        assert found.recall > measure(boxes, replace(model, anchors=anchors), 0.5).recall - 0.01
+        scales = tuple((base * 2**level,) for level in range(5))
+        assert found.recall > measure(boxes, with_anchors(model, scales=scales), 0.5).recall - 0.01
 
 
 def option(sizes: int, recall: float) -> Option:
@@ -120,8 +120,8 @@ def test_bins() -> None:
 
 def fit(folder: Path, positive_iou: float = 0.5, **anchors: Any) -> dict[str, Any]:
     config = make_clean(folder).write()
-    model = replace(config.model, anchors=replace(config.model.anchors, **anchors))
-    config = replace(config, model=model, loss=replace(config.loss, positive_iou=positive_iou))
+    model, loss = with_anchors(config.model, **anchors), replace(config.loss, positive_iou=positive_iou)
+    config = replace(config, model=model, loss=loss)
     found = fit_anchors(InspectedSet(sources_of(config)[0]), config)
     assert found is not None
     return found

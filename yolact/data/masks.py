@@ -6,7 +6,7 @@ the objects and not that of the image: microscopy has hundreds of small ones.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -54,14 +54,6 @@ def decode_counts(counts: str | Sequence[int]) -> NDArray[np.int64]:
     runs[1::2] = np.cumsum(runs[1::2])
     runs[2::2] = np.cumsum(runs[2::2])
     return runs
-
-
-def encode_segmentation(segmentation: Segmentation, size: tuple[int, int]) -> dict[str, Any]:
-    """Return COCO's compressed RLE of a segmentation of an image of `size` (H, W)."""
-    if isinstance(segmentation, Rle):
-        return coco_mask.frPyObjects({"size": list(size), "counts": segmentation.runs.tolist()}, *size)
-    polygons = [polygon.ravel().astype(float).tolist() for polygon in segmentation]
-    return coco_mask.merge(coco_mask.frPyObjects(polygons, *size))
 
 
 def crop_rle(rle: Rle) -> tuple[NDArray[np.uint8], int, int]:

@@ -152,8 +152,11 @@ def fit_anchors(inspected: InspectedSet, config: Config) -> dict[str, Any] | Non
     extent = boxes[:, 2:] - boxes[:, :2]
     sides = np.sqrt(extent.prod(axis=1))  # of squares as large
     met, met_then = (best_ious(boxes, one.image_size, one.anchors) >= threshold for one in (model, chosen))
-    total, *parts = (histogram(values, SIZE_EDGES) for values in (sides, sides[met], sides[met_then]))
-    shares = [{name: part[name] / count if count else None for name, count in total.items()} for part in parts]
+    objects, now_met, then_met = (histogram(values, SIZE_EDGES) for values in (sides, sides[met], sides[met_then]))
+    by_size = []
+    for name, count in objects.items():
+        recalls = [part[name] / count if count else None for part in (now_met, then_met)]
+        by_size.append({"name": name, "objects": count, "recall": recalls[0], "suggested_recall": recalls[1]})
     return {
         "iou": threshold,
         "objects": len(boxes),
@@ -164,10 +167,7 @@ def fit_anchors(inspected: InspectedSet, config: Config) -> dict[str, Any] | Non
         "not_square": not_square and not_square._asdict(),
         "not_square_is_better": not_square is not None and not_square.recall > best.recall + NOTABLE,
         "larger_inputs": larger,
-        "by_size": [
-            {"name": name, "objects": count, "recall": shares[0][name], "suggested_recall": shares[1][name]}
-            for name, count in total.items()
-        ],
+        "by_size": by_size,
         "missed_small": round(float((~met_then & (sides < SMALL)).mean()), 4),
         "missed_long": round(float((~met_then & (extent.max(axis=1) / extent.min(axis=1) > LONG)).mean()), 4),
     }

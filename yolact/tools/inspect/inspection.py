@@ -82,7 +82,7 @@ def inspect(sources: Sequence[Source], config: Config) -> Report:
 
 def summarise(inspected: InspectedSet) -> dict[str, Any]:
     """Return the counts of one set, as in check.json; objects are without crowd regions."""
-    labels = [[item.label for item in items] for items in inspected.without_crowds()]
+    labels = [[item.label for item in items] for items in inspected.objects]
     counts, categories, images = [len(one) for one in labels], inspected.categories, inspected.images
     num_objects = Counter(label for one in labels for label in one)
     num_images = Counter(label for one in labels for label in set(one))
@@ -93,7 +93,7 @@ def summarise(inspected: InspectedSet) -> dict[str, Any]:
         "pictures_without_objects": counts.count(0),
         "annotations": inspected.num_annotations,
         "objects": sum(counts),
-        "crowd_regions": sum(map(len, inspected.objects)) - sum(counts),
+        "crowd_regions": inspected.crowd_regions,
         "left_out": inspected.left_out,
         "classes": len(categories),
         "width": np.quantile([image.width for image in images] or [0], (0, 0.5, 1)).astype(int).tolist(),
@@ -113,10 +113,10 @@ def count_vanishing(inspected: InspectedSet, size: int) -> dict[str, int]:
     Returns how many "objects" were looked at, how many "vanished", and the "side" of the prototypes in pixels.
     """
     side = 2 * level_sides(size)[0]  # the protonet enlarges P3 once
-    objects, seen, vanished = inspected.without_crowds(), 0, 0
-    order = np.random.default_rng(0).permutation(len(objects))
+    seen, vanished = 0, 0
+    order = np.random.default_rng(0).permutation(len(inspected.images))
     for index in tqdm(order, f"{inspected.source.name}: masks", unit="image"):
-        image, masks = inspected.images[index], [item.segmentation for item in objects[index]]
+        image, masks = inspected.images[index], [item.segmentation for item in inspected.objects[index]]
         matrix = view_matrix((0, 0, image.width, image.height), size)
         for start in range(0, len(masks) if seen < DRAWN_OBJECTS else 0, CHUNK):
             drawn = torch.from_numpy(draw_masks(masks[start : start + CHUNK], matrix, (size, size)))
@@ -138,7 +138,7 @@ def _check_counts(inspected: InspectedSet, summary: dict[str, Any], config: Conf
         add("class-count-differs", f"model.num_classes is {config.model.num_classes}, the file declares {declared}")
     if inspected.images and summary["objects"] == 0:
         add("no-objects", f"{summary['pictures']} images, {summary['annotations']} annotations")
-    for index, (image, items) in enumerate(zip(inspected.images, inspected.without_crowds(), strict=True)):
+    for index, (image, items) in enumerate(zip(inspected.images, inspected.objects, strict=True)):
         if len(items) > most:
             about = Example(image.file_name, image=index)
             add("too-many-objects", f"{len(items)} objects, eval.max_detections is {most}", about)

@@ -26,9 +26,9 @@ def render_page(report: Report) -> str:
     content, sheets, marked = report.content, {}, []
     bars: list[tuple[Sequence[str], Mapping[str, Sequence[float]], str]] = []  # names, series, axis
     if fit := content["anchors"]:
-        names, objects, now, then = zip(*map(dict.values, fit["by_size"]), strict=True)
-        shares = {"now": now, "suggested": then} if fit["suggestion"] else {"now": now}
-        percents = {name: [100 * (share or 0) for share in values] for name, values in shares.items()}
+        names, objects, *shares = zip(*map(dict.values, fit["by_size"]), strict=True)
+        keys = ["now", "suggested"] if fit["suggestion"] else ["now"]
+        percents = {key: [100 * (share or 0) for share in values] for key, values in zip(keys, shares, strict=False)}
         bars.append((names, percents, "percent that meet an anchor, by object size in pixels of the input"))
         bars.append((names, {"objects": objects}, "objects, by size in pixels of the input"))
     for name, one in content["sets"].items():
@@ -56,8 +56,7 @@ def draw_thumbnail(inspected: InspectedSet, index: int, mark: Sequence[float] | 
         image = read_image(inspected.source.image_folder / record.file_name, (record.height, record.width))
     except (DatasetError, ValueError):
         return None
-    objects = [item for item in inspected.objects[index] if not item.iscrowd][:MAX_DRAWN]
-    objects.sort(key=lambda item: item.area)  # the small ones above the large ones
+    objects = sorted(inspected.objects[index][:MAX_DRAWN], key=lambda item: item.area)  # the small above the large
     scale = SIDE / max(record.height, record.width)
     canvas = draw_objects(image, objects, inspected.categories, scale)
     if mark is not None:

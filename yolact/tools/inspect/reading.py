@@ -20,7 +20,7 @@ from yolact.data import annotations as rules  # the loader's own, so that both a
 from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.data.categories import Categories
 from yolact.data.images import decode_image
-from yolact.data.masks import Rle, encode_segmentation
+from yolact.data.masks import Rle
 from yolact.errors import DatasetError
 from yolact.ops.boxes import box_iou
 from yolact.ops.rle import RunLengths
@@ -59,10 +59,11 @@ class InspectedSet:
             raise DatasetError(f"The image folder {source.image_folder} does not exist; check the path.")
         self.findings: dict[str, Finding] = {}  # by kind
         self.images: list[ImageRecord] = []  # those with a usable entry
-        self.objects: list[list[ObjectRecord]] = []  # of each image, as training sees them; with crowd regions
+        self.objects: list[list[ObjectRecord]] = []  # of each image, as training sees them, without crowd regions
+        self.crowd_regions = 0
         self.num_annotations = len(content["annotations"])  # good and bad
-        # Of bad images too: an annotation is not at fault when its image is.
-        self._indices: dict[int, int] = {}  # by id
+        # Bad images are in it too: an annotation is not at fault when its image is.
+        self._indices: dict[int, int] = {}  # of images by id, or UNUSED
         self._annotation_ids: set[int] = set()
         self._known_objects: set[int] = set()  # hashes
         with np.errstate(over="ignore", invalid="ignore"):
@@ -70,10 +71,6 @@ class InspectedSet:
             self._read_images(content["images"])
             fine = sum(self._read_annotation(*one) for one in self._entries("annotations", content["annotations"]))
         self.left_out = self.num_annotations - fine  # what training does not see of the images that it uses
-
-    def without_crowds(self) -> list[list[ObjectRecord]]:
-        """Return the objects of each image without crowd regions."""
-        return [[item for item in items if not item.iscrowd] for items in self.objects]
 
     def add(self, kind: str, note: str = "", about: Example = NOWHERE) -> None:
         """Count one fault; `about` says where it is."""
@@ -163,11 +160,14 @@ class InspectedSet:
             add(kinds.get(reason, "box-outside"), f"bbox of {where} is {entry['bbox']}", about)
         if item is None:
             return False
-        self.objects[index].append(item)
+        if item.iscrowd:
+            self.crowd_regions += 1
+        else:
+            self.objects[index].append(item)
         about = about._replace(box=item.bbox)
         if isinstance(item.segmentation, list) and [] in entry["segmentation"]:
             add("empty-polygon", "its segmentation holds []", about)
-        runs = encode_segmentation(item.segmentation, (image.height, image.width))
+        runs = encode_mask(item, image)
         for kind, note in object_faults(item, runs, image):
             add(kind, note, about)
         content = hash((index, item.label, item.bbox, runs["counts"]))
@@ -175,6 +175,14 @@ class InspectedSet:
             add("duplicate-object", "the same class, box and mask", about)
         self._known_objects.add(content)
         return True
+
+
+def encode_mask(item: ObjectRecord, image: ImageRecord) -> RunLengths:
+    """Return the mask of an object as pycocotools has it."""
+    size, mask = (image.height, image.width), item.segmentation
+    if isinstance(mask, Rle):
+        return dict(rle_tools.frPyObjects({"size": list(size), "counts": mask.runs.tolist()}, *size))
+    return dict(rle_tools.merge(rle_tools.frPyObjects([polygon.ravel().tolist() for polygon in mask], *size)))
 
 
 def object_faults(item: ObjectRecord, runs: RunLengths, image: ImageRecord) -> Iterator[tuple[str, str]]:
@@ -196,10 +204,8 @@ def object_faults(item: ObjectRecord, runs: RunLengths, image: ImageRecord) -> I
             "centre and size": np.concatenate((low - size / 2, low + size / 2)),
         }
         looks = [f"; bbox looks like {name}" for name, reading in readings.items() if _alike(reading, expected)]
-        yield (
-            "box-unlike-mask",
-            f"bbox is {_shown(own)}, its mask {_shown(expected)} (x1, y1, x2, y2){''.join(looks[:1])}",
-        )
+        note = f"bbox is {_shown(own)}, its mask {_shown(expected)} (x1, y1, x2, y2)"
+        yield "box-unlike-mask", "".join([note, *looks[:1]])
 
 
 def _mask_extent(item: ObjectRecord, runs: RunLengths) -> Box | None:
