@@ -26,6 +26,7 @@ import pytest
 import torch
 from pycocotools import mask as mask_tools
 
+import tests.configurations  # noqa: F401  # for its backbone
 from yolact.config import AnchorConfig, BackboneConfig, Config, DataConfig, EvalConfig, ModelConfig, config_to_dict
 from yolact.engine.checkpoint import FORMAT, save_checkpoint
 from yolact.models import build_model
@@ -77,6 +78,12 @@ def _no_log_handlers() -> None:
             if logger is ours or type(handler) is logging.StreamHandler:  # the others of the root are pytest's
                 logger.removeHandler(handler)
                 handler.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what takes most of the time of a tiny training; fixtures of the session still draw."""
+    monkeypatch.setattr("yolact.tools.report.curves.write_curves", lambda folder: None)
 
 
 CLASSES = {"disc": 3, "square": 7}  # the ids have gaps and do not begin with 1
@@ -131,7 +138,7 @@ def tiny_config() -> Config:
     model = ModelConfig(
         num_classes=3,
         image_size=64,
-        backbone=BackboneConfig(name="resnet18"),
+        backbone=BackboneConfig(name="tiny"),
         anchors=AnchorConfig(scales=((8,), (16,), (32,), (48,), (64,))),
         fpn_channels=16,
         protonet_channels=16,

@@ -44,7 +44,7 @@ def assert_goes_on(folder, finished):
 
 def test_a_full_disk(start, folder, at_step):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    at_step(3, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, limits[1])))
+    at_step(3, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1])))
     try:
         with pytest.raises(CheckpointError, match=r"File too large \(it needs \d+ MB, .* make room or choose another"):
             start()
