@@ -169,13 +169,15 @@ def sample_config(sample_data: Path, tiny_config: Config) -> Config:
 
 @pytest.fixture(scope="session")
 def sample_checkpoint(sample_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a checkpoint of an untrained model of `sample_config`."""
+    """Return a checkpoint of an untrained model of `sample_config`, which is sure of much that it finds."""
     torch.manual_seed(0)
+    model = build_model(sample_config)
+    model.head.class_logits.weight.data.mul_(20)
     path = tmp_path_factory.mktemp("sample_checkpoint") / "last.pth"
     state = {
         "format": FORMAT,
         "step": 0,
-        "model": build_model(sample_config).state_dict(),
+        "model": model.state_dict(),
         "ema": None,
         "config": config_to_dict(sample_config),
         "class_names": list(CLASSES),
