@@ -1,16 +1,45 @@
-"""Small configurations that several folders of tests share, and images to learn for the trainings among them."""
+"""Small configurations that several folders of tests share, and images to learn for the trainings among them.
+
+`python -m tests.configurations VERB ...` is `yolact VERB ...` where their backbone is known.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import Tensor, nn
 
+from yolact import cli
 from yolact.config import config_from_dict
+from yolact.models import BACKBONES
 from yolact.tools.shapes import write_shapes
+
+
+class TinyBackbone(nn.Module):
+    """Three convolutions: a training takes an eighth of the time that it takes with ResNet-18."""
+
+    channels, strides = (64, 32, 32), (8, 16, 32)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, stride=8, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.layer1, self.layer2 = (
+            nn.Sequential(nn.Conv2d(before, 32, 3, 2, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU())
+            for before in (64, 32)
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        fine = self.bn1(self.conv1(images)).relu()
+        middle = self.layer1(fine)
+        return [fine, middle, self.layer2(middle)]
+
+
+BACKBONES["tiny"] = lambda settings: TinyBackbone()
 
 MODEL = {  # as small as the networks get
     "image_size": 64,
-    "backbone": {"name": "resnet18"},
+    "backbone": {"name": "tiny"},
     "anchors": {"scales": [[8], [16], [32], [48], [64]]},
     "fpn_channels": 16,
     "protonet_channels": 16,
@@ -59,3 +88,7 @@ def write_config(folder: Path, content: dict[str, Any], num_images: int) -> Path
     path = folder / f"{content['name']}.yaml"
     path.write_text(yaml.safe_dump({**content, "data": data}))
     return path
+
+
+if __name__ == "__main__":
+    cli.main()

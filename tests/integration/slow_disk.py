@@ -2,6 +2,7 @@
 
 import time
 
+import tests.configurations  # noqa: F401  # for its backbone
 from yolact.cli import main
 from yolact.engine import trainer
 

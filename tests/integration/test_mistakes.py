@@ -2,8 +2,8 @@
 
 import json
 import os
+import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -128,13 +128,15 @@ def test_mistakes_in_an_evaluation(finished, shapes, tmp_path, monkeypatch, caps
 
 
 @pytest.mark.parametrize("program", ["train.py", "eval.py"])
-def test_a_mistake_is_one_line_and_exit_code_2(config, program):
+def test_a_mistake_is_one_line_and_exit_code_2(config, program, monkeypatch, capsys):
     options = {"train.py": ["--config", config], "eval.py": ["--weights", "none.pth"]}[program]
-    command = [sys.executable, program, *options, "--device", "cuda:99"]
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: Device 'cuda:99' was asked for")
-    assert done.stderr.count("\n") == 1
+    monkeypatch.setattr(sys, "argv", [program, *map(str, options), "--device", "cuda:99"])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(str(ROOT / program), run_name="__main__")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: Device 'cuda:99' was asked for")
+    assert said.err.count("\n") == 1
 
 
 def test_ctrl_c_twice_leaves_without_a_traceback(capsys, monkeypatch):

@@ -29,8 +29,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes
 
 
 def start(program, count, *arguments):
-    """Start `program` on `count` ranks and return torchrun's own process."""
-    command = [TORCHRUN, "--nproc-per-node", str(count), ROOT / program, "--device", "cpu", *arguments]
+    """Start train.py, eval.py or another program on `count` ranks and return torchrun's own process."""
+    verbs = {"train.py": ["-m", "tests.configurations", "train"], "eval.py": ["-m", "tests.configurations", "eval"]}
+    command = [TORCHRUN, "--nproc-per-node", str(count), *verbs.get(program, [ROOT / program])]
+    command += ["--device", "cpu", *arguments]
     return subprocess.Popen(
         list(map(str, command)), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -142,5 +142,5 @@ def test_a_checkpoint_that_was_read_is_not_kept_in_memory(cut, finished, tmp_pat
         assert train("--resume", shutil.copytree(finished, tmp_path / "copy")) == 0
     else:
         assert cut("--weights", finished / "last.pth") == 0
-    assert len(kept) > 100
+    assert len(kept) > 50
     assert alive == []

@@ -161,7 +161,7 @@ def test_the_number_of_operators_does_not_grow_with_the_objects(model, make_targ
         with Count() as counted, torch.no_grad():
             criterion.losses(predictions, targets, coder)
         counts.append(sum(n for name, n in counted.operators.items() if name.split(".")[1] not in VIEWS))
-    assert abs(counts[0] - counts[1]) < 60  # rounds of forced matching
+    assert abs(counts[0] - counts[1]) < 100  # rounds of forced matching
     assert max(counts) < 450
 
 

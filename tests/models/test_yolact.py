@@ -136,7 +136,7 @@ def test_a_backbone_of_ones_own_takes_the_place_of_the_configured_one(tiny_confi
     ("options", "message"),
     [
         ({"name": "resnet5"}, r"model\.backbone\.name .* is 'resnet5'; did you mean 'resnet50'\?"),
-        ({"name": "vit"}, r"is 'vit'; known are resnet18, .*darknet53\."),
+        ({"name": "vit"}, r"is 'vit'; known are resnet18, .*darknet53"),
         ({"name": "darknet53", "deformable_blocks": (0, 4, 6, 3)}, r"darknet53 has no deformable form: set it to"),
     ],
 )

@@ -13,6 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
+import tests.configurations  # noqa: F401  # for its backbone
 import yolact.api  # noqa: F401  # for what it imports
 from yolact.engine import trainer as trainers
 from yolact.tools.report.curves import DrawCurves

@@ -182,7 +182,7 @@ def test_mistakes_are_one_sentence_and_leave_everything_as_it_was(
         ([ours, tmp_path / "none" / "out.pth"], CheckpointError, "could not be written: No such file"),
         ([ours, out, "--to", "ours"], UserError, "a checkpoint of this project already"),
         ([theirs, out, "--to", "authors"], UserError, "in the form of the authors' code already"),
-        ([sample_checkpoint, out], CheckpointError, "cannot hold this model: its backbone is resnet18; its backbones"),
+        ([sample_checkpoint, out], CheckpointError, "cannot hold this model: its backbone is tiny; its backbones"),
         ([theirs, out], CheckpointError, "do not fit the model of configuration 'yolact_resnet50'"),
         ([theirs, out, "--config", tmp_path / "none.yaml"], ConfigError, r"none\.yaml"),
         ([tmp_path / "none.pth", out], CheckpointError, r"none\.pth: there is no such"),

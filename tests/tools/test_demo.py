@@ -69,7 +69,7 @@ def demo(sample_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     """The running program; it refuses more than 3 MB, and 40 megapixels."""
     folder = tmp_path_factory.mktemp("demo")
     process = Popen(
-        [sys.executable, "-m", "yolact.cli", "demo", "--weights", str(sample_checkpoint), "--device", "cpu",
+        [sys.executable, "-m", "tests.configurations", "demo", "--weights", str(sample_checkpoint), "--device", "cpu",
          "--port", "0", "--max-megabytes", "3"],
         stdout=PIPE, stderr=PIPE, text=True, cwd=folder,
         env={**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(ROOT), "http_proxy": "http://127.0.0.1:9"},
