@@ -167,14 +167,14 @@ def test_objects_are_copied_as_often_as_asked(write_set: WriteSet, probability: 
     """Two of the three images have one object to copy, each taken or left by a coin; the third shows it all."""
     samples = training_set(write_set, replace(PLAIN, copy_paste_probability=probability))
     base, count = training_set(write_set, PLAIN), 0
-    for position in range(300):
+    for position in range(120):
         (image, target, _), (plain, own, _) = samples[Place(position, 2)], base[Place(position, 2)]
         assert target["image_id"] == own["image_id"] == 5
         assert not len(own["labels"])  # the image has no objects, so that all in the sample are copied
         rest = target["masks"].sum(dim=0) == 0
         assert torch.equal(image[:, rest], plain[:, rest])
         count += len(target["labels"]) > 0
-    assert count / 300 == pytest.approx(probability * 2 / 3 * 1 / 2, abs=0.07)
+    assert count / 120 == pytest.approx(probability * 2 / 3 * 1 / 2, abs=0.07)
 
 
 @pytest.mark.parametrize("unreadable", ["raise", "skip"])

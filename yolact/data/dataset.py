@@ -34,17 +34,17 @@ class GroundTruth:
     def _objects(self) -> list[ObjectRecord]:
         return self._dataset.objects(self._index)
 
-    @property
+    @cached_property
     def boxes(self) -> Tensor:
         """Float32 [N, 4] xyxy."""
         return torch.tensor([item.bbox for item in self._objects]).reshape(-1, 4)
 
-    @property
+    @cached_property
     def labels(self) -> Tensor:
         """Int64 [N], 0..C-1."""
         return torch.tensor([item.label for item in self._objects], dtype=torch.int64)
 
-    @property
+    @cached_property
     def iscrowd(self) -> Tensor:
         """Bool [N]."""
         return torch.tensor([item.iscrowd for item in self._objects], dtype=torch.bool)
