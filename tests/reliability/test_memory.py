@@ -34,8 +34,8 @@ def test_memory_does_not_grow(small, runs, tell):
     """Of the main process and the largest worker, from the first tenth of the steps to the last."""
     settings = [f"train.max_steps={NUM_STEPS}", "train.save_every=25", "train.eval_every=100", "data.num_workers=2"]
     arguments = ["--config", small, "--runs", runs, "--name", "long", "--set", *settings]
-    command = [sys.executable, ROOT / "train.py", "--device", "cpu", *arguments]
-    seen, environment = [], {**ENVIRONMENT, **GIVE_BACK}
+    command = [sys.executable, "-m", "tests.configurations", "train", "--device", "cpu", *arguments]
+    seen, environment = [], {**ENVIRONMENT, **GIVE_BACK, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(list(map(str, command)), env=environment, start_new_session=True) as process:
         while process.poll() is None:
             step = last_step(runs / "small/long")
