@@ -8,7 +8,7 @@ import torch
 from pycocotools import mask as coco_mask
 
 from tests.made import make_instances
-from yolact.data.masks import IDENTITY, draw_masks
+from yolact.data.segmentations import IDENTITY, draw_masks
 from yolact.errors import UserError
 from yolact.instances import Instances
 from yolact.ops.regions import regions_of

@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 
 from yolact.data.annotations import ObjectRecord
 from yolact.data.dataset import CocoDataset, PackedObjects
-from yolact.data.masks import IDENTITY, Rle, draw_masks
+from yolact.data.segmentations import IDENTITY, Rle, draw_masks
 from yolact.errors import DatasetError
 
 WriteSet = Callable[..., tuple[Path, Path]]

@@ -56,7 +56,7 @@ def take(
     batch_size: int = 2,
     sizes: tuple[int, ...] = (),
 ) -> list[Batch]:
-    return list(itertools.islice(training_loader(samples, batch_size, 5, start, workers, sizes), batches))
+    return list(itertools.islice(training_loader(samples, batch_size, start, workers, sizes), batches))
 
 
 def assert_same(first: list[Batch], second: list[Batch]) -> None:

@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 
 from yolact.config.schema import AugmentConfig
 from yolact.data.annotations import ObjectRecord
-from yolact.data.masks import Rle, decode_counts
+from yolact.data.segmentations import Rle, decode_counts
 from yolact.data.transforms import (
     FILL,
     Sample,

@@ -9,7 +9,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from yolact.data.dataset import CocoDataset
-from yolact.data.masks import IDENTITY, draw_masks
+from yolact.data.segmentations import IDENTITY, draw_masks
 from yolact.tools.convert.common import Conversion
 from yolact.tools.convert.writing import write_conversion
 

@@ -24,7 +24,7 @@ from yolact.postprocess import Detector
 from yolact.predictor import LoadedModel, Predictor, load_model
 from yolact.tools import export as tool
 from yolact.tools.export import export_model, generated_images, read_images
-from yolact.tools.export.comparison import compare
+from yolact.tools.export.agreement import compare
 from yolact.tools.export.files import OPSET, open_runner, require_packages
 from yolact.tools.export.graph import RAW, Export
 

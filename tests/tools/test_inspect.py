@@ -16,7 +16,7 @@ from yolact.cli.check import summary_lines
 from yolact.config import Config, override_config
 from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.data.dataset import CocoDataset
-from yolact.data.masks import Rle
+from yolact.data.segmentations import Rle
 from yolact.errors import UserError
 from yolact.tools.inspect.findings import KINDS, MAX_EXAMPLES, SKIPPABLE, Finding
 from yolact.tools.inspect.inspection import (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from yolact.data.dataset import CocoDataset
-from yolact.data.masks import IDENTITY, Rle, draw_masks
+from yolact.data.segmentations import IDENTITY, Rle, draw_masks
 from yolact.errors import DatasetError
 from yolact.tools import shapes
 from yolact.tools.shapes import CLASS_NAMES, draw_shapes, write_shapes

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from yolact.cli import run
-from yolact.engine.weights import AUTHORS_FILES
+from yolact.engine.pretrained import AUTHORS_FILES
 from yolact.errors import DownloadError, UserError
 from yolact.tools.weights import FILES, UNPUBLISHED, fetch_weights
 

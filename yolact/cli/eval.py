@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     from yolact.distributed import joined_world, local_device
     from yolact.evaluation.analysis import analyse
     from yolact.output import output_folder
-    from yolact.tools.report.page import terminal_text, write_report
+    from yolact.tools.report.evaluation_page import terminal_text, write_report
 
     with joined_world() as world, ExitStack() as stack:
         logging.basicConfig(level=logging.INFO if world.is_main_process else logging.WARNING, format="%(message)s")

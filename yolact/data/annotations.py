@@ -15,7 +15,7 @@ import numpy as np
 
 from yolact.data.categories import Categories
 from yolact.data.images import MAX_PIXELS
-from yolact.data.masks import Rle, Segmentation, decode_counts
+from yolact.data.segmentations import Rle, Segmentation, decode_counts
 from yolact.errors import DatasetError
 from yolact.text import printable
 
@@ -57,7 +57,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9  # false for NaN
 
 
-class Rule(NamedTuple):
+class FieldRule(NamedTuple):
     """What a field must be."""
 
     expected: str  # in words
@@ -65,16 +65,16 @@ class Rule(NamedTuple):
     kind: str = "invalid-field"  # of the fault
 
 
-WHOLE = Rule("a whole number of 64 bits", lambda value: type(value) is int and abs(value) <= LARGEST_WHOLE)
-TEXT = Rule("text", lambda value: isinstance(value, str) and value)
-CROWD = Rule("0 or 1", lambda value: value in (0, 1))
-AREA = Rule("a number that is not negative", lambda value: is_number(value) and value >= 0)
-BOX = Rule(
+WHOLE = FieldRule("a whole number of 64 bits", lambda value: type(value) is int and abs(value) <= LARGEST_WHOLE)
+TEXT = FieldRule("text", lambda value: isinstance(value, str) and value)
+CROWD = FieldRule("0 or 1", lambda value: value in (0, 1))
+AREA = FieldRule("a number that is not negative", lambda value: is_number(value) and value >= 0)
+BOX = FieldRule(
     "[x, y, width, height] in finite numbers",
     lambda value: isinstance(value, list) and len(value) == 4 and all(map(is_number, value)),
     "invalid-box",
 )
-SEGMENTATION = Rule(
+SEGMENTATION = FieldRule(
     "a list of polygons or an RLE object", lambda value: isinstance(value, list | dict | None), "invalid-segmentation"
 )
 
@@ -267,7 +267,7 @@ def parse_text(entry: Any, key: str, where: str) -> str:
     return text
 
 
-def _field(entry: Any, key: str, where: str, rule: Rule, default: object = None) -> Any:
+def _field(entry: Any, key: str, where: str, rule: FieldRule, default: object = None) -> Any:
     if not isinstance(entry, dict):
         raise DatasetError(f"{where} must be an object, not {brief(entry)}; export the file again.")
     value = entry.get(key, default)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from yolact.data.annotations import ImageRecord, ObjectRecord, read_annotation_file
 from yolact.data.images import read_reduced
-from yolact.data.masks import IDENTITY, Rle, Segmentation, draw_masks
+from yolact.data.segmentations import IDENTITY, Rle, Segmentation, draw_masks
 from yolact.errors import DatasetError
 from yolact.text import printable
 

@@ -166,7 +166,6 @@ class EvaluationSet:
 def training_loader(
     training_set: TrainingSet,
     batch_size: int,
-    seed: int,
     start_position: int = 0,
     num_workers: int = 0,
     image_sizes: Sequence[int] = (),
@@ -181,7 +180,7 @@ def training_loader(
     Iterating raises DatasetError for an image that cannot be read, unless the set skips those, and LoaderError for a
     worker that dies or gives no batch for `timeout` seconds.
     """
-    places = run_batches(len(training_set), seed, start_position, batch_size, image_sizes, world)
+    places = run_batches(len(training_set), training_set.seed, start_position, batch_size, image_sizes, world)
     return Loader(training_set.batch, places, num_workers, timeout)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from yolact.config.schema import AugmentConfig
 from yolact.data.annotations import ObjectRecord
-from yolact.data.masks import IDENTITY, draw_masks, pixel_index_map
+from yolact.data.segmentations import IDENTITY, draw_masks, pixel_index_map
 from yolact.structures import Target
 
 CROP_TRIALS = 50

@@ -20,9 +20,9 @@ from yolact.engine.callbacks import BestCheckpoint, MetricsFile, TensorBoard
 from yolact.engine.checkpoint import load_checkpoint, model_weights, num_bytes
 from yolact.engine.folder import find_checkpoint, locked, prepare_folder, set_up_logging, sweep, warn_of_little_space
 from yolact.engine.optim import batch_norm_size
+from yolact.engine.pretrained import load_backbone, transfer_weights
 from yolact.engine.state import restore, training_state
 from yolact.engine.trainer import Parts, Trainer
-from yolact.engine.weights import load_backbone, transfer_weights
 from yolact.errors import ConfigError, DatasetError
 from yolact.models import Yolact, build_model
 from yolact.output import write_bytes

@@ -174,8 +174,8 @@ class Trainer:
             data.augment.copy_paste_probability,
         )  # fmt: skip
         loader = training_loader(
-            samples, settings.batch_size, settings.seed, self.position, data.num_workers, settings.image_sizes,
-            data.worker_timeout, self.world,
+            samples, settings.batch_size, self.position, data.num_workers, settings.image_sizes, data.worker_timeout,
+            self.world,
         )  # fmt: skip
         return iter(loader)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from yolact.data.dataset import CocoDataset
 from yolact.evaluation.coco import IouType
-from yolact.evaluation.errors import image_errors, total_errors
+from yolact.evaluation.error_kinds import image_errors, total_errors
 from yolact.evaluation.matching import Matching, greedy, match_images
 from yolact.formats import Record
 

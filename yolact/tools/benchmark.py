@@ -145,7 +145,7 @@ class Benchmark:
         settings = replace(self.config.train, precision=precision, lr=1e-6, warmup_lr=1e-6)
         model, data = copy.deepcopy(self.model), self.samples.dataset
         trainer = Trainer(replace(self.config, train=settings), model, self.folder, data, data, model.device)
-        loader = training_loader(self.samples, settings.batch_size, settings.seed, image_sizes=settings.image_sizes)
+        loader = training_loader(self.samples, settings.batch_size, image_sizes=settings.image_sizes)
         batches = list(islice(loader, settings.accumulate))
 
         def step(_: int) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from yolact.data.annotations import ObjectRecord
 from yolact.data.categories import Categories
-from yolact.data.masks import draw_masks
+from yolact.data.segmentations import draw_masks
 from yolact.data.transforms import boxes_of, map_boxes
 from yolact.draw import draw_instances, resize_image
 from yolact.instances import Instances

@@ -47,7 +47,7 @@ class Wanted:
     max_frames: int | None = None
 
 
-class Source(NamedTuple):
+class ImageSource(NamedTuple):
     """An image file, where its annotated copy goes, and whether the user named it or a folder or pattern led to it."""
 
     path: Path
@@ -55,7 +55,7 @@ class Source(NamedTuple):
     is_named: bool
 
 
-def find_images(arguments: list[str], folder: Path) -> list[Source]:
+def find_images(arguments: list[str], folder: Path) -> list[ImageSource]:
     """Turn files, folders and patterns into image files, each once, in the order given.
 
     Copies go to `folder`; those of one name from several folders get numbers.
@@ -77,7 +77,7 @@ def find_images(arguments: list[str], folder: Path) -> list[Source]:
             raise UserError(f"'{argument}' leads to no images (expected files ending in {kinds}); check the path.")
         for file in found:
             files.setdefault(file.resolve(), (file, is_named))
-    sources: dict[str, Source] = {}
+    sources: dict[str, ImageSource] = {}
     for path, is_named in files.values():
         stem, number = path.stem, 1
         while stem in sources:
@@ -86,18 +86,18 @@ def find_images(arguments: list[str], folder: Path) -> list[Source]:
         target = folder / (stem + (".jpg" if path.suffix.lower() in {".jpg", ".jpeg"} else ".png"))
         if target.resolve() in files:
             raise UserError(f"The result '{target}' would overwrite that image; give another --output.")
-        sources[stem] = Source(path, target, is_named)
+        sources[stem] = ImageSource(path, target, is_named)
     return list(sources.values())
 
 
-def predict_images(predictor: Predictor, sources: list[Source], wanted: Wanted) -> None:
+def predict_images(predictor: Predictor, sources: list[ImageSource], wanted: Wanted) -> None:
     """Predict image by image; those that cannot be read are left out and told of.
 
     Raises:
         DatasetError: no image can be read; then nothing is written.
         UserError: in the end, that an image cannot be read which the user named; or a result cannot be written.
     """
-    failures: list[tuple[Source, str]] = []
+    failures: list[tuple[ImageSource, str]] = []
     counts: Counter[str] = Counter()
 
     def images() -> Iterator[tuple[int, np.ndarray]]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from yolact.data.masks import draw_masks
+from yolact.data.segmentations import draw_masks
 from yolact.errors import DatasetError
 from yolact.tools.convert.common import FoundImage, FoundObject, Part, encode_mask, make_object
 from yolact.tools.convert.writing import coco_content

@@ -14,7 +14,7 @@ from yolact.evaluation.coco import compute_metrics
 from yolact.evaluation.run import versions
 from yolact.ops.regions import MaskRegion
 from yolact.ops.rle import encode_region
-from yolact.tools.report.page import write_report
+from yolact.tools.report.evaluation_page import write_report
 
 Found = Callable[[int, int, int], int | None]  # image, object and its label -> the label that is found
 

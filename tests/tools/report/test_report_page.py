@@ -11,7 +11,7 @@ import pytest
 from yolact.data.dataset import CocoDataset
 from yolact.evaluation.analysis import Shown
 from yolact.evaluation.coco import Curves
-from yolact.tools.report.page import _class_section, _confusion_section, _matrix, terminal_text
+from yolact.tools.report.evaluation_page import _class_section, _confusion_section, _matrix, terminal_text
 from yolact.tools.report.sections import ERRORS, METRICS
 
 EVIL = "<script>alert('\"&')</script>"

@@ -10,7 +10,7 @@ from yolact.data.images import SUFFIXES, read_image
 from yolact.errors import UserError
 from yolact.output import write_bytes
 from yolact.predictor import LoadedModel
-from yolact.tools.export.comparison import Comparison, compare
+from yolact.tools.export.agreement import Comparison, compare
 from yolact.tools.export.files import make_file, open_runner, require_packages
 from yolact.tools.export.graph import Export
 from yolact.tools.shapes import draw_shapes

@@ -12,7 +12,7 @@ from torch.export import Dim, ExportedProgram
 from torch.onnx import OnnxExporterError
 
 from yolact.errors import UserError
-from yolact.tools.export.comparison import Run
+from yolact.tools.export.agreement import Run
 from yolact.tools.export.graph import INPUT, MEANINGS, Export
 
 OPSET = 20  # DeformConv came with 19; ONNX Runtime knows 20 since its version 1.17

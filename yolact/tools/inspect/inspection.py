@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from yolact.config import Config
 from yolact.data.dataset import CocoDataset
-from yolact.data.masks import draw_masks
+from yolact.data.segmentations import draw_masks
 from yolact.data.transforms import view_matrix
 from yolact.ops.masks import shrink
 from yolact.text import counted, percent, printable

@@ -20,7 +20,7 @@ from yolact.data import annotations as rules  # the loader's own, so that both a
 from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.data.categories import Categories
 from yolact.data.images import decode_image
-from yolact.data.masks import Rle
+from yolact.data.segmentations import Rle
 from yolact.errors import DatasetError
 from yolact.ops.boxes import box_iou
 from yolact.ops.rle import RunLengths

@@ -8,7 +8,7 @@ import numpy as np
 
 from yolact.data.annotations import ObjectRecord
 from yolact.data.dataset import CocoDataset
-from yolact.data.masks import Rle, decode_counts
+from yolact.data.segmentations import Rle, decode_counts
 from yolact.draw import display_scale, encode_jpeg, encode_png, side_by_side
 from yolact.evaluation.analysis import SHOWN_SCORE, ImageQuality
 from yolact.formats import Record

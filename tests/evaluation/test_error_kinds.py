@@ -7,7 +7,7 @@ import pytest
 
 from tests.evaluation.conftest import AWAY, CAT, DOG, HERE, THERE
 from yolact.evaluation.coco import compute_metrics
-from yolact.evaluation.errors import KINDS, image_errors, total_errors
+from yolact.evaluation.error_kinds import KINDS, image_errors, total_errors
 
 HERE_HALF = (0, 0, 10, 5)  # IoU 0.5 with HERE
 THERE_LITTLE = (40, 40, 10, 4)  # IoU 0.4 with THERE

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from yolact.engine import weights
-from yolact.engine.weights import load_backbone, transfer_weights
+from yolact.engine import pretrained
+from yolact.engine.pretrained import load_backbone, transfer_weights
 from yolact.errors import CheckpointError
 from yolact.models import build_model
 from yolact.models.backbones import DarkNetFeatures, ResNetFeatures
 
 
 def test_a_file_under_weights_is_preferred_and_needs_no_network(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr(pretrained, "WEIGHTS_FOLDER", tmp_path)
     network = resnet18()
     torch.save(network.state_dict(), tmp_path / "resnet18-f37072fd.pth")
     backbone = ResNetFeatures("resnet18")
@@ -47,7 +47,7 @@ def test_weights_of_another_backbone_are_refused(tmp_path):
 
 
 def test_offline_without_a_file_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "WEIGHTS_FOLDER", tmp_path / "weights")
+    monkeypatch.setattr(pretrained, "WEIGHTS_FOLDER", tmp_path / "weights")
 
     def offline(*_, **__):
         raise urllib.error.URLError("no route to host")
@@ -61,7 +61,7 @@ def test_offline_without_a_file_is_one_sentence(tmp_path, monkeypatch):
 
 
 def test_darknet_without_a_file_says_where_to_put_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr(pretrained, "WEIGHTS_FOLDER", tmp_path)
     with pytest.raises(CheckpointError, match=r"fetch .*darknet53\.pth by `yolact weights darknet53`"):
         load_backbone(DarkNetFeatures(), "darknet53", "imagenet")
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from yolact.data.annotations import ImageRecord, parse_segmentation
-from yolact.data.masks import IDENTITY, Rle, crop_rle, decode_counts, draw_masks
+from yolact.data.segmentations import IDENTITY, Rle, crop_rle, decode_counts, draw_masks
 
 
 def random_mask(seed: int) -> np.ndarray:
