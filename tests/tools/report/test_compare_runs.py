@@ -1,14 +1,17 @@
 import json
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from yolact.cli import main, run
+from yolact.cli import run
 from yolact.errors import UserError
 from yolact.tools.report.comparison import compare, comparison_page, comparison_text, data_verdict
 from yolact.tools.report.runs import read_runs
 from yolact.tools.report.sections import METRICS, Cell
 
+ROOT = Path(__file__).resolve().parents[3]
 EVIL = "<script>alert('\"&')</script>"
 VALUES = dict.fromkeys(METRICS, 0.25)
 BOTH = {"segm": VALUES, "bbox": VALUES}
@@ -260,12 +263,10 @@ def test_mistakes_are_named_and_leave_nothing_behind(write_metrics, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_a_mistake_is_one_line_and_exit_code_2_on_the_command_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["yolact", "compare", "runs", str(tmp_path / "a"), str(tmp_path / "b")])
-    with pytest.raises(SystemExit, match="2"):
-        main()
-    said = capsys.readouterr()
-    assert said.out == ""
-    (line,) = said.err.splitlines()
+def test_a_mistake_is_one_line_and_exit_code_2_on_the_command_line(tmp_path):
+    command = [sys.executable, "-m", "yolact.cli", "compare", "runs", str(tmp_path / "a"), str(tmp_path / "b")]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout) == (2, "")
+    (line,) = process.stderr.splitlines()
     assert line.startswith("error: ")
     assert "does not exist" in line
