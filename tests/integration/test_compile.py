@@ -25,7 +25,7 @@ def test_a_compiled_predictor_finds_the_same(sample_checkpoint):
 def test_a_compiled_training_goes_the_same_way(config, tmp_path):
     losses = []
     for flag in ("false", "true"):
-        settings = [f"train.compile={flag}", "train.max_steps=3", "eval.max_images=1"]
+        settings = [f"train.compile={flag}", "train.max_steps=3", "eval.max_images=1", "model.backbone.name=resnet18"]
         assert train("--config", config, "--runs", tmp_path, "--name", flag, "--set", *settings) == 0
         losses.append([line["losses"] for line in lines(tmp_path / "tiny" / flag) if "losses" in line])
     for plain, compiled in zip(*losses, strict=True):
