@@ -1,5 +1,6 @@
 """Mistakes that a user can mend: one sentence that says what was expected, what was found, where, and what to do."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -47,12 +48,18 @@ class DownloadError(UserError):
 def exit_on_user_error(main: Callable[[], int | None]) -> NoReturn:
     """Run a command line and exit with what it returns.
 
-    A `UserError` becomes one line on stderr and exit code 2, Ctrl-C exit code 130; neither shows a traceback.
+    A `UserError` becomes one line on stderr and exit code 2, Ctrl-C exit code 130, a reader that has read enough (`|
+    head`) exit code 141; none shows a traceback.
     """
     try:
-        sys.exit(main())
+        code = main()
+        sys.stdout.flush()
+        sys.exit(code)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python writes while it ends
+        sys.exit(141)

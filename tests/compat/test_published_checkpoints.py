@@ -128,9 +128,9 @@ DAMAGE = {
     "code": (lambda w, folder: w.update({"code": Payload(folder / "ran")}), "the Python object posix.mkdir"),
     "wrapped": (
         lambda w, _: [w.update(state_dict=dict(w), epoch=3), [w.pop(key) for key in list(w)[:-2]]],
-        "got a dict of 'state_dict', 'epoch'; save what stands under 'state_dict' as a file of its own",
+        "got a dict of 'state_dict', 'epoch'; if weights stand in there, save them as a file of their own",
     ),
-    "nothing": (lambda w, _: w.clear(), "got an empty dict"),
+    "nothing": (lambda w, _: w.clear(), "got a dict of nothing"),
     "numbers for names": (lambda w, _: [w.clear(), w.update({0: torch.zeros(1)})], "got a dict of '0'"),
     "a backbone": (
         lambda w, _: [w.clear(), w.update({"conv1.weight": torch.zeros(1)})], "An ImageNet backbone belongs into",
@@ -181,5 +181,5 @@ def test_the_configuration_may_be_given_as_file_or_object(small_weights, tmp_pat
 
 def test_a_configuration_with_other_classes_says_what_to_write(small_weights, tmp_path):
     path = save(small_weights, tmp_path / "weights.pth")
-    with pytest.raises(CheckpointError, match=r"2 classes.*num_classes=80; set that key to 2 .--set"):
+    with pytest.raises(CheckpointError, match=r"2 classes.*num_classes=80; add --set model.num_classes=2"):
         yolact.load(path, config=ROOT / "configs/yolact_resnet50.yaml")

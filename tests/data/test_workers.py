@@ -38,7 +38,7 @@ def loader(num_workers, timeout=60.0, **trouble):
     return Loader(partial(make_batch, trouble=trouble), batches, num_workers, timeout)
 
 
-def start_late(number):
+def start_late(number=1):
     time.sleep(number)
     start_worker(number)
 
@@ -130,6 +130,14 @@ def test_the_handler_of_ended_children_stays_the_callers():
     before = signal.getsignal(signal.SIGCHLD)
     list(loader(2))
     assert signal.getsignal(signal.SIGCHLD) is before
+
+
+def test_signals_leave_the_processes_of_a_pool_alone_even_while_they_start(monkeypatch):
+    monkeypatch.setattr(workers, "start_worker", start_late)
+    with start_pool(2) as pool:
+        for process in multiprocessing.active_children():
+            os.kill(process.pid, signal.SIGUSR1)
+        assert list(pool.map(abs, [-1, 2])) == [1, 2]
 
 
 def test_processes_of_a_pool_have_one_thread():

@@ -4,6 +4,7 @@ import json
 import os
 import runpy
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -148,3 +149,12 @@ def test_ctrl_c_twice_leaves_without_a_traceback(capsys, monkeypatch):
         cli.main("train")
     assert stopped.value.code == 130
     assert capsys.readouterr().err == ""
+
+
+def test_a_reader_that_has_read_enough_gets_no_traceback():
+    read, write = os.pipe()
+    os.close(read)  # as by `| head`
+    command = [sys.executable, "-m", "yolact.cli", "weights", "--list"]
+    process = subprocess.run(command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (process.returncode, process.stderr) == (141, "")

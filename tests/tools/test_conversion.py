@@ -179,7 +179,7 @@ def test_mistakes_are_one_sentence_and_leave_everything_as_it_was(
         ([ours, tmp_path / "link.pth"], UserError, "is the file to convert"),
         ([ours, tmp_path], UserError, r"small_0_120\.pth' exists already"),
         ([ours, f"{tmp_path}/none/"], UserError, "There is no folder"),
-        ([ours, tmp_path / "none" / "out.pth"], CheckpointError, "could not be written: No such file"),
+        ([ours, tmp_path / "none" / "out.pth"], CheckpointError, r"could not be written \(No such file"),
         ([ours, out, "--to", "ours"], UserError, "a checkpoint of this project already"),
         ([theirs, out, "--to", "authors"], UserError, "in the form of the authors' code already"),
         ([sample_checkpoint, out], CheckpointError, "cannot hold this model: its backbone is tiny; its backbones"),

@@ -141,7 +141,10 @@ def _death_among(workers: list[multiprocessing.Process], wait: bool) -> LoaderEr
 
 def start_pool(num_workers: int) -> ProcessPoolExecutor:
     """Return a pool of processes that leave signals to the main process."""
-    return ProcessPoolExecutor(num_workers, initializer=start_worker)
+    pool = ProcessPoolExecutor(num_workers, initializer=start_worker)
+    with _held_signals():
+        pool.submit(int)  # a pool starts its processes with its first job
+    return pool
 
 
 @contextmanager

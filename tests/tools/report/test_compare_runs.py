@@ -8,7 +8,6 @@ from yolact.tools.report.comparison import compare, comparison_page, comparison_
 from yolact.tools.report.runs import read_runs
 from yolact.tools.report.sections import METRICS, Cell
 
-ROOT = Path(__file__).resolve().parents[3]
 EVIL = "<script>alert('\"&')</script>"
 VALUES = dict.fromkeys(METRICS, 0.25)
 BOTH = {"segm": VALUES, "bbox": VALUES}
