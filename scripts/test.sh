@@ -12,7 +12,7 @@
 # shellcheck source=scripts/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-share=(-n 2)
+share=(-n 2 --dist worksteal) # the slowest tests come together
 if [ "${1:-}" = --long ]; then
     shift
     share=(-m long --durations=0) # not beside one another: each needs the machine, and tells its figures

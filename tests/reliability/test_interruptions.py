@@ -52,7 +52,7 @@ def undisturbed(nursery, small, runs, tmp_path):
     return compare
 
 
-@pytest.mark.parametrize("count", [4, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [2, pytest.param(100, marks=pytest.mark.long)])
 def test_kills_with_a_checkpoint_at_every_step(nursery, small, runs, tmp_path, tell, undisturbed, count):
     rng, log, folder = random.Random(0), tmp_path / "said.txt", runs / "small/killed"
     own = [*SETTINGS, "train.save_every=1", "data.num_workers=1"]
