@@ -14,7 +14,7 @@ import pytest
 
 from tests.reliability.trainings import ENVIRONMENT, ROOT, last_step, of_session
 
-NUM_STEPS = 1000
+NUM_STEPS = 3000
 GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 MOST_GROWTH = 0.01  # of the resident memory; what is less depends on when one looks
 
