@@ -16,10 +16,10 @@ def encode_region(region: MaskRegion, image_size: tuple[int, int]) -> RunLengths
     Only the columns that hold the object are scanned, which makes it many times as fast as `mask.encode`.
     """
     height, width = image_size
-    columns = np.zeros((region.width, height), bool)
-    columns[:, region.window[0]] = region.mask.T
+    pixels = np.zeros(region.width * height + 2, bool)  # with one before and one after, so that each run has an end
+    pixels[1:-1].reshape(region.width, height)[:, region.window[0]] = region.mask.T
     # Where a run ends: RLE goes column by column and starts with a run of zeros.
-    ends = np.flatnonzero(np.diff(columns.reshape(-1), prepend=False, append=False)) + region.left * height
+    ends = np.flatnonzero(pixels[1:] != pixels[:-1]) + region.left * height
     counts = np.diff(ends, prepend=0, append=height * width).tolist()
     if len(ends) and counts[-1] == 0:  # the object reaches the last pixel
         counts.pop()
