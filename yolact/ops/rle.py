@@ -20,7 +20,8 @@ def encode_region(region: MaskRegion, image_size: tuple[int, int]) -> RunLengths
     pixels[1:-1].reshape(region.width, height)[:, region.window[0]] = region.mask.T
     # Where a run ends: RLE goes column by column and starts with a run of zeros.
     ends = np.flatnonzero(pixels[1:] != pixels[:-1]) + region.left * height
-    counts = np.diff(ends, prepend=0, append=height * width).tolist()
+    borders = np.concatenate(([0], ends, [height * width]))
+    counts = (borders[1:] - borders[:-1]).tolist()  # np.diff takes twice as long for so few
     if len(ends) and counts[-1] == 0:  # the object reaches the last pixel
         counts.pop()
     encoded = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
