@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from yolact.data.annotations import ImageRecord, parse_segmentation
 from yolact.errors import DatasetError
+from yolact.ops.rle import RunLengths, encode_ends
 
 T = TypeVar("T")
 Polygon = NDArray[np.float64]  # [M, 2] (x, y) in pixels of the image, continuous coordinates
-RunLengths = dict[str, Any]  # {"size": [H, W], "counts": bytes}, COCO's compressed form
 DECIMALS = 3  # of a polygon's coordinates: what the loader draws with
 SPLITS = ("train", "val", "test")
 SPLIT_NAME = re.compile(r"(train|val|test)(?:id|idation)?\d*")  # train, val, valid, validation, test, train2017
@@ -172,10 +172,7 @@ def encode_numbers(numbers: NDArray[Any]) -> Iterator[tuple[int, RunLengths]]:
     for value, own in zip(values.tolist(), np.split(pixels, starts)[1:], strict=True):
         breaks = np.flatnonzero(np.diff(own) != 1)
         first, last = own[np.append(0, breaks + 1)], own[np.append(breaks, -1)] + 1
-        edges = np.concatenate(([0], np.stack((first, last), axis=1).ravel(), [height * width]))
-        counts = np.diff(edges).tolist()
-        counts = counts if counts[-1] else counts[:-1]
-        yield value, coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+        yield value, encode_ends(np.stack((first, last), axis=1).ravel(), (height, width))
 
 
 def make_object(parts: list[Part], image_size: tuple[int, int]) -> FoundObject | None:
