@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -35,6 +36,11 @@ def read_image(path: Path, image_size: tuple[int, int] | None = None) -> NDArray
         DatasetError: the file is absent, broken, of more than 100 megapixels, or not of `image_size`.
     """
     return read_reduced(path, image_size, 1)[0]
+
+
+def image_files(paths: Iterable[Path]) -> list[Path]:
+    """Return those of the paths that are image files by their suffix, sorted."""
+    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def read_reduced(path: Path, image_size: tuple[int, int] | None, reduction: int) -> tuple[NDArray[np.uint8], int]:

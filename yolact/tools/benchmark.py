@@ -27,7 +27,7 @@ from torch.optim.swa_utils import update_bn
 from yolact.config import Config
 from yolact.data.categories import Categories
 from yolact.data.dataset import CocoDataset, GroundTruth
-from yolact.data.images import SUFFIXES, read_image
+from yolact.data.images import image_files, read_image
 from yolact.data.loader import Place, TrainingSet, training_loader
 from yolact.data.transforms import make_transforms, prepare_image, to_unit
 from yolact.device import DTYPES, Precision, keep_freed_memory
@@ -311,7 +311,7 @@ def prepare(config: Config, loaded: LoadedModel | None, images: Path | None, fol
     if not Path(data.train_annotations).is_file():
         data = replace(data, train_images=str(shapes), train_annotations=str(generated))
     config = replace(config, data=data, model=replace(config.model, num_classes=num_classes))
-    files = sorted(file for file in (images or shapes).glob("*") if file.suffix.lower() in SUFFIXES)[:MAX_IMAGES]
+    files = image_files((images or shapes).glob("*"))[:MAX_IMAGES]
     if not files:
         raise UserError(f"'{images}' holds no images; give a folder of images with --images.")
     if loaded is None:

@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from yolact.data.images import SUFFIXES, read_image
+from yolact.data.images import SUFFIXES, image_files, read_image
 from yolact.draw import display_scale, encode_png
 from yolact.errors import DatasetError, UserError
 from yolact.instances import Instances
@@ -47,7 +47,7 @@ class Wanted:
     max_frames: int | None = None
 
 
-class ImageSource(NamedTuple):
+class InputFile(NamedTuple):
     """An image file, where its annotated copy goes, and whether the user named it or a folder or pattern led to it."""
 
     path: Path
@@ -55,7 +55,7 @@ class ImageSource(NamedTuple):
     is_named: bool
 
 
-def find_images(arguments: list[str], folder: Path) -> list[ImageSource]:
+def find_images(arguments: list[str], folder: Path) -> list[InputFile]:
     """Turn files, folders and patterns into image files, each once, in the order given.
 
     Copies go to `folder`; those of one name from several folders get numbers.
@@ -71,13 +71,13 @@ def find_images(arguments: list[str], folder: Path) -> list[ImageSource]:
             found = [path]
         else:
             inside = path.iterdir() if path.is_dir() else map(Path, glob.glob(argument, recursive=True))
-            found = sorted(file for file in inside if file.suffix.lower() in SUFFIXES and file.is_file())
+            found = image_files(inside)
         if not found:
             kinds = ", ".join(sorted(SUFFIXES))
             raise UserError(f"'{argument}' leads to no images (expected files ending in {kinds}); check the path.")
         for file in found:
             files.setdefault(file.resolve(), (file, is_named))
-    sources: dict[str, ImageSource] = {}
+    sources: dict[str, InputFile] = {}
     for path, is_named in files.values():
         stem, number = path.stem, 1
         while stem in sources:
@@ -86,18 +86,18 @@ def find_images(arguments: list[str], folder: Path) -> list[ImageSource]:
         target = folder / (stem + (".jpg" if path.suffix.lower() in {".jpg", ".jpeg"} else ".png"))
         if target.resolve() in files:
             raise UserError(f"The result '{target}' would overwrite that image; give another --output.")
-        sources[stem] = ImageSource(path, target, is_named)
+        sources[stem] = InputFile(path, target, is_named)
     return list(sources.values())
 
 
-def predict_images(predictor: Predictor, sources: list[ImageSource], wanted: Wanted) -> None:
+def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wanted) -> None:
     """Predict image by image; those that cannot be read are left out and told of.
 
     Raises:
         DatasetError: no image can be read; then nothing is written.
         UserError: in the end, that an image cannot be read which the user named; or a result cannot be written.
     """
-    failures: list[tuple[ImageSource, str]] = []
+    failures: list[tuple[InputFile, str]] = []
     counts: Counter[str] = Counter()
 
     def images() -> Iterator[tuple[int, np.ndarray]]:

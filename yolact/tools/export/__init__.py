@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from yolact.data.images import SUFFIXES, read_image
+from yolact.data.images import image_files, read_image
 from yolact.errors import UserError
 from yolact.output import write_bytes
 from yolact.predictor import LoadedModel
@@ -59,7 +59,7 @@ def read_images(sources: Sequence[Path]) -> list[np.ndarray]:
     """
     files: list[Path] = []
     for source in sources:
-        inside = sorted(path for path in source.glob("*") if path.suffix.lower() in SUFFIXES)
+        inside = image_files(source.glob("*"))
         if source.is_dir() and not inside:
             raise UserError(f"The folder '{source}' given with --images holds no images; name another one.")
         files += inside[:MAX_OF_A_FOLDER] or [source]
