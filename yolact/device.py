@@ -1,7 +1,11 @@
-"""Choice of the device and the precision to compute with."""
+"""Choice of the device and the precision to compute with, and what stands in results about both."""
 
 import ctypes
 import os
+import platform
+import re
+from importlib.metadata import version
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -76,3 +80,26 @@ def resolve_precision(name: Literal["fp32", "bf16", "fp16", "auto"], device: tor
         probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         is_native = device.type == "cpu" and any(getattr(torch.cpu, probe, bool)() for probe in probes)
     return "bf16" if is_native else "fp32"
+
+
+def device_name(device: torch.device) -> str:
+    """Return the device in words, such as "cuda (NVIDIA H200)" or "cpu (AMD EPYC 7763, 2 threads)"."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    if device.type != "cpu":
+        return device.type
+    threads = torch.get_num_threads()
+    return f"cpu ({_processor()}, {threads} thread{'' if threads == 1 else 's'})"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that metrics and speed depend on."""
+    found = {name: version(name) for name in ("torchvision", "numpy", "pycocotools")}
+    return {"python": platform.python_version(), "torch": str(torch.__version__), **found}
+
+
+def _processor() -> str:
+    """Return the CPU's name where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: *(.+)", info.read_text()) if info.is_file() else None
+    return found[1].strip() if found else platform.processor() or platform.machine() or "unknown"

@@ -15,9 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from yolact.config import Config
 from yolact.data.copy_paste import paste_objects
 from yolact.data.dataset import CocoDataset
-from yolact.data.transforms import Sample, Transform, build_target, largest_reduction, prepare_image, render_image
+from yolact.data.transforms import (
+    Sample,
+    Transform,
+    build_target,
+    largest_reduction,
+    make_transforms,
+    prepare_image,
+    render_image,
+)
 from yolact.data.workers import WORKER_TIMEOUT, Loader, blaming
 from yolact.distributed import SINGLE, World
 from yolact.errors import DatasetError
@@ -112,6 +121,15 @@ class TrainingSet:
         return render_image(image, sample, reduction), build_target(sample, record.id)
 
 
+def training_set(config: Config, dataset: CocoDataset, transforms: Sequence[Transform] = ()) -> TrainingSet:
+    """Return the samples that a configuration makes of a data set; `transforms` come after its own."""
+    data = config.data
+    return TrainingSet(
+        dataset, config.model.image_size, [*make_transforms(data.augment), *transforms], config.train.seed,
+        data.unreadable, data.augment.copy_paste_probability,
+    )  # fmt: skip
+
+
 def run_batches(
     num_images: int,
     seed: int,
@@ -164,7 +182,7 @@ class EvaluationSet:
 
 
 def training_loader(
-    training_set: TrainingSet,
+    samples: TrainingSet,
     batch_size: int,
     start_position: int = 0,
     num_workers: int = 0,
@@ -174,14 +192,14 @@ def training_loader(
 ) -> DataLoader[Batch]:
     """Yield batches for ever, beginning with the sample at `start_position` of the run, the first of a batch.
 
-    Every batch has one of `image_sizes` at random, where there are any, instead of the training set's. Of several
+    Every batch has one of `image_sizes` at random, where there are any, instead of that of the samples. Of several
     ranks, each gets its part of every batch of `batch_size`, which they can share evenly.
 
     Iterating raises DatasetError for an image that cannot be read, unless the set skips those, and LoaderError for a
     worker that dies or gives no batch for `timeout` seconds.
     """
-    places = run_batches(len(training_set), training_set.seed, start_position, batch_size, image_sizes, world)
-    return Loader(training_set.batch, places, num_workers, timeout)
+    places = run_batches(len(samples), samples.seed, start_position, batch_size, image_sizes, world)
+    return Loader(samples.batch, places, num_workers, timeout)
 
 
 def evaluation_loader(

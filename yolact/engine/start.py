@@ -60,8 +60,11 @@ def started(
     if config.train.deterministic:
         compute_deterministically()
     config, train_data, val_data = load_data(config)
-    versions = {"version of PyTorch": torch.__version__, "configuration": dump_config(config)}
-    world.require_equal({"number of training images": len(train_data), **versions})
+    world.require_equal({
+        "number of training images": len(train_data),
+        "version of PyTorch": torch.__version__,
+        "configuration": dump_config(config),
+    })  # fmt: skip
     initial = read_weights(weights) if weights else None
     torch.manual_seed(config.train.seed)
     network = build_model(config, parts.backbone)

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from yolact.config import Config
 from yolact.data.dataset import CocoDataset
-from yolact.data.loader import Batch, TrainingSet, training_loader
-from yolact.data.transforms import Transform, make_transforms
+from yolact.data.loader import Batch, training_loader, training_set
+from yolact.data.transforms import Transform
 from yolact.device import resolve_precision
 from yolact.distributed import SINGLE, World
 from yolact.engine.callbacks import LAST, Callback
@@ -168,11 +168,7 @@ class Trainer:
     def batches(self) -> Any:
         """Return a generator of the batches from `position` on."""
         data, settings = self.config.data, self.config.train
-        transforms = [*make_transforms(data.augment), *self.parts.transforms]
-        samples = TrainingSet(
-            self.train_data, self.config.model.image_size, transforms, settings.seed, data.unreadable,
-            data.augment.copy_paste_probability,
-        )  # fmt: skip
+        samples = training_set(self.config, self.train_data, self.parts.transforms)
         loader = training_loader(
             samples, settings.batch_size, self.position, data.num_workers, settings.image_sizes, data.worker_timeout,
             self.world,

@@ -1,13 +1,10 @@
 """The evaluation loop: every image through the network, and each result to the evaluators."""
 
 import copy
-import platform
-import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -20,7 +17,7 @@ from yolact.data.categories import Categories
 from yolact.data.dataset import CocoDataset, GroundTruth
 from yolact.data.loader import EvaluationSet, evaluation_loader
 from yolact.data.transforms import to_unit
-from yolact.device import DTYPES, Precision
+from yolact.device import DTYPES, Precision, device_name, versions
 from yolact.distributed import SINGLE, World
 from yolact.errors import CheckpointError
 from yolact.evaluation.coco import CocoEvaluator, Curves
@@ -142,22 +139,6 @@ def check_classes(own: Categories, names_known: bool, dataset: CocoDataset, weig
     )
 
 
-def device_name(device: torch.device) -> str:
-    """Return the device in words, such as "cuda (NVIDIA H200)" or "cpu (AMD EPYC 7763, 2 threads)"."""
-    if device.type == "cuda":
-        return f"cuda ({torch.cuda.get_device_name(device)})"
-    if device.type != "cpu":
-        return device.type
-    threads = torch.get_num_threads()
-    return f"cpu ({_processor()}, {threads} thread{'' if threads == 1 else 's'})"
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that metrics and speed depend on."""
-    found = {name: version(name) for name in ("torchvision", "numpy", "pycocotools")}
-    return {"python": platform.python_version(), "torch": str(torch.__version__), **found}
-
-
 def predict(network: nn.Module, images: Tensor) -> Predictions:
     """Run a network made by `for_inference` on uint8 [B, 3, S, S] RGB images; the predictions are float32."""
     predictions: Predictions = network(to_unit(images).contiguous(memory_format=torch.channels_last))
@@ -257,10 +238,3 @@ def _evaluate(
 
     metrics = world.broadcast(score)
     return evaluations or [Evaluation(one, [], []) for one in metrics]
-
-
-def _processor() -> str:
-    """Return the CPU's name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: *(.+)", info.read_text()) if info.is_file() else None
-    return found[1].strip() if found else platform.processor() or platform.machine() or "unknown"

@@ -28,15 +28,15 @@ from yolact.config import Config
 from yolact.data.categories import Categories
 from yolact.data.dataset import CocoDataset, GroundTruth
 from yolact.data.images import image_files, read_image
-from yolact.data.loader import Place, TrainingSet, training_loader
-from yolact.data.transforms import make_transforms, prepare_image, to_unit
-from yolact.device import DTYPES, Precision, keep_freed_memory
+from yolact.data.loader import Place, TrainingSet, training_set
+from yolact.data.transforms import prepare_image, to_unit
+from yolact.device import DTYPES, Precision, device_name, keep_freed_memory, versions
 from yolact.engine.step import read_results, train_step
 from yolact.engine.trainer import Trainer
 from yolact.errors import UserError
 from yolact.evaluation.coco import CocoEvaluator, Engine
 from yolact.evaluation.encoding import MaskEncoder
-from yolact.evaluation.run import NMS_KINDS, device_name, predict, versions
+from yolact.evaluation.run import NMS_KINDS, predict
 from yolact.evaluation.speed import synchronize
 from yolact.instances import Instances
 from yolact.models import Yolact, build_model
@@ -125,10 +125,9 @@ class Benchmark:
     @cached_property
     def samples(self) -> TrainingSet:
         """The training data as a training has them."""
-        data, seed = self.config.data, self.config.train.seed
+        data = self.config.data
         dataset = CocoDataset(data.train_annotations, data.train_images, max_images=data.max_train_images)
-        paste, transforms = data.augment.copy_paste_probability, make_transforms(data.augment)
-        return TrainingSet(dataset, self.config.model.image_size, transforms, seed, data.unreadable, paste)
+        return training_set(self.config, dataset)
 
     def detector(self, **changes: Any) -> Detector:
         """Return the detector, with changed settings."""
@@ -143,10 +142,10 @@ class Benchmark:
         """Return a trainer and its step, all of it: `train_step`, with clipping, EMA and finite check, on one batch."""
         # At this learning rate the weights stay about as they are, and the steps alike.
         settings = replace(self.config.train, precision=precision, lr=1e-6, warmup_lr=1e-6)
+        config = replace(self.config, train=settings, data=replace(self.config.data, num_workers=0))
         model, data = copy.deepcopy(self.model), self.samples.dataset
-        trainer = Trainer(replace(self.config, train=settings), model, self.folder, data, data, model.device)
-        loader = training_loader(self.samples, settings.batch_size, image_sizes=settings.image_sizes)
-        batches = list(islice(loader, settings.accumulate))
+        trainer = Trainer(config, model, self.folder, data, data, model.device)
+        batches = list(islice(trainer.batches(), settings.accumulate))
 
         def step(_: int) -> None:
             train_step(trainer, batches)

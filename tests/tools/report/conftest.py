@@ -9,9 +9,9 @@ import pytest
 
 from yolact.config import Config, dump_config
 from yolact.data.dataset import CocoDataset
+from yolact.device import versions
 from yolact.evaluation.analysis import analyse
 from yolact.evaluation.coco import compute_metrics
-from yolact.evaluation.run import versions
 from yolact.ops.regions import MaskRegion
 from yolact.ops.rle import encode_region
 from yolact.tools.report.evaluation_page import write_report
