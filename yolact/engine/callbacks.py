@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ class BestCheckpoint(Callback):
             trainer.save(BEST)
 
 
-class Records(Callback):
+class Records(Callback, ABC):
     """Writes a record {"step", "lr", "losses", ...} every `log_every` steps, and {"step", "evaluation"}."""
 
     def on_step(self, trainer: "Trainer") -> None:
@@ -57,9 +58,9 @@ class Records(Callback):
         of_coco = {kind: trainer.metrics[kind] for kind in ("segm", "bbox")}
         self.write({"step": trainer.step, "evaluation": of_coco | trainer.further})
 
+    @abstractmethod
     def write(self, record: dict[str, Any]) -> None:
         """Write one record."""
-        raise NotImplementedError
 
 
 class MetricsFile(Records):

@@ -42,7 +42,7 @@ class History(NamedTuple):
     def metric(self, kind: str, key: str) -> dict[int, float]:
         """Return a metric of "segm" or "bbox" by step, where it was found."""
         found = {step: one.get(kind, {}).get(key) for step, one in self.evaluations.items()}
-        return {step: value for step, value in found.items() if _is_finite(value)}
+        return {step: value for step, value in found.items() if is_finite(value)}
 
 
 def read_history(metrics_file: Path) -> History:
@@ -55,8 +55,8 @@ def read_history(metrics_file: Path) -> History:
             continue
         step = int(entry["step"])
         if "losses" in entry:
-            losses[step] = {name: value for name, value in entry["losses"].items() if _is_finite(value)}
-        if _is_finite(entry.get("lr")):
+            losses[step] = {name: value for name, value in entry["losses"].items() if is_finite(value)}
+        if is_finite(entry.get("lr")):
             lr[step] = entry["lr"]
         if "evaluation" in entry:
             evaluations[step] = entry["evaluation"]
@@ -146,5 +146,6 @@ def smooth(values: Mapping[int, float]) -> np.ndarray:
     return np.convolve(padded, np.full(2 * half + 1, 1 / (2 * half + 1)), mode="valid")
 
 
-def _is_finite(value: object) -> bool:
+def is_finite(value: object) -> bool:
+    """Tell whether a value of a JSON file is a number that can be drawn and compared."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

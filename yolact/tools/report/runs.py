@@ -1,7 +1,6 @@
 """Evaluations and training runs as they lie on the disk."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from yolact.config.loading import read_mapping
 from yolact.errors import UserError
-from yolact.tools.report.curves import History, read_history
+from yolact.tools.report.curves import History, is_finite, read_history
 
 Metrics = dict[str, Any]
 Table = dict[str, float | None]
@@ -93,7 +92,7 @@ def _checked(metrics: Any) -> Metrics:
 
 
 def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
+    return value is None or is_finite(value)
 
 
 def _read_run(path: Path, letter: str) -> Run:
