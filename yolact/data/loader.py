@@ -15,18 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from yolact.config import Config
 from yolact.data.copy_paste import paste_objects
 from yolact.data.dataset import CocoDataset
-from yolact.data.transforms import (
-    Sample,
-    Transform,
-    build_target,
-    largest_reduction,
-    make_transforms,
-    prepare_image,
-    render_image,
-)
+from yolact.data.transforms import Sample, Transform, build_target, largest_reduction, prepare_image, render_image
 from yolact.data.workers import WORKER_TIMEOUT, Loader, blaming
 from yolact.distributed import SINGLE, World
 from yolact.errors import DatasetError
@@ -119,15 +110,6 @@ class TrainingSet:
             sample = transform(rng, sample)
         image, reduction = self.dataset.load_reduced(index, largest_reduction(sample))
         return render_image(image, sample, reduction), build_target(sample, record.id)
-
-
-def training_set(config: Config, dataset: CocoDataset, transforms: Sequence[Transform] = ()) -> TrainingSet:
-    """Return the samples that a configuration makes of a data set; `transforms` come after its own."""
-    data = config.data
-    return TrainingSet(
-        dataset, config.model.image_size, [*make_transforms(data.augment), *transforms], config.train.seed,
-        data.unreadable, data.augment.copy_paste_probability,
-    )  # fmt: skip
 
 
 def run_batches(

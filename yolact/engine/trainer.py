@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from yolact.config import Config
 from yolact.data.dataset import CocoDataset
-from yolact.data.loader import Batch, training_loader, training_set
-from yolact.data.transforms import Transform
+from yolact.data.loader import Batch, TrainingSet, training_loader
+from yolact.data.transforms import Transform, make_transforms
 from yolact.device import resolve_precision
 from yolact.distributed import SINGLE, World
 from yolact.engine.callbacks import LAST, Callback
@@ -53,6 +53,15 @@ class Parts:
     transforms: Sequence[Transform] = ()
     evaluators: Sequence[Evaluator] = ()
     callbacks: Sequence[Callback] = ()
+
+
+def training_set(config: Config, dataset: CocoDataset, transforms: Sequence[Transform] = ()) -> TrainingSet:
+    """Return the samples that a configuration makes of a data set; `transforms` come after its own."""
+    data = config.data
+    return TrainingSet(
+        dataset, config.model.image_size, [*make_transforms(data.augment), *transforms], config.train.seed,
+        data.unreadable, data.augment.copy_paste_probability,
+    )  # fmt: skip
 
 
 class Trainer:
