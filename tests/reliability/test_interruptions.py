@@ -17,6 +17,7 @@ from yolact.engine.checkpoint import load_checkpoint
 SETTINGS = ["train.max_steps=100_000", "train.lr_steps=[16]", "train.ema_decay=null"]
 KINDS = list(itertools.product([(SIGINT,), (SIGTERM,), (SIGUSR1,), (SIGINT, SIGINT)], [False, True]))  # to the group?
 FEW = [KINDS[0], KINDS[3], KINDS[7]]  # SIGINT; SIGTERM to the group; SIGINT twice to the group
+RESUMED = re.compile(r"resumed (\S+) at step (\d+)\n")
 MOST_SECONDS = 60.0  # aimed at: 5; here only what no pause of a busy machine reaches, and what a hang does
 
 
@@ -65,10 +66,9 @@ def test_kills_with_a_checkpoint_at_every_step(nursery, small, runs, tmp_path, t
         left = unfinished(folder)
         while_writing += bool(left)
         training = nursery.start(log, "--resume", "--runs", runs)
-        training.goes_on_until(lambda new=training: " at step " in new.said())
+        training.goes_on_until(lambda new=training: RESUMED.search(new.said()))  # the whole line
         said = training.said()
-        resumed = re.search(r"resumed (\S+) at step (\d+)\n", said)
-        assert resumed, said
+        resumed = RESUMED.search(said)
         assert resumed[1] == str(folder / "last.pth")
         assert "WARNING" not in said
         assert int(resumed[2]) > step  # every life saved at least one step more
