@@ -36,11 +36,12 @@ setup(
         "demo": ["gradio>=6"],
         "video": ["av>=14"],  # H.264 video
         "weights": ["huggingface_hub>=0.30"],
+        "timm": ["timm"],  # model.backbone.name=timm/NAME
         "notebooks": ["jupyterlab", "ipykernel"],
         "dev": [
             *("pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "tensorboard", "scipy"),
             *("onnx", "onnxscript", "onnxruntime", "nbclient", "ipykernel"),
-            *("hotcoco", "supervision>=0.26", "trackers", "gradio>=6", "av>=14", "huggingface_hub>=0.30"),
+            *("hotcoco", "supervision>=0.26", "trackers", "gradio>=6", "av>=14", "huggingface_hub>=0.30", "timm"),
         ],
     },
     keywords="instance segmentation, real-time, computer vision, PyTorch, COCO",

@@ -5,7 +5,7 @@ width). NamedTuples hold tensors because they pass `torch.compile`, `torch.expor
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypedDict
+from typing import NamedTuple, NotRequired, Protocol, TypedDict
 
 import torch
 from torch import Tensor
@@ -16,7 +16,10 @@ class Target(TypedDict):
 
     boxes: Tensor  # float32 [N, 4] xyxy, pixels of the network input
     labels: Tensor  # int64 [N], 0..C-1
-    masks: Tensor  # uint8 or bool [N, H, W] at the size of the network input, nonzero on the object
+    masks: NotRequired[Tensor]  # uint8 or bool [N, H, W] at the size of the network input, nonzero on the object
+    # In place of masks, where the losses need no more: see `yolact.ops.masks.compact`.
+    mask_crops: NotRequired[Tensor]  # uint8 [N, M, M], 255 on the object, of the box and a margin
+    semantic_masks: NotRequired[Tensor]  # bool [N, Hs, Ws]
     iscrowd: Tensor  # bool [N]
     image_id: int
 
@@ -45,10 +48,13 @@ def join_targets(targets: Sequence[Target]) -> Objects:
 
 
 class Predictions(NamedTuple):
-    """Output of `Yolact.forward`. A: anchors, C: classes, K: prototypes, (Hp, Wp): input / 4, (Hs, Ws): input / 8."""
+    """Output of `Yolact.forward`.
 
-    class_logits: Tensor  # [B, A, 1+C], column 0 is background
-    box_deltas: Tensor  # [B, A, 4], encoded against the anchors with variances 0.1 and 0.2
+    A: anchors or points, C: classes, K: prototypes, (Hp, Wp): input / 4, (Hs, Ws): input / 8, with pyramid from P3.
+    """
+
+    class_logits: Tensor  # [B, A, 1+C], column 0 is background; points: [B, A, C]
+    box_deltas: Tensor  # [B, A, 4], encoded as the head's `BoxCoder` says
     mask_coefficients: Tensor  # [B, A, K] in (-1, 1)
     prototypes: Tensor  # [B, K, Hp, Wp], not negative
     semantic_logits: Tensor  # [B, C, Hs, Ws]
@@ -60,6 +66,10 @@ class BoxCoder(Protocol):
     @property
     def image_size(self) -> int:
         """Side S of the network input in pixels."""
+
+    @property
+    def constants(self) -> dict[str, Tensor]:
+        """By name, what a program needs beside the outputs to decode them, each [A, ...]."""
 
     def scores(self, class_logits: Tensor) -> Tensor:
         """Return class probabilities [B, A, C], without background."""

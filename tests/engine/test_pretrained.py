@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torchvision.models import resnet18
+from torchvision.models import resnet18, resnet50
 
 from yolact.engine import pretrained
 from yolact.engine.pretrained import load_backbone, transfer_weights
 from yolact.errors import CheckpointError
 from yolact.models import build_model
-from yolact.models.backbones import DarkNetFeatures, ResNetFeatures
+from yolact.models.backbones import DarkNetFeatures, ResNetFeatures, TimmFeatures
 
 
 def test_a_file_under_weights_is_preferred_and_needs_no_network(tmp_path, monkeypatch):
@@ -58,6 +58,33 @@ def test_offline_without_a_file_is_one_sentence(tmp_path, monkeypatch):
     ) as caught:
         load_backbone(ResNetFeatures("resnet18"), "resnet18", "imagenet")
     assert "\n" not in str(caught.value)
+
+
+def test_later_weights_of_torchvision_have_files_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "WEIGHTS_FOLDER", tmp_path)
+    network = resnet50()
+    torch.save(network.state_dict(), tmp_path / "resnet50-11ad3fa6.pth")
+    backbone = ResNetFeatures("resnet50")
+    assert load_backbone(backbone, "resnet50", "imagenet_v2").endswith("resnet50-11ad3fa6.pth")
+    assert torch.equal(backbone.conv1.weight, network.conv1.weight)
+    with pytest.raises(CheckpointError, match="imagenet_v2, which torchvision does not have for 'resnet18'"):
+        load_backbone(ResNetFeatures("resnet18"), "resnet18", "imagenet_v2")
+
+
+def test_weights_of_timm_without_a_network_are_one_sentence(monkeypatch):
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    backbone, create = TimmFeatures("resnet18d"), timm.create_model
+
+    def offline(*arguments, pretrained, **options):
+        if pretrained:
+            raise OSError("no route\nto host")
+        return create(*arguments, **options)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(
+        CheckpointError, match=r"timm's resnet18d could not be fetched \(.*no route.*backbone_weights=none"
+    ):
+        load_backbone(backbone, "timm/resnet18d", "imagenet")
 
 
 def test_darknet_without_a_file_says_where_to_put_it(tmp_path, monkeypatch):

@@ -45,7 +45,7 @@ def test_outputs_stand_in_the_order_of_the_anchors():
 )
 def test_level_sizes_are_the_authors(image_size, sizes):
     backbone = ResNetFeatures("resnet18")
-    found = level_sizes(backbone, FeaturePyramid(backbone.channels, 8), image_size)
+    found = level_sizes(backbone, FeaturePyramid(backbone.channels[1:], 8), image_size, (8, 16, 32))
     assert found == [(size, size) for size in sizes]
 
 

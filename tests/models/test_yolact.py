@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 
 import pytest
@@ -122,7 +123,7 @@ def test_a_backbone_of_ones_own_takes_the_place_of_the_configured_one(tiny_confi
     assert model.backbone is backbone
     assert model(torch.rand(2, 3, 64, 64)).class_logits.shape == (2, 3 * 86, 4)
     with pytest.raises(
-        ConfigError, match=r"strides \(8, 16, 32\) and say their channels; Plain says strides \(4, 8, 16\)"
+        ConfigError, match=r"end in maps of strides \[8, 16, 32\] and say .*; Plain says strides \(4, 8, 16\)"
     ):
         build_model(tiny_config, Plain(strides=(4, 8, 16)))
     backbone.channels = (4, 6, 11)
@@ -143,6 +144,38 @@ def test_a_backbone_of_ones_own_takes_the_place_of_the_configured_one(tiny_confi
 def test_a_backbone_that_cannot_be_built_is_one_sentence(tiny_config, options, message):
     with pytest.raises(ConfigError, match=message):
         build_model(with_backbone(tiny_config, **options))
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"), [("convnext_tiny", (96, 192, 384, 768)), ("timm/resnet18d", (64, 64, 128, 256, 512))]
+)
+def test_other_networks_give_their_maps(tiny_config, name, channels):
+    if name.startswith("timm/"):
+        pytest.importorskip("timm", reason="timm is not installed")
+    model = build_model(with_backbone(tiny_config, name=name))
+    assert model.backbone.channels == channels
+    assert model.backbone.strides[-4:] == (4, 8, 16, 32)
+    assert model(torch.rand(1, 3, 64, 64)).prototypes.shape == (1, 8, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("timm/nosuch", r"is 'timm/nosuch', which timm cannot build \(Unknown model \(nosuch\)\)\."),
+        ("timm/vit_tiny_patch16_224", r"takes no image of 64 pixels: Input height \(64\) doesn't match model \(224\)"),
+        ("timm/swinv2_cr_tiny_ns_224", r"takes no image of 64 pixels|must end in maps of strides \[8, 16, 32\]"),
+    ],
+)
+def test_networks_of_timm_without_such_maps_are_refused(tiny_config, name, message):
+    pytest.importorskip("timm", reason="timm is not installed")
+    with pytest.raises(ConfigError, match=message):
+        build_model(with_backbone(tiny_config, name=name))
+
+
+def test_without_timm_its_networks_are_one_sentence(tiny_config, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ConfigError, match=r"timm is not installed: run `pip install 'yolact\[timm\]'`"):
+        build_model(with_backbone(tiny_config, name="timm/resnet18d"))
 
 
 def test_an_unknown_number_of_classes_is_refused():

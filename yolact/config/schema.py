@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Annotated, Literal, NamedTuple
 
-NUM_LEVELS = 5  # P3..P7
 SMALLEST_FOR_MASK_IOU = 249  # pixels; from it on, five unpadded convolutions of stride 2 fit onto the prototypes
 
 
@@ -30,12 +29,16 @@ NotNegative = Annotated[float, AT_LEAST_0]
 Positive = Annotated[float, Rule("more than 0", lambda value: value > 0)]
 Share = Annotated[float, Rule("between 0 and 1", lambda value: 0 <= value <= 1)]
 Decay = Annotated[float, Rule("at least 0 and below 1", lambda value: 0 <= value < 1)]
+FirstLevel = Annotated[int, Rule("2 or 3", lambda value: value in (2, 3))]
+LastLevel = Annotated[int, Rule("5, 6 or 7", lambda value: value in (5, 6, 7))]
 Side = Annotated[int, Rule("at least 32", lambda value: value >= 32)]  # of the network input in pixels
+Part = Literal["backbone", "fpn", "protonet", "head", "semantic", "mask_iou"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
-    name: str = "resnet101"  # of yolact.models.build.BACKBONES: resnet18, 34, 50, 101, darknet53, or one added there
+    # Of yolact.models.BACKBONES: resnet18, 34, 50, 101, darknet53, convnext_tiny, or one added there; or timm/NAME.
+    name: str = "resnet101"
     # YOLACT++ section 3.2: how many of the last blocks of each of the four stages are deformable, and every which one.
     deformable_blocks: tuple[Natural, Natural, Natural, Natural] = (0, 0, 0, 0)
     deformable_interval: Count = 1
@@ -52,6 +55,11 @@ class AnchorConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
+    # "anchors" is the paper's; "points" makes one prediction a cell, its box as distances to four sides (FCOS).
+    head: Literal["anchors", "points"] = "anchors"
+    # First and last level of the pyramid: P3..P7 has strides 8 to 128, P2..P5 strides 4 to 32, for small objects. The
+    # prototypes have half the stride of the first.
+    levels: tuple[FirstLevel, LastLevel] = (3, 7)
     num_classes: Count | None = None  # C, without background; null takes the classes of the training annotations
     image_size: Side = 550  # the image is stretched to this many pixels on both sides
     # Per channel, RGB, on the 0..255 scale. These are ImageNet's; DarkNet wants mean 0 and std 255.
@@ -60,6 +68,9 @@ class ModelConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     anchors: AnchorConfig = field(default_factory=AnchorConfig)
     fpn_channels: Count = 256  # also the width of the prediction head
+    tower_depth: Count = 2  # convolutions before the outputs of a points head, for classes and for boxes
+    # Prototypes from the sum of so many levels, the finest and the next ones: 1 as in the paper, or 3.
+    prototype_levels: Count = 1
     protonet_channels: Count = 256
     num_prototypes: Count = 32  # k; the paper found 8 to 256 much alike (table 2b)
     mask_iou: bool = False  # YOLACT++ section 3.3: a small network that rescores masks
@@ -108,7 +119,22 @@ class LossConfig:
     mask_weight: NotNegative = 6.125
     semantic_weight: NotNegative = 1.0  # 0 leaves the semantic term out, as in the paper's ablation
     mask_iou_weight: NotNegative = 25.0  # YOLACT++ only
+    # "ohem": softmax with the hardest negatives. For points: "quality", binary cross-entropy to how well the box fits,
+    # or "varifocal", the same with positives weighted by that and sure negatives by little (Zhang et al. 2021).
+    class_loss: Literal["ohem", "quality", "varifocal"] = "ohem"
+    # What an object of each class counts in it: a list by label, or "inverse", its class's share of the training
+    # objects turned round, with a mean of 1 over these. For rare classes.
+    class_weights: tuple[NotNegative, ...] | Literal["none", "inverse"] = "none"
+    box_loss: Literal["smooth_l1", "giou", "ciou"] = "smooth_l1"  # of the deltas, or of the decoded boxes
+    # "cropped": at the size of the prototypes, within the box. "roi_align": each object in a grid of its own, against
+    # its mask at the size of the input, with dice; for jagged or small masks, and little memory.
+    mask_loss: Literal["cropped", "roi_align"] = "cropped"
+    roi_size: Count = 28  # side of that grid
     assigner: str = "max_iou"  # of yolact.losses.ASSIGNERS: which candidate answers for which object
+    top_k: Count = 13  # task_aligned: candidates of an object that become positive, those with the largest
+    align_alpha: NotNegative = 1.0  # score ** alpha * ...
+    align_beta: NotNegative = 6.0  # ... IoU ** beta
+    mask_quality: bool = False  # task_aligned: scores learn the mean IoU of box and mask, instead of the box's
     positive_iou: Share = 0.5  # an anchor is positive from this IoU with a ground-truth box on ...
     negative_iou: Share = 0.4  # ... negative below this one, and neutral between
     crowd_overlap: Share = 0.7  # a non-positive anchor is neutral with more than this share of it in a crowd region
@@ -135,7 +161,10 @@ class TrainConfig:
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: Positive = 1e-3
     momentum: Decay = 0.9  # of SGD
-    weight_decay: NotNegative = 5e-4  # on every parameter, as the authors have it
+    backbone_lr: Positive = 1.0  # factor of the learning rate for the backbone; below 1 for one that is pretrained
+    weight_decay: NotNegative = 5e-4
+    decay_all: bool = True  # on every parameter, as the authors have it; false leaves out norms and biases
+    freeze: tuple[Part, ...] = ()  # parts of the network that stay as they start, their batch norms too
     schedule: Literal["steps", "cosine"] = "steps"
     lr_steps: tuple[Natural, ...] = (280_000, 600_000, 700_000, 750_000)  # for "steps": multiply by lr_gamma here
     lr_gamma: Positive = 0.1
@@ -150,7 +179,8 @@ class TrainConfig:
     precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
     channels_last: bool = True  # memory format of the convolutions; the results are the same
     compile: bool = False  # torch.compile the network: slow first steps, then faster ones on a GPU
-    # Where the backbone starts: "imagenet" (a file under weights/, else torchvision's download), "none", or a file.
+    # Where the backbone starts: "imagenet" (a file under weights/, else torchvision's or timm's download), "none", or a
+    # file. "imagenet_v2" are torchvision's later, better weights of ResNet-50 and 101; the paper had the first.
     backbone_weights: str = "imagenet"
     seed: Natural = 0
     # CUDA repeats its results bit by bit, as the CPU does: slower, and an error where an operation cannot.
@@ -159,6 +189,7 @@ class TrainConfig:
     log_every: Count = 10  # steps between two lines of metrics.jsonl
     save_every: Count = 5_000  # steps between two checkpoints
     eval_every: Count | None = 10_000  # steps between two evaluations; null evaluates at the end only
+    patience: Count | None = None  # stop after so many evaluations in a row without a better mask AP
     tensorboard: bool = False  # also write TensorBoard events (pip install tensorboard)
 
 
@@ -170,9 +201,10 @@ class EvalConfig:
     score_threshold: Share = 0.05  # an anchor is a candidate when its best class probability exceeds this
     nms: Literal["fast", "cross_class", "exact"] = "fast"  # Fast NMS per class, over all classes, or sequential NMS
     nms_threshold: Share = 0.5
-    # Candidates of a class that enter Fast NMS, whose memory grows with their square; sequential NMS takes all.
+    # Candidates of a class that enter Fast NMS, whose memory grows with their square; sequential NMS takes all. Where
+    # an image of the training's data has more than half as many objects of a class, a training raises it to that.
     nms_top_k: Count = 200
-    max_detections: Count = 100  # of an image; more than 100 for crowded images
+    max_detections: Count = 100  # of an image; a training raises it to the most objects of an image of its data
     # Crop masks to their boxes at prototype resolution, as the published weights expect, or after resizing: sharper.
     crop: Literal["before_resize", "after_resize", "none"] = "before_resize"
     max_images: Count | None = None  # evaluate only the first so many images
@@ -195,8 +227,10 @@ def conflicts(config: Config) -> Iterator[str]:
     """Yield what is wrong with the form of a value, or with values next to each other, so that no run can work."""
     model, loss, sizes, steps = config.model, config.loss, config.train.image_sizes, config.train.lr_steps
     scales, jitter, least = model.anchors.scales, config.data.augment.scale_jitter, SMALLEST_FOR_MASK_IOU
-    if len(scales) != NUM_LEVELS or len({len(level) for level in scales}) != 1 or not scales[0]:
-        lists = f"{NUM_LEVELS} lists of equally many side lengths, one for each level"
+    num_levels = model.levels[1] - model.levels[0] + 1
+    has_lists = len(scales) == num_levels and len({len(level) for level in scales}) == 1 and scales[0]
+    if model.head == "anchors" and not has_lists:
+        lists = f"{num_levels} lists of equally many side lengths, one for each level"
         yield f"model.anchors.scales must be {lists}, got {[list(level) for level in scales]}"
     if not model.anchors.aspect_ratios:
         yield "model.anchors.aspect_ratios must not be an empty list"
@@ -205,6 +239,11 @@ def conflicts(config: Config) -> Iterator[str]:
         yield f"model.mask_iou needs a model.image_size and train.image_sizes of at least {least}, got {got}"
     if jitter is not None and jitter[0] > jitter[1]:
         yield f"data.augment.scale_jitter must be the smallest and the largest scale, got {list(jitter)}"
+    if model.prototype_levels > num_levels:
+        yield f"model.prototype_levels must be at most {num_levels}, the number of levels, got {model.prototype_levels}"
+    if (model.head == "points") == (loss.class_loss == "ohem"):
+        fitting = "quality or varifocal" if model.head == "points" else "ohem"
+        yield f"loss.class_loss must be {fitting} with model.head={model.head}, got {loss.class_loss}"
     if loss.negative_iou > loss.positive_iou:
         ious = f"{loss.negative_iou} and {loss.positive_iou}"
         yield f"loss.negative_iou must be at most loss.positive_iou, got {ious}"

@@ -11,11 +11,15 @@ from torchvision import models as torchvision_models
 from yolact.compat.published import AUTHORS_FILES
 from yolact.engine.checkpoint import load_checkpoint
 from yolact.errors import CheckpointError
-from yolact.models.backbones import RESNETS, DarkNetFeatures
+from yolact.models.backbones import RESNETS, DarkNetFeatures, TimmFeatures
+from yolact.models.build import TIMM
+from yolact.text import printable
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS_FOLDER = Path("weights")
+TORCHVISION = (*RESNETS, "convnext_tiny")
+VERSIONS = {"imagenet": "IMAGENET1K_V1", "imagenet_v2": "IMAGENET1K_V2"}  # the paper's backbones had the first recipe
 _DARKNET_NAMES = (("_preconv.", "stem."), ("layers.", "stages."))
 
 
@@ -23,28 +27,46 @@ def load_backbone(backbone: nn.Module, name: str, source: str) -> str:
     """Load weights into `backbone`, called `name` in the configuration, and return where they came from.
 
     Args:
-        source: "imagenet", or the path of a file with a backbone's state dict.
+        source: "imagenet", "imagenet_v2", or the path of a file with a backbone's state dict.
 
     Raises:
         CheckpointError: no file and no network, or a file that does not fit this backbone.
     """
-    path = _imagenet_file(name) if source == "imagenet" else Path(source)
+    if source not in VERSIONS:
+        _load(backbone, load_checkpoint(source), source)
+        return source
+    if isinstance(backbone, TimmFeatures):
+        return _load_timm(backbone, name.removeprefix(TIMM))
+    path = _imagenet_file(name, source)
     _load(backbone, load_checkpoint(path), str(path))
     return str(path)
 
 
-def _imagenet_file(name: str) -> Path:
+def _load_timm(backbone: TimmFeatures, name: str) -> str:
+    try:
+        backbone.load_state_dict(TimmFeatures(name, pretrained=True).state_dict())
+    except Exception as error:  # of the hub, of HTTP, of the file: the library names no class for them
+        raise CheckpointError(
+            f"The weights of timm's {name} could not be fetched ({printable(str(error))}): fetch them with a network "
+            "once, or set train.backbone_weights=none to start from random weights."
+        ) from error
+    return f"timm's {name}"
+
+
+def _imagenet_file(name: str, source: str) -> Path:
     """Return the authors' or torchvision's file under weights/; the latter is fetched if neither is there."""
     authors = WEIGHTS_FOLDER / AUTHORS_FILES[name] if name in AUTHORS_FILES else None
-    if authors is not None and authors.is_file():
+    if source == "imagenet" and authors is not None and authors.is_file():
         return authors
-    if name not in RESNETS:
+    version = VERSIONS[source]
+    known = torchvision_models.get_model_weights(name).__members__ if name in TORCHVISION else {}
+    if version not in known:
         remedy = f"fetch {authors} by `yolact weights {name}`" if authors else "set it to a file"
         raise CheckpointError(
-            f"train.backbone_weights is imagenet, which torchvision does not have for '{name}': {remedy}, or set "
-            "train.backbone_weights=none."
+            f"train.backbone_weights is {source}, which torchvision does not have for '{name}': {remedy}, or "
+            "set train.backbone_weights=none."
         )
-    weights = torchvision_models.get_model_weights(name)["IMAGENET1K_V1"]  # the recipe the paper's backbones had
+    weights = known[version]
     path = WEIGHTS_FOLDER / weights.url.rsplit("/", 1)[-1]
     if not path.is_file():
         logger.info("downloading %s to %s/", weights.url, WEIGHTS_FOLDER)

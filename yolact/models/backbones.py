@@ -1,20 +1,26 @@
-"""Feature extractors: ResNets of torchvision, with deformable blocks for YOLACT++, and DarkNet-53."""
+"""Feature extractors: ResNets and ConvNeXt of torchvision, with deformable blocks for YOLACT++, DarkNet-53, and timm's.
+
+A backbone makes maps of falling size from images [B, 3, S, S], and has their `channels` and `strides`.
+"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import get_model, resnet
 from torchvision.ops import deform_conv2d
 
+from yolact.errors import ConfigError
+
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 DARKNET_BLOCKS = (1, 2, 8, 8, 4)  # of each stage
 
 
 class ResNetFeatures(nn.Module):
-    """A ResNet without its classifier: images [B, 3, S, S] to C3, C4, C5 at strides 8, 16 and 32."""
+    """A ResNet without its classifier: images [B, 3, S, S] to C2, C3, C4, C5 at strides 4, 8, 16 and 32."""
 
-    strides = (8, 16, 32)
+    strides = (4, 8, 16, 32)
 
     def __init__(self, name: str, deformable_blocks: Sequence[int] = (0, 0, 0, 0), deformable_interval: int = 1):
         super().__init__()
@@ -26,13 +32,58 @@ class ResNetFeatures(nn.Module):
         stages = [self.layer1, self.layer2, self.layer3, self.layer4]
         for stage, count in zip(stages, deformable_blocks, strict=True):
             _make_deformable(stage, count, deformable_interval)
-        self.channels = tuple(width * self.layer4[0].expansion for width in (128, 256, 512))
+        self.channels = tuple(width * self.layer4[0].expansion for width in (64, 128, 256, 512))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
-        c3 = self.layer2(x)
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        c2 = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
+        c3 = self.layer2(c2)
         c4 = self.layer3(c3)
-        return c3, c4, self.layer4(c4)
+        return c2, c3, c4, self.layer4(c4)
+
+
+class ConvNeXtFeatures(nn.Module):
+    """ConvNeXt-T (Liu et al. 2022) without its classifier: images [B, 3, S, S] to C2, C3, C4, C5."""
+
+    channels, strides = (96, 192, 384, 768), (4, 8, 16, 32)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = get_model("convnext_tiny", weights=None).features
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        x, maps = images, []
+        for number, part in enumerate(self.features):  # a stem or a downsampling, then the blocks of a stage
+            x = part(x)
+            if number % 2:
+                maps.append(x)
+        return maps
+
+
+class TimmFeatures(nn.Module):
+    """A network of the library timm, as far as it can give feature maps [B, C, H, W].
+
+    ConfigError if timm is not installed, has no such network, or cannot give its maps.
+    """
+
+    def __init__(self, name: str, pretrained: bool = False) -> None:
+        super().__init__()
+        try:
+            import timm
+        except ImportError:
+            raise ConfigError(
+                f"model.backbone.name is 'timm/{name}', but timm is not installed: run `pip install 'yolact[timm]'`."
+            ) from None
+        try:
+            self.network = timm.create_model(name, features_only=True, pretrained=pretrained)
+        except (RuntimeError, AttributeError) as error:
+            reason = " ".join(str(error).split()).rstrip(". ")
+            raise ConfigError(f"model.backbone.name is 'timm/{name}', which timm cannot build ({reason}).") from None
+        information: Any = self.network.feature_info
+        self.channels, self.strides = tuple(information.channels()), tuple(information.reduction())
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps: list[Tensor] = self.network(images)
+        return maps
 
 
 class DeformableConv2d(nn.Module):
@@ -93,9 +144,9 @@ class DarkNetBlock(nn.Module):
 
 
 class DarkNetFeatures(nn.Module):
-    """DarkNet-53 (YOLOv3) without its classifier: images [B, 3, S, S] to C3, C4, C5 at strides 8, 16 and 32."""
+    """DarkNet-53 (YOLOv3) without its classifier: images [B, 3, S, S] to C2, C3, C4, C5 at strides 4, 8, 16 and 32."""
 
-    channels, strides = (256, 512, 1024), (8, 16, 32)
+    channels, strides = (128, 256, 512, 1024), (4, 8, 16, 32)
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,10 +157,10 @@ class DarkNetFeatures(nn.Module):
             down = _conv(channels // 2, channels, 3, stride=2)
             self.stages.append(nn.Sequential(down, *(DarkNetBlock(channels) for _ in range(blocks))))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         x = self.stem(images)
         features = []
         for stage in self.stages:
             x = stage(x)
             features.append(x)
-        return features[2], features[3], features[4]
+        return tuple(features[1:])

@@ -1,24 +1,27 @@
 """The only place where the model meets the configuration."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from yolact.config import BackboneConfig, Config
+from yolact.config import BackboneConfig, Config, ModelConfig
 from yolact.errors import ConfigError
-from yolact.models.backbones import RESNETS, DarkNetFeatures, ResNetFeatures
+from yolact.models.backbones import RESNETS, ConvNeXtFeatures, DarkNetFeatures, ResNetFeatures, TimmFeatures
 from yolact.models.heads import AnchorHead, make_anchors
+from yolact.models.points import PointHead, make_points
 from yolact.models.yolact import FeaturePyramid, MaskIoUNet, Protonet, Yolact
-from yolact.text import did_you_mean
+from yolact.text import did_you_mean, printable
 
 # A backbone maps images [B, 3, S, S] to feature maps and has `channels` and `strides` of these, from the finest.
 BACKBONES: dict[str, Callable[[BackboneConfig], nn.Module]] = {
     **dict.fromkeys(RESNETS, lambda c: ResNetFeatures(c.name, c.deformable_blocks, c.deformable_interval)),
     "darknet53": lambda c: DarkNetFeatures(),
+    "convnext_tiny": lambda c: ConvNeXtFeatures(),
 }
-STRIDES = (8, 16, 32)  # of the maps that the pyramid is built on
+TIMM = "timm/"  # and with this before it, a name that timm knows
+COARSEST = 5  # C5, of stride 32, is the last map of a backbone that the pyramid is built on
 
 
 def build_model(config: Config, backbone: nn.Module | None = None) -> Yolact:
@@ -29,30 +32,27 @@ def build_model(config: Config, backbone: nn.Module | None = None) -> Yolact:
 
     Raises:
         ConfigError: the configuration does not say how many classes there are, or names no known backbone.
-            Or the backbone's maps are not what `channels` and `STRIDES` say.
+            Or the backbone's maps are not what its `channels` and `strides` say, or do not reach the finest level.
     """
-    model, anchors = config.model, config.model.anchors
+    model = config.model
     if model.num_classes is None:
         raise ConfigError(
             f"model.num_classes of configuration '{config.name}' is null, expected a number here: set it to the number "
             "of classes without background (train.py takes it from the training annotations)."
         )
     backbone = _configured_backbone(config) if backbone is None else backbone
-    fpn = FeaturePyramid(backbone.channels, model.fpn_channels)  # type: ignore[arg-type]
+    first, last = model.levels
+    strides = [2**level for level in range(first, last + 1)]
+    num_maps = COARSEST - first + 1
+    channels: Sequence[int] = backbone.channels[-num_maps:]  # type: ignore[index, assignment]
+    fpn = FeaturePyramid(channels, model.fpn_channels, last - COARSEST)
     sizes = sorted({model.image_size, *config.train.image_sizes})
-    # The same side lengths in pixels for every size of the input: see train.image_sizes.
-    unit_anchors = {
-        size: make_anchors(
-            size, level_sizes(backbone, fpn, size), anchors.scales, anchors.aspect_ratios, anchors.square
-        )
-        for size in sizes
-    }
-    per_cell = len(anchors.scales[0]) * len(anchors.aspect_ratios)
+    cells = {size: level_sizes(backbone, fpn, size, strides[:num_maps]) for size in sizes}
     return Yolact(
         backbone,
         fpn,
-        Protonet(model.fpn_channels, model.protonet_channels, model.num_prototypes),
-        AnchorHead(model.fpn_channels, unit_anchors, per_cell, model.num_classes, model.num_prototypes),
+        Protonet(model.fpn_channels, model.protonet_channels, model.num_prototypes, model.prototype_levels),
+        _head(model, model.num_classes, cells, strides),
         MaskIoUNet(model.num_classes) if model.mask_iou else None,
         num_classes=model.num_classes,
         image_size=model.image_size,
@@ -62,22 +62,49 @@ def build_model(config: Config, backbone: nn.Module | None = None) -> Yolact:
     )
 
 
-def level_sizes(backbone: nn.Module, fpn: FeaturePyramid, image_size: int) -> list[tuple[int, int]]:
-    """Return (H, W) of each pyramid level for inputs of side `image_size`; shapes alone are computed."""
+def _head(
+    model: ModelConfig, num_classes: int, cells: dict[int, list[tuple[int, int]]], strides: Sequence[int]
+) -> AnchorHead | PointHead:
+    """Build the head; `cells` are the (H, W) of each level by side of the input."""
+    if model.head == "points":
+        points = {size: make_points(levels, strides, size) for size, levels in cells.items()}
+        depth, prototypes = model.tower_depth, model.num_prototypes
+        return PointHead(model.fpn_channels, points, len(strides), depth, num_classes, prototypes)
+    anchors = model.anchors
+    # The same side lengths in pixels for every size of the input: see train.image_sizes.
+    unit_anchors = {
+        size: make_anchors(size, levels, anchors.scales, anchors.aspect_ratios, anchors.square)
+        for size, levels in cells.items()
+    }
+    per_cell = len(anchors.scales[0]) * len(anchors.aspect_ratios)
+    return AnchorHead(model.fpn_channels, unit_anchors, per_cell, num_classes, model.num_prototypes)
+
+
+def level_sizes(
+    backbone: nn.Module, fpn: FeaturePyramid, image_size: int, strides: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Return (H, W) of each pyramid level for inputs of side `image_size`; shapes alone are computed.
+
+    Args:
+        strides: of the backbone's maps that the pyramid is built on.
+    """
     with torch.no_grad():
-        maps = _on_meta(backbone, torch.empty(1, 3, image_size, image_size, device="meta"))
-        channels, strides = tuple(backbone.channels), tuple(backbone.strides)  # type: ignore[arg-type]
+        try:
+            maps = _on_meta(backbone, torch.empty(1, 3, image_size, image_size, device="meta"))
+        except AssertionError as error:  # how networks of timm refuse a size
+            raise ConfigError(f"The backbone takes no image of {image_size} pixels: {printable(str(error))}") from error
+        said = list(zip(backbone.channels, backbone.strides, strict=False))  # type: ignore[arg-type]
         shapes = [tuple(one.shape[1:]) for one in maps]
-        fits = strides == STRIDES and len(shapes) == len(channels) == len(STRIDES)
-        for (width, *sides), wanted, stride in zip(shapes, channels, STRIDES, strict=False):
+        fits = len(shapes) == len(said) and [stride for _, stride in said[-len(strides) :]] == list(strides)
+        for (width, *sides), (wanted, stride) in zip(shapes, said, strict=False):
             fits = fits and width == wanted and all(abs(side - image_size / stride) <= 1 for side in sides)
         if not fits:
             raise ConfigError(
-                f"A backbone must make maps of strides {STRIDES} and say their channels; {type(backbone).__name__} "
-                f"says strides {strides} and channels {channels}, and of an image of {image_size} pixels makes maps "
-                f"[C, H, W] of {shapes}."
+                f"A backbone must end in maps of strides {[*strides]} and say their channels; "
+                f"{type(backbone).__name__} says strides {backbone.strides} and channels {backbone.channels}, and of "
+                f"an image of {image_size} pixels makes maps [C, H, W] of {shapes}."
             )
-        return [(level.shape[-2], level.shape[-1]) for level in _on_meta(fpn, maps)]
+        return [(level.shape[-2], level.shape[-1]) for level in _on_meta(fpn, maps[-len(strides) :])]
 
 
 def _on_meta(module: nn.Module, value: object) -> list[Tensor]:
@@ -88,6 +115,8 @@ def _on_meta(module: nn.Module, value: object) -> list[Tensor]:
 
 def _configured_backbone(config: Config) -> nn.Module:
     settings = config.model.backbone
+    if settings.name.startswith(TIMM):
+        return TimmFeatures(settings.name.removeprefix(TIMM))
     if settings.name not in BACKBONES:
         hint = did_you_mean(settings.name, BACKBONES)
         raise ConfigError(f"model.backbone.name of configuration '{config.name}' is '{settings.name}'{hint}")

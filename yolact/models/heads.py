@@ -25,6 +25,11 @@ class AnchorCoder:
         self.unit_anchors, self.image_size = unit_anchors, image_size
         self.anchors = unit_anchors * image_size
 
+    @property
+    def constants(self) -> dict[str, Tensor]:
+        """What a program needs beside the outputs to decode them."""
+        return {"anchors": self.anchors}
+
     def scores(self, class_logits: Tensor) -> Tensor:
         """Return class probabilities [..., C] of logits [..., 1+C] whose first column is background."""
         return class_logits.softmax(-1)[..., 1:]

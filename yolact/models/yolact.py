@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolact.models.heads import AnchorHead
+from yolact.models.points import PointHead
 from yolact.models.upsampling import UpsampledConv2d
 from yolact.structures import Predictions
 
@@ -18,14 +19,19 @@ class FeaturePyramid(nn.Module):
     """C3, C4, C5 to P3 .. P7, each [B, channels, H, W] (Lin et al. 2017).
 
     P6 and P7, YOLACT's extra levels, are strided convolutions of P5 (section 4).
+
+    Args:
+        in_channels: of the backbone's maps, from the finest.
+        channels: of each level.
+        num_extra: levels beyond the last map.
     """
 
-    def __init__(self, in_channels: Sequence[int], channels: int = 256):
+    def __init__(self, in_channels: Sequence[int], channels: int = 256, num_extra: int = 2):
         super().__init__()
         self.channels = channels
         self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in in_channels)
         self.output = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels)
-        self.downsample = nn.ModuleList(nn.Conv2d(channels, channels, 3, stride=2, padding=1) for _ in range(2))
+        self.downsample = nn.ModuleList(nn.Conv2d(channels, channels, 3, stride=2, padding=1) for _ in range(num_extra))
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         merged = [lateral(c) for lateral, c in zip(self.lateral, features, strict=True)]
@@ -39,17 +45,23 @@ class FeaturePyramid(nn.Module):
 
 
 class Protonet(nn.Module):
-    """P3 [B, C, H, W] to the prototype masks [B, K, 2H, 2W], not negative (section 3.1, figure 3)."""
+    """P3 [B, C, H, W] to the prototype masks [B, K, 2H, 2W], not negative (section 3.1, figure 3).
 
-    def __init__(self, in_channels: int, channels: int, num_prototypes: int):
+    With `num_levels` above 1, to which coarser levels are added first, so that each prototype sees more of the image.
+    """
+
+    def __init__(self, in_channels: int, channels: int, num_prototypes: int, num_levels: int = 1):
         super().__init__()
         widths = [in_channels, channels, channels]
         self.before = nn.ModuleList(nn.Conv2d(width, channels, 3, padding=1) for width in widths)
         self.after = UpsampledConv2d(channels, channels)
         self.output = nn.Conv2d(channels, num_prototypes, 1)
+        self.fuse = nn.ModuleList(nn.Conv2d(in_channels, in_channels, 1) for _ in range(num_levels - 1))
 
-    def forward(self, p3: Tensor) -> Tensor:
-        x = p3
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        x = levels[0]
+        for conv, coarse in zip(self.fuse, levels[1:], strict=False):
+            x = x + F.interpolate(conv(coarse), x.shape[-2:], mode="bilinear", align_corners=False)
         for conv in self.before:
             x = F.relu(conv(x), inplace=True)
         # The ReLU on the output leaves the prototypes unbounded above: strong ones are easy to express (section 3.3).
@@ -95,7 +107,7 @@ class Yolact(nn.Module):
         backbone: nn.Module,
         fpn: FeaturePyramid,
         protonet: Protonet,
-        head: AnchorHead,
+        head: AnchorHead | PointHead,
         mask_iou: MaskIoUNet | None,
         *,
         num_classes: int,
@@ -117,8 +129,8 @@ class Yolact(nn.Module):
 
     @property
     def anchors(self) -> Tensor:
-        """The anchors of the head, float32 [A, 4] xyxy, pixels of the network input."""
-        return self.head.coder(self.image_size).anchors
+        """The anchors of an anchor head, float32 [A, 4] xyxy, pixels of the network input."""
+        return self.head.coder(self.image_size).anchors  # type: ignore[union-attr]
 
     @property
     def device(self) -> torch.device:
@@ -141,13 +153,13 @@ class Yolact(nn.Module):
             raise ValueError(f"Yolact expects images [B, {', '.join(map(str, size))}], got {list(images.shape)}.")
         normalised = (images - self.pixel_mean) / self.pixel_std
         features = self.backbone(normalised.to(self.semantic.weight.dtype))
-        levels = self.fpn(features)
+        levels = self.fpn(features[-len(self.fpn.lateral) :])  # a backbone may have finer maps than are asked for
         class_logits, box_deltas, mask_coefficients = self.head(levels)
         return Predictions(
             class_logits=class_logits,
             box_deltas=box_deltas,
             mask_coefficients=mask_coefficients,
-            prototypes=self.protonet(levels[0]),
+            prototypes=self.protonet(levels),
             semantic_logits=self.semantic(levels[0]),
         )
 
@@ -156,4 +168,4 @@ def _xavier(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
-            nn.init.zeros_(module.bias)
+            nn.init.constant_(module.bias, getattr(module, "first_bias", 0.0))
