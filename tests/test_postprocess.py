@@ -153,5 +153,5 @@ def test_masks_of_a_batch_are_those_of_the_instances(crop):
     plain = Detector(GRID, replace(settings, crop="before_resize" if crop == "before_resize" else "none"))
     for index, count in enumerate(found.counts):
         instances = plain.instances(found, source.prototypes, index, (16, 16), **NAMES, min_score=-1)
-        assert torch.equal(masks[index, :count] > 0.5, instances.masks)
+        assert torch.equal(masks[index, :count] > plain.mask_threshold, instances.masks)
         assert not masks[index, count:].any()

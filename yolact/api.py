@@ -74,7 +74,7 @@ def train(
         weights=None if weights is None else str(weights), resume=None if resume is None else str(resume),
     ) as trainer:  # fmt: skip
         logger.info(data_line(trainer.train_data, trainer.val_data))
-        if trainer.saved is None:
+        if trainer.saved is None and trainer.config.model.head == "anchors":
             logger.info(anchor_line(trainer.config, trainer.train_data))
         if trainer.fit() is None:
             logger.info("done: best mask AP %.4f; %s", trainer.best or 0.0, trainer.folder / BEST)

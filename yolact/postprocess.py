@@ -31,6 +31,11 @@ class Detector:
         """Return the detector of a network, with its coder and rescoring network."""
         return cls(model.head.coder(model.image_size), settings, model.mask_iou)
 
+    @property
+    def mask_threshold(self) -> float:
+        """What a pixel of a mask exceeds once `masks` are resized."""
+        return 0.5 if self.settings.crop == "before_resize" else 0.0
+
     def detect(self, predictions: Predictions) -> Detections:
         """Decode boxes, take class probabilities and apply the configured NMS to each image of the batch.
 
@@ -67,13 +72,12 @@ class Detector:
             prototypes: float32 [B, K, Hp, Wp].
 
         Returns:
-            Probabilities, float32 [B, D, Hp, Wp], cropped if `crop` is "before_resize"; rows from the count on are
-            zero.
+            What is to be resized, float32 [B, D, Hp, Wp]: probabilities cropped to the boxes if `crop` is
+            "before_resize", else logits. Rows from the count on are zero.
         """
-        masks = self._cropped(
-            mask_ops.assemble(prototypes, detections.mask_coefficients).sigmoid().flatten(0, 1),
-            detections.boxes.flatten(0, 1),
-        )
+        masks = mask_ops.assemble(prototypes, detections.mask_coefficients).flatten(0, 1)
+        if self.settings.crop == "before_resize":
+            masks = self._cropped(masks.sigmoid(), detections.boxes.flatten(0, 1))
         found = torch.arange(detections.boxes.shape[1], device=masks.device) < detections.counts[:, None]
         return masks.unflatten(0, found.shape) * found[..., None, None]
 

@@ -52,6 +52,17 @@ def test_a_callback_that_stops_ends_the_training_and_it_is_saved(make_trainer):
     assert steps(trainer.folder) == [1, 2]
 
 
+def test_a_training_that_no_longer_improves_ends(make_trainer, caplog):
+    trainer = make_trainer(max_steps=30, eval_every=1, patience=3)
+    with caplog.at_level(logging.INFO):
+        assert trainer.fit() is None
+    best = load_checkpoint(trainer.folder / "best.pth")["step"]
+    assert (trainer.step, trainer.stale_evaluations) == (best + 3, 3)
+    assert "no better mask AP in 3 evaluations" in caplog.text
+    saved = load_checkpoint(trainer.folder / "last.pth")
+    assert (saved["step"], saved["stale_evaluations"]) == (best + 3, 3)
+
+
 def steps(folder):
     return [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 

@@ -108,3 +108,26 @@ def test_the_device_decides_whether_a_step_is_done(name):
     if name == "sgd":
         assert weights == pytest.approx([1, 0.8, 0.8, 0.8 - 0.1 * (2 + 0.9 * 2)])
     assert not hasattr(optimizer, "found_inf")
+
+
+def test_parameters_are_grouped_by_decay_and_learning_rate():
+    model = nn.ModuleDict(
+        {"backbone": nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), "head": nn.Conv2d(4, 2, 1)}
+    )
+    shapes = {}
+    for group in make_optimizer(model, TrainConfig(backbone_lr=0.1, decay_all=False, weight_decay=0.5)).param_groups:
+        shapes[group["lr_factor"], group["weight_decay"]] = [one.dim() for one in group["params"]]
+    assert shapes == {(0.1, 0.5): [4], (0.1, 0.0): [1, 1, 1], (1.0, 0.5): [4], (1.0, 0.0): [1]}
+    (group,) = make_optimizer(model, TrainConfig()).param_groups
+    assert len(group["params"]) == 6
+
+
+def test_frozen_parts_neither_learn_nor_count():
+    model = nn.ModuleDict(
+        {"backbone": nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), "head": nn.Conv2d(4, 2, 1)}
+    )
+    set_training_mode(model, frozen_batch_norm=False, frozen=[model["backbone"]])
+    assert model["head"].training
+    assert not model["backbone"][1].training
+    (group,) = make_optimizer(model, TrainConfig()).param_groups
+    assert len(group["params"]) == 2

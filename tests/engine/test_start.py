@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 
-from yolact.config import Config, TrainConfig
+from yolact.config import Config, TrainConfig, override_config
 from yolact.distributed import SINGLE, World
-from yolact.engine.start import check_world
+from yolact.engine.start import check_world, inverse_weights, load_data
 from yolact.errors import ConfigError
 
 
@@ -24,3 +25,25 @@ def test_synchronised_batch_norm_needs_cuda():
     check_world(config(batch_size=4, sync_batch_norm=True), World(size=2), "cpu")  # frozen
     with pytest.raises(ConfigError, match="CUDA only, and this is cpu"):
         check_world(settings, World(size=2), "cpu")
+
+
+def test_what_follows_the_data(sample_config):
+    """Six images with ten objects, five of each class but one, which is a crowd region."""
+    config, train, _ = load_data(override_config(sample_config, ["loss.class_weights=inverse", "eval.nms_top_k=1"]))
+    discs, squares = train.class_counts.tolist()
+    assert config.loss.class_weights == pytest.approx((9 / (2 * discs), 9 / (2 * squares)))
+    assert (config.eval.max_detections, config.eval.nms_top_k) == (100, 2 * train.most_objects[1])
+    few, *_ = load_data(override_config(sample_config, ["eval.max_detections=1"]))
+    assert (few.eval.max_detections, train.most_objects[0]) == (2, 2)
+
+
+def test_weights_of_classes_by_hand():
+    assert inverse_weights(np.array([6, 2, 0])) == pytest.approx((8 / 12, 8 / 4, 1))
+    assert inverse_weights(np.array([0])) == (1,)
+
+
+def test_weights_must_be_as_many_as_the_classes(sample_config):
+    with pytest.raises(ConfigError, match=r"class_weights .* for each of the 2 categories .* got 3\."):
+        load_data(override_config(sample_config, ["loss.class_weights=[1, 2, 3]"]))
+    with pytest.raises(ConfigError, match=r"class_weights must be one of none, inverse, got 'rare'"):
+        override_config(sample_config, ["loss.class_weights=rare"])

@@ -73,7 +73,7 @@ def test_a_further_term_enters_by_its_name_and_weight_and_may_replace_one(model,
 
 
 def test_an_assigner_of_ones_own_is_used(model, objects):
-    """It may look at what the network predicts, and its weights count."""
+    """It may look at what the network predicts, and its weights count: twice as much, and twice to divide by."""
 
     def best_scores(candidates, batch):
         assert candidates.boxes.shape == (1, 86 * 3, 4)
@@ -81,7 +81,7 @@ def test_an_assigner_of_ones_own_is_used(model, objects):
         index = torch.full((1, 86 * 3), -1)
         index[0, best] = 1
         weight = torch.ones(1, 86 * 3)
-        weight[0, best] = len(chosen) + 1.0
+        weight[0, best] = (len(chosen) + 1) / 2
         chosen.append((int(best), batch.counts))
         return Assignment(index, weight)
 

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from yolact.config import LossConfig
+from yolact.data.transforms import MaskCrops
 from yolact.losses import terms
 from yolact.models.yolact import MaskIoUNet
 from yolact.ops import masks as mask_ops
@@ -14,11 +15,11 @@ SQUARE = [4.0, 4, 12, 12]  # the one anchor of `make_inputs`; 2..6 in pixels of 
 
 
 def test_box_loss_is_quadratic_below_one_and_linear_above(make_target, make_inputs):
-    """The object is the anchor, whose deltas are zero; a positive counts by its weight."""
+    """The object is the anchor, whose deltas are zero; a positive counts by its weight, also in the divisor."""
     deltas = torch.tensor([[[0.5, 0, 0, 0], [0, 3.0, 0, 0], [9, 9, 9, 9]]])
     target = make_target([SQUARE], [0], side=16)
     quadratic, linear = 0.5 * 0.25, 2.5
-    for weight, expected in (([[1.0, 1, 1]], quadratic + linear), ([[3.0, 0, 1]], 3 * quadratic)):
+    for weight, expected in (([[1.0, 1, 1]], quadratic + linear), ([[1.5, 0.5, 1]], 1.5 * quadratic + 0.5 * linear)):
         inputs = make_inputs([target], [[0, 0, NEGATIVE]], weight, box_deltas=deltas)
         assert terms.box_loss(inputs).item() == pytest.approx(expected / 2)  # over two positives
 
@@ -85,7 +86,7 @@ def test_mask_loss_has_the_value_and_gradient_of_the_plain_form(make_target, mak
     logits, boxes = mask_ops.assemble(prototypes[0], coefficients[0, kept]), torch.tensor(objects) / 2
     plain = F.binary_cross_entropy_with_logits(logits, inputs.prototype_masks.float(), reduction="none")
     plain = mask_ops.crop(plain, boxes).sum((1, 2)) / (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    plain = (plain * torch.tensor(weight)[0, kept]).sum() / 3
+    plain = (plain * torch.tensor(weight)[0, kept]).sum() / 3.5
     loss = terms.mask_loss(inputs)
     torch.testing.assert_close(loss, plain)
     torch.testing.assert_close(*(torch.autograd.grad(3 * x, prototypes)[0] for x in (loss, plain)))
@@ -126,3 +127,97 @@ def test_mask_iou_loss_without_objects_keeps_the_graph(make_target, make_inputs)
     assert loss == 0
     assert prototypes.grad is not None
     assert all(p.grad is not None for p in network.parameters())
+
+
+def test_iou_losses_by_hand(make_target, make_inputs):
+    """Zero deltas are the anchor, 4..12; the object 8..16 shares 16 of 112, and a square of 144 holds both."""
+    inputs = make_inputs([make_target([[8.0, 8, 16, 16]], [0], side=16)], [[0, NEGATIVE]])
+    iou = 16 / 112
+    assert terms.giou_loss(inputs).item() == pytest.approx(1 - iou + 32 / 144, rel=1e-5)
+    assert terms.ciou_loss(inputs).item() == pytest.approx(1 - iou + 32 / 288, rel=1e-5)  # centres 4, 4 of 12, 12
+
+
+def test_quality_loss_is_cross_entropy_to_the_weight(make_target, make_inputs):
+    """A positive of weight 0.8 and label 1, a negative, an ignored one; logits are zero, and two are two classes."""
+    inputs = make_inputs(
+        [make_target([SQUARE], [1], side=16)], [[0, NEGATIVE, -2]], [[0.8, 1, 1]], class_logits=torch.zeros(1, 3, 2)
+    )
+    assert terms.quality_loss(inputs).item() == pytest.approx(4 * math.log(2))  # half a chance is as far from all
+    weighted = 0.8 + 3 * 0.75 * 0.5**2  # the positive, and its other class with the negative's two
+    assert terms.varifocal_loss(inputs).item() == pytest.approx(weighted * math.log(2))
+
+
+def test_quality_loss_is_smallest_at_the_quality(make_target, make_inputs):
+    logits = torch.full((1, 1, 2), math.log(0.8 / 0.2), requires_grad=True)
+    inputs = make_inputs([make_target([SQUARE], [0], side=16)], [[0]], [[0.8]], class_logits=logits)
+    (gradient,) = torch.autograd.grad(terms.quality_loss(inputs), logits)
+    assert gradient[0, 0, 0].item() == pytest.approx(0, abs=1e-6)
+    assert gradient[0, 0, 1].item() == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("loss", ["class_loss", "quality_loss"])
+def test_objects_count_by_the_weight_of_their_class(make_target, make_inputs, loss):
+    """Two objects, of label 0 and 1; a candidate each, whose loss is all there is."""
+    target = make_target([SQUARE, SQUARE], [0, 1], side=16)
+    columns = 3 if loss == "class_loss" else 2
+    losses = []
+    for weights in ("none", (1.0, 1.0), (3.0, 1.0)):
+        config = LossConfig(class_weights=weights, negatives_per_positive=0)
+        inputs = make_inputs([target], [[0, 1]], config=config, class_logits=torch.zeros(1, 2, columns))
+        losses.append(getattr(terms, loss)(inputs).item())
+    assert losses[0] == losses[1]
+    assert losses[2] == pytest.approx(2 * losses[0])
+
+
+def roi_inputs(make_target, make_inputs, logits, boxes=(SQUARE,), index=((0,),), **options):
+    config = LossConfig(roi_size=6)
+    target = make_target([*boxes], [0] * len(boxes), side=16)
+    return make_inputs([target], [*map(list, index)], config=config, prototypes=logits[None, None], **options)
+
+
+def test_roi_mask_loss_by_hand(make_target, make_inputs):
+    """Logits of zero: binary cross-entropy log 2; of 36 points, 25 lie on the object, which has 5 of 6 in each side."""
+    inputs = roi_inputs(make_target, make_inputs, torch.zeros(8, 8))
+    masks = inputs.roi_masks.masks
+    assert masks.sum().item() == pytest.approx(25, abs=0.5)
+    shared, both = 0.5 * masks.sum(), 36 * 0.25 + masks.square().sum()
+    expected = math.log(2) + 1 - (2 * shared + 1) / (both + 1)
+    assert terms.roi_mask_loss(inputs).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_roi_mask_loss_counts_objects_alike_and_positives_by_weight(make_target, make_inputs):
+    """One object with a perfect and a useless candidate, one with a useless one alone, one with none."""
+    boxes = [SQUARE, [0.0, 0, 8, 8], [8.0, 8, 16, 16]]
+    options = {"boxes": boxes, "weight": [[0.75, 0.25, 0.5]], "index": [(0, 0, 1)]}
+    coefficients = torch.tensor([[[0.0], [1], [1]]])
+    inputs = roi_inputs(make_target, make_inputs, torch.randn(8, 8), mask_coefficients=coefficients, **options)
+    alone = []
+    for number in range(3):
+        weight = [[float(number == other) for other in range(3)]]
+        alone.append(
+            terms.roi_mask_loss(
+                roi_inputs(
+                    make_target, make_inputs, inputs.predictions.prototypes[0, 0], mask_coefficients=coefficients,
+                    **{**options, "weight": weight},
+                )
+            )
+        )  # fmt: skip
+    torch.testing.assert_close(terms.roi_mask_loss(inputs), (0.75 * alone[0] + 0.25 * alone[1] + alone[2]) / 2)
+
+
+def test_roi_mask_loss_without_objects_keeps_the_graph(make_target, make_inputs):
+    prototypes = torch.zeros(8, 8, requires_grad=True)
+    loss = terms.roi_mask_loss(roi_inputs(make_target, make_inputs, prototypes, boxes=(), index=((NEGATIVE,),)))
+    loss.backward()
+    assert loss == 0
+    assert not prototypes.grad.any()
+
+
+def test_crops_of_the_loader_give_the_loss_of_whole_masks(make_target, make_inputs):
+    boxes = [SQUARE, [1.0, 2, 7, 9]]
+    whole = roi_inputs(make_target, make_inputs, torch.randn(8, 8), boxes=boxes, index=[(0, 1, 1)])
+    cut = roi_inputs(make_target, make_inputs, whole.predictions.prototypes[0, 0], boxes=boxes, index=[(0, 1, 1)])
+    cut.targets = [MaskCrops(6, 8).of(cut.targets[0])]
+    assert "masks" not in cut.targets[0]
+    for term in (terms.roi_mask_loss, terms.semantic_loss):
+        assert torch.equal(term(cut), term(whole))

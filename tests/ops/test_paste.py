@@ -10,11 +10,11 @@ from yolact.ops.regions import full_masks
 
 
 def by_whole_maps(logits, size, boxes, after_resize):
-    """The plain way: every mask at the image's size, one after the other."""
-    probabilities = logits.sigmoid()
-    if boxes is not None and not after_resize:
-        probabilities = mask_ops.crop(probabilities, boxes)
-    resized = F.interpolate(probabilities[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+    """The plain way: every mask at the image's size, one after the other; what exceeds one half is the mask."""
+    before = boxes is not None and not after_resize
+    small = mask_ops.crop(logits.sigmoid(), boxes) if before else logits
+    resized = F.interpolate(small[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+    resized = resized if before else resized.sigmoid()
     if boxes is not None and after_resize:
         resized = resized * mask_ops.box_window(boxes - 0.5, *size, padding=0)
     return resized

@@ -71,7 +71,7 @@ class DataSet(NamedTuple):
         paths = {"images": "", "annotations": ".json"}
         data = [f"data.{one}_{key}={self.folder}/{one}{end}" for one in ("train", "val") for key, end in paths.items()]
         model = ["model.num_classes=null", "model.image_size=64", "model.anchors.scales=[[8],[16],[24],[32],[48]]"]
-        return override_config(Config(name="planted"), [*data, *model, "eval.max_detections=5", "eval.nms_top_k=5"])
+        return override_config(Config(name="planted"), [*data, *model])
 
 
 def make_clean(folder: Path) -> DataSet:
@@ -179,6 +179,6 @@ ONCE = """missing-picture unreadable-picture truncated-picture picture-too-large
     undeclared-category class-count-differs invalid-box short-polygon invalid-polygon polygon-far-outside
     invalid-segmentation rle-size-mismatch invalid-rle exif-rotation duplicate-picture repeated-file-name
     unused-category rare-category degenerate-box box-outside box-over-edge thin-box box-unlike-mask polygon-over-edge
-    empty-polygon missing-mask duplicate-object too-many-objects categories-differ shared-picture"""
+    empty-polygon missing-mask duplicate-object categories-differ shared-picture"""
 # Kind -> how often; the last two of ONCE in the validation set, the others in the training set.
 PLANTED = {**dict.fromkeys(ONCE.split(), 1), "invalid-field": 2, "empty-mask": 2}

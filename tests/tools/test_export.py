@@ -77,7 +77,7 @@ def compared(loaded, raw=False, change=lambda outputs: None):
 def test_metadata_say_what_a_program_needs(loaded):
     complete = Export(with_eval(loaded, crop="after_resize", nms="cross_class"), raw=False).metadata
     assert complete == {
-        "yolact_export": 1, "contents": "complete", "config": "sample", "image_size": 64, "mask_threshold": 0.5,
+        "yolact_export": 1, "contents": "complete", "config": "sample", "image_size": 64, "mask_threshold": 0.0,
         "class_names": ["disc", "étoile"], "category_ids": [3, 7], "crop": "after_resize",
         "score_threshold": 0.05, "nms": "cross_class", "nms_threshold": 0.5, "nms_top_k": 200, "max_detections": 100,
     }  # fmt: skip

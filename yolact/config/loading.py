@@ -173,11 +173,13 @@ def _merge(below: Any, above: Any) -> Any:
 
 def _convert(kind: Any, value: Any, where: _Where) -> Any:
     """Check `value` against the type `kind`; tuples come from lists, and floats also from integers and numeric text."""
-    optional = get_origin(kind) in (Union, UnionType)
-    if optional:
-        if value is None:
-            return None
-        (kind,) = (arm for arm in get_args(kind) if arm is not NoneType)
+    optional = get_origin(kind) in (Union, UnionType) and NoneType in get_args(kind)
+    if optional and value is None:
+        return None
+    if get_origin(kind) in (Union, UnionType):
+        arms = [arm for arm in get_args(kind) if arm is not NoneType]
+        # Of a list or a word, the value's form says which is meant.
+        kind = arms[0] if len(arms) == 1 or (get_origin(arms[0]) is tuple) == isinstance(value, list) else arms[1]
     if get_origin(kind) is Annotated:
         kind, rule = get_args(kind)
         value = _convert(kind | None if optional else kind, value, where)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache, cached_property
@@ -68,6 +69,7 @@ class CocoDataset:
         categories: the classes, taken from the file.
         images: the images, in the order of the file.
         class_counts: int64 [C], the objects of each label, crowd regions left out.
+        most_objects: of one image, and of one class in an image; likewise.
         dropped: how many annotations give nothing to train on, by reason. They are left out; evaluation still sees
             them, because it reads the file itself.
 
@@ -81,6 +83,7 @@ class CocoDataset:
         _check_files_exist(self.images, self.image_folder, self.annotation_file)
         labels = [item.label for items in objects for item in items if not item.iscrowd]
         self.class_counts = np.bincount(np.array(labels, np.int64), minlength=len(self.categories))
+        self.most_objects = _most_objects(objects)
         self._objects = PackedObjects(objects)
         if self.dropped:
             reasons = ", ".join(f"{count} with {reason}" for reason, count in self.dropped.most_common())
@@ -106,6 +109,13 @@ class CocoDataset:
         """Return image `index` and how many times smaller it was decoded: 1 or `reduction`; see `read_reduced`."""
         record = self.images[index]
         return read_reduced(self.image_folder / record.file_name, (record.height, record.width), reduction)
+
+
+def _most_objects(images: Sequence[Sequence[ObjectRecord]]) -> tuple[int, int]:
+    """Return the largest number of objects in an image, and of one class in an image, crowd regions left out."""
+    counts = [Counter(item.label for item in objects if not item.iscrowd) for objects in images]
+    of_class = (max(one.values(), default=0) for one in counts)
+    return max((one.total() for one in counts), default=0), max(of_class, default=0)
 
 
 def _check_files_exist(images: list[ImageRecord], folder: Path, annotation_file: Path) -> None:

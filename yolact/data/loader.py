@@ -17,7 +17,15 @@ from torch.utils.data import DataLoader
 
 from yolact.data.copy_paste import paste_objects
 from yolact.data.dataset import CocoDataset
-from yolact.data.transforms import Sample, Transform, build_target, largest_reduction, prepare_image, render_image
+from yolact.data.transforms import (
+    MaskCrops,
+    Sample,
+    Transform,
+    build_target,
+    largest_reduction,
+    prepare_image,
+    render_image,
+)
 from yolact.data.workers import WORKER_TIMEOUT, Loader, blaming
 from yolact.distributed import SINGLE, World
 from yolact.errors import DatasetError
@@ -54,6 +62,7 @@ class TrainingSet:
         seed: of the run, not negative.
         unreadable: "raise" a DatasetError for an image that cannot be read, or "skip" to the next one.
         copy_paste_probability: with which objects of another sample are pasted over one.
+        crops: what targets have in place of whole masks; None leaves these.
     """
 
     def __init__(
@@ -64,9 +73,10 @@ class TrainingSet:
         seed: int,
         unreadable: str = "raise",
         copy_paste_probability: float = 0.0,
+        crops: MaskCrops | None = None,
     ) -> None:
         self.dataset, self.image_size, self.transforms, self.seed = dataset, image_size, transforms, seed
-        self.unreadable, self.copy_paste_probability = unreadable, copy_paste_probability
+        self.unreadable, self.copy_paste_probability, self.crops = unreadable, copy_paste_probability, crops
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -85,7 +95,8 @@ class TrainingSet:
                 other = int(rng.integers(len(self)))
                 source = self._first_readable(other, [self.seed, position, PASTED_IMAGE], size, skipped)
                 sample = paste_objects(rng, sample, source)
-        return *sample, skipped
+        image, target = sample
+        return image, target if self.crops is None else self.crops.of(target), skipped
 
     def batch(self, places: Sequence[Place]) -> Batch:
         """Return the samples of several places."""

@@ -8,6 +8,7 @@ Coordinates are continuous: the centre of the pixel in row i and column j is (j 
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 from yolact.config.schema import AugmentConfig
 from yolact.data.annotations import ObjectRecord
 from yolact.data.segmentations import IDENTITY, draw_masks, pixel_index_map
+from yolact.ops import masks as mask_ops
 from yolact.structures import Target
 
 CROP_TRIALS = 50
@@ -342,6 +344,32 @@ def build_target(sample: Sample, image_id: int) -> Target:
         iscrowd=torch.tensor([record.iscrowd for record in chosen], dtype=torch.bool),
         image_id=image_id,
     )
+
+
+class MaskCrops(NamedTuple):
+    """What a target has in place of whole masks, where the losses need no more: a hundredth of the memory.
+
+    Attributes:
+        size: side M of each object's grid; see `yolact.ops.masks.align`.
+        stride: of the semantic maps.
+    """
+
+    size: int
+    stride: int
+
+    def of(self, target: Target) -> Target:
+        """Return `target` with "mask_crops" and "semantic_masks" instead of "masks"."""
+        masks = target["masks"]
+        side = -(-masks.shape[-1] // self.stride)
+        parts = [mask_ops.shrink(part, (side, side)) for part in masks.split(mask_ops.CHUNK)]
+        return Target(
+            boxes=target["boxes"],
+            labels=target["labels"],
+            mask_crops=mask_ops.align_masks(masks, target["boxes"], self.size),
+            semantic_masks=torch.cat(parts) if parts else masks.new_zeros((0, side, side), dtype=torch.bool),
+            iscrowd=target["iscrowd"],
+            image_id=target["image_id"],
+        )
 
 
 def boxes_of(objects: Sequence[ObjectRecord]) -> NDArray[np.float64]:

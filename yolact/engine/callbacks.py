@@ -36,14 +36,20 @@ class Callback:
 
 
 class BestCheckpoint(Callback):
-    """Save best.pth when the mask AP is the highest so far."""
+    """Save best.pth when the mask AP is the highest so far; end a training that has not improved on it for long."""
 
     def on_evaluate(self, trainer: "Trainer") -> None:
         assert trainer.metrics is not None
         mask_ap = trainer.metrics["segm"]["AP"] or 0.0
         if trainer.best is None or mask_ap > trainer.best:
-            trainer.best = mask_ap
+            trainer.best, trainer.stale_evaluations = mask_ap, 0
             trainer.save(BEST)
+        else:
+            trainer.stale_evaluations += 1
+            patience = trainer.config.train.patience
+            if patience is not None and trainer.stale_evaluations >= patience:
+                logger.info("no better mask AP in %d evaluations (train.patience): the training ends", patience)
+                trainer.stop()
 
 
 class Records(Callback, ABC):

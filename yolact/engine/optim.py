@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -63,18 +64,28 @@ class Plan:
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Build the optimizer over the parameters that are not frozen; it must be one that `step_if` can use.
 
+    The parameters are in groups by their weight decay and by "lr_factor", what a step multiplies the learning rate by.
     Its state is there from the start. torch would make it in the first step and, if that is left out, never set SGD's
     to anything.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
-    options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            factor = config.backbone_lr if name.startswith("backbone.") else 1.0
+            decay = config.weight_decay if config.decay_all or parameter.dim() > 1 else 0.0
+            groups.setdefault((factor, decay), []).append(parameter)
+    options: dict[str, Any] = {"lr": config.lr, "fused": True}
+    options["params"] = [
+        {"params": members, "lr_factor": factor, "weight_decay": decay} for (factor, decay), members in groups.items()
+    ]
     if config.optimizer == "adamw":
-        optimizer: torch.optim.Optimizer = torch.optim.AdamW(parameters, **options)
+        optimizer: torch.optim.Optimizer = torch.optim.AdamW(**options)
         for parameter in parameters:
             optimizer.state[parameter]["step"] = torch.zeros((), device=parameter.device)
         names: tuple[str, ...] = ("exp_avg", "exp_avg_sq")
     else:
-        optimizer = torch.optim.SGD(parameters, momentum=config.momentum, **options)
+        optimizer = torch.optim.SGD(momentum=config.momentum, **options)
         names = ("momentum_buffer",) if config.momentum else ()
     for parameter in parameters:
         optimizer.state[parameter].update({name: torch.zeros_like(parameter) for name in names})
@@ -102,9 +113,11 @@ def batch_norm_size(config: TrainConfig, world: World = SINGLE) -> int:
     return size if config.freeze_batch_norm == "never" else 0
 
 
-def set_training_mode(model: nn.Module, frozen_batch_norm: bool) -> None:
-    """Put `model` into training mode, its batch norms into evaluation mode without gradients if they are frozen."""
+def set_training_mode(model: nn.Module, frozen_batch_norm: bool, frozen: Sequence[nn.Module] = ()) -> None:
+    """Put `model` into training mode, `frozen` parts, and if wanted batch norms, into evaluation without gradients."""
     model.train()
+    for part in frozen:
+        part.eval().requires_grad_(False)
     if frozen_batch_norm:
         for module in model.modules():
             if isinstance(module, _BatchNorm):

@@ -8,7 +8,9 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from yolact.compat import dbolya
@@ -108,7 +110,10 @@ def started(
 
 
 def load_data(config: Config) -> tuple[Config, CocoDataset, CocoDataset]:
-    """Read both annotation files, and set the number of classes to theirs; UserError if they do not agree."""
+    """Read both annotation files, and set what follows them; UserError if they do not agree.
+
+    These are the number of classes, the weights of classes, and how many objects an evaluation must be able to find.
+    """
     data, expected = config.data, config.model.num_classes
     train = CocoDataset(data.train_annotations, data.train_images, max_images=data.max_train_images)
     val = CocoDataset(data.val_annotations, data.val_images, max_images=config.eval.max_images)
@@ -124,7 +129,31 @@ def load_data(config: Config) -> tuple[Config, CocoDataset, CocoDataset]:
             f"model.num_classes of configuration '{config.name}' is {expected}, but {data.train_annotations} "
             f"declares {found} categories: set it to {found}, or to null to take it from the file."
         )
-    return replace(config, model=replace(config.model, num_classes=found)), train, val
+    loss, settings = config.loss, config.eval
+    if loss.class_weights == "inverse":
+        loss = replace(loss, class_weights=inverse_weights(train.class_counts))
+    if loss.class_weights != "none" and len(loss.class_weights) != found:
+        raise ConfigError(
+            f"loss.class_weights of configuration '{config.name}' must be a weight for each of the {found} categories "
+            f"of {data.train_annotations}, got {len(loss.class_weights)}."
+        )
+    most, most_of_class = (max(counts) for counts in zip(train.most_objects, val.most_objects, strict=True))
+    settings = replace(
+        settings,
+        max_detections=max(settings.max_detections, most),
+        nms_top_k=max(settings.nms_top_k, 2 * most_of_class),
+    )
+    return replace(config, model=replace(config.model, num_classes=found), loss=loss, eval=settings), train, val
+
+
+def inverse_weights(counts: NDArray[np.int64]) -> tuple[float, ...]:
+    """Return weights in inverse proportion to the objects of each class, whose mean over all objects is 1.
+
+    A class without objects has weight 1.
+    """
+    present = counts > 0
+    weights = np.where(present, counts.sum() / (max(1, present.sum()) * np.maximum(counts, 1)), 1.0)
+    return tuple(weights.tolist())
 
 
 def read_weights(path: str) -> dict[str, Tensor]:

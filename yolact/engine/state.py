@@ -33,6 +33,7 @@ def training_state(trainer: "Trainer") -> dict[str, Any]:
         "format": FORMAT,
         **{name: getattr(trainer, name) for name in PLAIN},
         "awaits_evaluation": trainer.awaits_evaluation,
+        "stale_evaluations": trainer.stale_evaluations,
         "window": dict(trainer.window),
         "num_pictures": len(trainer.train_data),
         "processes": trainer.world.size,
@@ -67,14 +68,15 @@ def restore(trainer: "Trainer", checkpoint: dict[str, Any], path: Path) -> None:
         reason = " ".join(str(error).split()).rstrip(". ")[:300]
         raise CheckpointError(
             f"{path} does not fit this model or its optimizer ({reason}): resume without changing keys of model, "
-            "train.optimizer or train.freeze_batch_norm, and on as many ranks as before where batch norms depend on "
-            "their number; or start anew with --weights."
+            "train.optimizer, train.freeze or train.freeze_batch_norm, and on as many ranks as before where batch "
+            "norms depend on their number; or start anew with --weights."
         ) from error
     for name in PLAIN:
         setattr(trainer, name, checkpoint[name])
     batch = trainer.config.train.batch_size
     trainer.position = -(-trainer.position // batch) * batch  # batches of another size begin at a multiple of it
     trainer.awaits_evaluation = checkpoint.get("awaits_evaluation", False)
+    trainer.stale_evaluations = checkpoint.get("stale_evaluations", 0)
     trainer.window = Counter(checkpoint["window"])
     trainer.saved, trainer.saved_step = path, trainer.step
     _warn_of_changes(trainer, checkpoint)
@@ -86,11 +88,13 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) 
     ValueError, KeyError, TypeError or AttributeError if another optimizer or other parameters have saved it.
     """
     own = optimizer.state_dict()["state"]
-    (group,), (own_group,) = saved["param_groups"], optimizer.param_groups
-    count, own_count = len(group["params"]), len(own_group["params"])
-    if count != own_count:
-        raise ValueError(f"the optimizer had {count} parameters to train, and has {own_count} now")
-    own_group["lr"] = group["lr"]  # until the next step sets it
+    counts, own_counts = (
+        [len(group["params"]) for group in groups] for groups in (saved["param_groups"], optimizer.param_groups)
+    )
+    if counts != own_counts:
+        raise ValueError(f"the optimizer had groups of {counts} parameters to train, and has {own_counts} now")
+    for group, own_group in zip(saved["param_groups"], optimizer.param_groups, strict=True):
+        own_group["lr"] = group["lr"]  # until the next step sets it
     for number, values in saved["state"].items():  # a parameter that had no gradient yet may have none
         if values.keys() != own.get(number, {}).keys():
             raise ValueError(f"the optimizer's state was {', '.join(values) or 'empty'}")

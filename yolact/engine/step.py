@@ -42,7 +42,7 @@ def train_step(trainer: "Trainer", batches: Sequence[Batch]) -> None:
     settings, world = trainer.config.train, trainer.world
     lr = trainer.plan.learning_rate(trainer.step)
     for group in trainer.optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["lr_factor"]
     trainer.optimizer.zero_grad(set_to_none=True)
     trainer.statistics.keep()
     values = torch.zeros((), device=trainer.device)

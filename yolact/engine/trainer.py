@@ -16,7 +16,7 @@ from tqdm import tqdm
 from yolact.config import Config
 from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Batch, TrainingSet, training_loader
-from yolact.data.transforms import Transform, make_transforms
+from yolact.data.transforms import MaskCrops, Transform, make_transforms
 from yolact.device import resolve_precision
 from yolact.distributed import SINGLE, World
 from yolact.engine.callbacks import LAST, Callback
@@ -55,12 +55,20 @@ class Parts:
     callbacks: Sequence[Callback] = ()
 
 
-def training_set(config: Config, dataset: CocoDataset, transforms: Sequence[Transform] = ()) -> TrainingSet:
-    """Return the samples that a configuration makes of a data set; `transforms` come after its own."""
-    data = config.data
+def training_set(
+    config: Config, dataset: CocoDataset, transforms: Sequence[Transform] = (), whole_masks: bool = False
+) -> TrainingSet:
+    """Return the samples that a configuration makes of a data set; `transforms` come after its own.
+
+    Their targets have whole masks where the configuration's losses need these, or with `whole_masks`.
+    """
+    data, model = config.data, config.model
+    crops = None
+    if config.loss.mask_loss == "roi_align" and not model.mask_iou and not whole_masks:
+        crops = MaskCrops(config.loss.roi_size, 2 ** model.levels[0])
     return TrainingSet(
-        dataset, config.model.image_size, [*make_transforms(data.augment), *transforms], config.train.seed,
-        data.unreadable, data.augment.copy_paste_probability,
+        dataset, model.image_size, [*make_transforms(data.augment), *transforms], config.train.seed, data.unreadable,
+        data.augment.copy_paste_probability, crops,
     )  # fmt: skip
 
 
@@ -73,6 +81,7 @@ class Trainer:
         position: in the endless sequence of training samples.
         metrics: of the last evaluation, as in metrics.json.
         best: highest mask AP of an evaluation so far.
+        stale_evaluations: how many there have been since.
         window: sums of the losses since the last line of metrics.jsonl, and of how many "steps".
         record: the line of metrics.jsonl that is due after this step, or None.
         signal: number of the one that stopped the run, or None.
@@ -105,7 +114,8 @@ class Trainer:
         if settings.compile:
             network.compile()
         self.model = ModelWithLoss(network, config.loss, world, terms=parts.loss_terms, assigner=parts.assigner)
-        set_training_mode(self.model, frozen_batch_norm)
+        frozen = [getattr(network, name) for name in settings.freeze]
+        set_training_mode(self.model, frozen_batch_norm, [part for part in frozen if part is not None])
         self.optimizer = make_optimizer(network, settings)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self.average = MovingAverage(network, settings.ema_decay) if settings.ema_decay else None
@@ -115,6 +125,7 @@ class Trainer:
         self.step = self.position = 0
         self.awaits_evaluation = False  # one is due at this step and has not been done
         self.best: float | None = None
+        self.stale_evaluations = 0
         self.metrics: dict[str, Any] | None = None
         self.further: dict[str, Any] = {}  # those of the last evaluation that evaluators given in code computed
         self.nonfinite_steps = self.nonfinite_in_a_row = 0  # steps left out
@@ -177,7 +188,8 @@ class Trainer:
     def batches(self) -> Any:
         """Return a generator of the batches from `position` on."""
         data, settings = self.config.data, self.config.train
-        samples = training_set(self.config, self.train_data, self.parts.transforms)
+        # A loss term of one's own may look at whole masks.
+        samples = training_set(self.config, self.train_data, self.parts.transforms, bool(self.parts.loss_terms))
         loader = training_loader(
             samples, settings.batch_size, self.position, data.num_workers, settings.image_sizes, data.worker_timeout,
             self.world,

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from yolact.config import LossConfig
+from yolact.losses.roi_masks import RoiMasks
 from yolact.ops.boxes import box_iou, covered_share
 from yolact.structures import BoxCoder, Objects, Predictions
 
@@ -40,11 +41,12 @@ class Candidates:
     """What an assigner may look at. Scores and boxes are computed when they are first used.
 
     Attributes:
-        coder: of the head; of anchor heads it has `anchors` and `unit_anchors`.
+        coder: of the head; of anchor heads it has `anchors` and `unit_anchors`, of point heads `points` and `strides`.
+        roi_masks: for the quality of masks.
     """
 
-    def __init__(self, predictions: Predictions, coder: BoxCoder) -> None:
-        self._predictions, self.coder = predictions, coder
+    def __init__(self, predictions: Predictions, coder: BoxCoder, roi_masks: RoiMasks) -> None:
+        self._predictions, self.coder, self.roi_masks = predictions, coder, roi_masks
 
     @cached_property
     def scores(self) -> Tensor:
@@ -77,7 +79,7 @@ class MaxIoUAssigner:
         # code, boxes are taken in its unit, as shares of the image's side.
         anchors, boxes = coder.unit_anchors, objects.boxes / coder.image_size  # type: ignore[attr-defined]
         iou = box_iou(boxes, anchors).masked_fill_(objects.iscrowd[:, None], -1)
-        best, index = _best_objects(iou, objects)
+        best, index = best_objects(iou, objects)
         # A column more takes what is not to be written: crowd regions have no anchor.
         place = (objects.image_index, force_match(iou, objects.image_index, ~objects.iscrowd))
         best, index = F.pad(best, (0, 1)), F.pad(index, (0, 1))
@@ -90,7 +92,7 @@ class MaxIoUAssigner:
         return Assignment(index, torch.ones_like(index, dtype=torch.float32))
 
 
-def _best_objects(iou: Tensor, objects: Objects) -> tuple[Tensor, Tensor]:
+def best_objects(iou: Tensor, objects: Objects) -> tuple[Tensor, Tensor]:
     """Return each anchor's best IoU, [B, A], and the number of that object; without objects the IoU is -1."""
     best, index, first = [], [], 0
     for part in iou.split(objects.counts):
@@ -133,6 +135,3 @@ def force_match(iou: Tensor, image_index: Tensor, wanted: Tensor) -> Tensor:
         iou.scatter_reduce_(1, best_anchor.expand(len(iou), -1), torch.where(same & served, -1.0, 2.0), "amin")
         best_anchor = iou.argmax(1)
     return torch.where(waiting, best_anchor, anchor_of)
-
-
-ASSIGNERS: dict[str, Callable[[LossConfig], Assigner]] = {"max_iou": MaxIoUAssigner}

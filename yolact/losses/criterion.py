@@ -1,6 +1,6 @@
 """Network and losses as one module, so that distributed training sees every parameter."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import NamedTuple
@@ -10,10 +10,17 @@ from torch import Tensor, nn
 
 from yolact.config import LossConfig
 from yolact.distributed import SINGLE, World
-from yolact.losses.assigners import ASSIGNERS, Assigner, Assignment, Candidates
-from yolact.losses.terms import TERMS, LossTerm, mask_iou_loss
+from yolact.losses.assigners import Assigner, Assignment, Candidates, MaxIoUAssigner
+from yolact.losses.roi_masks import RoiMasks
+from yolact.losses.task_aligned import TaskAlignedAssigner
+from yolact.losses.terms import TERMS, LossTerm, mask_iou_loss, semantic_loss
 from yolact.ops import masks as mask_ops
 from yolact.structures import BoxCoder, Objects, Predictions, Target, join_targets
+
+ASSIGNERS: dict[str, Callable[[LossConfig], Assigner]] = {
+    "max_iou": MaxIoUAssigner,
+    "task_aligned": TaskAlignedAssigner,
+}
 
 
 class MaskSample(NamedTuple):
@@ -35,6 +42,7 @@ class LossInputs:
     assignment: Assignment  # of the candidates [B, A] to `objects`
     objects: Objects  # of the batch, T in all
     coder: BoxCoder  # of the head
+    roi_masks: RoiMasks
     config: LossConfig
     world: World = SINGLE
 
@@ -45,17 +53,26 @@ class LossInputs:
 
     @cached_property
     def num_positives(self) -> Tensor:
-        """Scalar to divide sums by.
+        """Scalar to divide sums by: the number of positives, each counting by its weight.
 
         Each rank divides by the global number of positives / world size, so that averaging over ranks yields the loss,
         and the gradient, of the whole batch.
         """
-        return self.world.all_reduce(self.assignment.positive.sum()).clamp(min=1) / self.world.size
+        return self.world.all_reduce(self.positive_weight.sum()).clamp(min=1) / self.world.size
 
     @cached_property
     def positive_weight(self) -> Tensor:
         """The assignment's weight for positives and 0 elsewhere, float32 [B, A]."""
         return self.assignment.weight * self.assignment.positive
+
+    @cached_property
+    def class_weight(self) -> Tensor:
+        """What the class of each candidate's object counts, float32 [B, A]; 1 where there is no object."""
+        weights = self.config.class_weights
+        if isinstance(weights, str):
+            return torch.ones_like(self.assignment.weight)
+        of_object = self.objects.boxes.new_tensor(weights)[self.objects.labels]
+        return _gather_or(of_object, self.assignment.object_index, of_object.new_ones(()))
 
     @cached_property
     def object_boxes(self) -> Tensor:
@@ -83,6 +100,8 @@ class LossInputs:
         return self._shrunk_masks(self.predictions.semantic_logits)
 
     def _shrunk_masks(self, maps: Tensor) -> Tensor:
+        if "masks" not in self.targets[0] and "semantic_masks" in self.targets[0]:
+            return torch.cat([target["semantic_masks"] for target in self.targets])
         # One image at a time, because full-size masks take much memory as floats.
         return torch.cat([mask_ops.shrink(t["masks"], (maps.shape[-2], maps.shape[-1])) for t in self.targets])
 
@@ -153,7 +172,11 @@ class ModelWithLoss(nn.Module):
         super().__init__()
         self.model, self.config, self.world = model, config, world
         self.assigner = assigner or ASSIGNERS[config.assigner](config)
-        self.terms = {name: LossTerm(term, getattr(config, key)) for name, (term, key) in TERMS.items()}
+        self.terms = {
+            name: LossTerm(choices[getattr(config, f"{name}_loss")], getattr(config, f"{name}_weight"))
+            for name, choices in TERMS.items()
+        }
+        self.terms["semantic"] = LossTerm(semantic_loss, config.semantic_weight)
         if isinstance(model.mask_iou, nn.Module):
             self.terms["mask_iou"] = LossTerm(partial(mask_iou_loss, network=model.mask_iou), config.mask_iou_weight)
         self.terms |= terms or {}
@@ -178,9 +201,10 @@ class ModelWithLoss(nn.Module):
     def losses(self, predictions: Predictions, targets: Sequence[Target], coder: BoxCoder) -> dict[str, Tensor]:
         """Assign candidates to objects and return each term times its weight, for float32 predictions."""
         objects = join_targets(targets)
+        roi_masks = RoiMasks(predictions, targets, objects, coder.image_size, self.config.roi_size)
         with torch.no_grad():
-            assignment = self.assigner(Candidates(predictions, coder), objects)
-        inputs = LossInputs(predictions, targets, assignment, objects, coder, self.config, self.world)
+            assignment = self.assigner(Candidates(predictions, coder, roi_masks), objects)
+        inputs = LossInputs(predictions, targets, assignment, objects, coder, roi_masks, self.config, self.world)
         losses = {name: term.weight * term.compute(inputs) for name, term in self.terms.items()}
         for name, loss in losses.items():
             if loss.dim():

@@ -1,4 +1,4 @@
-"""The terms of YOLACT's loss (sections 3.1, 3.2 and 5; YOLACT++ section 3.3), unweighted.
+"""The terms of the loss, unweighted: YOLACT's (sections 3.1, 3.2 and 5; YOLACT++ section 3.3), and later ones.
 
 A term takes `LossInputs` and returns a scalar. Adding one is a function and a line in `TERMS`.
 """
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import complete_box_iou_loss, generalized_box_iou_loss
 
 from yolact.ops import masks as mask_ops
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Hardest candidates that teach "background" on an image without any object; the authors skip such images.
 NEGATIVES_OF_EMPTY = 30
+ROI_POSITIVES = 10  # of an object, those of the largest weight; more would teach its mask hardly anything else
+VARIFOCAL_ALPHA, VARIFOCAL_GAMMA = 0.75, 2.0  # of negatives (Zhang et al. 2021, Eq. 2)
 
 
 class LossTerm(NamedTuple):
@@ -33,6 +36,47 @@ def box_loss(inputs: "LossInputs") -> Tensor:
     return (distance * inputs.positive_weight).sum() / inputs.num_positives
 
 
+def giou_loss(inputs: "LossInputs") -> Tensor:
+    """1 - GIoU of the decoded boxes with their objects' (Rezatofighi et al. 2019), over the sum of weights."""
+    return _iou_loss(inputs, generalized_box_iou_loss)
+
+
+def ciou_loss(inputs: "LossInputs") -> Tensor:
+    """1 - CIoU, which also asks for near centres and like shapes (Zheng et al. 2020), over the sum of weights."""
+    return _iou_loss(inputs, complete_box_iou_loss)
+
+
+def _iou_loss(inputs: "LossInputs", distance: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    boxes = inputs.coder.decode(inputs.predictions.box_deltas)
+    return (distance(boxes, inputs.object_boxes) * inputs.positive_weight).sum() / inputs.num_positives
+
+
+def quality_loss(inputs: "LossInputs") -> Tensor:
+    """Binary cross-entropy of each class to the candidate's weight, which says how well it fits its object (TOOD).
+
+    Over the sum of weights; other classes and negatives have 0, and ignored candidates do not count.
+    """
+    loss, _, _ = _binary_class_loss(inputs)
+    return loss.sum() / inputs.num_positives
+
+
+def varifocal_loss(inputs: "LossInputs") -> Tensor:
+    """The same, positives weighted by what they should score, others by 0.75 p^2 (Zhang et al. 2021, Eq. 2)."""
+    loss, wanted, probability = _binary_class_loss(inputs)
+    focus = torch.where(wanted > 0, wanted, VARIFOCAL_ALPHA * probability**VARIFOCAL_GAMMA)
+    return (loss * focus).sum() / inputs.num_positives
+
+
+def _binary_class_loss(inputs: "LossInputs") -> tuple[Tensor, Tensor, Tensor]:
+    """Return the loss, what should be scored and the score without gradient, each [B, A, C]."""
+    logits = inputs.predictions.class_logits
+    wanted = F.pad(torch.zeros_like(logits), (1, 0))
+    wanted = wanted.scatter_(-1, inputs.class_indices[..., None], inputs.positive_weight[..., None])[..., 1:]
+    loss = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    counts = inputs.class_weight * ~inputs.assignment.ignored
+    return loss * counts[..., None], wanted, logits.detach().sigmoid()
+
+
 def class_loss(inputs: "LossInputs") -> Tensor:
     """Softmax cross-entropy of positives and of the hardest negatives (SSD section 2.2, "OHEM").
 
@@ -44,7 +88,7 @@ def class_loss(inputs: "LossInputs") -> Tensor:
         -log_probabilities[..., 0].detach(), inputs.assignment.positive, inputs.assignment.ignored, num_negatives
     )
     loss = -log_probabilities.gather(-1, inputs.class_indices[..., None])[..., 0]
-    total = (loss * (inputs.positive_weight + chosen)).sum()
+    total = (loss * (inputs.positive_weight * inputs.class_weight + chosen)).sum()
     negatives = inputs.world.all_reduce(num_negatives.sum()) / max(1, inputs.config.negatives_per_positive)
     return total / torch.maximum(inputs.num_positives, negatives / inputs.world.size)
 
@@ -83,6 +127,25 @@ def mask_loss(inputs: "LossInputs") -> Tensor:
     return torch.dot((loss * window).sum((1, 2)), sample.weight / area) / inputs.num_positives
 
 
+def roi_mask_loss(inputs: "LossInputs") -> Tensor:
+    """Binary cross-entropy and dice of masks on their objects' own grids, each object counting the same.
+
+    RoIAlign of the assembled mask is the assembly of the RoIAligned prototypes, so these are sampled once an object
+    (as PP-YOLOE-Seg and Mask R-CNN's `project_masks_on_boxes` suggest), against masks of the input's resolution.
+    """
+    images = inputs.objects.image_index
+    own = inputs.assignment.object_index[images] == torch.arange(len(images), device=images.device)[:, None]  # [T, A]
+    weight, index = (own * inputs.positive_weight[images]).topk(min(ROI_POSITIVES, own.shape[1]))
+    logits, wanted = inputs.roi_masks.logits(index).flatten(2), inputs.roi_masks.masks.flatten(1)[:, None]
+    entropy = F.binary_cross_entropy_with_logits(logits, wanted.expand_as(logits), reduction="none").mean(-1)
+    soft = logits.sigmoid()
+    shared, both = (soft * wanted).sum(-1), soft.square().sum(-1) + wanted.square().sum(-1)
+    dice = 1 - (2 * shared + 1) / (both + 1)
+    of_object = ((entropy + dice) * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
+    num_objects = inputs.world.all_reduce((weight.sum(1) > 0).sum()).clamp(min=1) / inputs.world.size
+    return of_object.sum() / num_objects
+
+
 def semantic_loss(inputs: "LossInputs") -> Tensor:
     """Binary cross-entropy of each class's map to the union of its objects' masks: sum over maps, mean over pixels."""
     logits, objects = inputs.predictions.semantic_logits, inputs.objects
@@ -113,10 +176,9 @@ def mask_iou_loss(inputs: "LossInputs", network: nn.Module) -> Tensor:
     return (F.smooth_l1_loss(predicted, true_iou, reduction="none") * counts).sum() / inputs.num_positives
 
 
-# Each with the key of its weight in the configuration.
-TERMS: dict[str, tuple[Callable[["LossInputs"], Tensor], str]] = {
-    "box": (box_loss, "box_weight"),
-    "class": (class_loss, "class_weight"),
-    "mask": (mask_loss, "mask_weight"),
-    "semantic": (semantic_loss, "semantic_weight"),
+# By the name of the term, and the configuration's choice of it (loss.box_loss and so on).
+TERMS: dict[str, dict[str, Callable[["LossInputs"], Tensor]]] = {
+    "box": {"smooth_l1": box_loss, "giou": giou_loss, "ciou": ciou_loss},
+    "class": {"ohem": class_loss, "quality": quality_loss, "varifocal": varifocal_loss},
+    "mask": {"cropped": mask_loss, "roi_align": roi_mask_loss},
 }

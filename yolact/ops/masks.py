@@ -3,6 +3,10 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.ops import roi_align
+
+ROI_SCALE = 1.2  # side of an object's grid over its box: what is just outside must be learned too
+CHUNK = 16  # masks that are turned into floats at once
 
 
 def assemble(prototypes: Tensor, mask_coefficients: Tensor) -> Tensor:
@@ -38,3 +42,33 @@ def resize(masks: Tensor, size: tuple[int, int]) -> Tensor:
 def shrink(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize 0/1 ground-truth masks [N, H, W] to bool [N, height, width] as the authors do: bilinear, over one half."""
     return resize(masks.float(), size) > 0.5
+
+
+def align(maps: Tensor, index: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """Sample maps on each object's own grid by RoIAlign (He et al. 2017): its box enlarged by `ROI_SCALE`.
+
+    Linear, as the assembly of masks is, so that either may come first.
+
+    Args:
+        maps: float [N, K, H, W], of N square images.
+        index: int64 [T], the image of each object.
+        boxes: float [T, 4] xyxy as shares of the image's side.
+        size: side M of the grids.
+
+    Returns:
+        float [T, K, M, M].
+    """
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * ROI_SCALE
+    rois = torch.cat([index[:, None].to(boxes.dtype), centre - half, centre + half], 1)
+    rois[:, 1:] *= maps.shape[-1]
+    aligned: Tensor = roi_align(maps, rois, size, aligned=True)
+    return aligned
+
+
+def align_masks(masks: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """Return each of the 0/1 masks [N, S, S] on its object's grid, uint8 [N, M, M] up to 255; see `align`."""
+    crops = [masks.new_zeros(0, size, size)]
+    for part, own in zip(masks.split(CHUNK), (boxes / masks.shape[-1]).split(CHUNK), strict=True):
+        aligned = align(part[:, None].float(), torch.arange(len(part), device=own.device), own, size)[:, 0]
+        crops.append((aligned * 255).round().to(torch.uint8))
+    return torch.cat(crops)

@@ -19,7 +19,10 @@ Window = tuple[int, int, int, int]  # top, bottom, left, right: whole pixels, th
 def paste_masks(
     mask_logits: Tensor, image_size: tuple[int, int], boxes: Tensor | None, after_resize: bool = False
 ) -> list[MaskRegion]:
-    """Turn mask logits into masks of the image: sigmoid, crop, resize bilinearly, and take what exceeds one half.
+    """Turn mask logits into masks of the image: crop, resize bilinearly, and take what exceeds one half.
+
+    Cropped before, it is the probabilities that are resized, as the published weights expect; else the logits, whose
+    smooth slope across an edge keeps it where it is.
 
     Args:
         mask_logits: float32 [N, Hp, Wp] on the CPU.
@@ -36,21 +39,24 @@ def paste_masks(
     targets = [(0, image_size[0], 0, image_size[1])] * len(mask_logits)
     if boxes is not None and after_resize:
         targets = pixel_windows(boxes - 0.5, image_size, padding=0)
+        sources = [_source_window(target, small, image_size) for target in targets]
     elif boxes is not None:
         sources = pixel_windows(boxes, small, padding=1)
         targets = [_reached_window(source, small, image_size) for source in sources]
     regions = []
+    before = boxes is not None and not after_resize
     for logits, source, (top, bottom, left, right) in zip(mask_logits, sources, targets, strict=True):
         if top == bottom or left == right:
             regions.append(MaskRegion(top, left, 0, 0, b""))
             continue
-        probabilities = logits[source[0] : source[1], source[2] : source[3]].sigmoid()
+        values = logits[source[0] : source[1], source[2] : source[3]]
         # A row of zeros above and one below stand for all that is cropped away.
-        wide = F.pad(probabilities, (0, 0, 1, 1)) @ columns[left:right, source[2] : source[3]].T
+        values = F.pad(values.sigmoid() if before else values, (0, 0, 1, 1))
+        wide = values @ columns[left:right, source[2] : source[3]].T
         pairs = (places[top:bottom].flatten() - (source[0] - 1)).clamp_(0, len(wide) - 1)
         weights = shares[top:bottom].flatten()
         resized, *_ = torch.embedding_bag(wide, pairs, first_of_pair[: bottom - top], per_sample_weights=weights)
-        regions.append(MaskRegion.of((resized > 0.5).numpy(), top, left))
+        regions.append(MaskRegion.of((resized > (0.5 if before else 0.0)).numpy(), top, left))
     return regions
 
 
@@ -83,6 +89,16 @@ def _reached_window(source: Window, small: tuple[int, int], size: tuple[int, int
     """Return the pixels of the large map that a window of the small one can change by bilinear resizing, or more."""
     top, bottom, left, right = source
     return (*_reached(top, bottom, small[0], size[0]), *_reached(left, right, small[1], size[1]))
+
+
+def _source_window(target: Window, small: tuple[int, int], size: tuple[int, int]) -> Window:
+    """Return the pixels of the small map that a window of the large one takes by bilinear resizing, or more."""
+    top, bottom, left, right = target
+    rows, columns = (
+        (max(math.floor((first + 0.5) * few / many - 0.5), 0), min(math.ceil((stop - 0.5) * few / many - 0.5) + 1, few))
+        for first, stop, few, many in ((top, bottom, small[0], size[0]), (left, right, small[1], size[1]))
+    )
+    return (*rows, *columns)
 
 
 def _reached(first: int, stop: int, small: int, size: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ calibrated to find a usual number of objects, as otherwise the time of all that 
 
 import copy
 import json
+import math
 import multiprocessing
 import re
 import statistics
@@ -41,6 +42,7 @@ from yolact.evaluation.speed import synchronize
 from yolact.instances import Instances
 from yolact.models import Yolact, build_model
 from yolact.models.inference import for_inference
+from yolact.models.points import PointHead
 from yolact.ops.regions import regions_of
 from yolact.postprocess import Detector
 from yolact.predictor import LoadedModel, Predictor
@@ -276,7 +278,7 @@ def calibrate(model: Yolact, images: torch.Tensor, score: float, num_candidates:
     """Make a network of random weights find a usual number of objects, in place.
 
     Its batch norms and the outputs of its head take the spread that they have in trained networks, and on average
-    `num_candidates` anchors of an image, of `images` float32 [B, 3, S, S] RGB in [0, 1], exceed `score`.
+    `num_candidates` anchors or points of an image, of `images` float32 [B, 3, S, S] RGB in [0, 1], exceed `score`.
     """
     update_bn([images], model)  # their statistics become those of this batch
     predictions, head = model.eval()(images), model.head
@@ -284,10 +286,14 @@ def calibrate(model: Yolact, images: torch.Tensor, score: float, num_candidates:
     head.box_deltas.weight /= predictions.box_deltas.std()
     head.mask_coefficients.weight /= predictions.mask_coefficients.clamp(-0.999, 0.999).atanh().std()
     logits = model(images).class_logits.double()
+    last = min(num_candidates * len(images), logits[..., 0].numel() - 1)
+    if isinstance(head, PointHead):  # what must be added to a point's logits for its best class to have this score
+        needed = (math.log(score / (1 - score)) - logits.amax(-1)).flatten().sort().values
+        head.class_logits.get_parameter("bias").add_(needed[last - 1 : last + 1].mean())
+        return
     best, others = logits[..., 1:].amax(-1), logits[..., 1:].exp().sum(-1)
     # What must be added to an anchor's background logit for its best class to have just this score.
     limits = ((best.exp() / score - others).clamp(min=1e-9).log() - logits[..., 0]).flatten().sort(descending=True)
-    last = min(num_candidates * len(images), len(limits.values) - 1)
     bias = head.class_logits.get_parameter("bias").view(-1, 1 + model.num_classes)
     bias[:, 0] += limits.values[last - 1 : last + 1].mean()
 

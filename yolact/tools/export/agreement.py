@@ -20,7 +20,12 @@ from yolact.tools.export.graph import RAW, Export, find
 
 # The largest differences: of raw outputs as shares of their largest magnitude, of boxes in pixels of the network input,
 # of masks 1 - IoU.
-ALLOWED = dict.fromkeys(RAW, 1e-3) | {"scores": 1e-4, "boxes": 0.1, "mask_scores": 1e-4, "masks": 0.01}
+ALLOWED = dict.fromkeys((*RAW, "anchors", "points"), 1e-3) | {
+    "scores": 1e-4,
+    "boxes": 0.1,
+    "mask_scores": 1e-4,
+    "masks": 0.01,
+}
 # Another order of sums moves an overlap or a score by far less than this, but can move it across a threshold.
 ROUNDING = 1e-4
 SHIFT = 5  # and so many detections more or less in a full list, from whose end one more at the top pushes another
@@ -87,20 +92,21 @@ def compare(run: Run, export: Export, loaded: LoadedModel, images: Sequence[np.n
                 one = Predictions(*(value[index : index + 1] for value in predictions))
                 values = {name: torch.from_numpy(value[index : index + 1]) for name, value in outputs.items()}
                 if export.raw:
-                    for name in RAW:
-                        expected = getattr(one, name, model.anchors)
-                        result.note(name, (values[name] - expected).abs().max() / expected.abs().max())
-                    values = find(detector, one._replace(**{name: values[name] for name in RAW[:-1]}))
-                _compare_image(result, _found_in(values, model.image_size), one, detector)
+                    expected = {name: getattr(one, name) for name in RAW} | detector.coder.constants
+                    for name, wanted in expected.items():
+                        result.note(name, (values[name] - wanted).abs().max() / wanted.abs().max())
+                    values = find(detector, one._replace(**{name: values[name] for name in RAW}))
+                _compare_image(result, _found_in(values, detector), one, detector)
     return result
 
 
-def _found_in(values: dict[str, Tensor], image_size: int) -> Found:
+def _found_in(values: dict[str, Tensor], detector: Detector) -> Found:
     """Return the detections that the outputs of a complete export for one image hold."""
     count = int(values["counts"])
     found = {name: value[0, :count] for name, value in values.items() if name != "counts"}
     # The edges of a box that untrained weights make a hundred times as large as the image are only rounding.
-    return found | {"boxes": found["boxes"].clamp(0, image_size), "masks": found["masks"] > 0.5}
+    boxes, masks = found["boxes"].clamp(0, detector.coder.image_size), found["masks"] > detector.mask_threshold
+    return found | {"boxes": boxes, "masks": masks}
 
 
 def _compare_image(result: Comparison, given: Found, predictions: Predictions, detector: Detector) -> None:
@@ -115,7 +121,7 @@ def _compare_image(result: Comparison, given: Found, predictions: Predictions, d
             max_detections=max(detector.settings.max_detections + sign * SHIFT, 1),
         )
         moved = Detector(detector.coder, settings, detector.mask_iou)
-        return _found_in(find(moved, predictions), detector.coder.image_size)
+        return _found_in(find(moved, predictions), detector)
 
     wanted = found(0)
     partners = _partners(wanted, given)

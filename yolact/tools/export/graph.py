@@ -14,18 +14,19 @@ from yolact.structures import Predictions
 
 FORM = 1  # of inputs, outputs and metadata; a higher number would mean that programs that read them must change
 INPUT = "images"
-RAW = ("class_logits", "box_deltas", "mask_coefficients", "prototypes", "anchors")
+RAW = ("class_logits", "box_deltas", "mask_coefficients", "prototypes")  # and the constants of the box coder
 MEANINGS = {
     "images": "RGB; the image stretched to these sides",
-    "class_logits": "before softmax; 0 is background",
-    "box_deltas": "boxes against the anchors, as in SSD",
+    "class_logits": "before softmax, 0 is background; with points before sigmoid, no background",
+    "box_deltas": "boxes against the anchors, as in SSD; with points softplus of them are left, top, right, bottom",
     "mask_coefficients": "in (-1, 1)",
     "prototypes": "not negative",
     "anchors": "x1 y1 x2 y2, pixels of the input; always the same",
+    "points": "x y stride, pixels of the input; distances are in strides; always the same",
     "boxes": "x1 y1 x2 y2, pixels of the input, not clipped",
     "scores": "class probability, descending",
     "labels": "indices into class_names and category_ids",
-    "masks": "probabilities over the whole input; cropped to the boxes if crop is before_resize",
+    "masks": "of the whole input: cropped probabilities if crop is before_resize, else logits",
     "counts": "rows that are detections; the others are zero",
     "mask_scores": "score times predicted IoU of the mask",
 }
@@ -38,7 +39,8 @@ def find(detector: Detector, predictions: Predictions) -> dict[str, Tensor]:
     outputs = {name: getattr(found, name) for name in ("boxes", "scores", "labels")}
     outputs |= {"masks": masks, "counts": found.counts}
     if detector.mask_iou is not None:
-        flat = detector.rescore(masks.flatten(0, 1), found.scores.flatten(), found.labels.flatten())
+        soft = masks if detector.settings.crop == "before_resize" else masks.sigmoid()
+        flat = detector.rescore(soft.flatten(0, 1), found.scores.flatten(), found.labels.flatten())
         outputs["mask_scores"] = flat.unflatten(0, found.scores.shape)
     return outputs
 
@@ -71,11 +73,13 @@ class Export(nn.Module):
             "class_names": loaded.class_names,
             "category_ids": loaded.category_ids,
         }
-        if raw:
+        if raw and loaded.config.model.head == "anchors":
             self.metadata["box_variances"] = [CENTRE_VARIANCE, SIZE_VARIANCE]
-        else:
+        elif not raw:
             keys = ("crop", "score_threshold", "nms", "nms_threshold", "nms_top_k", "max_detections")
-            self.metadata |= {"mask_threshold": 0.5} | {key: getattr(self.settings, key) for key in keys}
+            self.metadata |= {"mask_threshold": Detector.of(self.model, self.settings).mask_threshold} | {
+                key: getattr(self.settings, key) for key in keys
+            }
         self.image = torch.zeros(1, self.model.image_size, self.model.image_size, 3, dtype=torch.uint8)
         with torch.no_grad():
             self.outputs = self(self.image)
@@ -86,8 +90,9 @@ class Export(nn.Module):
         if not self.raw:
             return find(Detector.of(self.model, self.settings), predictions)
         # For each image, because some runtimes take no constant for an output.
-        anchors = self.model.anchors.expand(images.shape[0], -1, -1)
-        return {name: getattr(predictions, name, anchors) for name in RAW}
+        constants = self.model.head.coder(self.model.image_size).constants
+        outputs = {name: getattr(predictions, name) for name in RAW}
+        return outputs | {name: value.expand(images.shape[0], -1, -1) for name, value in constants.items()}
 
     def lines(self) -> list[str]:
         """Describe the input and the outputs for a person."""

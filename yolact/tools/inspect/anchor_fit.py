@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from yolact.config import AnchorConfig, Config, ModelConfig
+from yolact.config import Config, ModelConfig
 from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.data.transforms import SMALLEST_SIDE, boxes_of, map_boxes, view_matrix
 from yolact.tools.inspect.reading import InspectedSet
@@ -32,9 +32,9 @@ ENLARGED, GOOD = (1.5, 2.0), 0.9  # the input, to see what small objects would g
 LONG, SMALL = 3.0, 16.0  # times as long as wide; pixels of the input, twice the stride of the finest level
 
 
-def level_sides(image_size: int, num_levels: int = 5) -> list[int]:
-    """Return the side of each pyramid level, from stride 8, where every stride-2 step rounds up, as in ResNets."""
-    return [-(-image_size // 2 ** (3 + level)) for level in range(num_levels)]
+def level_sides(image_size: int, levels: tuple[int, int]) -> list[int]:
+    """Return the side of each pyramid level, where every stride-2 step rounds up, as in ResNets."""
+    return [-(-image_size // 2**level) for level in range(levels[0], levels[1] + 1)]
 
 
 def with_anchors(model: ModelConfig, **changes: Any) -> ModelConfig:
@@ -68,13 +68,14 @@ def input_boxes(objects: Sequence[ObjectRecord], image: ImageRecord, size: int) 
     return np.asarray(boxes[(boxes[:, 2:] - boxes[:, :2] >= SMALLEST_SIDE).all(axis=1)])
 
 
-def best_ious(boxes: Boxes, size: int, anchors: AnchorConfig) -> NDArray[np.float64]:
+def best_ious(boxes: Boxes, model: ModelConfig) -> NDArray[np.float64]:
     """Return the IoU [N] of each box with the best of all anchors.
 
     Of one shape and level it is the one with the nearest centre, as the intersection shrinks with the distance.
     """
+    anchors, size = model.anchors, model.image_size
     best, area = np.zeros(len(boxes)), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    for side, scales in zip(level_sides(size, len(anchors.scales)), anchors.scales, strict=True):
+    for side, scales in zip(level_sides(size, model.levels), anchors.scales, strict=True):
         cell = size / side
         centres = (np.floor((boxes[:, :2] + boxes[:, 2:]) / 2 / cell).clip(0, side - 1) + 0.5) * cell
         for root, scale in ((math.sqrt(ratio), scale) for scale in scales for ratio in anchors.aspect_ratios):
@@ -88,9 +89,9 @@ def best_ious(boxes: Boxes, size: int, anchors: AnchorConfig) -> NDArray[np.floa
 def measure(boxes: Boxes, model: ModelConfig, threshold: float) -> Option:
     """Return what the anchors of a configuration reach."""
     anchors, size = model.anchors, model.image_size
-    cells = sum(side * side for side in level_sides(size, len(anchors.scales)))
+    cells = sum(side * side for side in level_sides(size, model.levels))
     number = cells * len(anchors.scales[0]) * len(anchors.aspect_ratios)
-    recall = float((best_ious(boxes, size, anchors) >= threshold).mean()) if len(boxes) else 0.0
+    recall = float((best_ious(boxes, model) >= threshold).mean()) if len(boxes) else 0.0
     scales = ",".join("[" + ",".join(f"{one:g}" for one in level) + "]" for level in anchors.scales)
     return Option(size, anchors.square, anchors.scales, f"model.anchors.scales=[{scales}]", number, round(recall, 4))
 
@@ -110,7 +111,7 @@ def search(boxes: Boxes, model: ModelConfig, threshold: float, numbers: Sequence
             base = 2**step * LARGEST * model.image_size / growth ** (num_levels - 1 / number)
             sizes = (base * growth ** (np.arange(num_levels * number) / number)).reshape(num_levels, -1)
             scales = tuple(tuple(float(f"{size:.3g}") for size in level) for level in sizes)
-            ious = best_ious(boxes[chosen], model.image_size, replace(model.anchors, scales=scales))
+            ious = best_ious(boxes[chosen], with_anchors(model, scales=scales))
             recall = round(float((ious >= threshold).mean()), 3) - (NOTABLE if growth != GROWTHS[0] else 0)
             found.append((recall, float(ious.mean()), scales))
         options.append(measure(boxes, with_anchors(model, scales=max(found)[2]), threshold))
@@ -128,14 +129,14 @@ def suggest(options: Sequence[Option], now: Option) -> Option | None:
 
 
 def fit_anchors(inspected: InspectedSet, config: Config) -> dict[str, Any] | None:
-    """Measure the anchors of `config` on a set; returns the "anchors" of check.json, None without objects.
+    """Measure the anchors of `config` on a set; returns the "anchors" of check.json, None without either.
 
     "suggestion" is one of "options" or None, "not_square" the best of model.anchors.square=false where that is true.
     """
     model, threshold = config.model, config.loss.positive_iou
     pairs = zip(inspected.objects, inspected.images, strict=True)
     boxes = np.concatenate([np.zeros((0, 4)), *(input_boxes(*pair, model.image_size) for pair in pairs)])
-    if len(boxes) == 0:
+    if len(boxes) == 0 or model.head != "anchors":
         return None
     now, options = measure(boxes, model, threshold), search(boxes, model, threshold)
     suggestion, not_square, larger = suggest(options, now), None, []
@@ -151,7 +152,7 @@ def fit_anchors(inspected: InspectedSet, config: Config) -> dict[str, Any] | Non
         larger += [one._asdict() for one in search(scaled, enlarged, threshold, [len(best.scales[0])])]
     extent = boxes[:, 2:] - boxes[:, :2]
     sides = np.sqrt(extent.prod(axis=1))  # of squares as large
-    met, met_then = (best_ious(boxes, one.image_size, one.anchors) >= threshold for one in (model, chosen))
+    met, met_then = (best_ious(boxes, one) >= threshold for one in (model, chosen))
     objects, now_met, then_met = (histogram(values, SIZE_EDGES) for values in (sides, sides[met], sides[met_then]))
     by_size = []
     for name, count in objects.items():

@@ -66,8 +66,6 @@ WARNINGS = (
     ("missing-mask", "annotations without a mask", "Left out, which teaches that they are background; draw the mask."),
     ("empty-mask", "masks without a pixel", "Left out, or taught to have no mask; draw them again or remove them."),
     ("duplicate-object", "annotations that repeat another one of their image", "One counts as missed; remove it."),
-    ("too-many-objects", "images with more objects than eval.max_detections",
-     "The rest cannot be found and counts as missed; raise eval.max_detections, and eval.nms_top_k above it."),
 )
 # fmt: on
 ADVICE = (  # level, and what advice says of all kinds

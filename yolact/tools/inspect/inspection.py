@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from yolact.config import Config
+from yolact.config import Config, ModelConfig
 from yolact.data.dataset import CocoDataset
 from yolact.data.segmentations import draw_masks
 from yolact.data.transforms import view_matrix
 from yolact.ops.masks import shrink
 from yolact.text import counted, percent, printable
 from yolact.tools.inspect.anchor_fit import fit_anchors, histogram, input_boxes, level_sides, measure
-from yolact.tools.inspect.findings import KINDS, RARE, Example, Finding
+from yolact.tools.inspect.findings import KINDS, RARE, Finding
 from yolact.tools.inspect.reading import InspectedSet, Source, inspect_files
 
 FORMAT = 1  # of check.json
@@ -75,7 +75,7 @@ def inspect(sources: Sequence[Source], config: Config) -> Report:
         "findings": [finding.to_json() for finding in findings],
         "sets": summaries,
         "anchors": fit_anchors(sets[0], config),
-        "masks": count_vanishing(sets[0], config.model.image_size),
+        "masks": count_vanishing(sets[0], config.model),
     }
     return Report(sets, findings, content)
 
@@ -107,12 +107,13 @@ def summarise(inspected: InspectedSet) -> dict[str, Any]:
     }
 
 
-def count_vanishing(inspected: InspectedSet, size: int) -> dict[str, int]:
-    """Draw masks at the input side `size` and shrink them to the prototypes, as in training.
+def count_vanishing(inspected: InspectedSet, model: ModelConfig) -> dict[str, int]:
+    """Draw masks at the size of the input and shrink them to the prototypes, as the paper's mask loss does.
 
     Returns how many "objects" were looked at, how many "vanished", and the "side" of the prototypes in pixels.
     """
-    side = 2 * level_sides(size)[0]  # the protonet enlarges P3 once
+    size = model.image_size
+    side = 2 * level_sides(size, model.levels)[0]  # the protonet enlarges the finest level once
     seen, vanished = 0, 0
     order = np.random.default_rng(0).permutation(len(inspected.images))
     for index in tqdm(order, f"{inspected.source.name}: masks", unit="image"):
@@ -126,8 +127,8 @@ def count_vanishing(inspected: InspectedSet, size: int) -> dict[str, int]:
 
 
 def _check_counts(inspected: InspectedSet, summary: dict[str, Any], config: Config, is_trained_on: bool) -> None:
-    """Find classes with few objects, fewer or more classes than configured, and images with too many objects."""
-    add, declared, most = inspected.add, summary["classes"], config.eval.max_detections
+    """Find classes with few objects, and fewer or more classes than configured."""
+    add, declared = inspected.add, summary["classes"]
     for one in summary["objects_per_class"]:
         name = f"'{one['name']}' (id {one['id']})"
         if one["objects"] == 0:
@@ -138,22 +139,20 @@ def _check_counts(inspected: InspectedSet, summary: dict[str, Any], config: Conf
         add("class-count-differs", f"model.num_classes is {config.model.num_classes}, the file declares {declared}")
     if inspected.images and summary["objects"] == 0:
         add("no-objects", f"{summary['pictures']} images, {summary['annotations']} annotations")
-    for index, (image, items) in enumerate(zip(inspected.images, inspected.objects, strict=True)):
-        if len(items) > most:
-            about = Example(image.file_name, image=index)
-            add("too-many-objects", f"{len(items)} objects, eval.max_detections is {most}", about)
 
 
 def fit_lines(content: dict[str, Any]) -> list[str]:
     """Return how anchors and prototypes fit the objects, and the options of train.py with which they fit better."""
     fit, masks = content["anchors"], content["masks"]
-    if fit is None:
+    if not masks["objects"]:
         return [NO_OBJECTS]
-    met = f"{percent(fit['now']['recall'])} of {counted(fit['objects'], 'object')} meet one at IoU {fit['iou']:g}"
-    lines = [f"anchors: {met}, {percent(fit['only_forced'])} get one by force only"]
-    if best := fit["suggestion"]:
+    lines = []
+    if fit is not None:
+        met = f"{percent(fit['now']['recall'])} of {counted(fit['objects'], 'object')} meet one at IoU {fit['iou']:g}"
+        lines = [f"anchors: {met}, {percent(fit['only_forced'])} get one by force only"]
+    if fit is not None and (best := fit["suggestion"]):
         lines.append(f"  {percent(best['recall'])} with --set '{best['override']}'")
-    if fit["not_square_is_better"]:
+    if fit is not None and fit["not_square_is_better"]:
         best, unless = fit["not_square"], "unless you start from published weights, with --set"
         lines.append(f"  {percent(best['recall'])}, {unless} model.anchors.square=false '{best['override']}'")
     if masks["vanished"]:
