@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -131,6 +132,17 @@ def example() -> tuple[Config, torch.Tensor, list[Target]]:
 def losses_and_gradients(world: World) -> None:
     """The mean over ranks of what each makes of its share is what one rank makes of the whole batch."""
     config, images, targets = example()
+    share_a_batch(world, config, images, targets)
+    share_a_batch(world, after(config), images, targets)
+
+
+def after(config: Config) -> Config:
+    """Return YOLACT next of the same size."""
+    loss = LossConfig(assigner="task_aligned", class_loss="quality", box_loss="giou", mask_loss="roi_align", roi_size=8)
+    return replace(config, model=replace(config.model, head="points"), loss=loss)
+
+
+def share_a_batch(world: World, config: Config, images: torch.Tensor, targets: list[Target]) -> None:
     torch.manual_seed(0)
     networks = [build_model(config)]
     networks.append(copy.deepcopy(networks[0]))
@@ -156,15 +168,16 @@ def losses_and_gradients(world: World) -> None:
 
 def nothing_to_learn_in_one_share(world: World) -> None:
     """A share without objects still takes part, and what is not finite in one share is so for all."""
-    config, images, targets = example()
-    network = build_model(config)
-    set_training_mode(network, frozen_batch_norm=True)
-    replica = world.replicate(ModelWithLoss(network, config.loss, world))
-    own = [0, 3] if world.rank == 0 else [1, 1]
-    losses = replica(images[own], [targets[number] for number in own])
-    sum(losses.values()).backward()
-    assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
-    assert (float(losses["box"]) == 0) == (world.rank == 1)
+    example_config, images, targets = example()
+    for config in (example_config, after(example_config)):
+        network = build_model(config)
+        set_training_mode(network, frozen_batch_norm=True)
+        replica = world.replicate(ModelWithLoss(network, config.loss, world))
+        own = [0, 3] if world.rank == 0 else [1, 1]
+        losses = replica(images[own], [targets[number] for number in own])
+        sum(losses.values()).backward()
+        assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+        assert (float(losses["box"]) == 0) == (world.rank == 1)
     broken = torch.tensor(math.inf if world.rank else 1.0)
     assert not math.isfinite(world.all_reduce(broken))
 

@@ -28,8 +28,9 @@ PUBLISHED = {
 
 
 def test_the_expected_files_are_there() -> None:
-    own = {"yolact_resnet50_voc2012", "shapes", "nuclei", "custom"}
-    assert {path.stem for path in MODELS} == {*dbolya.PUBLISHED, *own}
+    own = {"yolact_resnet50_voc2012", "shapes_paper", "nuclei_paper", "custom"}
+    after = {"next_r18", "next_r50", "next_convnext_t", "shapes", "nuclei"}
+    assert {path.stem for path in MODELS} == {*dbolya.PUBLISHED, *own, *after}
 
 
 @pytest.mark.parametrize("name", dbolya.PUBLISHED)

@@ -27,7 +27,7 @@ def parts() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> yolact.Config:
     content = {"name": "own", "model": MODEL, "train": {**TRAIN, "max_steps": 2, "warmup_steps": 0}, "eval": EVAL}
-    content["train"]["ema_decay"] = None  # ConvNeXt's checkpoints are large
+    content["train"]["ema_decay"] = None  # the backbone's checkpoints are large
     return yolact.load_config(write_config(tmp_path_factory.mktemp("own"), content, 4))
 
 
@@ -51,7 +51,7 @@ def test_the_parts_train_and_evaluate(
     assert '"mean_iou"' in lines
     assert 0 <= trainer.metrics["mean_iou"] <= 1
 
-    predictor = yolact.load(trainer.folder / "best.pth", backbone=parts["ConvNeXt"]())
+    predictor = yolact.load(trainer.folder / "best.pth", backbone=parts["RegNet"]())
     dataset = CocoDataset(config.data.val_annotations, config.data.val_images)
     evaluation = yolact.evaluate(predictor, dataset, evaluators=[parts["MeanIoU"]()], progress=False)
     assert evaluation.metrics["mean_iou"] == pytest.approx(trainer.metrics["mean_iou"])

@@ -92,3 +92,9 @@ def test_whatever_an_image_holds_the_step_is_finite(tiny_config, count, side, cr
     sum(losses.values()).backward()
     assert all(loss.isfinite() for loss in losses.values())
     assert all(one.grad is not None and one.grad.isfinite().all() for one in network.parameters())
+
+
+def test_half_precision_trains(config, tmp_path):
+    arguments = ["--config", config, "--runs", tmp_path, "--name", "half", "--set", "train.max_steps=2"]
+    assert train(*arguments, "train.precision=bf16") == 0
+    assert "left out" not in (tmp_path / "next/half/log.txt").read_text()

@@ -6,6 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolact.config import LossConfig
+from yolact.data.transforms import MaskCrops
 from yolact.losses import Assignment, LossTerm, ModelWithLoss
 from yolact.losses.criterion import sample_positives
 from yolact.models import build_model
@@ -165,16 +166,25 @@ def test_the_number_of_operators_does_not_grow_with_the_objects(model, make_targ
     assert max(counts) < 450
 
 
-@pytest.mark.parametrize("limit", [2, 1000])
-def test_off_the_cpu_the_host_never_asks_the_device(model, objects, empty, limit):
+AFTER = LossConfig(
+    assigner="task_aligned", class_loss="quality", box_loss="giou", mask_loss="roi_align", mask_quality=True
+)
+
+
+@pytest.mark.parametrize("config", [LossConfig(masks_to_train=2), ALL_MASKS, AFTER])
+def test_off_the_cpu_the_host_never_asks_the_device(tiny_config, objects, empty, config):
     """The meta device computes shapes alone: what would wait for a value fails there."""
+    head = "points" if config is AFTER else "anchors"
+    model = build_model(replace(tiny_config, model=replace(tiny_config.model, head=head)))
+    if config is AFTER:
+        objects, empty = (MaskCrops(config.roi_size, 8).of(target) for target in (objects, empty))
     predictions = type(predicted := model(torch.rand(2, 3, 64, 64)))(*(field.to("meta") for field in predicted))
     targets = [
         Target(**{key: value.to("meta") if torch.is_tensor(value) else value for key, value in target.items()})
         for target in (objects, empty)
     ]
     coder = model.head.to("meta").coder(64)
-    losses = ModelWithLoss(model, LossConfig(masks_to_train=limit)).losses(predictions, targets, coder)
+    losses = ModelWithLoss(model, config).losses(predictions, targets, coder)
     assert [loss.shape for loss in losses.values()] == [()] * 4
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import complete_box_iou_loss, generalized_box_iou_loss
 
 from yolact.ops import masks as mask_ops
+from yolact.ops.boxes import ciou, giou
 
 if TYPE_CHECKING:
     from yolact.losses.criterion import LossInputs
@@ -38,17 +38,17 @@ def box_loss(inputs: "LossInputs") -> Tensor:
 
 def giou_loss(inputs: "LossInputs") -> Tensor:
     """1 - GIoU of the decoded boxes with their objects' (Rezatofighi et al. 2019), over the sum of weights."""
-    return _iou_loss(inputs, generalized_box_iou_loss)
+    return _iou_loss(inputs, giou)
 
 
 def ciou_loss(inputs: "LossInputs") -> Tensor:
     """1 - CIoU, which also asks for near centres and like shapes (Zheng et al. 2020), over the sum of weights."""
-    return _iou_loss(inputs, complete_box_iou_loss)
+    return _iou_loss(inputs, ciou)
 
 
-def _iou_loss(inputs: "LossInputs", distance: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def _iou_loss(inputs: "LossInputs", overlap: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     boxes = inputs.coder.decode(inputs.predictions.box_deltas)
-    return (distance(boxes, inputs.object_boxes) * inputs.positive_weight).sum() / inputs.num_positives
+    return ((1 - overlap(boxes, inputs.object_boxes)) * inputs.positive_weight).sum() / inputs.num_positives
 
 
 def quality_loss(inputs: "LossInputs") -> Tensor:
