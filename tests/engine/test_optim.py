@@ -10,6 +10,7 @@ from yolact.engine.optim import (
     MovingAverage,
     Plan,
     batch_norm_size,
+    keep_statistics,
     make_optimizer,
     set_training_mode,
     step_if,
@@ -131,3 +132,14 @@ def test_frozen_parts_neither_learn_nor_count():
     assert not model["backbone"][1].training
     (group,) = make_optimizer(model, TrainConfig()).param_groups
     assert len(group["params"]) == 2
+
+
+def test_kept_statistics_are_those_of_the_source():
+    model, source = (nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)) for _ in range(2))
+    source[1].running_mean.fill_(2)
+    source[1].running_var.fill_(9)
+    keep_statistics(model, source)
+    model(torch.rand(2, 3, 5, 5))
+    assert not model[1].training
+    assert (model[1].running_mean[0], model[1].running_var[0]) == (2, 9)
+    assert model[1].weight.requires_grad

@@ -174,6 +174,9 @@ class TrainConfig:
     ema_decay: Decay | None = None  # exponential moving average of the weights, used to evaluate and saved beside them
     # "auto", the authors' rule, freezes batch norm where it would see fewer than 6 images at once.
     freeze_batch_norm: Literal["auto", "always", "never"] = "auto"
+    # From this share of the training on, trained batch norms keep the statistics learned so far, those of the moving
+    # average where there is one, as they will in use. Batches of few or unlike images need it; 1 never does.
+    keep_statistics_from: Share = 1.0
     sync_batch_norm: bool = False  # a trained batch norm sees the images of all ranks, not its own only; CUDA only
     # "auto" is bf16 where the device computes it natively, else fp32. Losses are always fp32.
     precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"

@@ -124,6 +124,16 @@ def set_training_mode(model: nn.Module, frozen_batch_norm: bool, frozen: Sequenc
                 module.eval().requires_grad_(False)
 
 
+def keep_statistics(model: nn.Module, source: nn.Module | None = None) -> None:
+    """Have the batch norms of `model` use their running statistics, which first become those of `source` if given."""
+    for norm, other in zip(model.modules(), (source or model).modules(), strict=True):
+        if isinstance(norm, _BatchNorm):
+            norm.eval()
+            if source is not None:
+                for name in ("running_mean", "running_var"):
+                    norm.get_buffer(name).copy_(other.get_buffer(name))
+
+
 class MovingAverage:
     """Exponential moving average of a model's weights, and a copy of its batch-norm statistics.
 

@@ -1,6 +1,7 @@
 """The training loop: what a training consists of, and what happens between its steps."""
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -26,6 +27,7 @@ from yolact.engine.optim import (
     MovingAverage,
     Plan,
     batch_norm_size,
+    keep_statistics,
     make_optimizer,
     set_training_mode,
 )
@@ -121,6 +123,7 @@ class Trainer:
         self.average = MovingAverage(network, settings.ema_decay) if settings.ema_decay else None
         self.statistics = BatchNormStatistics(self.model)
         self.replica = world.replicate(self.model)  # what a step calls in place of `model`
+        self.keeping_from = math.ceil(settings.keep_statistics_from * self.plan.max_steps)  # step, of batch norms
         self.callbacks: list[Callback] = []
         self.step = self.position = 0
         self.awaits_evaluation = False  # one is due at this step and has not been done
@@ -169,6 +172,8 @@ class Trainer:
                 group = self._load(batches, stop)
                 if group is None:
                     break
+                if self.step >= self.keeping_from:
+                    self._keep_statistics()
                 train_step(self, group)
                 self._note_step(bar)
                 if self._is_due(settings.eval_every):
@@ -217,6 +222,14 @@ class Trainer:
                 logger.info("saved at step %d; when it is mended, go on with --resume %s", self.step, self.folder)
             raise failure or GaveUpError()
         return group if state == LOADED else None
+
+    def _keep_statistics(self) -> None:
+        """Have batch norms keep what they have learned; see `train.keep_statistics_from`."""
+        network = self.model.model
+        if self.step == self.keeping_from:  # later ones have it from the checkpoint
+            keep_statistics(network, None if self.average is None else self.average.model)
+            self.world.broadcast_weights(network)
+        keep_statistics(network)
 
     def _note_step(self, bar: "tqdm[Any]") -> None:
         """Show the step on the progress bar and call the callbacks, with the mean losses where a line is due."""
