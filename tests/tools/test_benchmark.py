@@ -41,15 +41,17 @@ def test_times_by_hand():
     assert found["per_second"] == 2000 / 22
 
 
-def test_calibrated_random_weights_find_as_many_objects_as_asked_for(tiny_config):
-    model, images = build_model(tiny_config), torch.rand(2, 3, 64, 64)
+@pytest.mark.parametrize("head", ["anchors", "points"])
+def test_calibrated_random_weights_find_as_many_objects_as_asked_for(tiny_config, head):
+    model = build_model(replace(tiny_config, model=replace(tiny_config.model, head=head)))
+    images = torch.rand(2, 3, 64, 64)
     momenta = [module.momentum for module in model.modules() if hasattr(module, "momentum")]
     calibrate(model, images, score=0.3, num_candidates=20)
     assert not model.training
     assert [module.momentum for module in model.modules() if hasattr(module, "momentum")] == momenta
     with torch.no_grad():
         predictions = model(images)
-    assert int((predictions.class_logits.softmax(-1)[..., 1:].amax(-1) > 0.3).sum()) == 40
+    assert int((model.head.coder(64).scores(predictions.class_logits).amax(-1) > 0.3).sum()) == 40
     assert predictions.box_deltas.std().item() == pytest.approx(1, abs=0.01)
 
 
