@@ -17,7 +17,7 @@ class Target(TypedDict):
     boxes: Tensor  # float32 [N, 4] xyxy, pixels of the network input
     labels: Tensor  # int64 [N], 0..C-1
     masks: NotRequired[Tensor]  # uint8 or bool [N, H, W] at the size of the network input, nonzero on the object
-    # In place of masks, where the losses need no more: see `yolact.ops.masks.compact`.
+    # In place of masks, where the losses need no more: see `yolact.data.transforms.MaskCrops`.
     mask_crops: NotRequired[Tensor]  # uint8 [N, M, M], 255 on the object, of the box and a margin
     semantic_masks: NotRequired[Tensor]  # bool [N, Hs, Ws]
     iscrowd: Tensor  # bool [N]

@@ -7,6 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolact.config import LossConfig
 from yolact.data.transforms import MaskCrops
+from yolact.errors import ConfigError
 from yolact.losses import Assignment, LossTerm, ModelWithLoss
 from yolact.losses.criterion import sample_positives
 from yolact.models import build_model
@@ -92,6 +93,11 @@ def test_an_assigner_of_ones_own_is_used(model, objects):
         boxes.append(criterion(torch.ones(1, 3, 64, 64), [objects])["box"])
     assert chosen[0] == chosen[1] == (chosen[0][0], [2])
     torch.testing.assert_close(boxes[1], 2 * boxes[0])
+
+
+def test_an_unknown_assigner_is_one_sentence(model):
+    with pytest.raises(ConfigError, match=r"loss\.assigner is 'maxiou'; did you mean 'max_iou'\?"):
+        ModelWithLoss(model, LossConfig(assigner="maxiou"))
 
 
 def test_another_size_of_the_input_gives_the_losses_of_a_model_of_that_size(tiny_config, objects):

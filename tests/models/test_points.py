@@ -5,11 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolact.config import config_to_dict, override_config
+from yolact.config import override_config
+from yolact.errors import ConfigError
 from yolact.models import build_model
 from yolact.models.points import PointCoder, make_points
 
-POINTS = ["model.head=points", "loss.class_loss=quality"]
+POINTS = ["model.head=points", "loss.class_loss=quality", "loss.assigner=task_aligned"]
 
 
 def test_points_stand_in_the_middle_of_their_cells():
@@ -76,14 +77,18 @@ def test_coarse_levels_reach_the_prototypes_when_they_are_asked_to(tiny_config):
         assert [one.grad is not None for one in maps] == reached
 
 
-def test_the_configuration_refuses_what_does_not_fit(tiny_config):
-    for wrong, said in (
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
         (["model.head=points"], "class_loss must be quality or varifocal with model.head=points, got ohem"),
         (["loss.class_loss=quality"], "class_loss must be ohem with model.head=anchors"),
+        (POINTS[:2], "assigner must be task_aligned with model.head=points, or one of your own, got max_iou"),
+        (["loss.assigner=task_aligned"], "assigner must be max_iou with model.head=anchors"),
         (["model.levels=[2, 5]"], "anchors.scales must be 4 lists"),
         ([*POINTS, "model.prototype_levels=6"], "prototype_levels must be at most 5"),
-        (["model.levels=[4, 7]"], r"model.levels.0 must be 2 or 3, got 4"),
-    ):
-        with pytest.raises(Exception, match=said):
-            override_config(tiny_config, [" ".join(wrong)] if len(wrong) == 1 else wrong)
-    assert config_to_dict(tiny_config)["model"]["head"] == "anchors"
+        (["model.levels=[4, 7]"], "model.levels.0 must be 2 or 3, got 4"),
+    ],
+)
+def test_the_configuration_refuses_what_does_not_fit(tiny_config, wrong, said):
+    with pytest.raises(ConfigError, match=said):
+        override_config(tiny_config, wrong)

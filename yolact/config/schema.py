@@ -247,6 +247,9 @@ def conflicts(config: Config) -> Iterator[str]:
     if (model.head == "points") == (loss.class_loss == "ohem"):
         fitting = "quality or varifocal" if model.head == "points" else "ohem"
         yield f"loss.class_loss must be {fitting} with model.head={model.head}, got {loss.class_loss}"
+    if loss.assigner == ("max_iou" if model.head == "points" else "task_aligned"):
+        fitting = "task_aligned" if model.head == "points" else "max_iou"
+        yield f"loss.assigner must be {fitting} with model.head={model.head}, or one of your own, got {loss.assigner}"
     if loss.negative_iou > loss.positive_iou:
         ious = f"{loss.negative_iou} and {loss.positive_iou}"
         yield f"loss.negative_iou must be at most loss.positive_iou, got {ious}"

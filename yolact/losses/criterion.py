@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from yolact.config import LossConfig
 from yolact.distributed import SINGLE, World
+from yolact.errors import ConfigError
 from yolact.losses.assigners import Assigner, Assignment, Candidates, MaxIoUAssigner
 from yolact.losses.roi_masks import RoiMasks
 from yolact.losses.task_aligned import TaskAlignedAssigner
 from yolact.losses.terms import TERMS, LossTerm, mask_iou_loss, semantic_loss
 from yolact.ops import masks as mask_ops
 from yolact.structures import BoxCoder, Objects, Predictions, Target, join_targets
+from yolact.text import did_you_mean
 
 ASSIGNERS: dict[str, Callable[[LossConfig], Assigner]] = {
     "max_iou": MaxIoUAssigner,
@@ -149,6 +151,13 @@ def sample_positives(positive: Tensor, limit: int, world: World = SINGLE) -> tup
     return anchors, is_chosen * (num_positives / is_chosen.sum(1).clamp(min=1))[:, None]
 
 
+def configured_assigner(config: LossConfig) -> Assigner:
+    """Return the assigner that the configuration names; ConfigError where there is none of that name."""
+    if config.assigner not in ASSIGNERS:
+        raise ConfigError(f"loss.assigner is '{config.assigner}'{did_you_mean(config.assigner, ASSIGNERS)}")
+    return ASSIGNERS[config.assigner](config)
+
+
 class ModelWithLoss(nn.Module):
     """The network and its weighted losses.
 
@@ -171,7 +180,7 @@ class ModelWithLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self.config, self.world = model, config, world
-        self.assigner = assigner or ASSIGNERS[config.assigner](config)
+        self.assigner = assigner or configured_assigner(config)
         self.terms = {
             name: LossTerm(choices[getattr(config, f"{name}_loss")], getattr(config, f"{name}_weight"))
             for name, choices in TERMS.items()
