@@ -28,6 +28,11 @@ class Assignment(NamedTuple):
     object_index: Tensor  # int64 [B, A]: number of the object in `Objects`, or NEGATIVE or IGNORED
     weight: Tensor  # float32 [B, A]: what a candidate counts in the losses
 
+    def of_objects(self, objects: Objects) -> Tensor:
+        """Return which candidates of its image answer for each of the T objects, bool [T, A]."""
+        numbers = torch.arange(len(objects.labels), device=self.object_index.device)
+        return self.object_index[objects.image_index] == numbers[:, None]
+
     @property
     def positive(self) -> Tensor:
         return self.object_index >= 0
@@ -86,10 +91,19 @@ class MaxIoUAssigner:
         best[place], index[place] = 2.0, torch.arange(len(boxes), device=index.device)
         best, index = best[:, :-1], index[:, :-1]
         index = index.masked_fill(best < config.positive_iou, IGNORED).masked_fill(best < config.negative_iou, NEGATIVE)
-        covered = (covered_share(anchors, boxes) > config.crowd_overlap) & objects.iscrowd
-        in_crowd = torch.stack([part.any(1) for part in covered.split(objects.counts, 1)])
-        index = index.masked_fill(in_crowd & (index < 0), IGNORED)
+        index = ignore_in_crowds(index, (covered_share(anchors, boxes) > config.crowd_overlap).T, objects)
         return Assignment(index, torch.ones_like(index, dtype=torch.float32))
+
+
+def ignore_in_crowds(index: Tensor, covered: Tensor, objects: Objects) -> Tensor:
+    """Return the object numbers [B, A] with what is no positive ignored where a crowd region covers it.
+
+    Args:
+        covered: bool [T, A], whether each object's region covers each candidate of its image.
+    """
+    covered = covered & objects.iscrowd[:, None]
+    in_crowd = torch.stack([part.any(0) for part in covered.split(objects.counts)])
+    return index.masked_fill(in_crowd & (index < 0), IGNORED)
 
 
 def best_objects(iou: Tensor, objects: Objects) -> tuple[Tensor, Tensor]:

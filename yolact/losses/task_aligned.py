@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from yolact.config import LossConfig
-from yolact.losses.assigners import IGNORED, NEGATIVE, Assignment, Candidates, best_objects
+from yolact.losses.assigners import NEGATIVE, Assignment, Candidates, best_objects, ignore_in_crowds
 from yolact.ops.boxes import box_iou
 from yolact.structures import Objects
 
@@ -30,21 +30,19 @@ class TaskAlignedAssigner:
         iou = box_iou(objects.boxes[:, None], candidates.boxes[images])[:, 0]  # [T, A]
         scores = candidates.scores[images, :, objects.labels]
         inside = points_inside(coder.points, coder.strides, objects.boxes)  # type: ignore[attr-defined]
-        crowd = objects.iscrowd[:, None]
-        alignment = scores**config.align_alpha * iou**config.align_beta * (inside & ~crowd)
+        alignment = scores**config.align_alpha * iou**config.align_beta * (inside & ~objects.iscrowd[:, None])
         best, chosen = alignment.topk(min(config.top_k, alignment.shape[1]))
         if config.mask_quality:  # from here on, of the chosen
             iou = iou.scatter(1, chosen, (iou.gather(1, chosen) + candidates.roi_masks.iou(chosen)) / 2)
             alignment = scores**config.align_alpha * iou**config.align_beta
         claimed = torch.zeros_like(inside).scatter_(1, chosen, best > 0)
         best_iou, index = best_objects(iou.masked_fill(~claimed, -1), objects)
-        index = index.masked_fill(best_iou < 0, NEGATIVE)
-        own = index[images] == torch.arange(len(iou), device=index.device)[:, None]
+        index = ignore_in_crowds(index.masked_fill(best_iou < 0, NEGATIVE), inside, objects)
+        assignment = Assignment(index, torch.zeros_like(best_iou))
+        own = assignment.of_objects(objects)
         weight = alignment * own
         weight = weight / weight.amax(1, keepdim=True).clamp(min=1e-30) * (iou * own).amax(1, keepdim=True)
-        in_crowd = torch.zeros_like(index).index_add_(0, images, (inside & crowd).long()) > 0
-        index = index.masked_fill(in_crowd & (index < 0), IGNORED)
-        return Assignment(index, torch.zeros_like(best_iou).index_add_(0, images, weight))
+        return assignment._replace(weight=assignment.weight.index_add(0, images, weight))
 
 
 def points_inside(points: Tensor, strides: Tensor, boxes: Tensor) -> Tensor:

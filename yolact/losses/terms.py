@@ -56,25 +56,26 @@ def quality_loss(inputs: "LossInputs") -> Tensor:
 
     Over the sum of weights; other classes and negatives have 0, and ignored candidates do not count.
     """
-    loss, _, _ = _binary_class_loss(inputs)
+    loss, _ = _binary_class_loss(inputs)
     return loss.sum() / inputs.num_positives
 
 
 def varifocal_loss(inputs: "LossInputs") -> Tensor:
     """The same, positives weighted by what they should score, others by 0.75 p^2 (Zhang et al. 2021, Eq. 2)."""
-    loss, wanted, probability = _binary_class_loss(inputs)
+    loss, wanted = _binary_class_loss(inputs)
+    probability = inputs.predictions.class_logits.detach().sigmoid()
     focus = torch.where(wanted > 0, wanted, VARIFOCAL_ALPHA * probability**VARIFOCAL_GAMMA)
     return (loss * focus).sum() / inputs.num_positives
 
 
-def _binary_class_loss(inputs: "LossInputs") -> tuple[Tensor, Tensor, Tensor]:
-    """Return the loss, what should be scored and the score without gradient, each [B, A, C]."""
+def _binary_class_loss(inputs: "LossInputs") -> tuple[Tensor, Tensor]:
+    """Return the loss and what should be scored, each [B, A, C]."""
     logits = inputs.predictions.class_logits
     wanted = F.pad(torch.zeros_like(logits), (1, 0))
     wanted = wanted.scatter_(-1, inputs.class_indices[..., None], inputs.positive_weight[..., None])[..., 1:]
     loss = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     counts = inputs.class_weight * ~inputs.assignment.ignored
-    return loss * counts[..., None], wanted, logits.detach().sigmoid()
+    return loss * counts[..., None], wanted
 
 
 def class_loss(inputs: "LossInputs") -> Tensor:
@@ -133,9 +134,8 @@ def roi_mask_loss(inputs: "LossInputs") -> Tensor:
     RoIAlign of the assembled mask is the assembly of the RoIAligned prototypes, so these are sampled once an object
     (as PP-YOLOE-Seg and Mask R-CNN's `project_masks_on_boxes` suggest), against masks of the input's resolution.
     """
-    images = inputs.objects.image_index
-    own = inputs.assignment.object_index[images] == torch.arange(len(images), device=images.device)[:, None]  # [T, A]
-    weight, index = (own * inputs.positive_weight[images]).topk(min(ROI_POSITIVES, own.shape[1]))
+    own = inputs.assignment.of_objects(inputs.objects)  # [T, A]
+    weight, index = (own * inputs.positive_weight[inputs.objects.image_index]).topk(min(ROI_POSITIVES, own.shape[1]))
     logits, wanted = inputs.roi_masks.logits(index).flatten(2), inputs.roi_masks.masks.flatten(1)[:, None]
     entropy = F.binary_cross_entropy_with_logits(logits, wanted.expand_as(logits), reduction="none").mean(-1)
     soft = logits.sigmoid()
