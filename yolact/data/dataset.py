@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache, cached_property
@@ -81,10 +80,11 @@ class CocoDataset:
         self.annotation_file, self.image_folder = Path(annotation_file), Path(image_folder)
         self.categories, self.images, objects, self.dropped = read_annotation_file(self.annotation_file, max_images)
         _check_files_exist(self.images, self.image_folder, self.annotation_file)
-        labels = [item.label for items in objects for item in items if not item.iscrowd]
-        self.class_counts = np.bincount(np.array(labels, np.int64), minlength=len(self.categories))
-        self.most_objects = _most_objects(objects)
         self._objects = PackedObjects(objects)
+        image, labels = self._objects.labels()
+        num_classes = len(self.categories)
+        self.class_counts = np.bincount(labels, minlength=num_classes)
+        self.most_objects = _largest_group(image), _largest_group(image * num_classes + labels)
         if self.dropped:
             reasons = ", ".join(f"{count} with {reason}" for reason, count in self.dropped.most_common())
             total = self.dropped.total()
@@ -111,11 +111,9 @@ class CocoDataset:
         return read_reduced(self.image_folder / record.file_name, (record.height, record.width), reduction)
 
 
-def _most_objects(images: Sequence[Sequence[ObjectRecord]]) -> tuple[int, int]:
-    """Return the largest number of objects in an image, and of one class in an image, crowd regions left out."""
-    counts = [Counter(item.label for item in objects if not item.iscrowd) for objects in images]
-    of_class = (max(one.values(), default=0) for one in counts)
-    return max((one.total() for one in counts), default=0), max(of_class, default=0)
+def _largest_group(numbers: NDArray[np.int64]) -> int:
+    """Return how often the most frequent of some numbers occurs."""
+    return int(np.unique(numbers, return_counts=True)[1].max(initial=0))
 
 
 def _check_files_exist(images: list[ImageRecord], folder: Path, annotation_file: Path) -> None:
@@ -172,6 +170,12 @@ class PackedObjects:
         self._first_object, self._first_part, self._first_word = (
             np.cumsum([0, *map(len, groups)]) for groups in (images, parts, words)
         )
+
+    def labels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return image index and label of every object that is no crowd region."""
+        images = np.repeat(np.arange(len(self._first_object) - 1), np.diff(self._first_object))
+        kept = ~self._objects["iscrowd"]
+        return images[kept], self._objects["label"][kept].astype(np.int64)
 
     def __getitem__(self, index: int) -> list[ObjectRecord]:
         first, stop = self._first_object[index : index + 2]

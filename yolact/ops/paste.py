@@ -34,21 +34,22 @@ def paste_masks(
     """
     small = (mask_logits.shape[1], mask_logits.shape[2])
     columns, (places, shares) = interpolation(image_size[1], small[1]), neighbours(image_size[0], small[0])
+    column_places, _ = neighbours(image_size[1], small[1])
     first_of_pair = torch.arange(0, 2 * image_size[0], 2)
-    sources = [(0, small[0], 0, small[1])] * len(mask_logits)
+    before = boxes is not None and not after_resize
+    sources: list[Window | None] = [None] * len(mask_logits)  # the pixels that resizing looks at
     targets = [(0, image_size[0], 0, image_size[1])] * len(mask_logits)
     if boxes is not None and after_resize:
         targets = pixel_windows(boxes - 0.5, image_size, padding=0)
-        sources = [_source_window(target, small, image_size) for target in targets]
     elif boxes is not None:
-        sources = pixel_windows(boxes, small, padding=1)
-        targets = [_reached_window(source, small, image_size) for source in sources]
+        windows = pixel_windows(boxes, small, padding=1)
+        sources, targets = [*windows], [_reached_window(window, small, image_size) for window in windows]
     regions = []
-    before = boxes is not None and not after_resize
     for logits, source, (top, bottom, left, right) in zip(mask_logits, sources, targets, strict=True):
         if top == bottom or left == right:
             regions.append(MaskRegion(top, left, 0, 0, b""))
             continue
+        source = source or (*_span(places[top:bottom]), *_span(column_places[left:right]))
         values = logits[source[0] : source[1], source[2] : source[3]]
         # A row of zeros above and one below stand for all that is cropped away.
         values = F.pad(values.sigmoid() if before else values, (0, 0, 1, 1))
@@ -85,20 +86,15 @@ def pixel_windows(boxes: Tensor, size: tuple[int, int], padding: float) -> list[
     return [(top, bottom, left, right) for top, bottom, left, right in edges]
 
 
+def _span(places: Tensor) -> tuple[int, int]:
+    """Return the first of neighbours [n, 2], and one after the last."""
+    return int(places[0, 0]), int(places[-1, 1]) + 1
+
+
 def _reached_window(source: Window, small: tuple[int, int], size: tuple[int, int]) -> Window:
     """Return the pixels of the large map that a window of the small one can change by bilinear resizing, or more."""
     top, bottom, left, right = source
     return (*_reached(top, bottom, small[0], size[0]), *_reached(left, right, small[1], size[1]))
-
-
-def _source_window(target: Window, small: tuple[int, int], size: tuple[int, int]) -> Window:
-    """Return the pixels of the small map that a window of the large one takes by bilinear resizing, or more."""
-    top, bottom, left, right = target
-    rows, columns = (
-        (max(math.floor((first + 0.5) * few / many - 0.5), 0), min(math.ceil((stop - 0.5) * few / many - 0.5) + 1, few))
-        for first, stop, few, many in ((top, bottom, small[0], size[0]), (left, right, small[1], size[1]))
-    )
-    return (*rows, *columns)
 
 
 def _reached(first: int, stop: int, small: int, size: int) -> tuple[int, int]:
