@@ -30,6 +30,13 @@ def lines(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+def whole_run(config, tmp_path_factory):
+    """Train to the end and return the run's folder."""
+    runs = tmp_path_factory.mktemp("runs")
+    assert train("--config", config, "--runs", runs, "--name", "whole") == 0
+    return runs / config.stem / "whole"
+
+
 @pytest.fixture(scope="session")
 def config(tmp_path_factory):
     """Path of a tiny configuration on eight generated images."""
@@ -39,9 +46,7 @@ def config(tmp_path_factory):
 @pytest.fixture(scope="session")
 def finished(config, tmp_path_factory):
     """Folder of a whole run of that configuration."""
-    runs = tmp_path_factory.mktemp("runs")
-    assert train("--config", config, "--runs", runs, "--name", "whole") == 0
-    return runs / "tiny/whole"
+    return whole_run(config, tmp_path_factory)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.configurations import write_config
-from tests.integration.conftest import TINY, evaluate, train
+from tests.integration.conftest import TINY, evaluate, train, whole_run
 from tests.integration.test_train_resume import stop
 from tests.reliability.trainings import differences
 from yolact.cli import run
@@ -39,10 +39,7 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(config, tmp_path_factory):
-    """Folder of a whole run."""
-    runs = tmp_path_factory.mktemp("runs")
-    assert train("--config", config, "--runs", runs, "--name", "whole") == 0
-    return runs / "next/whole"
+    return whole_run(config, tmp_path_factory)
 
 
 @pytest.mark.parametrize("step", [7, 9, 10])

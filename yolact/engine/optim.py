@@ -3,7 +3,6 @@
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,24 +67,24 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     Its state is there from the start. torch would make it in the first step and, if that is left out, never set SGD's
     to anything.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             factor = config.backbone_lr if name.startswith("backbone.") else 1.0
             decay = config.weight_decay if config.decay_all or parameter.dim() > 1 else 0.0
             groups.setdefault((factor, decay), []).append(parameter)
-    options: dict[str, Any] = {"lr": config.lr, "fused": True}
-    options["params"] = [
-        {"params": members, "lr_factor": factor, "weight_decay": decay} for (factor, decay), members in groups.items()
+    members = [
+        {"params": parameters, "lr_factor": factor, "weight_decay": decay}
+        for (factor, decay), parameters in groups.items()
     ]
+    parameters = [parameter for group in groups.values() for parameter in group]
     if config.optimizer == "adamw":
-        optimizer: torch.optim.Optimizer = torch.optim.AdamW(**options)
+        optimizer: torch.optim.Optimizer = torch.optim.AdamW(members, lr=config.lr, fused=True)
         for parameter in parameters:
             optimizer.state[parameter]["step"] = torch.zeros((), device=parameter.device)
         names: tuple[str, ...] = ("exp_avg", "exp_avg_sq")
     else:
-        optimizer = torch.optim.SGD(momentum=config.momentum, **options)
+        optimizer = torch.optim.SGD(members, lr=config.lr, momentum=config.momentum, fused=True)
         names = ("momentum_buffer",) if config.momentum else ()
     for parameter in parameters:
         optimizer.state[parameter].update({name: torch.zeros_like(parameter) for name in names})

@@ -166,13 +166,15 @@ class Trainer:
             disable=not self.world.is_main_process,
         )  # fmt: skip
         with explained(self), Stop() as stop, bar, closing(self.batches()) as batches:
+            if self.step > self.keeping_from:  # the checkpoint has them
+                keep_statistics(self.model.model)
             if self.awaits_evaluation:
                 self._evaluate(stop)
             while self.step < last and not self.awaits_evaluation and not self._ends:
                 group = self._load(batches, stop)
                 if group is None:
                     break
-                if self.step >= self.keeping_from:
+                if self.step == self.keeping_from:
                     self._keep_statistics()
                 train_step(self, group)
                 self._note_step(bar)
@@ -225,11 +227,8 @@ class Trainer:
 
     def _keep_statistics(self) -> None:
         """Have batch norms keep what they have learned; see `train.keep_statistics_from`."""
-        network = self.model.model
-        if self.step == self.keeping_from:  # later ones have it from the checkpoint
-            keep_statistics(network, None if self.average is None else self.average.model)
-            self.world.broadcast_weights(network)
-        keep_statistics(network)
+        keep_statistics(self.model.model, None if self.average is None else self.average.model)
+        self.world.broadcast_weights(self.model.model)
 
     def _note_step(self, bar: "tqdm[Any]") -> None:
         """Show the step on the progress bar and call the callbacks, with the mean losses where a line is due."""
