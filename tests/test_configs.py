@@ -28,8 +28,8 @@ PUBLISHED = {
 
 
 def test_the_expected_files_are_there() -> None:
-    own = {"yolact_resnet50_voc2012", "shapes", "nuclei_paper", "custom"}
-    after = {"next_r18", "next_r50", "next_convnext_t", "nuclei"}
+    own = {"yolact_resnet50_voc2012", "shapes_paper", "nuclei_paper", "custom"}
+    after = {"next_r18", "next_r50", "next_convnext_t", "nuclei", "shapes"}
     assert {path.stem for path in MODELS} == {*dbolya.PUBLISHED, *own, *after}
 
 

@@ -113,6 +113,16 @@ def test_every_batch_has_one_of_the_sizes_at_random() -> None:
     assert [place[:2] for place in found] == [place[:2] for place in places(4 * 600, 1)]
 
 
+def test_sizes_can_follow_one_another() -> None:
+    """Each for an equal share of 30 images; the run goes on with the last."""
+    found = places(36, 2, image_sizes=SIZES, num_progressive=30)
+    assert [place.image_size for place in found] == [SIZES[0]] * 10 + [SIZES[1]] * 10 + [SIZES[2]] * 16
+    assert (
+        places(9, 3, start=12, image_sizes=SIZES, num_progressive=30)
+        == places(21, 3, image_sizes=SIZES, num_progressive=30)[12:]
+    )
+
+
 def test_a_image_without_annotations_gives_an_empty_target(write_set: WriteSet) -> None:
     image, target, skipped = training_set(write_set)[Place(0, 2)]
     assert image.shape == (3, 64, 64)

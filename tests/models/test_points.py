@@ -53,6 +53,17 @@ def test_levels_set_cells_and_maps(tiny_config, levels, cells, maps):
     assert found.semantic_logits.shape == (2, 3, maps, maps)
 
 
+@pytest.mark.parametrize("head", [POINTS, [f"model.anchors.scales={[[8], [16], [32]]}"]])
+def test_the_finest_levels_can_be_for_the_prototypes_alone(tiny_config, head):
+    overrides = ["model.levels=[2, 5]", "model.head_from=3", "model.backbone.name=resnet10_half", "model.num_classes=3"]
+    model = build_model(override_config(tiny_config, [*head, *overrides])).eval()
+    found = model(torch.rand(1, 3, 64, 64))
+    candidates = 84 if head is POINTS else 84 * 3  # of 8 x 8, 4 x 4 and 2 x 2 cells
+    assert found.class_logits.shape[1] == found.box_deltas.shape[1] == found.mask_coefficients.shape[1] == candidates
+    assert found.prototypes.shape[-1] == 32
+    assert model.backbone.channels == (32, 64, 128, 256)
+
+
 def test_before_training_every_score_is_low_and_every_box_four_strides_wide(tiny_config):
     model = build_model(override_config(tiny_config, POINTS)).eval()
     for name in ("class_logits", "box_deltas"):
@@ -87,6 +98,7 @@ def test_coarse_levels_reach_the_prototypes_when_they_are_asked_to(tiny_config):
         (["model.levels=[2, 5]"], "anchors.scales must be 4 lists"),
         ([*POINTS, "model.prototype_levels=6"], "prototype_levels must be at most 5"),
         (["model.levels=[4, 7]"], "model.levels.0 must be 2 or 3, got 4"),
+        (["model.head_from=2"], "model.head_from must be a level of the pyramid, 3 or more, got 2"),
     ],
 )
 def test_the_configuration_refuses_what_does_not_fit(tiny_config, wrong, said):

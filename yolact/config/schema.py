@@ -30,6 +30,7 @@ Positive = Annotated[float, Rule("more than 0", lambda value: value > 0)]
 Share = Annotated[float, Rule("between 0 and 1", lambda value: 0 <= value <= 1)]
 Decay = Annotated[float, Rule("at least 0 and below 1", lambda value: 0 <= value < 1)]
 FirstLevel = Annotated[int, Rule("2 or 3", lambda value: value in (2, 3))]
+HeadLevel = Annotated[int, Rule("2, 3 or 4", lambda value: value in (2, 3, 4))]
 LastLevel = Annotated[int, Rule("5, 6 or 7", lambda value: value in (5, 6, 7))]
 Side = Annotated[int, Rule("at least 32", lambda value: value >= 32)]  # of the network input in pixels
 Part = Literal["backbone", "fpn", "protonet", "head", "semantic", "mask_iou"]
@@ -37,7 +38,8 @@ Part = Literal["backbone", "fpn", "protonet", "head", "semantic", "mask_iou"]
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
-    # Of yolact.models.BACKBONES: resnet18, 34, 50, 101, darknet53, convnext_tiny, or one added there; or timm/NAME.
+    # Of yolact.models.BACKBONES: resnet10_half, resnet18, 34, 50, 101, darknet53, convnext_tiny, or one added
+    # there; or timm/NAME.
     name: str = "resnet101"
     # YOLACT++ section 3.2: how many of the last blocks of each of the four stages are deformable, and every which one.
     deformable_blocks: tuple[Natural, Natural, Natural, Natural] = (0, 0, 0, 0)
@@ -60,6 +62,9 @@ class ModelConfig:
     # First and last level of the pyramid: P3..P7 has strides 8 to 128, P2..P5 strides 4 to 32, for small objects. The
     # prototypes have half the stride of the first.
     levels: tuple[FirstLevel, LastLevel] = (3, 7)
+    # The first level that the head predicts on, if not that of the pyramid. A later one leaves the finer levels to the
+    # prototypes: objects are large enough for few predictions, but their outlines need detail.
+    head_from: HeadLevel | None = None
     num_classes: Count | None = None  # C, without background; null takes the classes of the training annotations
     image_size: Side = 550  # the image is stretched to this many pixels on both sides
     # Per channel, RGB, on the 0..255 scale. These are ImageNet's; DarkNet wants mean 0 and std 255.
@@ -74,6 +79,11 @@ class ModelConfig:
     protonet_channels: Count = 256
     num_prototypes: Count = 32  # k; the paper found 8 to 256 much alike (table 2b)
     mask_iou: bool = False  # YOLACT++ section 3.3: a small network that rescores masks
+
+    @property
+    def head_levels(self) -> tuple[int, int]:
+        """First and last level that the head predicts on."""
+        return self.head_from or self.levels[0], self.levels[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +164,9 @@ class TrainConfig:
     # object of 100 pixels must always belong to the same anchors. The largest size decides the memory; torch.compile
     # compiles, and cuDNN prepares, each size anew, on every device of a distributed training.
     image_sizes: tuple[Side, ...] = ()
+    # "random", or "progressive": one size after the other, each for an equal share of the training (EfficientNetV2,
+    # Tan & Le 2021). Small images first are cheap, and teach most; the last size should be model.image_size.
+    image_size_order: Literal["random", "progressive"] = "random"
     accumulate: Count = 1  # batches whose gradients are summed into one optimizer step
     # The paper's batch. With another total batch the learning rate is scaled by batch / reference, and max_steps and
     # lr_steps by its inverse, as the authors do; null scales nothing.
@@ -230,7 +243,9 @@ def conflicts(config: Config) -> Iterator[str]:
     """Yield what is wrong with the form of a value, or with values next to each other, so that no run can work."""
     model, loss, sizes, steps = config.model, config.loss, config.train.image_sizes, config.train.lr_steps
     scales, jitter, least = model.anchors.scales, config.data.augment.scale_jitter, SMALLEST_FOR_MASK_IOU
-    num_levels = model.levels[1] - model.levels[0] + 1
+    if model.head_levels[0] < model.levels[0]:
+        yield f"model.head_from must be a level of the pyramid, {model.levels[0]} or more, got {model.head_from}"
+    num_levels = model.head_levels[1] - model.head_levels[0] + 1
     has_lists = len(scales) == num_levels and len({len(level) for level in scales}) == 1 and scales[0]
     if model.head == "anchors" and not has_lists:
         lists = f"{num_levels} lists of equally many side lengths, one for each level"
@@ -242,8 +257,9 @@ def conflicts(config: Config) -> Iterator[str]:
         yield f"model.mask_iou needs a model.image_size and train.image_sizes of at least {least}, got {got}"
     if jitter is not None and jitter[0] > jitter[1]:
         yield f"data.augment.scale_jitter must be the smallest and the largest scale, got {list(jitter)}"
-    if model.prototype_levels > num_levels:
-        yield f"model.prototype_levels must be at most {num_levels}, the number of levels, got {model.prototype_levels}"
+    most = model.levels[1] - model.levels[0] + 1
+    if model.prototype_levels > most:
+        yield f"model.prototype_levels must be at most {most}, the number of levels, got {model.prototype_levels}"
     if (model.head == "points") == (loss.class_loss == "ohem"):
         fitting = "quality or varifocal" if model.head == "points" else "ohem"
         yield f"loss.class_loss must be {fitting} with model.head={model.head}, got {loss.class_loss}"

@@ -130,6 +130,7 @@ def run_batches(
     batch_size: int,
     image_sizes: Sequence[int] = (),
     world: World = SINGLE,
+    num_progressive: int | None = None,
 ) -> Iterator[list[Place]]:
     """Yield one batch of a run after another, without end: one random permutation of the images follows another.
 
@@ -140,6 +141,7 @@ def run_batches(
         batch_size: of all ranks, each of which gets its own part of every batch.
         image_sizes: every batch has one of them, drawn from the seed and its number; none for the training set's.
         world: the ranks.
+        num_progressive: the images of the whole run, of which each size then has an equal share, one after the other.
     """
 
     @lru_cache(2)  # a batch can lie in two of them
@@ -149,7 +151,9 @@ def run_batches(
     share = world.share(batch_size)
     for first in count(start, batch_size):
         size = None
-        if image_sizes:
+        if image_sizes and num_progressive:
+            size = image_sizes[min(first * len(image_sizes) // num_progressive, len(image_sizes) - 1)]
+        elif image_sizes:
             size = int(np.random.default_rng([seed, first // batch_size, INPUT_SIZE]).choice(image_sizes))
         own = range(first + world.rank * share, first + (world.rank + 1) * share)
         yield [Place(at, int(permutation(at // num_images)[at % num_images]), size) for at in own]
@@ -182,16 +186,17 @@ def training_loader(
     image_sizes: Sequence[int] = (),
     timeout: float = WORKER_TIMEOUT,
     world: World = SINGLE,
+    num_progressive: int | None = None,
 ) -> DataLoader[Batch]:
     """Yield batches for ever, beginning with the sample at `start_position` of the run, the first of a batch.
 
-    Every batch has one of `image_sizes` at random, where there are any, instead of that of the samples. Of several
-    ranks, each gets its part of every batch of `batch_size`, which they can share evenly.
+    Every batch has one of `image_sizes`, where there are any, instead of that of the samples: see `run_batches`. Of
+    several ranks, each gets its part of every batch of `batch_size`, which they can share evenly.
 
     Iterating raises DatasetError for an image that cannot be read, unless the set skips those, and LoaderError for a
     worker that dies or gives no batch for `timeout` seconds.
     """
-    places = run_batches(len(samples), samples.seed, start_position, batch_size, image_sizes, world)
+    places = run_batches(len(samples), samples.seed, start_position, batch_size, image_sizes, world, num_progressive)
     return Loader(samples.batch, places, num_workers, timeout)
 
 

@@ -200,6 +200,7 @@ class Trainer:
         loader = training_loader(
             samples, settings.batch_size, self.position, data.num_workers, settings.image_sizes, data.worker_timeout,
             self.world,
+            self.plan.max_steps * self.plan.images_per_step if settings.image_size_order == "progressive" else None,
         )  # fmt: skip
         return iter(loader)
 

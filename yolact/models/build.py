@@ -8,7 +8,14 @@ from torch.func import functional_call
 
 from yolact.config import BackboneConfig, Config, ModelConfig
 from yolact.errors import ConfigError
-from yolact.models.backbones import RESNETS, ConvNeXtFeatures, DarkNetFeatures, ResNetFeatures, TimmFeatures
+from yolact.models.backbones import (
+    RESNETS,
+    ConvNeXtFeatures,
+    DarkNetFeatures,
+    ResNet10HalfFeatures,
+    ResNetFeatures,
+    TimmFeatures,
+)
 from yolact.models.heads import AnchorHead, make_anchors
 from yolact.models.points import PointHead, make_points
 from yolact.models.yolact import FeaturePyramid, MaskIoUNet, Protonet, Yolact
@@ -17,6 +24,7 @@ from yolact.text import did_you_mean, printable
 # A backbone maps images [B, 3, S, S] to feature maps and has `channels` and `strides` of these, from the finest.
 BACKBONES: dict[str, Callable[[BackboneConfig], nn.Module]] = {
     **dict.fromkeys(RESNETS, lambda c: ResNetFeatures(c.name, c.deformable_blocks, c.deformable_interval)),
+    "resnet10_half": lambda c: ResNet10HalfFeatures(),
     "darknet53": lambda c: DarkNetFeatures(),
     "convnext_tiny": lambda c: ConvNeXtFeatures(),
 }
@@ -47,13 +55,15 @@ def build_model(config: Config, backbone: nn.Module | None = None) -> Yolact:
     channels: Sequence[int] = backbone.channels[-num_maps:]  # type: ignore[index, assignment]
     fpn = FeaturePyramid(channels, model.fpn_channels, last - COARSEST)
     sizes = sorted({model.image_size, *config.train.image_sizes})
-    cells = {size: level_sizes(backbone, fpn, size, strides[:num_maps]) for size in sizes}
+    mask_only = model.head_levels[0] - first
+    cells = {size: level_sizes(backbone, fpn, size, strides[:num_maps])[mask_only:] for size in sizes}
     return Yolact(
         backbone,
         fpn,
         Protonet(model.fpn_channels, model.protonet_channels, model.num_prototypes, model.prototype_levels),
-        _head(model, model.num_classes, cells, strides),
+        _head(model, model.num_classes, cells, strides[mask_only:]),
         MaskIoUNet(model.num_classes) if model.mask_iou else None,
+        num_mask_only=mask_only,
         num_classes=model.num_classes,
         image_size=model.image_size,
         training_sizes=sizes,

@@ -94,6 +94,7 @@ class Yolact(nn.Module):
         backbone: images to feature maps, with `channels` naming their widths.
         head: pyramid levels to class logits, box deltas and mask coefficients; its `coder` says what they mean.
         mask_iou: the rescoring network of YOLACT++.
+        num_mask_only: how many of the finest levels the prototypes see and the head does not.
         image_size: side of the input in pixels.
         training_sizes: further sides that a multi-scale training has.
         pixel_mean, pixel_std: per channel, RGB, on the 0..255 scale.
@@ -110,6 +111,7 @@ class Yolact(nn.Module):
         head: AnchorHead | PointHead,
         mask_iou: MaskIoUNet | None,
         *,
+        num_mask_only: int = 0,
         num_classes: int,
         image_size: int,
         training_sizes: Sequence[int] = (),
@@ -118,6 +120,7 @@ class Yolact(nn.Module):
     ) -> None:
         super().__init__()
         self.image_size, self.num_classes, self.training_sizes = image_size, num_classes, frozenset(training_sizes)
+        self.num_mask_only = num_mask_only
         self.backbone, self.fpn, self.protonet, self.head = backbone, fpn, protonet, head
         self.semantic = nn.Conv2d(fpn.channels, num_classes, 1)  # an extra loss on P3 while training (section 5)
         self.mask_iou = mask_iou
@@ -154,7 +157,7 @@ class Yolact(nn.Module):
         normalised = (images - self.pixel_mean) / self.pixel_std
         features = self.backbone(normalised.to(self.semantic.weight.dtype))
         levels = self.fpn(features[-len(self.fpn.lateral) :])  # a backbone may have finer maps than are asked for
-        class_logits, box_deltas, mask_coefficients = self.head(levels)
+        class_logits, box_deltas, mask_coefficients = self.head(levels[self.num_mask_only :])
         return Predictions(
             class_logits=class_logits,
             box_deltas=box_deltas,

@@ -75,7 +75,7 @@ def best_ious(boxes: Boxes, model: ModelConfig) -> NDArray[np.float64]:
     """
     anchors, size = model.anchors, model.image_size
     best, area = np.zeros(len(boxes)), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    for side, scales in zip(level_sides(size, model.levels), anchors.scales, strict=True):
+    for side, scales in zip(level_sides(size, model.head_levels), anchors.scales, strict=True):
         cell = size / side
         centres = (np.floor((boxes[:, :2] + boxes[:, 2:]) / 2 / cell).clip(0, side - 1) + 0.5) * cell
         for root, scale in ((math.sqrt(ratio), scale) for scale in scales for ratio in anchors.aspect_ratios):
@@ -89,7 +89,7 @@ def best_ious(boxes: Boxes, model: ModelConfig) -> NDArray[np.float64]:
 def measure(boxes: Boxes, model: ModelConfig, threshold: float) -> Option:
     """Return what the anchors of a configuration reach."""
     anchors, size = model.anchors, model.image_size
-    cells = sum(side * side for side in level_sides(size, model.levels))
+    cells = sum(side * side for side in level_sides(size, model.head_levels))
     number = cells * len(anchors.scales[0]) * len(anchors.aspect_ratios)
     recall = float((best_ious(boxes, model) >= threshold).mean()) if len(boxes) else 0.0
     scales = ",".join("[" + ",".join(f"{one:g}" for one in level) + "]" for level in anchors.scales)
