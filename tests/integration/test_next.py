@@ -26,6 +26,7 @@ NEXT = {
         "decay_all": False,
         "backbone_lr": 0.5,
         "image_sizes": [64, 96],
+        "image_size_order": "progressive",
         "keep_statistics_from": 0.75,
     },
     "eval": {**TINY["eval"], "crop": "after_resize", "score_threshold": 0.005},
