@@ -25,7 +25,7 @@ NEXT = {
         **TINY["train"],
         "decay_all": False,
         "backbone_lr": 0.5,
-        "image_sizes": [64, 96],
+        "image_sizes": [48, 64],
         "image_size_order": "progressive",
         "keep_statistics_from": 0.75,
     },

@@ -165,7 +165,7 @@ class TrainConfig:
     # compiles, and cuDNN prepares, each size anew, on every device of a distributed training.
     image_sizes: tuple[Side, ...] = ()
     # "random", or "progressive": one size after the other, each for an equal share of the training (EfficientNetV2,
-    # Tan & Le 2021). Small images first are cheap, and teach most; the last size should be model.image_size.
+    # Tan & Le 2021). Small images first are cheap, and teach most; the last size must be model.image_size.
     image_size_order: Literal["random", "progressive"] = "random"
     accumulate: Count = 1  # batches whose gradients are summed into one optimizer step
     # The paper's batch. With another total batch the learning rate is scaled by batch / reference, and max_steps and
@@ -255,6 +255,8 @@ def conflicts(config: Config) -> Iterator[str]:
     if model.mask_iou and min((model.image_size, *sizes)) < least:
         got = f"{model.image_size} and {list(sizes)}"
         yield f"model.mask_iou needs a model.image_size and train.image_sizes of at least {least}, got {got}"
+    if config.train.image_size_order == "progressive" and sizes[-1:] != (model.image_size,):
+        yield f"train.image_sizes must end with model.image_size, {model.image_size}, if progressive; got {list(sizes)}"
     if jitter is not None and jitter[0] > jitter[1]:
         yield f"data.augment.scale_jitter must be the smallest and the largest scale, got {list(jitter)}"
     most = model.levels[1] - model.levels[0] + 1
