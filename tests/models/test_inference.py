@@ -11,6 +11,7 @@ from yolact.models.winograd import WinogradConv2d
 
 BACKBONES = {
     "resnet18": BackboneConfig(name="resnet18"),
+    "resnet10_half": BackboneConfig(name="resnet10_half"),
     "resnet50": BackboneConfig(name="resnet50"),
     "darknet53": BackboneConfig(name="darknet53"),
     "deformable": BackboneConfig(name="resnet50", deformable_blocks=(0, 4, 6, 3)),
