@@ -1,7 +1,6 @@
 """Values that cannot work are refused with the key, the rule and the value; every number has a rule."""
 
 import dataclasses
-import re
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
@@ -62,13 +61,6 @@ def test_rescoring_needs_prototypes_of_a_smallest_size() -> None:
     assert override_config(Config(), [sizes]).train.image_sizes == (550, 248)
     with pytest.raises(ConfigError, match=r"train\.image_sizes of at least 249, got 550 and \[550, 248\]\.$"):
         override_config(Config(), [sizes, "model.mask_iou=true"])
-
-
-@pytest.mark.parametrize("sizes", [[550, 248], []])
-def test_a_training_that_grows_ends_at_the_size_of_use(sizes: list[int]) -> None:
-    said = re.escape(f"train.image_sizes must end with model.image_size, 550, if progressive; got {sizes}")
-    with pytest.raises(ConfigError, match=said):
-        override_config(Config(), [f"train.image_sizes={sizes}", "train.image_size_order=progressive"])
 
 
 def test_overrides_are_judged_together() -> None:

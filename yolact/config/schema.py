@@ -38,8 +38,7 @@ Part = Literal["backbone", "fpn", "protonet", "head", "semantic", "mask_iou"]
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
-    # Of yolact.models.BACKBONES: resnet10_half, resnet18, 34, 50, 101, darknet53, convnext_tiny, or one added
-    # there; or timm/NAME.
+    # Of yolact.models.BACKBONES: resnet10_half, resnet18, 34, 50, 101, darknet53, convnext_tiny, one's own; timm/NAME.
     name: str = "resnet101"
     # YOLACT++ section 3.2: how many of the last blocks of each of the four stages are deformable, and every which one.
     deformable_blocks: tuple[Natural, Natural, Natural, Natural] = (0, 0, 0, 0)
@@ -159,10 +158,9 @@ class TrainConfig:
     epochs: Positive | None = None  # a convenience: replaces max_steps by this many passes over the images
     # Images before accumulation. Several ranks share them evenly, so that a run does not depend on their number.
     batch_size: Count = 8
-    # Multi-scale training: every batch has one of these sizes in pixels, at random, instead of model.image_size, which
-    # evaluation keeps. An anchor keeps its sides in pixels, because the network cannot tell how large its input is: an
-    # object of 100 pixels must always belong to the same anchors. The largest size decides the memory; torch.compile
-    # compiles, and cuDNN prepares, each size anew, on every device of a distributed training.
+    # Multi-scale training: every batch has one of these sizes in pixels instead of model.image_size, which evaluation
+    # keeps. An anchor keeps its sides in pixels, because the network cannot tell how large its input is. The largest
+    # size decides the memory; torch.compile compiles, and cuDNN prepares, each size anew, on every device.
     image_sizes: tuple[Side, ...] = ()
     # "random", or "progressive": one size after the other, each for an equal share of the training (EfficientNetV2,
     # Tan & Le 2021). Small images first are cheap, and teach most; the last size must be model.image_size.
@@ -255,8 +253,6 @@ def conflicts(config: Config) -> Iterator[str]:
     if model.mask_iou and min((model.image_size, *sizes)) < least:
         got = f"{model.image_size} and {list(sizes)}"
         yield f"model.mask_iou needs a model.image_size and train.image_sizes of at least {least}, got {got}"
-    if config.train.image_size_order == "progressive" and sizes[-1:] != (model.image_size,):
-        yield f"train.image_sizes must end with model.image_size, {model.image_size}, if progressive; got {list(sizes)}"
     if jitter is not None and jitter[0] > jitter[1]:
         yield f"data.augment.scale_jitter must be the smallest and the largest scale, got {list(jitter)}"
     most = model.levels[1] - model.levels[0] + 1

@@ -58,7 +58,7 @@ def started(
     else:
         assert config is not None
         folder = runs / config.name / (name or world.broadcast(lambda: datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
-    check_world(config, world, device.type)
+    check_training(config, world, device.type)
     if config.train.deterministic:
         compute_deterministically()
     config, train_data, val_data = load_data(config)
@@ -178,9 +178,14 @@ def _initialise(network: Yolact, config: Config, world: World, parts: Parts) -> 
             )
 
 
-def check_world(config: Config, world: World, device: str) -> None:
-    """Raise ConfigError where these ranks, on a kind of device such as "cuda", cannot work on a configuration."""
-    settings = config.train
+def check_training(config: Config, world: World, device: str) -> None:
+    """Raise ConfigError where these ranks, on a kind of device such as "cuda", cannot train by a configuration."""
+    settings, size, sizes = config.train, config.model.image_size, config.train.image_sizes
+    # Here and not with the configuration, because a trained model may be used at another size.
+    if settings.image_size_order == "progressive" and sizes[-1:] != (size,):
+        raise ConfigError(
+            f"train.image_sizes must end with model.image_size, {size}, if progressive; got {list(sizes)}."
+        )
     if settings.batch_size % world.size:
         raise ConfigError(
             f"train.batch_size of configuration '{config.name}' is {settings.batch_size}, which {world.size} ranks "
