@@ -15,7 +15,7 @@ from yolact.compat import dbolya
 from yolact.config import Config, config_from_dict, load_config, override_config
 from yolact.data.categories import COCO_CATEGORY_IDS, COCO_CLASSES, VOC_CATEGORY_IDS, VOC_CLASSES
 from yolact.data.images import read_image
-from yolact.data.transforms import prepare_image
+from yolact.data.rendering import prepare_image
 from yolact.device import DTYPES, Precision, pick_device
 from yolact.engine.checkpoint import load_checkpoint, model_weights
 from yolact.errors import CheckpointError

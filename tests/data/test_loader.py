@@ -20,7 +20,8 @@ from yolact.data.loader import (
     run_batches,
     training_loader,
 )
-from yolact.data.transforms import make_transforms, prepare_image
+from yolact.data.rendering import prepare_image
+from yolact.data.transforms import make_transforms
 from yolact.distributed import World
 from yolact.errors import DatasetError
 

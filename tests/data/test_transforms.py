@@ -11,20 +11,9 @@ from pycocotools import mask as coco_mask
 
 from yolact.config.schema import AugmentConfig
 from yolact.data.annotations import ObjectRecord
+from yolact.data.rendering import FILL, build_target, frame_of, largest_reduction, prepare_image, render_image, to_unit
 from yolact.data.segmentations import Rle, decode_counts
-from yolact.data.transforms import (
-    FILL,
-    Sample,
-    build_target,
-    frame_of,
-    largest_reduction,
-    make_transforms,
-    map_boxes,
-    prepare_image,
-    render_image,
-    to_unit,
-    view_matrix,
-)
+from yolact.data.transforms import Sample, make_transforms, map_boxes, view_matrix
 
 NOTHING = AugmentConfig(photometric=False, expand_probability=0, crop=False, mirror_probability=0)
 ALL = AugmentConfig(photometric=False, flip_probability=0.5, rotate90_probability=0.5)

@@ -6,7 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolact.config import LossConfig
-from yolact.data.transforms import MaskCrops
+from yolact.data.rendering import MaskCrops
 from yolact.errors import ConfigError
 from yolact.losses import Assignment, LossTerm, ModelWithLoss
 from yolact.losses.criterion import sample_positives

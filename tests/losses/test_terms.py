@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from yolact.config import LossConfig
-from yolact.data.transforms import MaskCrops
+from yolact.data.rendering import MaskCrops
 from yolact.losses import terms
 from yolact.models.yolact import MaskIoUNet
 from yolact.ops import masks as mask_ops

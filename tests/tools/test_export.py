@@ -16,7 +16,7 @@ import torch
 
 from yolact.cli import run
 from yolact.config import BackboneConfig
-from yolact.data.transforms import prepare_image, to_unit
+from yolact.data.rendering import prepare_image, to_unit
 from yolact.errors import DatasetError, UserError
 from yolact.models import build_model
 from yolact.models.backbones import DeformableConv2d

@@ -17,15 +17,8 @@ from torch.utils.data import DataLoader
 
 from yolact.data.copy_paste import paste_objects
 from yolact.data.dataset import CocoDataset
-from yolact.data.transforms import (
-    MaskCrops,
-    Sample,
-    Transform,
-    build_target,
-    largest_reduction,
-    prepare_image,
-    render_image,
-)
+from yolact.data.rendering import MaskCrops, build_target, largest_reduction, prepare_image, render_image
+from yolact.data.transforms import Sample, Transform
 from yolact.data.workers import WORKER_TIMEOUT, Loader, blaming
 from yolact.distributed import SINGLE, World
 from yolact.errors import DatasetError

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from yolact.data.loader import Batch
-from yolact.data.transforms import to_unit
+from yolact.data.rendering import to_unit
 from yolact.device import DTYPES
 from yolact.engine.optim import step_if
 from yolact.errors import UserError

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from yolact.config import Config
 from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Batch, TrainingSet, training_loader
-from yolact.data.transforms import MaskCrops, Transform, make_transforms
+from yolact.data.rendering import MaskCrops
+from yolact.data.transforms import Transform, make_transforms
 from yolact.device import resolve_precision
 from yolact.distributed import SINGLE, World
 from yolact.engine.callbacks import LAST, Callback

@@ -16,7 +16,7 @@ from yolact.config import EvalConfig
 from yolact.data.categories import Categories
 from yolact.data.dataset import CocoDataset, GroundTruth
 from yolact.data.loader import EvaluationSet, evaluation_loader
-from yolact.data.transforms import to_unit
+from yolact.data.rendering import to_unit
 from yolact.device import DTYPES, Precision, device_name, versions
 from yolact.distributed import SINGLE, World
 from yolact.errors import CheckpointError

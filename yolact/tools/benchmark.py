@@ -30,7 +30,7 @@ from yolact.data.categories import Categories
 from yolact.data.dataset import CocoDataset, GroundTruth
 from yolact.data.images import image_files, read_image
 from yolact.data.loader import Place, TrainingSet
-from yolact.data.transforms import prepare_image, to_unit
+from yolact.data.rendering import prepare_image, to_unit
 from yolact.device import DTYPES, Precision, device_name, keep_freed_memory, versions
 from yolact.engine.step import read_results, train_step
 from yolact.engine.trainer import Trainer, training_set

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yolact.data.transforms import prepare_image, to_unit
+from yolact.data.rendering import prepare_image, to_unit
 from yolact.postprocess import Detector
 from yolact.predictor import LoadedModel
 from yolact.structures import Predictions

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from yolact.config import Config, ModelConfig
 from yolact.data.annotations import ImageRecord, ObjectRecord
-from yolact.data.transforms import SMALLEST_SIDE, boxes_of, map_boxes, view_matrix
+from yolact.data.rendering import SMALLEST_SIDE
+from yolact.data.transforms import boxes_of, map_boxes, view_matrix
 from yolact.tools.inspect.reading import InspectedSet
 
 Boxes = NDArray[np.float64]  # [N, 4] xyxy, pixels of the network input

@@ -1,0 +1,152 @@
+"""From images and objects to network inputs and targets: plainly for inference, and where a `Sample` says for training.
+
+Coordinates are continuous: the centre of the pixel in row i and column j is (j + 0.5, i + 0.5).
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from yolact.data.segmentations import draw_masks, pixel_index_map
+from yolact.data.transforms import Pixels, Sample, View, map_boxes
+from yolact.ops import masks as mask_ops
+from yolact.structures import Target
+
+SMALLEST_SIDE = 0.01  # pixels of the input; a thinner box is only rounding
+FILL = (124, 117, 104)  # RGB of what the image does not cover: ImageNet's mean, for DarkNet too, as the authors have it
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """Turn uint8 images into float32 in [0, 1], as `Yolact.forward` takes them, on the device that they are on."""
+    return images.to(torch.float32) / 255
+
+
+def prepare_image(image: Pixels, size: int) -> Tensor:
+    """Stretch an image, uint8 [H, W, 3] BGR, to the network input, uint8 [3, S, S] RGB with S = `size`.
+
+    This is the one way for inference and evaluation.
+    """
+    resized = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+    return torch.from_numpy(np.stack(cv2.split(resized)[::-1]))
+
+
+def frame_of(sample: Sample) -> NDArray[np.float64]:
+    """Return the part of the input within which the image is seen, xyxy [4]."""
+    height, width = sample.image_size
+    frame: NDArray[np.float64] = map_boxes(np.array([[0, 0, width, height]], np.float64), sample.matrix)[0]
+    return frame.clip(0, sample.size)
+
+
+def largest_reduction(sample: Sample) -> int:
+    """Return by how much, 1, 2, 4 or 8, an image may be decoded smaller and still not be enlarged afterwards."""
+    scale = np.abs(sample.matrix[:, :2]).max()
+    return next((reduction for reduction in (8, 4, 2) if reduction * scale <= 1), 1)
+
+
+def render_image(image: Pixels, sample: Sample, reduction: int = 1) -> Tensor:
+    """Warp the image into its frame and change its pixels there; the rest of the input is `FILL`.
+
+    Args:
+        image: uint8 [H, W, 3] BGR, `reduction` times smaller than the one that the sample was made for.
+        sample: where it goes.
+        reduction: 1 or more.
+
+    Returns:
+        uint8 [3, S, S] RGB.
+    """
+    size = sample.size
+    result = np.empty((3, size, size), np.uint8)
+    # The pixels whose centre lies in the frame. Nothing blends with the fill: the image's border is repeated.
+    x0, y0, x1, y1 = (int(np.ceil(edge - 0.5)) for edge in frame_of(sample))
+    if (x0, y0, x1, y1) != (0, 0, size, size):
+        result[:] = np.array(FILL, np.uint8)[:, None, None]
+    if x1 > x0 and y1 > y0:
+        matrix = sample.matrix
+        matrix[:, :2] *= reduction
+        patch = _stretch(image, matrix, size) if y1 - y0 == x1 - x0 == size else None
+        if patch is None:
+            patch = _warp(image, matrix, (x0, y0, x1, y1))
+        for change in sample.pixel_changes:
+            patch = change(patch)
+        for channel, plane in zip(result, reversed(cv2.split(patch)), strict=True):
+            channel[y0:y1, x0:x1] = plane
+    return torch.from_numpy(result)
+
+
+def _warp(image: Pixels, matrix: NDArray[np.float64], frame: View) -> Pixels:
+    x0, y0, x1, y1 = frame
+    local = pixel_index_map(matrix)
+    local[:, 2] -= (x0, y0)
+    linear = matrix[:, :2]
+    is_upright = not (linear.diagonal().any() and linear[[0, 1], [1, 0]].any())
+    border = cv2.BORDER_REPLICATE if is_upright else cv2.BORDER_CONSTANT
+    warped = cv2.warpAffine(
+        image, local, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR, borderMode=border, borderValue=FILL[::-1]
+    )
+    return np.asarray(warped, np.uint8)
+
+
+def _stretch(image: Pixels, matrix: NDArray[np.float64], size: int) -> Pixels | None:
+    """Resize the rectangle of whole pixels that fills the input: the same as a warp, in a fifth of the time.
+
+    Returns None where the map turns, or where the rectangle's edges lie within pixels.
+    """
+    if matrix[0, 1] or matrix[1, 0]:
+        return None
+    scales = matrix.diagonal()
+    edges = np.sort([-matrix[:, 2] / scales, (size - matrix[:, 2]) / scales], axis=0)
+    whole = np.round(edges).astype(int)
+    if (np.abs(edges - whole) > 1e-6).any():
+        return None
+    (x0, y0), (x1, y1) = whole
+    patch = cv2.resize(image[y0:y1, x0:x1], (size, size), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(patch[:: int(np.sign(scales[1])), :: int(np.sign(scales[0]))], np.uint8)
+
+
+def build_target(sample: Sample, image_id: int) -> Target:
+    """Map the objects that stay into the input; boxes are clipped to the visible part of the image.
+
+    The target has masks uint8 [N, S, S] of 0 and 1; N may be 0.
+    """
+    frame, matrix, size = frame_of(sample), sample.matrix, sample.size
+    boxes = np.clip(map_boxes(sample.boxes, matrix), np.tile(frame[:2], 2), np.tile(frame[2:], 2))
+    visible = sample.kept & (boxes[:, 2:] - boxes[:, :2] >= SMALLEST_SIDE).all(axis=1)
+    chosen = [record for record, keep in zip(sample.objects, visible, strict=True) if keep]
+    masks = draw_masks([record.segmentation for record in chosen], matrix, (size, size))
+    return Target(
+        boxes=torch.from_numpy(boxes[visible].astype(np.float32)),
+        labels=torch.tensor([record.label for record in chosen], dtype=torch.int64),
+        masks=torch.from_numpy(masks),
+        iscrowd=torch.tensor([record.iscrowd for record in chosen], dtype=torch.bool),
+        image_id=image_id,
+    )
+
+
+class MaskCrops(NamedTuple):
+    """What a target has in place of whole masks, where the losses need no more: a hundredth of the memory.
+
+    Attributes:
+        size: side M of each object's grid; see `yolact.ops.masks.align`.
+        stride: of the semantic maps.
+    """
+
+    size: int
+    stride: int
+
+    def of(self, target: Target) -> Target:
+        """Return `target` with "mask_crops" and "semantic_masks" instead of "masks"."""
+        masks = target["masks"]
+        side = -(-masks.shape[-1] // self.stride)
+        parts = [mask_ops.shrink(part, (side, side)) for part in masks.split(mask_ops.CHUNK)]
+        return Target(
+            boxes=target["boxes"],
+            labels=target["labels"],
+            mask_crops=mask_ops.align_masks(masks, target["boxes"], self.size),
+            semantic_masks=torch.cat(parts) if parts else masks.new_zeros((0, side, side), dtype=torch.bool),
+            iscrowd=target["iscrowd"],
+            image_id=target["image_id"],
+        )
