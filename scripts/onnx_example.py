@@ -68,7 +68,7 @@ def detect(session: onnxruntime.InferenceSession, about: dict[str, Any], image: 
 
 
 def paste(mask: np.ndarray, box: np.ndarray, shape: tuple[int, ...], about: dict[str, Any]) -> np.ndarray:
-    """Turn a small mask of probabilities into one of the image, bool [H, W]."""
+    """Turn a small mask, of probabilities or logits as the file says, into one of the image, bool [H, W]."""
     large = cv2.resize(mask, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR) > about["mask_threshold"]
     if about["crop"] == "after_resize":  # otherwise the small mask is cropped, or is not to be
         x1, y1, x2, y2 = box

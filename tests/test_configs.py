@@ -3,6 +3,7 @@
 import argparse
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,11 @@ def test_the_expected_files_are_there() -> None:
     own = {"yolact_resnet50_voc2012", "shapes_paper", "nuclei_paper", "custom"}
     after = {"next_r18", "next_r50", "next_convnext_t", "nuclei", "shapes"}
     assert {path.stem for path in MODELS} == {*dbolya.PUBLISHED, *own, *after}
+
+
+@pytest.mark.parametrize("path", [*MODELS, *EXPERIMENTS], ids=lambda path: path.stem)
+def test_a_copy_means_the_same_in_any_folder(path: Path, tmp_path: Path) -> None:
+    assert load_config(shutil.copy(path, tmp_path)) == load_config(path)
 
 
 @pytest.mark.parametrize("name", dbolya.PUBLISHED)
@@ -80,7 +86,7 @@ def test_experiments_are_their_parent_but_for_what_they_name() -> None:
     assert {path.stem for path in EXPERIMENTS} == EXPERIMENT_VALUES.keys()
     for path in EXPERIMENTS:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        assert content.pop("_base_") == "../yolact_base.yaml"
+        assert content.pop("_base_") == "yolact_base"
         own = _leaves(content)
         assert [key for key, value in own.items() if value == base[key]] == []
         config = load_config(path)

@@ -249,6 +249,7 @@ def load(
     config: str | Path | Config | None = None,
     compiled: bool = False,
     backbone: nn.Module | None = None,
+    image_size: int | None = None,
     **settings: Any,
 ) -> Predictor:
     """Load a checkpoint, of this project or published by the authors, as a `Predictor`.
@@ -262,6 +263,7 @@ def load(
             which of their models they are.
         compiled: compile the network by torch.compile: the first image takes up to a minute, the others less time.
         backbone: that the model was trained with, where it was given in code.
+        image_size: side of the square that images are stretched to, in pixels, if not that of the training.
         settings: change fields of `EvalConfig`, such as nms="cross_class", max_detections=300, or
             score_threshold=0.5, which calls then take by default.
 
@@ -269,6 +271,8 @@ def load(
         UserError: about the file, the configuration, the device or the setting.
     """
     overrides = [f"eval.{key}={json.dumps(value)}" for key, value in settings.items()]
+    if image_size is not None:
+        overrides.append(f"model.image_size={image_size}")
     chosen = load_config(config) if isinstance(config, str | Path) else config
     return Predictor(load_model(path, device, chosen, overrides, backbone), precision, compiled)
 

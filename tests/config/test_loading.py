@@ -70,7 +70,7 @@ def test_numeric_text_is_a_float(tmp_path: Path, text: str) -> None:
         ("engine: {fuel: gas}", "engine.fuel must be one of petrol, diesel, got 'gas'"),
         ("engine: 4", "engine must be lines of `key: value`, got 4"),
         ("colour: [1, 2]", "colour must be a list of 3 values, got 2"),
-        ("colour: 1", "colour must be a list, got 1"),
+        ("colour: 1", "colour must be a list, such as [a, b], got 1"),
         ("gears: [[1], [x]]", "gears.1.0 must be a number, got 'x'"),
         ("dors: 2", "unknown key 'dors'; did you mean 'doors'?"),
         (r'"a\x1bb\n": 2', "unknown key 'a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}'; known are name, doors"),

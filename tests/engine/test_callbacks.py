@@ -63,6 +63,13 @@ def test_a_training_that_no_longer_improves_ends(make_trainer, caplog):
     assert (saved["step"], saved["stale_evaluations"]) == (best + 3, 3)
 
 
+def test_a_training_that_grows_goes_on_to_its_last_size(make_trainer):
+    grows = {"image_sizes": (48, 64), "image_size_order": "progressive"}
+    trainer = make_trainer(max_steps=8, eval_every=1, patience=1, lr=1e-9, **grows)
+    assert trainer.fit() is None
+    assert trainer.step >= 4
+
+
 def steps(folder):
     return [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 

@@ -15,6 +15,7 @@ from yolact.engine.optim import (
     set_training_mode,
     step_if,
 )
+from yolact.errors import ConfigError
 
 PAPER = TrainConfig()
 
@@ -39,6 +40,12 @@ def test_half_the_batch_halves_the_rate_and_doubles_the_steps():
 def test_epochs_become_steps_and_the_lr_steps_keep_their_place():
     plan = Plan(replace(PAPER, epochs=10, max_steps=100, lr_steps=(50, 90)), num_images=800)
     assert (plan.max_steps, plan.lr_steps) == (1000, (500, 900))
+
+
+def test_a_training_that_grows_is_at_its_last_size_in_its_last_part():
+    grows = replace(PAPER, image_sizes=(64, 96, 128), image_size_order="progressive", max_steps=300)
+    assert [Plan(grows, 10).is_at_last_size(step) for step in (0, 199, 200)] == [False, False, True]
+    assert Plan(PAPER, 10).is_at_last_size(0)
 
 
 def test_cosine_ends_at_zero():
@@ -132,6 +139,9 @@ def test_frozen_parts_neither_learn_nor_count():
     assert not model["backbone"][1].training
     (group,) = make_optimizer(model, TrainConfig()).param_groups
     assert len(group["params"]) == 2
+    set_training_mode(model, frozen_batch_norm=False, frozen=[model["head"]])
+    with pytest.raises(ConfigError, match=r"train.freeze=\['backbone'\] leaves nothing to train"):
+        make_optimizer(model, TrainConfig(freeze=("backbone",)))
 
 
 def test_kept_statistics_are_those_of_the_source():

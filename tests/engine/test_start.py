@@ -1,4 +1,6 @@
+import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,7 +33,7 @@ def test_synchronised_batch_norm_needs_cuda():
 
 @pytest.mark.parametrize("sizes", [(550, 248), ()])
 def test_a_training_that_grows_ends_at_the_size_of_use(sizes):
-    said = re.escape(f"train.image_sizes must end with model.image_size, 550, if progressive; got {[*sizes]}")
+    said = re.escape(f"train.image_sizes must end with model.image_size, 550, if progressive, got {[*sizes]}: ")
     with pytest.raises(ConfigError, match=said):
         check_training(config(image_sizes=sizes, image_size_order="progressive"), SINGLE, "cpu")
     check_training(config(image_sizes=(248, 550), image_size_order="progressive"), SINGLE, "cpu")
@@ -45,6 +47,13 @@ def test_what_follows_the_data(sample_config):
     assert (config.eval.max_detections, config.eval.nms_top_k) == (100, 2 * train.most_objects[1])
     few, *_ = load_data(override_config(sample_config, ["eval.max_detections=1"]))
     assert (few.eval.max_detections, train.most_objects[0]) == (2, 2)
+
+
+def test_data_without_objects_are_named(sample_config, tmp_path, caplog):
+    content, empty = json.loads(Path(sample_config.data.val_annotations).read_text()), tmp_path / "empty.json"
+    empty.write_text(json.dumps({**content, "annotations": []}))
+    load_data(override_config(sample_config, [f"data.val_annotations={empty}"]))
+    assert f"{empty} has no objects: it scores nothing" in caplog.text
 
 
 def test_weights_of_classes_by_hand():

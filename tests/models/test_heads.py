@@ -41,7 +41,8 @@ def test_outputs_stand_in_the_order_of_the_anchors():
 
 
 @pytest.mark.parametrize(
-    ("image_size", "sizes"), [(550, [69, 35, 18, 9, 5]), (400, [50, 25, 13, 7, 4]), (700, [88, 44, 22, 11, 6])]
+    ("image_size", "sizes"),
+    [(550, [69, 35, 18, 9, 5]), (400, [50, 25, 13, 7, 4]), (700, [88, 44, 22, 11, 6]), (32, [4, 2, 1, 1, 1])],
 )
 def test_level_sizes_are_the_authors(image_size, sizes):
     backbone = ResNetFeatures("resnet18")

@@ -45,15 +45,15 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML configuration and apply `key.path=value` overrides.
 
     Args:
-        path: a YAML file; its `_base_` is a path relative to the file. Or the name of a configuration that comes with
-            the package, such as "yolact_resnet50" or "experiments/prototypes".
+        path: a YAML file, or the name of a configuration that comes with the package, such as "yolact_resnet50" or
+            "experiments/prototypes". Its `_base_` is such a name too, or a path relative to the file.
         overrides: such as `"train.batch_size=4"`; the values are YAML.
 
     Raises:
         ConfigError: one sentence that names the file or override, the key, and what was expected.
     """
     file = _find(path)
-    return override_config(_checked(loading.load(Config, file), str(file)), overrides)
+    return override_config(_checked(loading.load(Config, file, _find), str(file)), overrides)
 
 
 def _find(path: str | Path) -> Path:

@@ -7,7 +7,7 @@ dataclasses. Everything that can be wrong in a file or an override is a `ConfigE
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -74,8 +74,8 @@ _Dumper.add_representer(list, _Dumper.represent_list)
 _Dumper.add_representer(str, _Dumper.represent_str)
 
 
-def load(schema: type[T], path: Path, children: tuple[Path, ...] = ()) -> T:
-    """Read a YAML file and its `_base_` parents, each a path relative to the file that names it.
+def load(schema: type[T], path: Path, find: Callable[[str], Path] = Path, children: tuple[Path, ...] = ()) -> T:
+    """Read a YAML file and its `_base_` parents, each a path relative to the file that names it, or what `find` knows.
 
     Each file must be right by itself on top of its parents, so that a mistake is reported where it stands.
     `children` are the files that lead to this one, resolved.
@@ -86,11 +86,11 @@ def load(schema: type[T], path: Path, children: tuple[Path, ...] = ()) -> T:
         return build(schema, own, str(path))
     if not isinstance(base, str):
         raise ConfigError(f"{path}: _base_ must be the path of one file, got {_shown(base)}.")
-    parent = path.parent / base
+    parent = path.parent / find(base)
     children = (*children, path.resolve())
     if parent.resolve() in children:
         raise ConfigError(f"{path}: _base_ leads back to {parent}; a file cannot be its own parent.")
-    return build(schema, _merge(to_dict(load(schema, parent, children)), own), str(path))
+    return build(schema, _merge(to_dict(load(schema, parent, find, children)), own), str(path))
 
 
 def build(schema: type[T], data: dict[str, Any], source: str) -> T:
@@ -214,7 +214,7 @@ def _as_float(value: Any) -> Any:
 
 def _convert_list(kind: Any, value: Any, where: _Where) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        where.fail(f"{where} must be a list, got {_shown(value)}.")
+        where.fail(f"{where} must be a list, such as [a, b], got {_shown(value)}.")
     items = get_args(kind)
     if items[-1] is Ellipsis:
         items = (items[0],) * len(value)

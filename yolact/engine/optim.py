@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from yolact.config import TrainConfig
 from yolact.distributed import SINGLE, World
+from yolact.errors import ConfigError
 
 # Below this many images a batch norm sees too few to estimate statistics from; the authors' rule.
 MIN_BATCH_FOR_BATCH_NORM = 6
@@ -46,6 +47,11 @@ class Plan:
         progress = (step - config.warmup_steps) / max(1, self.max_steps - config.warmup_steps)
         return self.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
+    def is_at_last_size(self, step: int) -> bool:
+        """Tell whether a progressive training has come to the image size of its end, which others have always."""
+        sizes = len(self.config.image_sizes) if self.config.image_size_order == "progressive" else 1
+        return step * sizes >= (sizes - 1) * self.max_steps
+
     def __str__(self) -> str:
         config, images = self.config, self.images_per_step
         text = (
@@ -73,6 +79,8 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
             factor = config.backbone_lr if name.startswith("backbone.") else 1.0
             decay = config.weight_decay if config.decay_all or parameter.dim() > 1 else 0.0
             groups.setdefault((factor, decay), []).append(parameter)
+    if not groups:
+        raise ConfigError(f"train.freeze={list(config.freeze)} leaves nothing to train: leave out a part of them.")
     members = [
         {"params": parameters, "lr_factor": factor, "weight_decay": decay}
         for (factor, decay), parameters in groups.items()

@@ -129,6 +129,9 @@ def load_data(config: Config) -> tuple[Config, CocoDataset, CocoDataset]:
             f"model.num_classes of configuration '{config.name}' is {expected}, but {data.train_annotations} "
             f"declares {found} categories: set it to {found}, or to null to take it from the file."
         )
+    for dataset, path, effect in ((train, data.train_annotations, "teaches"), (val, data.val_annotations, "scores")):
+        if not dataset.class_counts.sum():
+            logger.warning("%s has no objects: it %s nothing", path, effect)
     loss, settings = config.loss, config.eval
     if loss.class_weights == "inverse":
         loss = replace(loss, class_weights=inverse_weights(train.class_counts))
@@ -171,6 +174,8 @@ def _initialise(network: Yolact, config: Config, world: World, parts: Parts) -> 
         logger.info("backbone: %s", origin)
     else:
         logger.info("starting from random weights")
+        if "backbone" in config.train.freeze:
+            logger.warning("the backbone is frozen at its random start: set train.backbone_weights, or leave it free")
         if not batch_norm_size(config.train, world):
             logger.warning(
                 "batch norm is frozen at its random start: set train.freeze_batch_norm=never, or give the backbone "
@@ -184,7 +189,8 @@ def check_training(config: Config, world: World, device: str) -> None:
     # Here and not with the configuration, because a trained model may be used at another size.
     if settings.image_size_order == "progressive" and sizes[-1:] != (size,):
         raise ConfigError(
-            f"train.image_sizes must end with model.image_size, {size}, if progressive; got {list(sizes)}."
+            f"train.image_sizes must end with model.image_size, {size}, if progressive, got {list(sizes)}: "
+            "end them so, or set train.image_size_order=random."
         )
     if settings.batch_size % world.size:
         raise ConfigError(

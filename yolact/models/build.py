@@ -100,7 +100,7 @@ def level_sizes(
     """
     with torch.no_grad():
         try:
-            maps = _on_meta(backbone, torch.empty(1, 3, image_size, image_size, device="meta"))
+            maps = _on_meta(backbone, torch.empty(2, 3, image_size, image_size, device="meta"))
         except AssertionError as error:  # how networks of timm refuse a size
             raise ConfigError(f"The backbone takes no image of {image_size} pixels: {printable(str(error))}") from error
         said = list(zip(backbone.channels, backbone.strides, strict=False))  # type: ignore[arg-type]
