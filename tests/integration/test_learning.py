@@ -18,7 +18,8 @@ PLUS = """
     eval.max_images=4 train.max_steps=50 train.batch_size=4 train.warmup_steps=10
 """
 SMALL = """
-    model.backbone.name=resnet10_half model.image_size=320 train.image_sizes=[160,240,320] loss.mask_weight=6
+    model.backbone.name=resnet10_half model.image_size=320 train.image_sizes=[160,240,320]
+    loss.mask_weight=6 loss.roi_size=56
     train.max_steps=300 train.batch_size=8 train.lr=2e-3 train.eval_every=null
     data.augment.photometric=false data.augment.crop=false data.augment.expand_probability=0
     data.augment.mirror_probability=0

@@ -42,9 +42,7 @@ def test_a_box_that_does_not_hold_its_point_is_encoded_as_ending_there():
 
 @pytest.mark.parametrize(("levels", "cells", "maps"), [((3, 7), 86, 8), ((2, 5), 256 + 64 + 16 + 4, 16)])
 def test_levels_set_cells_and_maps(tiny_config, levels, cells, maps):
-    config = override_config(
-        tiny_config, [*POINTS, f"model.levels={[*levels]}", "model.backbone.name=resnet18", "model.prototype_levels=3"]
-    )
+    config = override_config(tiny_config, [*POINTS, f"model.levels={[*levels]}", "model.backbone.name=resnet18"])
     found = build_model(config)(torch.rand(2, 3, 64, 64))
     assert found.class_logits.shape == (2, cells, 3)
     assert found.box_deltas.shape == (2, cells, 4)
@@ -80,23 +78,14 @@ def test_levels_share_convolutions_but_not_norms(tiny_config):
     assert sum("norms" in name for name in names) == 5 * 2 * 2
 
 
-def test_coarse_levels_reach_the_prototypes_when_they_are_asked_to(tiny_config):
-    for levels, reached in ((1, [True, False, False, False, False]), (3, [True, True, True, False, False])):
-        model = build_model(override_config(tiny_config, [*POINTS, f"model.prototype_levels={levels}"]))
-        maps = [torch.rand(1, 16, side, side, requires_grad=True) for side in (8, 4, 2, 1, 1)]
-        model.protonet(maps).sum().backward()
-        assert [one.grad is not None for one in maps] == reached
-
-
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (["model.head=points"], "class_loss must be quality or varifocal with model.head=points, got ohem"),
+        (["model.head=points"], "class_loss must be quality with model.head=points, got ohem"),
         (["loss.class_loss=quality"], "class_loss must be ohem with model.head=anchors"),
         (POINTS[:2], "assigner must be task_aligned with model.head=points, or one of your own, got max_iou"),
         (["loss.assigner=task_aligned"], "assigner must be max_iou with model.head=anchors"),
         (["model.levels=[2, 5]"], "anchors.scales must be 4 lists"),
-        ([*POINTS, "model.prototype_levels=6"], "prototype_levels must be at most 5"),
         (["model.levels=[4, 7]"], "model.levels.0 must be 2 or 3, got 4"),
         (["model.head_from=2"], "model.head_from must be a level of the pyramid, 3 or more, got 2"),
     ],

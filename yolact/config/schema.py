@@ -73,8 +73,6 @@ class ModelConfig:
     anchors: AnchorConfig = field(default_factory=AnchorConfig)
     fpn_channels: Count = 256  # also the width of the prediction head
     tower_depth: Count = 2  # convolutions before the outputs of a points head, for classes and for boxes
-    # Prototypes from the sum of so many levels, the finest and the next ones: 1 as in the paper, or 3.
-    prototype_levels: Count = 1
     protonet_channels: Count = 256
     num_prototypes: Count = 32  # k; the paper found 8 to 256 much alike (table 2b)
     mask_iou: bool = False  # YOLACT++ section 3.3: a small network that rescores masks
@@ -128,13 +126,12 @@ class LossConfig:
     mask_weight: NotNegative = 6.125
     semantic_weight: NotNegative = 1.0  # 0 leaves the semantic term out, as in the paper's ablation
     mask_iou_weight: NotNegative = 25.0  # YOLACT++ only
-    # "ohem": softmax with the hardest negatives. For points: "quality", binary cross-entropy to how well the box fits,
-    # or "varifocal", the same with positives weighted by that and sure negatives by little (Zhang et al. 2021).
-    class_loss: Literal["ohem", "quality", "varifocal"] = "ohem"
+    # "ohem": softmax with the hardest negatives. "quality", for points: binary cross-entropy to how well the box fits.
+    class_loss: Literal["ohem", "quality"] = "ohem"
     # What an object of each class counts in it: a list by label, or "inverse", its class's share of the training
     # objects turned round, with a mean of 1 over these. For rare classes.
     class_weights: tuple[NotNegative, ...] | Literal["none", "inverse"] = "none"
-    box_loss: Literal["smooth_l1", "giou", "ciou"] = "smooth_l1"  # of the deltas, or of the decoded boxes
+    box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"  # of the deltas, or of the decoded boxes
     # "cropped": at the size of the prototypes, within the box. "roi_align": each object in a grid of its own, against
     # its mask at the size of the input, with dice; for jagged or small masks, and little memory.
     mask_loss: Literal["cropped", "roi_align"] = "cropped"
@@ -255,11 +252,8 @@ def conflicts(config: Config) -> Iterator[str]:
         yield f"model.mask_iou needs a model.image_size and train.image_sizes of at least {least}, got {got}"
     if jitter is not None and jitter[0] > jitter[1]:
         yield f"data.augment.scale_jitter must be the smallest and the largest scale, got {list(jitter)}"
-    most = model.levels[1] - model.levels[0] + 1
-    if model.prototype_levels > most:
-        yield f"model.prototype_levels must be at most {most}, the number of levels, got {model.prototype_levels}"
     if (model.head == "points") == (loss.class_loss == "ohem"):
-        fitting = "quality or varifocal" if model.head == "points" else "ohem"
+        fitting = "quality" if model.head == "points" else "ohem"
         yield f"loss.class_loss must be {fitting} with model.head={model.head}, got {loss.class_loss}"
     if loss.assigner == ("max_iou" if model.head == "points" else "task_aligned"):
         fitting = "task_aligned" if model.head == "points" else "max_iou"

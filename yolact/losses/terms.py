@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolact.ops import masks as mask_ops
-from yolact.ops.boxes import ciou, giou
+from yolact.ops.boxes import giou
 
 if TYPE_CHECKING:
     from yolact.losses.criterion import LossInputs
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 # Hardest candidates that teach "background" on an image without any object; the authors skip such images.
 NEGATIVES_OF_EMPTY = 30
 ROI_POSITIVES = 10  # of an object, those of the largest weight; more would teach its mask hardly anything else
-VARIFOCAL_ALPHA, VARIFOCAL_GAMMA = 0.75, 2.0  # of negatives (Zhang et al. 2021, Eq. 2)
 
 
 class LossTerm(NamedTuple):
@@ -38,17 +37,8 @@ def box_loss(inputs: "LossInputs") -> Tensor:
 
 def giou_loss(inputs: "LossInputs") -> Tensor:
     """1 - GIoU of the decoded boxes with their objects' (Rezatofighi et al. 2019), over the sum of weights."""
-    return _iou_loss(inputs, giou)
-
-
-def ciou_loss(inputs: "LossInputs") -> Tensor:
-    """1 - CIoU, which also asks for near centres and like shapes (Zheng et al. 2020), over the sum of weights."""
-    return _iou_loss(inputs, ciou)
-
-
-def _iou_loss(inputs: "LossInputs", overlap: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     boxes = inputs.coder.decode(inputs.predictions.box_deltas)
-    return ((1 - overlap(boxes, inputs.object_boxes)) * inputs.positive_weight).sum() / inputs.num_positives
+    return ((1 - giou(boxes, inputs.object_boxes)) * inputs.positive_weight).sum() / inputs.num_positives
 
 
 def quality_loss(inputs: "LossInputs") -> Tensor:
@@ -56,26 +46,12 @@ def quality_loss(inputs: "LossInputs") -> Tensor:
 
     Over the sum of weights; other classes and negatives have 0, and ignored candidates do not count.
     """
-    loss, _ = _binary_class_loss(inputs)
-    return loss.sum() / inputs.num_positives
-
-
-def varifocal_loss(inputs: "LossInputs") -> Tensor:
-    """The same, positives weighted by what they should score, others by 0.75 p^2 (Zhang et al. 2021, Eq. 2)."""
-    loss, wanted = _binary_class_loss(inputs)
-    probability = inputs.predictions.class_logits.detach().sigmoid()
-    focus = torch.where(wanted > 0, wanted, VARIFOCAL_ALPHA * probability**VARIFOCAL_GAMMA)
-    return (loss * focus).sum() / inputs.num_positives
-
-
-def _binary_class_loss(inputs: "LossInputs") -> tuple[Tensor, Tensor]:
-    """Return the loss and what should be scored, each [B, A, C]."""
     logits = inputs.predictions.class_logits
     wanted = F.pad(torch.zeros_like(logits), (1, 0))
     wanted = wanted.scatter_(-1, inputs.class_indices[..., None], inputs.positive_weight[..., None])[..., 1:]
     loss = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     counts = inputs.class_weight * ~inputs.assignment.ignored
-    return loss * counts[..., None], wanted
+    return (loss * counts[..., None]).sum() / inputs.num_positives
 
 
 def class_loss(inputs: "LossInputs") -> Tensor:
@@ -178,7 +154,7 @@ def mask_iou_loss(inputs: "LossInputs", network: nn.Module) -> Tensor:
 
 # By the name of the term, and the configuration's choice of it (loss.box_loss and so on).
 TERMS: dict[str, dict[str, Callable[["LossInputs"], Tensor]]] = {
-    "box": {"smooth_l1": box_loss, "giou": giou_loss, "ciou": ciou_loss},
-    "class": {"ohem": class_loss, "quality": quality_loss, "varifocal": varifocal_loss},
+    "box": {"smooth_l1": box_loss, "giou": giou_loss},
+    "class": {"ohem": class_loss, "quality": quality_loss},
     "mask": {"cropped": mask_loss, "roi_align": roi_mask_loss},
 }

@@ -60,7 +60,7 @@ def build_model(config: Config, backbone: nn.Module | None = None) -> Yolact:
     return Yolact(
         backbone,
         fpn,
-        Protonet(model.fpn_channels, model.protonet_channels, model.num_prototypes, model.prototype_levels),
+        Protonet(model.fpn_channels, model.protonet_channels, model.num_prototypes),
         _head(model, model.num_classes, cells, strides[mask_only:]),
         MaskIoUNet(model.num_classes) if model.mask_iou else None,
         num_mask_only=mask_only,

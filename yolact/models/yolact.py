@@ -45,23 +45,16 @@ class FeaturePyramid(nn.Module):
 
 
 class Protonet(nn.Module):
-    """P3 [B, C, H, W] to the prototype masks [B, K, 2H, 2W], not negative (section 3.1, figure 3).
+    """P3 [B, C, H, W] to the prototype masks [B, K, 2H, 2W], not negative (section 3.1, figure 3)."""
 
-    With `num_levels` above 1, to which coarser levels are added first, so that each prototype sees more of the image.
-    """
-
-    def __init__(self, in_channels: int, channels: int, num_prototypes: int, num_levels: int = 1):
+    def __init__(self, in_channels: int, channels: int, num_prototypes: int):
         super().__init__()
         widths = [in_channels, channels, channels]
         self.before = nn.ModuleList(nn.Conv2d(width, channels, 3, padding=1) for width in widths)
         self.after = UpsampledConv2d(channels, channels)
         self.output = nn.Conv2d(channels, num_prototypes, 1)
-        self.fuse = nn.ModuleList(nn.Conv2d(in_channels, in_channels, 1) for _ in range(num_levels - 1))
 
-    def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        x = levels[0]
-        for conv, coarse in zip(self.fuse, levels[1:], strict=False):
-            x = x + F.interpolate(conv(coarse), x.shape[-2:], mode="bilinear", align_corners=False)
+    def forward(self, x: Tensor) -> Tensor:
         for conv in self.before:
             x = F.relu(conv(x), inplace=True)
         # The ReLU on the output leaves the prototypes unbounded above: strong ones are easy to express (section 3.3).
@@ -162,7 +155,7 @@ class Yolact(nn.Module):
             class_logits=class_logits,
             box_deltas=box_deltas,
             mask_coefficients=mask_coefficients,
-            prototypes=self.protonet(levels),
+            prototypes=self.protonet(levels[0]),
             semantic_logits=self.semantic(levels[0]),
         )
 

@@ -1,7 +1,5 @@
 """Box formats and overlaps. Boxes are float [..., 4], in any unit that both arguments share."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -32,32 +30,14 @@ def box_iou(a: Tensor, b: Tensor) -> Tensor:
 
 def giou(a: Tensor, b: Tensor) -> Tensor:
     """Return the generalised IoU [...] in (-1, 1] of pairs of xyxy boxes [..., 4] (Rezatofighi et al. 2019)."""
-    iou, width, height, union = _pairs(a, b)
-    hull = width * height
-    return iou - (hull - union) / hull
-
-
-def ciou(a: Tensor, b: Tensor) -> Tensor:
-    """Return the complete IoU [...], which also counts the distance of centres and the shapes (Zheng et al. 2020)."""
-    iou, width, height, _ = _pairs(a, b)
-    (centre_a, size_a), (centre_b, size_b) = (xyxy_to_cxcywh(boxes).split(2, -1) for boxes in (a, b))
-    distance = (centre_a - centre_b).square().sum(-1) / (width.square() + height.square())
-    angles = (torch.atan2(size[..., 0], size[..., 1]) for size in (size_a, size_b))
-    shapes = 4 / math.pi**2 * (next(angles) - next(angles)).square()
-    with torch.no_grad():
-        share = shapes / (1 - iou + shapes).clamp(min=1e-7)
-    return iou - distance - share * shapes
-
-
-def _pairs(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return IoU, width and height of the smallest box around each pair, and area of the union."""
     shared = _shared_area(a, b)
     union = box_area(a) + box_area(b) - shared
     width, height = (
         torch.maximum(a[..., high], b[..., high]) - torch.minimum(a[..., low], b[..., low])
         for low, high in ((0, 2), (1, 3))
     )
-    return shared / union, width, height, union
+    hull = width * height
+    return shared / union - (hull - union) / hull
 
 
 def _shared_area(a: Tensor, b: Tensor) -> Tensor:
