@@ -16,13 +16,8 @@ from yolact.losses import ModelWithLoss
 from yolact.models import build_model
 from yolact.structures import Target
 
-OWN_LOSS = {
-    "mask_loss": "roi_align",
-    "roi_size": 14,
-    "assigner": "task_aligned",
-    "class_loss": "quality",
-    "box_loss": "giou",
-}
+OWN_TERMS = {"class_loss": "quality", "box_loss": "giou", "mask_loss": "roi_align"}
+OWN_LOSS = {**OWN_TERMS, "roi_size": 14, "assigner": "task_aligned"}
 NEXT = {
     "name": "next",
     "model": {**TINY["model"], "head": "points"},

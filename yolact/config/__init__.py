@@ -73,6 +73,9 @@ def override_config(config: Config, overrides: Sequence[str]) -> Config:
 
 def config_from_dict(data: dict[str, Any], where: str) -> Config:
     """Make a `Config` from plain data, for example a checkpoint's; `where` names its origin in messages."""
+    model = data.get("model")
+    if isinstance(model, dict) and model.get("prototype_levels") == 1:  # a key that is gone; 1 is what is left of it
+        data = {**data, "model": {key: value for key, value in model.items() if key != "prototype_levels"}}
     return _checked(loading.build(Config, data, where), where)
 
 

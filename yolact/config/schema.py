@@ -261,8 +261,6 @@ def conflicts(config: Config) -> Iterator[str]:
     if loss.negative_iou > loss.positive_iou:
         ious = f"{loss.negative_iou} and {loss.positive_iou}"
         yield f"loss.negative_iou must be at most loss.positive_iou, got {ious}"
-    if config.train.patience and not config.train.eval_every:
-        yield "train.patience counts evaluations while training, so that train.eval_every must not be null"
     if list(steps) != sorted(set(steps)):
         yield f"train.lr_steps must grow from one to the next, got {list(steps)}"
     if PurePath(config.name).name != config.name or config.name in ("", ".."):

@@ -192,6 +192,8 @@ def check_training(config: Config, world: World, device: str) -> None:
             f"train.image_sizes must end with model.image_size, {size}, if progressive, got {list(sizes)}: "
             "end them so, or set train.image_size_order=random."
         )
+    if settings.patience and not settings.eval_every:
+        raise ConfigError("train.patience counts evaluations while training: set train.eval_every, which is null.")
     if settings.batch_size % world.size:
         raise ConfigError(
             f"train.batch_size of configuration '{config.name}' is {settings.batch_size}, which {world.size} ranks "
