@@ -35,7 +35,9 @@ def test_the_expected_files_are_there() -> None:
 
 
 @pytest.mark.parametrize("path", [*MODELS, *EXPERIMENTS], ids=lambda path: path.stem)
-def test_a_copy_means_the_same_in_any_folder(path: Path, tmp_path: Path) -> None:
+def test_a_copy_means_the_same_in_any_folder(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "next_r18").mkdir()
     assert load_config(shutil.copy(path, tmp_path)) == load_config(path)
 
 
@@ -49,6 +51,7 @@ def test_it_loads_under_its_own_name_and_comes_back(path: Path, tmp_path: Path) 
     config = load_config(path)
     assert config.name == path.stem
     data = config_to_dict(config)
+    assert config_from_dict(data, "here") == config
     assert config_from_dict(data | {"model": data["model"] | {"prototype_levels": 1}}, "an older file") == config
     (tmp_path / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     assert load_config(tmp_path / "config.yaml") == config

@@ -57,7 +57,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def _find(path: str | Path) -> Path:
-    if Path(path).suffix or Path(path).exists():
+    if Path(path).suffix or Path(path).is_file():  # a folder may have the name of a configuration
         return Path(path)
     for folder in CONFIG_FOLDERS:
         if (file := folder / f"{path}.yaml").is_file():
