@@ -37,6 +37,9 @@ def test_a_training_that_grows_ends_at_the_size_of_use(sizes):
     with pytest.raises(ConfigError, match=said):
         check_training(config(image_sizes=sizes, image_size_order="progressive"), SINGLE, "cpu")
     check_training(config(image_sizes=(248, 550), image_size_order="progressive"), SINGLE, "cpu")
+
+
+def test_patience_needs_evaluations():
     with pytest.raises(ConfigError, match=r"set train\.eval_every"):
         check_training(config(patience=3, eval_every=None), SINGLE, "cpu")
 

@@ -8,19 +8,16 @@ import pytest
 from tests.integration.conftest import evaluate, lines, train
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMON = """
+PLUS = """
     model.num_classes=null data.num_workers=0 eval.num_workers=0 train.reference_batch_size=null
     train.backbone_weights=none train.optimizer=adamw train.schedule=cosine train.clip_norm=10
     train.freeze_batch_norm=never train.precision=auto train.log_every=1
-"""
-PLUS = """
     model.image_size=256 model.anchors.scales=[[11,14,18],[22,28,36],[45,57,71],[90,113,142],[180,226,256]]
     eval.max_images=4 train.max_steps=50 train.batch_size=4 train.warmup_steps=10
 """
 SMALL = """
     model.backbone.name=resnet10_half model.image_size=320 train.image_sizes=[160,240,320]
-    loss.mask_weight=6 loss.roi_size=56
-    train.max_steps=300 train.batch_size=8 train.lr=2e-3 train.eval_every=null
+    loss.mask_weight=6 loss.roi_size=56 train.max_steps=300 train.batch_size=8 train.lr=2e-3 train.eval_every=null
     data.augment.photometric=false data.augment.crop=false data.augment.expand_probability=0
     data.augment.mirror_probability=0
 """
@@ -35,7 +32,7 @@ def test_a_plus_model_learns_and_its_mask_scores_are_evaluated(shared, tmp_path)
         for kind, place in (("images", split), ("annotations", f"instances_{split}.json"))
     ]
     config = ROOT / "configs/yolact_plus_resnet50.yaml"
-    settings = [*COMMON.split(), *PLUS.split(), *data]
+    settings = [*PLUS.split(), *data]
     assert train("--config", config, "--runs", tmp_path, "--name", "nuclei", "--set", *settings) == 0
     folder, output = tmp_path / "yolact_plus_resnet50/nuclei", tmp_path / "eval"
     totals = [line["total"] for line in lines(folder) if "losses" in line]

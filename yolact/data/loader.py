@@ -145,11 +145,16 @@ def run_batches(
     for first in count(start, batch_size):
         size = None
         if image_sizes and num_progressive:
-            size = image_sizes[min(first * len(image_sizes) // num_progressive, len(image_sizes) - 1)]
+            size = image_sizes[progressive_index(first, num_progressive, len(image_sizes))]
         elif image_sizes:
             size = int(np.random.default_rng([seed, first // batch_size, INPUT_SIZE]).choice(image_sizes))
         own = range(first + world.rank * share, first + (world.rank + 1) * share)
         yield [Place(at, int(permutation(at // num_images)[at % num_images]), size) for at in own]
+
+
+def progressive_index(place: int, length: int, num_sizes: int) -> int:
+    """Return which of so many sizes, each with an equal share of a training's `length`, it has at `place`."""
+    return min(place * num_sizes // length, num_sizes - 1)
 
 
 class EvaluationSet:

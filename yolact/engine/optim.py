@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from yolact.config import TrainConfig
+from yolact.data.loader import progressive_index
 from yolact.distributed import SINGLE, World
 from yolact.errors import ConfigError
 
@@ -49,8 +50,8 @@ class Plan:
 
     def is_at_last_size(self, step: int) -> bool:
         """Tell whether a progressive training has come to the image size of its end, which others have always."""
-        sizes = len(self.config.image_sizes) if self.config.image_size_order == "progressive" else 1
-        return step * sizes >= (sizes - 1) * self.max_steps
+        num_sizes = len(self.config.image_sizes) if self.config.image_size_order == "progressive" else 1
+        return progressive_index(step, self.max_steps, num_sizes) == num_sizes - 1
 
     def __str__(self) -> str:
         config, images = self.config, self.images_per_step

@@ -99,7 +99,7 @@ def level_sizes(
         strides: of the backbone's maps that the pyramid is built on.
     """
     with torch.no_grad():
-        try:
+        try:  # two images, because a batch norm that learns refuses one of a single cell
             maps = _on_meta(backbone, torch.empty(2, 3, image_size, image_size, device="meta"))
         except AssertionError as error:  # how networks of timm refuse a size
             raise ConfigError(f"The backbone takes no image of {image_size} pixels: {printable(str(error))}") from error

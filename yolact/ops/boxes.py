@@ -32,11 +32,7 @@ def giou(a: Tensor, b: Tensor) -> Tensor:
     """Return the generalised IoU [...] in (-1, 1] of pairs of xyxy boxes [..., 4] (Rezatofighi et al. 2019)."""
     shared = _shared_area(a, b)
     union = box_area(a) + box_area(b) - shared
-    width, height = (
-        torch.maximum(a[..., high], b[..., high]) - torch.minimum(a[..., low], b[..., low])
-        for low, high in ((0, 2), (1, 3))
-    )
-    hull = width * height
+    hull = box_area(torch.cat([torch.minimum(a[..., :2], b[..., :2]), torch.maximum(a[..., 2:], b[..., 2:])], -1))
     return shared / union - (hull - union) / hull
 
 
