@@ -48,8 +48,8 @@ class DownloadError(UserError):
 def exit_on_user_error(main: Callable[[], int | None]) -> NoReturn:
     """Run a command line and exit with what it returns.
 
-    A `UserError` becomes one line on stderr and exit code 2, Ctrl-C exit code 130, a reader that has read enough (`|
-    head`) exit code 141; none shows a traceback.
+    A `UserError`, or a GPU without memory left, becomes one line on stderr and exit code 2, Ctrl-C exit code 130, a
+    reader that has read enough (`| head`) exit code 141; none shows a traceback.
     """
     try:
         code = main()
@@ -57,6 +57,16 @@ def exit_on_user_error(main: Callable[[], int | None]) -> NoReturn:
         sys.exit(code)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's; nobody may have imported torch
+            raise
+        detail = str(error).partition(". ")[0]
+        print(
+            f"error: The GPU has no memory left ({detail}): end other programs that use it, lower the batch size, or "
+            "give --device cpu.",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

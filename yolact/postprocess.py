@@ -109,22 +109,23 @@ class Detector:
             class_names, category_ids: by label.
             min_score: drop detections whose class score is not above this, before any mask is made.
         """
-        count = int(detections.counts[index])
-        fields = [field[index, :count] for field in detections[:4]]
-        boxes, scores, labels, coefficients = (field[fields[1] > min_score] for field in fields)
+        found = torch.arange(detections.scores.shape[1], device=detections.scores.device) < detections.counts[index]
+        count = int((found & (detections.scores[index] > min_score)).sum())  # the first ones, as scores descend
+        boxes, scores, labels, coefficients = (field[index, :count] for field in detections[:4])
         logits = mask_ops.assemble(prototypes[index], coefficients)
         mask_scores = scores
         if self.mask_iou is not None:
             mask_scores = self.rescore(self._cropped(logits.sigmoid(), boxes), scores, labels)
         small_boxes = self._rescaled(boxes, logits.shape[1:])
-        boxes = self._rescaled(boxes, image_size).cpu()
-        crop = {"before_resize": small_boxes.cpu(), "after_resize": boxes, "none": None}[self.settings.crop]
-        height, width = image_size
+        boxes = self._rescaled(boxes, image_size)
+        crop = {"before_resize": small_boxes, "after_resize": boxes, "none": None}[self.settings.crop]
+        regions = paste_masks(logits, image_size, crop, after_resize=self.settings.crop == "after_resize")
+        boxes, (height, width) = boxes.cpu(), image_size
         return Instances(
             boxes=boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height])),
             scores=scores.cpu(),
             labels=labels.cpu(),
-            regions=paste_masks(logits.cpu(), image_size, crop, after_resize=self.settings.crop == "after_resize"),
+            regions=regions,
             mask_scores=mask_scores.cpu(),
             image_size=image_size,
             class_names=list(class_names),
@@ -140,4 +141,5 @@ class Detector:
     def _rescaled(self, boxes: Tensor, size: Sequence[int]) -> Tensor:
         """Scale xyxy `boxes` from the square network input to a map of `size` (H, W)."""
         height, width = size
-        return boxes * (boxes.new_tensor([width, height, width, height]) / self.coder.image_size)
+        x, y = boxes[..., 0::2] * (width / self.coder.image_size), boxes[..., 1::2] * (height / self.coder.image_size)
+        return torch.stack([x, y], -1).flatten(-2)

@@ -1,8 +1,9 @@
 """From a checkpoint and images to instances, without a data set."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, overload
@@ -146,15 +147,13 @@ class Predictor:
     def __init__(self, loaded: LoadedModel, precision: Precision = "fp32", compiled: bool = False) -> None:
         self.model = loaded.model
         self.network = for_inference(loaded.model, DTYPES[precision], compiled)
-        if compiled:
-            on_gpu = loaded.model.device.type == "cuda"
-            self.network.compile(dynamic=False, mode="reduce-overhead" if on_gpu else "default")
         self.config = loaded.config
         self.settings = loaded.config.eval
         self.class_names = loaded.class_names
         self.category_ids = loaded.category_ids
         self.score_threshold = loaded.score_threshold
         self.device = loaded.model.device
+        self._compiled = self._compile() if compiled else None
 
     @overload
     def __call__(self, source: ImageSource, score_threshold: float | None = None) -> Instances: ...
@@ -215,25 +214,50 @@ class Predictor:
 
         Returns:
             The N instances; detections [1, D, ...], of which the first N are theirs, in pixels of the network input;
-            and the prototypes, float32 [K, Hp, Wp] on the CPU.
+            and the prototypes, float32 [K, Hp, Wp]. All are on the CPU.
         """
         [found], detections, prototypes = self._find([_as_image(image)], self._threshold(score_threshold))
-        return found, detections, prototypes[0].cpu()
+        return found, Detections(*(field.cpu() for field in detections)), prototypes[0].cpu()
 
     def _find(self, images: Sequence[np.ndarray], threshold: float) -> tuple[list[Instances], Detections, Tensor]:
         """Return the objects of each image, and of the batch its detections and prototypes."""
         inputs = torch.stack([prepare_image(image, self.model.image_size) for image in images])
-        detector = Detector.of(self.model, replace(self.settings, score_threshold=threshold))
+        detector = Detector.of(self.model, self.settings)
         # no_grad, not inference_mode: a caller may change the results in place or use them in training.
         with torch.no_grad():
-            predictions = predict(self.network, inputs.to(self.device))
-            detections, prototypes = detector.detect(predictions), predictions.prototypes
+            detections, prototypes = self.detections(inputs.to(self.device), threshold)
             sizes = [(image.shape[0], image.shape[1]) for image in images]
             found = [
                 detector.instances(detections, prototypes, index, size, self.class_names, self.category_ids, threshold)
                 for index, size in enumerate(sizes)
             ]
         return [replace(one, image=image) for one, image in zip(found, images, strict=True)], detections, prototypes
+
+    def detections(self, inputs: Tensor, score_threshold: float) -> tuple[Detections, Tensor]:
+        """Return the detections and prototypes of uint8 inputs [B, 3, S, S] on the device, before any mask is made.
+
+        A compiled predictor keeps those of lower scores too, and overwrites both at the next call.
+        """
+        if self._compiled is not None:
+            return self._compiled(inputs)
+        return self._detect(Detector.of(self.model, replace(self.settings, score_threshold=score_threshold)), inputs)
+
+    def _detect(self, detector: Detector, inputs: Tensor) -> tuple[Detections, Tensor]:
+        predictions = predict(self.network, inputs)
+        return detector.detect(predictions), predictions.prototypes
+
+    def _compile(self) -> Callable[[Tensor], tuple[Detections, Tensor]] | None:
+        """Compile the way to the detections, on a GPU as one graph, whose results the next call overwrites.
+
+        It keeps detections of every score, so that another threshold compiles nothing anew; low ones suppress none
+        above them. Exact NMS has no fixed sizes: there the network alone is compiled.
+        """
+        how: dict[str, Any] = {"dynamic": False, "mode": "reduce-overhead" if self.device.type == "cuda" else "default"}
+        if self.settings.nms == "exact":
+            self.network.compile(**how)
+            return None
+        detector = Detector.of(self.model, replace(self.settings, score_threshold=0.0))
+        return torch.compile(partial(self._detect, detector), **how)
 
     def _threshold(self, score_threshold: float | None) -> float:
         threshold = self.score_threshold if score_threshold is None else score_threshold

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolact.ops import masks as mask_ops
-from yolact.ops.paste import interpolation, paste_masks, pixel_windows
-from yolact.ops.regions import full_masks
+from yolact.ops.paste import interpolation, paste_masks, paste_whole_maps, pixel_windows
+from yolact.ops.regions import full_masks, regions_of
 
 
 def by_whole_maps(logits, size, boxes, after_resize):
@@ -56,9 +56,22 @@ def test_rectangles_equal_whole_maps(seed, size, small, crop):
     boxes[0] = boxes[0].round()  # edges on whole pixels
     given_boxes = None if crop == "none" else boxes
     expected = by_whole_maps(logits, size, given_boxes, crop == "after")
-    found = full_masks(paste_masks(logits, size, given_boxes, crop == "after"), size)
     unsure = (expected - 0.5).abs() < 1e-5
-    assert torch.equal(found | unsure, (expected > 0.5) | unsure)
+    for paste in (paste_masks, paste_whole_maps):
+        regions = paste(logits, size, given_boxes, crop == "after")
+        found = full_masks(regions, size)
+        assert torch.equal(found | unsure, (expected > 0.5) | unsure)
+        for region, smallest in zip(regions, regions_of(found), strict=True):
+            assert region.bits == smallest.bits
+            assert not region.bits or region == smallest
+
+
+def test_many_whole_maps_are_taken_in_parts(monkeypatch):
+    logits, boxes = torch.randn(7, 9, 9), torch.tensor([[1.0, 2, 7, 8]]).expand(7, 4)
+    expected = paste_whole_maps(logits, (30, 20), boxes, False)
+    monkeypatch.setattr("yolact.ops.paste.MOST_PIXELS", 1300)
+    assert paste_whole_maps(logits, (30, 20), boxes, False) == expected
+    assert paste_whole_maps(logits[:0], (30, 20), boxes[:0], False) == []
 
 
 @pytest.mark.parametrize("size", [(480, 640), (1080, 1920)])

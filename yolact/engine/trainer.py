@@ -114,8 +114,8 @@ class Trainer:
         world.broadcast_weights(network)
         if settings.sync_batch_norm and world.size > 1 and not frozen_batch_norm:
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # names of parameters and buffers stay the same
-        if settings.compile:
-            network.compile()
+        if settings.compile:  # on a GPU also as graphs, because a step has some thousand kernels to start
+            network.compile(dynamic=False, mode="reduce-overhead" if device.type == "cuda" else "default")
         self.model = ModelWithLoss(network, config.loss, world, terms=parts.loss_terms, assigner=parts.assigner)
         frozen = [getattr(network, name) for name in settings.freeze]
         set_training_mode(self.model, frozen_batch_norm, [part for part in frozen if part is not None])

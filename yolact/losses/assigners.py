@@ -87,9 +87,8 @@ class MaxIoUAssigner:
         best, index = best_objects(iou, objects)
         # A column more takes what is not to be written: crowd regions have no anchor.
         place = (objects.image_index, force_match(iou, objects.image_index, ~objects.iscrowd))
-        best, index = F.pad(best, (0, 1)), F.pad(index, (0, 1))
-        best[place], index[place] = 2.0, torch.arange(len(boxes), device=index.device)
-        best, index = best[:, :-1], index[:, :-1]
+        best = F.pad(best, (0, 1)).index_put(place, best.new_full((), 2.0))[:, :-1]
+        index = F.pad(index, (0, 1)).index_put(place, torch.arange(len(boxes), device=index.device))[:, :-1]
         index = index.masked_fill(best < config.positive_iou, IGNORED).masked_fill(best < config.negative_iou, NEGATIVE)
         index = ignore_in_crowds(index, (covered_share(anchors, boxes) > config.crowd_overlap).T, objects)
         return Assignment(index, torch.ones_like(index, dtype=torch.float32))

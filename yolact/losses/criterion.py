@@ -6,6 +6,7 @@ from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolact.config import LossConfig
@@ -73,7 +74,9 @@ class LossInputs:
         weights = self.config.class_weights
         if isinstance(weights, str):
             return torch.ones_like(self.assignment.weight)
-        of_object = self.objects.boxes.new_tensor(weights)[self.objects.labels]
+        # Not to wait for the device, which `new_tensor` does.
+        of_class = torch.tensor(weights).to(self.objects.boxes.device, non_blocking=True)
+        of_object = of_class[self.objects.labels]
         return _gather_or(of_object, self.assignment.object_index, of_object.new_ones(()))
 
     @cached_property
@@ -83,7 +86,7 @@ class LossInputs:
 
     @cached_property
     def _no_box(self) -> Tensor:
-        return self.objects.boxes.new_tensor([0, 0, 1, 1])
+        return F.pad(self.objects.boxes.new_zeros(2), (0, 2), value=1.0)
 
     @cached_property
     def class_indices(self) -> Tensor:
