@@ -52,7 +52,8 @@ def test_it_loads_under_its_own_name_and_comes_back(path: Path, tmp_path: Path) 
     assert config.name == path.stem
     data = config_to_dict(config)
     assert config_from_dict(data, "here") == config
-    assert config_from_dict(data | {"model": data["model"] | {"prototype_levels": 1}}, "an older file") == config
+    older = {"model": data["model"] | {"prototype_levels": 1}, "loss": data["loss"] | {"mask_quality": False}}
+    assert config_from_dict(data | older, "an older file") == config
     (tmp_path / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     assert load_config(tmp_path / "config.yaml") == config
 

@@ -3,7 +3,6 @@
 With CUDA_TESTS_ON=cpu a CPU runs what it can of them, which tries the tests themselves.
 """
 
-import copy
 import os
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from yolact.cli import run
 from yolact.config import Config, load_config
 from yolact.data import CocoDataset
 from yolact.data.images import read_image
-from yolact.device import DTYPES, resolve_precision
+from yolact.device import DTYPES
 from yolact.distributed import SINGLE, World
 from yolact.engine.start import started
 from yolact.engine.step import read_results, train_step
@@ -38,6 +37,7 @@ from yolact.models.inference import for_inference
 from yolact.ops import masks as mask_ops
 from yolact.ops import nms
 from yolact.postprocess import Detector
+from yolact.structures import Predictions
 from yolact.tools.benchmark import calibrate
 
 DEVICE = os.environ.get("CUDA_TESTS_ON", "cuda")
@@ -65,7 +65,7 @@ PLUS = {  # YOLACT++: deformable convolutions and rescoring
         "backbone": {"name": "resnet50", "deformable_blocks": [0, 1, 1, 1]},
     },
 }
-AFTER = {**NEXT, "train": {**NEXT["train"], "max_steps": 6}, "loss": {**NEXT["loss"], "mask_quality": True}}
+AFTER = {**NEXT, "train": {**NEXT["train"], "max_steps": 6}}
 CONFIGS = {"paper": PAPER, "next": AFTER, "plus": PLUS}
 
 
@@ -97,6 +97,13 @@ def start(paths: dict[str, Path], tmp_path: Path) -> Iterator:
     yield make
     for context in contexts:
         context.__exit__(None, None, None)
+
+
+def moved(targets: list, device: str) -> list:
+    return [
+        {key: value.to(device) if torch.is_tensor(value) else value for key, value in target.items()}
+        for target in targets
+    ]
 
 
 def same_batches(trainer: Trainer, count: int) -> list:
@@ -199,27 +206,26 @@ def test_masks_are_assembled_cropped_resized_and_sampled_alike():
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_losses_and_their_gradients_are_those_of_a_cpu(start, name):
-    trainer = start(name, "cpu", batch_size=4)
-    batch, config = same_batches(trainer, 1)[0], trainer.config
+    """Of the same predictions, since networks that differ by rounding differ by more at their ends."""
+    trainer = start(name, "cpu", batch_size=4, image_sizes=(), image_size_order="random")
+    batch, model = same_batches(trainer, 1)[0], model_of(trainer.config, "cpu")
+    with torch.no_grad():
+        predictions = model(batch.images / 255)
     results = []
     for device in ("cpu", DEVICE):
-        network = model_of(config, device)
-        network.train()
-        criterion = ModelWithLoss(network, config.loss)
-        targets = [
-            {key: value.to(device) if torch.is_tensor(value) else value for key, value in target.items()}
-            for target in batch.targets
-        ]
-        losses = criterion(batch.images.to(device) / 255, targets)
+        leaves = Predictions(*(field.detach().to(device).requires_grad_() for field in predictions))
+        criterion, coder = (
+            ModelWithLoss(model.to(device), trainer.config.loss),
+            model.head.coder(batch.images.shape[-1]),
+        )
+        losses = criterion.losses(leaves, moved(batch.targets, device), coder)
         sum(losses.values()).backward()
-        gradients = {key: value.grad.cpu() for key, value in network.named_parameters() if value.grad is not None}
+        gradients = {key: field.grad.cpu() for key, field in leaves._asdict().items()}
         results.append(({key: value.item() for key, value in losses.items()}, gradients))
     (expected, wanted), (found, gradients) = results
-    assert found == pytest.approx(expected, rel=1e-3)
-    assert gradients.keys() == wanted.keys()
+    assert found == pytest.approx(expected, rel=1e-4)
     for key, gradient in gradients.items():
-        difference = (gradient - wanted[key]).norm() / wanted[key].norm().clamp(min=1e-6)
-        assert difference < 0.02, (key, difference)
+        assert (gradient - wanted[key]).norm() <= 1e-3 * wanted[key].norm(), key
 
 
 # --- training
@@ -279,12 +285,6 @@ def test_less_than_float32_learns(start, name, precision):
     assert totals[-1] < totals[0]
 
 
-def test_the_precision_of_auto():
-    assert resolve_precision("auto", torch.device(DEVICE)) in ("bf16", "fp32")
-    if DEVICE == "cuda" and torch.cuda.get_device_capability() >= (8, 0):
-        assert resolve_precision("auto", torch.device(DEVICE)) == "bf16"
-
-
 @on_a_gpu_only
 def test_memory_that_runs_out_is_a_sentence(paths, tmp_path):
     """The model has room, and the maps of eight images have not."""
@@ -338,10 +338,7 @@ def group_of_one(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 def test_replicas_have_the_gradients_of_the_model(start, group_of_one, name):
     trainer = start(name, precision="fp32")
     (batch,), model = same_batches(trainer, 1), trainer.model
-    targets = [
-        {key: value.to(DEVICE) if torch.is_tensor(value) else value for key, value in target.items()}
-        for target in batch.targets
-    ]
+    targets = moved(batch.targets, DEVICE)
     assert group_of_one.all_reduce(torch.ones(3, device=DEVICE)).tolist() == [1, 1, 1]
     assert group_of_one.maximum(3) == 3
     group_of_one.broadcast_weights(model)
@@ -383,8 +380,13 @@ def test_detections_and_masks_are_those_of_a_cpu(paths, name, kind):
         assert len(expected) > 5
         assert len(found) == len(expected)
         torch.testing.assert_close(found.scores, expected.scores, atol=1e-3, rtol=1e-3)
-        torch.testing.assert_close(found.boxes, expected.boxes, atol=0.05, rtol=1e-3)
-        assert (found.masks != expected.masks).float().mean() < 1e-3
+        # Objects of equal scores may change places.
+        rows = [
+            torch.cat([one.boxes, 50 * one.scores[:, None], 50 * one.labels[:, None]], 1) for one in (found, expected)
+        ]
+        distance, place = torch.cdist(*rows).min(1)
+        assert distance.max() < 0.1
+        assert (found.masks != expected.masks[place]).float().mean() < 1e-3
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -435,47 +437,3 @@ def test_an_exported_file_agrees(sample_checkpoint, tmp_path):
     )
     count = int(found.counts[0])
     np.testing.assert_allclose(named["scores"][0, :count], found.scores[0, :count].cpu(), atol=2e-3)
-
-
-@on_a_gpu_only
-def test_detection_is_captured_as_a_graph(paths):
-    """Nothing between uint8 images and masks at the size of the prototypes asks the device."""
-    config = load_config(str(paths["next"]))
-    model, detector = model_of(config).eval(), None
-    detector = Detector.of(model, replace(config.eval, nms="fast"))
-    images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8, device=DEVICE)
-
-    @torch.no_grad()
-    def find() -> torch.Tensor:
-        predictions = predict(model, images)
-        return detector.masks(detector.detect(predictions), predictions.prototypes)
-
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        expected = copy.deepcopy(find())
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        masks = find()
-    graph.replay()
-    torch.testing.assert_close(masks, expected)
-
-
-def test_the_benchmark_measures_the_device(paths, tmp_path):
-    options = [
-        "--device",
-        DEVICE,
-        "--repeats",
-        "2",
-        "--batch-sizes",
-        "1",
-        "--num-images",
-        "8",
-        "--set",
-        "train.batch_size=2",
-    ]
-    parts = ["latency", "throughput", "nms", "training"]
-    run(
-        ["benchmark", "--config", str(paths["next"]), "--parts", *parts, *options, "--output", str(tmp_path / "b.json")]
-    )
-    assert DEVICE in (tmp_path / "b.json").read_text()

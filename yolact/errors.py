@@ -61,7 +61,7 @@ def exit_on_user_error(main: Callable[[], int | None]) -> NoReturn:
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's; nobody may have imported torch
             raise
-        detail = str(error).partition(". ")[0]
+        detail = str(error).split(". ")[:2][-1]  # after "CUDA out of memory": how much was asked for
         print(
             f"error: The GPU has no memory left ({detail}): end other programs that use it, lower the batch size, or "
             "give --device cpu.",

@@ -7,7 +7,6 @@ import torch
 from yolact.config import LossConfig
 from yolact.losses.assigners import Assignment
 from yolact.losses.criterion import LossInputs
-from yolact.losses.roi_masks import RoiMasks
 from yolact.models.heads import AnchorCoder
 from yolact.structures import Predictions, Target, join_targets
 
@@ -51,8 +50,6 @@ def make_inputs() -> Callable[..., LossInputs]:
         weights = torch.ones(shape) if weight is None else torch.tensor(weight)
         config = config or LossConfig(masks_to_train=1000)
         predictions, assignment = Predictions(**{**zeros, **fields}), Assignment(index, weights)
-        objects = join_targets(targets)
-        rois = RoiMasks(predictions, targets, objects, 16, config.roi_size)
-        return LossInputs(predictions, targets, assignment, objects, coder, rois, config)
+        return LossInputs(predictions, targets, assignment, join_targets(targets), coder, config)
 
     return make

@@ -172,9 +172,7 @@ def test_the_number_of_operators_does_not_grow_with_the_objects(model, make_targ
     assert max(counts) < 450
 
 
-AFTER = LossConfig(
-    assigner="task_aligned", class_loss="quality", box_loss="giou", mask_loss="roi_align", mask_quality=True
-)
+AFTER = LossConfig(assigner="task_aligned", class_loss="quality", box_loss="giou", mask_loss="roi_align")
 
 
 @pytest.mark.parametrize("config", [LossConfig(masks_to_train=2), ALL_MASKS, AFTER])

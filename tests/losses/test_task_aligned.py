@@ -1,7 +1,5 @@
 """Points of a 32-pixel input: sixteen of stride 8, row by row, with boxes and scores given for each."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -16,20 +14,19 @@ LEFT = [0.0, 0, 16, 16]  # holds points 0, 1, 4 and 5
 
 
 class Given:
-    """Candidates whose scores and boxes are given, and for each point the IoU that its mask has with every object."""
+    """Candidates whose scores and boxes are given."""
 
-    def __init__(self, scores, boxes, mask_iou):
+    def __init__(self, scores, boxes):
         self.coder, self.scores, self.boxes = CODER, scores, boxes
-        self.roi_masks = SimpleNamespace(iou=lambda index: torch.tensor(mask_iou)[index])
 
 
-def assign(targets, boxes, scores=None, mask_iou=(0.0,) * 16, **settings):
+def assign(targets, boxes, scores=None, **settings):
     """Assign with boxes {(image, point): xyxy}; the others are a pixel in a corner, and all scores one half."""
     every = torch.tensor([31.0, 31, 32, 32]).expand(len(targets), 16, 4).clone()
     for place, box in boxes.items():
         every[place] = torch.tensor(box)
     scores = torch.full((len(targets), 16, 2), 0.5) if scores is None else scores
-    return TaskAlignedAssigner(LossConfig(**settings))(Given(scores, every, mask_iou), join_targets(targets))
+    return TaskAlignedAssigner(LossConfig(**settings))(Given(scores, every), join_targets(targets))
 
 
 def test_points_inside_by_hand():
@@ -49,16 +46,6 @@ def test_weights_are_alignments_scaled_to_the_best_iou(make_target):
     assert found.object_index[0, :6].tolist() == [0, 0, NEGATIVE, NEGATIVE, NEGATIVE, NEGATIVE]
     torch.testing.assert_close(found.weight[0, :2], torch.tensor([0.5, 0.25]))
     assert not found.weight[0, 2:].any()
-
-
-def test_the_quality_of_masks_is_half_of_the_weight(make_target):
-    """Point 0 has the better box, 5 the better mask: (3/4 + 0) / 2 and (1/2 + 1) / 2."""
-    boxes = {(0, 0): [0, 0, 16, 12], (0, 5): [0, 0, 16, 8]}
-    found = assign(
-        [make_target([LEFT], [0], side=32)], boxes, mask_iou=[0.0] * 5 + [1.0] * 11, mask_quality=True, align_beta=1.0
-    )
-    torch.testing.assert_close(found.weight[0, [0, 5]], torch.tensor([0.375, 0.75]))
-    assert found.weight[0].count_nonzero() == 2
 
 
 def test_only_the_best_k_points_inside_are_positive(make_target):

@@ -175,7 +175,7 @@ def roi_inputs(make_target, make_inputs, logits, boxes=(SQUARE,), index=((0,),),
 def test_roi_mask_loss_by_hand(make_target, make_inputs):
     """Logits of zero: binary cross-entropy log 2; of 36 points, 25 lie on the object, which has 5 of 6 in each side."""
     inputs = roi_inputs(make_target, make_inputs, torch.zeros(8, 8))
-    masks = inputs.roi_masks.masks
+    masks = inputs.roi_masks
     assert masks.sum().item() == pytest.approx(25, abs=0.5)
     shared, both = 0.5 * masks.sum(), 36 * 0.25 + masks.square().sum()
     expected = math.log(2) + 1 - (2 * shared + 1) / (both + 1)

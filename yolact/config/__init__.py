@@ -39,6 +39,8 @@ __all__ = [
 
 # In the installed package, and else beside it in the repository.
 CONFIG_FOLDERS = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
+# Keys that checkpoints may still have, with the values that mean what is left.
+GONE: tuple[tuple[str, str, Any], ...] = (("model", "prototype_levels", 1), ("loss", "mask_quality", False))
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -73,9 +75,10 @@ def override_config(config: Config, overrides: Sequence[str]) -> Config:
 
 def config_from_dict(data: dict[str, Any], where: str) -> Config:
     """Make a `Config` from plain data, for example a checkpoint's; `where` names its origin in messages."""
-    model = data.get("model")
-    if isinstance(model, dict) and model.get("prototype_levels") == 1:  # a key that is gone; 1 is what is left of it
-        data = {**data, "model": {key: value for key, value in model.items() if key != "prototype_levels"}}
+    for part, key, value in GONE:
+        fields = data.get(part)
+        if isinstance(fields, dict) and key in fields and fields[key] == value:
+            data = {**data, part: {name: field for name, field in fields.items() if name != key}}
     return _checked(loading.build(Config, data, where), where)
 
 

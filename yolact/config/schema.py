@@ -140,7 +140,6 @@ class LossConfig:
     top_k: Count = 13  # task_aligned: candidates of an object that become positive, those with the largest
     align_alpha: NotNegative = 1.0  # score ** alpha * ...
     align_beta: NotNegative = 6.0  # ... IoU ** beta
-    mask_quality: bool = False  # task_aligned: scores learn the mean IoU of box and mask, instead of the box's
     positive_iou: Share = 0.5  # an anchor is positive from this IoU with a ground-truth box on ...
     negative_iou: Share = 0.4  # ... negative below this one, and neutral between
     crowd_overlap: Share = 0.7  # a non-positive anchor is neutral with more than this share of it in a crowd region

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from yolact.config import LossConfig
-from yolact.losses.roi_masks import RoiMasks
 from yolact.ops.boxes import box_iou, covered_share
 from yolact.structures import BoxCoder, Objects, Predictions
 
@@ -47,11 +46,10 @@ class Candidates:
 
     Attributes:
         coder: of the head; of anchor heads it has `anchors` and `unit_anchors`, of point heads `points` and `strides`.
-        roi_masks: for the quality of masks.
     """
 
-    def __init__(self, predictions: Predictions, coder: BoxCoder, roi_masks: RoiMasks) -> None:
-        self._predictions, self.coder, self.roi_masks = predictions, coder, roi_masks
+    def __init__(self, predictions: Predictions, coder: BoxCoder) -> None:
+        self._predictions, self.coder = predictions, coder
 
     @cached_property
     def scores(self) -> Tensor:

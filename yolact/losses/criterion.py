@@ -13,7 +13,6 @@ from yolact.config import LossConfig
 from yolact.distributed import SINGLE, World
 from yolact.errors import ConfigError
 from yolact.losses.assigners import Assigner, Assignment, Candidates, MaxIoUAssigner
-from yolact.losses.roi_masks import RoiMasks
 from yolact.losses.task_aligned import TaskAlignedAssigner
 from yolact.losses.terms import TERMS, LossTerm, mask_iou_loss, semantic_loss
 from yolact.ops import masks as mask_ops
@@ -45,7 +44,6 @@ class LossInputs:
     assignment: Assignment  # of the candidates [B, A] to `objects`
     objects: Objects  # of the batch, T in all
     coder: BoxCoder  # of the head
-    roi_masks: RoiMasks
     config: LossConfig
     world: World = SINGLE
 
@@ -109,6 +107,17 @@ class LossInputs:
             return torch.cat([target["semantic_masks"] for target in self.targets])
         # One image at a time, because full-size masks take much memory as floats.
         return torch.cat([mask_ops.shrink(t["masks"], (maps.shape[-2], maps.shape[-1])) for t in self.targets])
+
+    @cached_property
+    def roi_masks(self) -> Tensor:
+        """The objects' masks on grids of their own, float32 [T, M, M] in [0, 1]; see `yolact.ops.masks.align`."""
+        crops = [
+            target["mask_crops"]  # of the loader
+            if "mask_crops" in target
+            else mask_ops.align_masks(target["masks"], target["boxes"], self.config.roi_size)
+            for target in self.targets
+        ]
+        return torch.cat(crops).float() / 255
 
     @cached_property
     def mask_sample(self) -> MaskSample:
@@ -213,10 +222,9 @@ class ModelWithLoss(nn.Module):
     def losses(self, predictions: Predictions, targets: Sequence[Target], coder: BoxCoder) -> dict[str, Tensor]:
         """Assign candidates to objects and return each term times its weight, for float32 predictions."""
         objects = join_targets(targets)
-        roi_masks = RoiMasks(predictions, targets, objects, coder.image_size, self.config.roi_size)
         with torch.no_grad():
-            assignment = self.assigner(Candidates(predictions, coder, roi_masks), objects)
-        inputs = LossInputs(predictions, targets, assignment, objects, coder, roi_masks, self.config, self.world)
+            assignment = self.assigner(Candidates(predictions, coder), objects)
+        inputs = LossInputs(predictions, targets, assignment, objects, coder, self.config, self.world)
         losses = {name: term.weight * term.compute(inputs) for name, term in self.terms.items()}
         for name, loss in losses.items():
             if loss.dim():

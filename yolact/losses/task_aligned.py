@@ -19,7 +19,6 @@ class TaskAlignedAssigner:
 
     A point that several objects claim goes to the one that it overlaps most. The weight of a positive is that product,
     scaled so that the best of an object has the object's best IoU. Points in crowd regions are not negative.
-    With `mask_quality` the IoU of those taken is then the mean of box and mask, so that the scores also rank masks.
     """
 
     def __init__(self, config: LossConfig) -> None:
@@ -32,9 +31,6 @@ class TaskAlignedAssigner:
         inside = points_inside(coder.points, coder.strides, objects.boxes)  # type: ignore[attr-defined]
         alignment = scores**config.align_alpha * iou**config.align_beta * (inside & ~objects.iscrowd[:, None])
         best, chosen = alignment.topk(min(config.top_k, alignment.shape[1]))
-        if config.mask_quality:  # from here on, of the chosen
-            iou = iou.scatter(1, chosen, (iou.gather(1, chosen) + candidates.roi_masks.iou(chosen)) / 2)
-            alignment = scores**config.align_alpha * iou**config.align_beta
         claimed = torch.zeros_like(inside).scatter_(1, chosen, best > 0)
         best_iou, index = best_objects(iou.masked_fill(~claimed, -1), objects)
         index = ignore_in_crowds(index.masked_fill(best_iou < 0, NEGATIVE), inside, objects)

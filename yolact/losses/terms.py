@@ -112,7 +112,10 @@ def roi_mask_loss(inputs: "LossInputs") -> Tensor:
     """
     own = inputs.assignment.of_objects(inputs.objects)  # [T, A]
     weight, index = (own * inputs.positive_weight[inputs.objects.image_index]).topk(min(ROI_POSITIVES, own.shape[1]))
-    logits, wanted = inputs.roi_masks.logits(index).flatten(2), inputs.roi_masks.masks.flatten(1)[:, None]
+    images, boxes = inputs.objects.image_index, inputs.objects.boxes / inputs.image_size
+    prototypes = mask_ops.align(inputs.predictions.prototypes, images, boxes, inputs.config.roi_size)
+    coefficients = inputs.predictions.mask_coefficients[images[:, None], index]
+    logits, wanted = mask_ops.assemble(prototypes, coefficients).flatten(2), inputs.roi_masks.flatten(1)[:, None]
     entropy = F.binary_cross_entropy_with_logits(logits, wanted.expand_as(logits), reduction="none").mean(-1)
     soft = logits.sigmoid()
     shared, both = (soft * wanted).sum(-1), soft.square().sum(-1) + wanted.square().sum(-1)

@@ -216,8 +216,8 @@ class Benchmark:
             stages = {f"step of {num_images} images, {precision}": self.training_step(precision)[1]}
             yield from take_turns(stages, max(3, self.repeats // 4), self.device, num_images)
 
-    def evaluation(self) -> Iterator[Row]:
-        """Time everything from the masks of generated images, each taken many times, to COCO's metrics."""
+    def many_images(self) -> CocoDataset:
+        """Return the data set of an evaluation: the generated images, each taken many times."""
         path, times = self.folder / "evaluation.json", range(-(-self.num_images // GENERATED))
         content = json.loads((self.folder / "generated.json").read_text())
         images, objects = content["images"], content["annotations"]
@@ -227,7 +227,11 @@ class Benchmark:
             for n in times for one in objects
         ]  # fmt: skip
         path.write_text(json.dumps(content))
-        dataset = CocoDataset(path, self.folder / "shapes/train")
+        return CocoDataset(path, self.folder / "shapes/train")
+
+    def evaluation(self) -> Iterator[Row]:
+        """Time everything from the masks of many images to COCO's metrics."""
+        dataset = self.many_images()
         found = [_find(dataset.ground_truth(index), dataset.categories) for index in range(GENERATED)]
         for engine in ENGINES:
             values = {}
