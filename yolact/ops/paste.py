@@ -1,8 +1,8 @@
 """Masks from prototype resolution to the image's.
 
 A CPU resizes each mask only in the rectangle that its cropped window reaches: it widens the window by a product with a
-matrix, then adds up two of its rows for each row of the rectangle. A GPU takes whole maps, many at once, and hands over
-their bits: that is less work for it than starting as many kernels.
+matrix, then adds up two of its rows for each row of the rectangle. CUDA takes whole maps, many at once, and hands over
+their bits: that is less work for a GPU than starting as many kernels.
 """
 
 import math
@@ -37,8 +37,9 @@ def paste_masks(
         after_resize: crop the resized mask to its box, by the pixels' centres, instead of the small one to its box and
             a pixel around it.
     """
-    if mask_logits.device.type != "cpu":
+    if mask_logits.is_cuda:
         return paste_whole_maps(mask_logits, image_size, boxes, after_resize)
+    mask_logits, boxes = mask_logits.cpu(), None if boxes is None else boxes.cpu()
     small = (mask_logits.shape[1], mask_logits.shape[2])
     columns, (places, shares) = interpolation(image_size[1], small[1]), neighbours(image_size[0], small[0])
     column_places, _ = neighbours(image_size[1], small[1])
