@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,6 +17,14 @@ from typing import Any, NamedTuple
 import pytest
 
 TOO_MUCH = "took too much memory"
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on; torchrun's own is one for all programs."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
 
 
 class Ended(NamedTuple):

@@ -17,7 +17,7 @@ ROOMS = {
     "core": ["train.py", "eval.py", *(f"yolact/{name}" for name in CORE.split())],
     "tests": ["tests"],
 }
-MOST_LINES = {"everything": 16_625, "core": 9_201, "tests": 16_340}
+MOST_LINES = {"everything": 16_625, "core": 9_201, "tests": 16_353}
 MOST_README_LINES, MOST_DOCS_WORDS = 250, 6_000
 
 

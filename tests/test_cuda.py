@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 import yolact
+from tests.child import free_port
 from tests.configurations import EVAL, MODEL, TRAIN, write_config
 from tests.integration.test_next import NEXT
 from tests.reliability.trainings import PATIENCE, differences, last_step, wait_until
@@ -328,7 +329,7 @@ def test_checkpoints_go_from_one_device_to_the_other(paths, tmp_path):
 def group_of_one(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A process group of this process alone; the world says two, as one alone asks nobody."""
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", str(29500 + os.getpid() % 500))
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
     dist.init_process_group("cpu:gloo,cuda:nccl" if DEVICE == "cuda" else "gloo", rank=0, world_size=1)
     yield World(0, 2)
     dist.destroy_process_group()

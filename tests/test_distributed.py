@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from tests.child import free_port
 from yolact import distributed
 from yolact.distributed import SINGLE, how_lost, joined_world, local_device
 from yolact.errors import UserError
@@ -31,7 +32,8 @@ def test_one_rank_waits_for_nobody():
 
 
 def test_two_ranks():
-    command = [Path(sys.executable).with_name("torchrun"), "--nproc-per-node", "2", PROGRAM]
+    torchrun, port = Path(sys.executable).with_name("torchrun"), str(free_port())
+    command = [torchrun, "--nproc-per-node", "2", "--master-port", port, PROGRAM]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROGRAM.parents[1])}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

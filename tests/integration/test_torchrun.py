@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.child import free_port
 from tests.integration.conftest import evaluate, lines, train
 from tests.reliability.trainings import last_step, of_session, wait_until
 from yolact.engine.checkpoint import load_checkpoint
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes
 def start(program, count, *arguments):
     """Start train.py, eval.py or another program on `count` ranks and return torchrun's own process."""
     verbs = {"train.py": ["-m", "tests.configurations", "train"], "eval.py": ["-m", "tests.configurations", "eval"]}
-    command = [TORCHRUN, "--nproc-per-node", str(count), *verbs.get(program, [ROOT / program])]
+    command = [TORCHRUN, "--nproc-per-node", count, "--master-port", free_port(), *verbs.get(program, [ROOT / program])]
     command += ["--device", "cpu", *arguments]
     return subprocess.Popen(
         list(map(str, command)), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
