@@ -7,7 +7,6 @@ its rows to OUT/results.jsonl as they come. With --rehearse everything is tiny a
 """
 
 import argparse
-import copy
 import json
 import statistics
 import time
@@ -27,8 +26,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 import yolact
-from yolact.config import load_config, override_config
-from yolact.data.loader import Batch
+from yolact.config import load_config
 from yolact.device import DTYPES, device_name, pick_device, resolve_precision, versions
 from yolact.engine.callbacks import Callback
 from yolact.engine.step import read_results, train_step
@@ -169,53 +167,51 @@ def mask_rcnn(check: Check) -> None:
         check.turns(stages, 20, size)
 
 
-def counts(work: Stage, calls: int = 2) -> dict[str, float]:
-    """Return how many kernels a call starts, and how often the host waits in it."""
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
-        for number in range(calls):
-            work(number)
+def watched(check: Check, work: Stage) -> profile:
+    """Return what a profiler saw of a call."""
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if check.on_gpu else [])]
+    with profile(activities=activities) as seen:
+        work(0)
+        synchronize(check.device)
+    return seen
+
+
+def counts(seen: profile) -> dict[str, int]:
+    """Return how many kernels a call started, and how often the host waited in it."""
     names = [event.name for event in seen.events()]
     found = {"launches": LAUNCHES, "waits": WAITS}
-    return {key: sum(name in wanted for name in names) / calls for key, wanted in found.items()}
+    return {key: sum(name in wanted for name in names) for key, wanted in found.items()}
 
 
 def training_steps(check: Check, benchmark: Benchmark, label: str, *overrides: str) -> None:
-    """Time steps that follow one another without being read, on batches that are on the device."""
-    config = override_config(benchmark.config, ["train.lr=1e-6", "train.warmup_lr=1e-6", *overrides])
-    data, size = benchmark.samples.dataset, config.train.batch_size
-    trainer = Trainer(config, copy.deepcopy(benchmark.loaded.model), benchmark.folder, data, data, check.device)
-    batches = [[on_device(batch, check.device)] for batch in islice(trainer.batches(), 4)]
+    """Time steps that follow one another without being read, on batches that are loaded."""
+    trainer = benchmark.trainer(*overrides)
+    config, size = trainer.config, trainer.config.train.batch_size
+    batches = [[batch] for batch in islice(trainer.batches(), 4)]
     objects = statistics.fmean(len(target["labels"]) for [batch] in batches for target in batch.targets)
 
-    def steps(count: int) -> float:
+    def step(number: int) -> None:
+        train_step(trainer, batches[number % 4])
+
+    def seconds_of(count: int) -> float:
         start = time.perf_counter()
         for number in range(count):
-            train_step(trainer, batches[number % 4])
+            step(number)
         read_results(trainer)  # which waits
         return time.perf_counter() - start
 
-    first = steps(1)
-    steps(1 if check.rehearsing else 6)
+    first = seconds_of(1)
+    seconds_of(1 if check.rehearsing else 6)
     if check.on_gpu:
         torch.cuda.reset_peak_memory_stats()
     count = 1 if check.rehearsing else 20
-    seconds = steps(count) / count
-    more = {}
-    if check.on_gpu:
-        more = {"peak_gb": torch.cuda.max_memory_allocated() / 2**30}
-        more |= counts(lambda number: train_step(trainer, batches[number % 4]))
+    seconds = seconds_of(count) / count
+    peak = {"peak_gb": torch.cuda.max_memory_allocated() / 2**30} if check.on_gpu else {}
     check.add(
         f"{config.name}, step of {size}, {trainer.precision}{label}", median_ms=1000 * seconds,
-        per_second=size / seconds, steps_per_second=1 / seconds, first_step_s=first, objects_per_image=objects, **more,
+        per_second=size / seconds, steps_per_second=1 / seconds, first_step_s=first, objects_per_image=objects,
+        **peak, **counts(watched(check, step)),
     )  # fmt: skip
-
-
-def on_device(batch: Batch, device: torch.device) -> Batch:
-    def moved(value: Any) -> Any:
-        return value.to(device) if isinstance(value, Tensor) else value
-
-    targets: Any = [{name: moved(value) for name, value in target.items()} for target in batch.targets]
-    return batch._replace(images=moved(batch.images), targets=targets)
 
 
 def training(check: Check) -> None:
@@ -234,16 +230,14 @@ def training(check: Check) -> None:
 def loader(check: Check, benchmark: Benchmark, size: str) -> None:
     """Time how fast the workers make batches that nobody uses."""
     workers, count = (0, 2) if check.rehearsing else (14, 150)
-    config = override_config(benchmark.config, [f"data.num_workers={workers}", size])
-    data = benchmark.samples.dataset
-    trainer = Trainer(config, copy.deepcopy(benchmark.loaded.model), benchmark.folder, data, data, check.device)
+    trainer = benchmark.trainer(f"data.num_workers={workers}", size)
     with closing(trainer.batches()) as source:
         next(source)
         start = time.perf_counter()
         for _ in islice(source, count):
             pass
         seconds = time.perf_counter() - start
-    check.add(f"loader with {workers} workers", per_second=count * config.train.batch_size / seconds)
+    check.add(f"loader with {workers} workers", per_second=count * trainer.config.train.batch_size / seconds)
 
 
 class Clock(Callback):
@@ -285,25 +279,20 @@ def nuclei(check: Check) -> None:
 
 def profiled(check: Check) -> None:
     """The 30 longest operations of a training step and of an image, in OUT/profile.txt."""
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if check.on_gpu else [])]
     with check.benchmark(CONFIGS[0]) as benchmark, open(check.out / "profile.txt", "w", encoding="utf-8") as file:
-        sizes = [f"train.batch_size={2 if check.rehearsing else 8}", "train.precision=auto"]
-        config, data = override_config(benchmark.config, sizes), benchmark.samples.dataset
-        trainer = Trainer(config, copy.deepcopy(benchmark.loaded.model), benchmark.folder, data, data, check.device)
+        trainer = benchmark.trainer(f"train.batch_size={2 if check.rehearsing else 8}", "train.precision=auto")
         [batch] = islice(trainer.batches(), 1)
         image = torch.no_grad()(on_batches(to_masks(benchmark, benchmark.networks[check.precision]), benchmark, 1))
         for name, work in (("step", lambda _: train_step(trainer, [batch])), ("image", image)):
             for number in range(3):
                 work(number)
             synchronize(check.device)
-            with profile(activities=activities) as seen:
-                work(0)
-                synchronize(check.device)
+            seen = watched(check, work)
             averages = seen.key_averages()
             for order in ("self_device_time_total", "self_cpu_time_total")[0 if check.on_gpu else 1 :]:
                 print(name, averages.table(sort_by=order, row_limit=30, max_name_column_width=70), file=file, sep="\n")
             total = sum(event.self_device_time_total for event in averages) / 1000
-            check.add(f"profile of one {name}", device_ms=total, **(counts(work) if check.on_gpu else {}))
+            check.add(f"profile of one {name}", device_ms=total, **counts(seen))
 
 
 def compiled(check: Check) -> None:
@@ -330,7 +319,7 @@ def compiled_inference(check: Check, benchmark: Benchmark, predictor: Predictor,
     detector, threshold, files = benchmark.detector(), benchmark.config.eval.score_threshold, benchmark.images
 
     def find(images: Tensor) -> Tensor:
-        detections, prototypes = predictor.detections(images, threshold)
+        detections, prototypes = predictor.detections(images, detector)
         return detector.masks(detections, prototypes)
 
     def from_file(number: int) -> None:

@@ -6,7 +6,7 @@ import platform
 import re
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -50,6 +50,11 @@ def compute_deterministically() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True)
+
+
+def compile_options(device: torch.device) -> dict[str, Any]:
+    """Return how torch.compile is called: on a GPU also for graphs, as the host is slow to start so many kernels."""
+    return {"dynamic": False, "mode": "reduce-overhead" if device.type == "cuda" else "default"}
 
 
 def keep_freed_memory() -> None:

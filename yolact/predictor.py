@@ -17,7 +17,7 @@ from yolact.config import Config, config_from_dict, load_config, override_config
 from yolact.data.categories import COCO_CATEGORY_IDS, COCO_CLASSES, VOC_CATEGORY_IDS, VOC_CLASSES
 from yolact.data.images import read_image
 from yolact.data.rendering import prepare_image
-from yolact.device import DTYPES, Precision, pick_device
+from yolact.device import DTYPES, Precision, compile_options, pick_device
 from yolact.engine.checkpoint import load_checkpoint, model_weights
 from yolact.errors import CheckpointError
 from yolact.evaluation.run import predict
@@ -222,10 +222,10 @@ class Predictor:
     def _find(self, images: Sequence[np.ndarray], threshold: float) -> tuple[list[Instances], Detections, Tensor]:
         """Return the objects of each image, and of the batch its detections and prototypes."""
         inputs = torch.stack([prepare_image(image, self.model.image_size) for image in images])
-        detector = Detector.of(self.model, self.settings)
+        detector = Detector.of(self.model, replace(self.settings, score_threshold=threshold))
         # no_grad, not inference_mode: a caller may change the results in place or use them in training.
         with torch.no_grad():
-            detections, prototypes = self.detections(inputs.to(self.device), threshold)
+            detections, prototypes = self.detections(inputs.to(self.device), detector)
             sizes = [(image.shape[0], image.shape[1]) for image in images]
             found = [
                 detector.instances(detections, prototypes, index, size, self.class_names, self.category_ids, threshold)
@@ -233,14 +233,12 @@ class Predictor:
             ]
         return [replace(one, image=image) for one, image in zip(found, images, strict=True)], detections, prototypes
 
-    def detections(self, inputs: Tensor, score_threshold: float) -> tuple[Detections, Tensor]:
+    def detections(self, inputs: Tensor, detector: Detector) -> tuple[Detections, Tensor]:
         """Return the detections and prototypes of uint8 inputs [B, 3, S, S] on the device, before any mask is made.
 
-        A compiled predictor keeps those of lower scores too, and overwrites both at the next call.
+        A compiled predictor uses its own detector, without a threshold, and overwrites both at the next call.
         """
-        if self._compiled is not None:
-            return self._compiled(inputs)
-        return self._detect(Detector.of(self.model, replace(self.settings, score_threshold=score_threshold)), inputs)
+        return self._detect(detector, inputs) if self._compiled is None else self._compiled(inputs)
 
     def _detect(self, detector: Detector, inputs: Tensor) -> tuple[Detections, Tensor]:
         predictions = predict(self.network, inputs)
@@ -249,15 +247,15 @@ class Predictor:
     def _compile(self) -> Callable[[Tensor], tuple[Detections, Tensor]] | None:
         """Compile the way to the detections, on a GPU as one graph, whose results the next call overwrites.
 
-        It keeps detections of every score, so that another threshold compiles nothing anew; low ones suppress none
-        above them. Exact NMS has no fixed sizes: there the network alone is compiled.
+        All scores are kept, so that another threshold compiles nothing anew; low ones suppress none above them. Exact
+        NMS has no fixed sizes: there the network alone is compiled.
         """
-        how: dict[str, Any] = {"dynamic": False, "mode": "reduce-overhead" if self.device.type == "cuda" else "default"}
+        options = compile_options(self.device)
         if self.settings.nms == "exact":
-            self.network.compile(**how)
+            self.network.compile(**options)
             return None
         detector = Detector.of(self.model, replace(self.settings, score_threshold=0.0))
-        return torch.compile(partial(self._detect, detector), **how)
+        return torch.compile(partial(self._detect, detector), **options)
 
     def _threshold(self, score_threshold: float | None) -> float:
         threshold = self.score_threshold if score_threshold is None else score_threshold

@@ -19,7 +19,7 @@ from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Batch, TrainingSet, training_loader
 from yolact.data.rendering import MaskCrops
 from yolact.data.transforms import Transform, make_transforms
-from yolact.device import resolve_precision
+from yolact.device import compile_options, resolve_precision
 from yolact.distributed import SINGLE, World
 from yolact.engine.callbacks import LAST, Callback
 from yolact.engine.checkpoint import save_checkpoint
@@ -114,8 +114,8 @@ class Trainer:
         world.broadcast_weights(network)
         if settings.sync_batch_norm and world.size > 1 and not frozen_batch_norm:
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # names of parameters and buffers stay the same
-        if settings.compile:  # on a GPU also as graphs, because a step has some thousand kernels to start
-            network.compile(dynamic=False, mode="reduce-overhead" if device.type == "cuda" else "default")
+        if settings.compile:
+            network.compile(**compile_options(device))
         self.model = ModelWithLoss(network, config.loss, world, terms=parts.loss_terms, assigner=parts.assigner)
         frozen = [getattr(network, name) for name in settings.freeze]
         set_training_mode(self.model, frozen_batch_norm, [part for part in frozen if part is not None])

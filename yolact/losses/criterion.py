@@ -72,8 +72,7 @@ class LossInputs:
         weights = self.config.class_weights
         if isinstance(weights, str):
             return torch.ones_like(self.assignment.weight)
-        # Not to wait for the device, which `new_tensor` does.
-        of_class = torch.tensor(weights).to(self.objects.boxes.device, non_blocking=True)
+        of_class = torch.tensor(weights).to(self.objects.boxes.device, non_blocking=True)  # `new_tensor` waits
         of_object = of_class[self.objects.labels]
         return _gather_or(of_object, self.assignment.object_index, of_object.new_ones(()))
 

@@ -92,16 +92,14 @@ def paste_whole_maps(
 
 def _extent(hits: Tensor) -> tuple[Tensor, Tensor]:
     """Return where the first True of bool [N, L] is, and the place after the last; 0 and 0 where there is none."""
-    numbers = torch.arange(1, hits.shape[1] + 1, device=hits.device) * hits
-    return hits.int().argmax(1), numbers.amax(1)
+    return hits.int().argmax(1), (torch.arange(1, hits.shape[1] + 1, device=hits.device) * hits).amax(1)
 
 
 def _pack_rows(masks: Tensor) -> np.ndarray:
     """Return bool [N, H, W] with eight pixels of a row in a byte, as np.packbits does: uint8 [N, H, W / 8]."""
     shifts = torch.arange(7, -1, -1, dtype=torch.uint8, device=masks.device)
     eights = F.pad(masks.byte(), (0, -masks.shape[2] % 8)).unflatten(2, (-1, 8))
-    packed: np.ndarray = (eights << shifts).sum(-1, dtype=torch.uint8).cpu().numpy()
-    return packed
+    return np.asarray((eights << shifts).sum(-1, dtype=torch.uint8).cpu())
 
 
 @lru_cache(maxsize=16)

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch.optim.swa_utils import update_bn
 
-from yolact.config import Config
+from yolact.config import Config, override_config
 from yolact.data.categories import Categories
 from yolact.data.dataset import CocoDataset, GroundTruth
 from yolact.data.images import image_files, read_image
@@ -140,14 +140,16 @@ class Benchmark:
         predictor, files = Predictor(replace(self.loaded, model=self.model), precision), self.images
         return lambda i: predictor(files[i % len(files)], self.config.eval.score_threshold)
 
+    def trainer(self, *overrides: str) -> Trainer:
+        """Return a trainer of the network; its learning rate leaves the weights about as they are, and steps alike."""
+        fixed = ["train.lr=1e-6", "train.warmup_lr=1e-6", "data.num_workers=0"]
+        config, data = override_config(self.config, [*fixed, *overrides]), self.samples.dataset
+        return Trainer(config, copy.deepcopy(self.loaded.model), self.folder, data, data, self.device)
+
     def training_step(self, precision: Precision) -> tuple[Trainer, Stage]:
         """Return a trainer and its step, all of it: `train_step`, with clipping, EMA and finite check, on one batch."""
-        # At this learning rate the weights stay about as they are, and the steps alike.
-        settings = replace(self.config.train, precision=precision, lr=1e-6, warmup_lr=1e-6)
-        config = replace(self.config, train=settings, data=replace(self.config.data, num_workers=0))
-        model, data = copy.deepcopy(self.model), self.samples.dataset
-        trainer = Trainer(config, model, self.folder, data, data, model.device)
-        batches = list(islice(trainer.batches(), settings.accumulate))
+        trainer = self.trainer(f"train.precision={precision}")
+        batches = list(islice(trainer.batches(), trainer.config.train.accumulate))
 
         def step(_: int) -> None:
             train_step(trainer, batches)
