@@ -22,20 +22,22 @@ from typing import Any
 
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 import yolact
 from yolact.config import load_config
-from yolact.device import DTYPES, device_name, pick_device, resolve_precision, versions
+from yolact.device import device_name, pick_device, resolve_precision, versions
 from yolact.engine.callbacks import Callback
 from yolact.engine.step import read_results, train_step
 from yolact.engine.trainer import Trainer
-from yolact.evaluation.run import evaluate, predict
+from yolact.evaluation.run import evaluate
 from yolact.evaluation.speed import synchronize
-from yolact.models.inference import for_inference
 from yolact.predictor import Predictor
-from yolact.tools.benchmark import Benchmark, Stage, prepare, take_turns
+from yolact.runtimes.pytorch import PyTorchRuntime
+from yolact.structures import Runtime
+from yolact.tools.benchmark import Benchmark, prepare
+from yolact.tools.timing import Stage, take_turns
 
 Find = Callable[[Tensor], Any]
 CONFIGS = ("yolact_resnet50", "yolact_base", "next_r50")
@@ -105,15 +107,10 @@ def ceilings(check: Check) -> None:
     check.turns({"copy": lambda _: target.copy_(bytes_)}, 20, terabytes=2 * length / 1e12)
 
 
-def to_masks(benchmark: Benchmark, network: nn.Module) -> Find:
+def to_masks(benchmark: Benchmark, runtime: Runtime) -> Find:
     """Return the function from uint8 images to their masks at the size of the prototypes."""
     detector = benchmark.detector(nms="fast")
-
-    def find(images: Tensor) -> Tensor:
-        predictions = predict(network, images)
-        return detector.masks(detector.detect(predictions), predictions.prototypes)
-
-    return find
+    return lambda images: detector.masks(detector.detect(runtime(images)))
 
 
 def on_batches(function: Find, benchmark: Benchmark, size: int) -> Stage:
@@ -125,22 +122,27 @@ def on_batches(function: Find, benchmark: Benchmark, size: int) -> Stage:
 
 @torch.no_grad()
 def inference(check: Check) -> None:
-    """Latency and throughput up to masks, beside torchvision's Mask R-CNN."""
+    """Latency and throughput up to masks in every runtime, beside torchvision's Mask R-CNN."""
     for name in check.names:
         with check.benchmark(name) as benchmark:
-            plain = benchmark.model
-            networks = {"plain fp32": plain, "fp32": for_inference(plain)}
-            networks[check.precision] = for_inference(plain, DTYPES[check.precision])
             for size in (1, 2) if check.rehearsing else (1, 8, 32, 64):
+                predictors = {entry.label: entry.predictor for entry in benchmark.entries if entry.predictor}
                 stages = {
                     f"{name}, to masks, batch of {size}, {label}": on_batches(
-                        to_masks(benchmark, network), benchmark, size
+                        to_masks(benchmark, predictor.runtime), benchmark, size
                     )
-                    for label, network in networks.items()
+                    for label, predictor in predictors.items()
                 }
                 check.turns(stages, 40 if size == 1 else 12, size)
-            check.turns({f"{name}, file to masks, {p}": benchmark.file_to_masks(p) for p in benchmark.precisions}, 30)
+            for label, predictor in predictors.items():
+                check.turns({f"{name}, file to masks, {label}": from_file(benchmark, predictor)}, 30)
     mask_rcnn(check)
+
+
+def from_file(benchmark: Benchmark, predictor: Predictor) -> Stage:
+    """Return the stage of a user's call."""
+    files, threshold = benchmark.images, benchmark.config.eval.score_threshold
+    return lambda number: predictor(files[number % len(files)], threshold)
 
 
 def mask_rcnn(check: Check) -> None:
@@ -282,7 +284,8 @@ def profiled(check: Check) -> None:
     with check.benchmark(CONFIGS[0]) as benchmark, open(check.out / "profile.txt", "w", encoding="utf-8") as file:
         trainer = benchmark.trainer(f"train.batch_size={2 if check.rehearsing else 8}", "train.precision=auto")
         [batch] = islice(trainer.batches(), 1)
-        image = torch.no_grad()(on_batches(to_masks(benchmark, benchmark.networks[check.precision]), benchmark, 1))
+        runtime = PyTorchRuntime(benchmark.model, check.precision)
+        image = torch.no_grad()(on_batches(to_masks(benchmark, runtime), benchmark, 1))
         for name, work in (("step", lambda _: train_step(trainer, [batch])), ("image", image)):
             for number in range(3):
                 work(number)
@@ -296,42 +299,12 @@ def profiled(check: Check) -> None:
 
 
 def compiled(check: Check) -> None:
-    """What `yolact.load(compiled=True)` and train.compile bring, each after what they replace."""
+    """What train.compile brings, after what it replaces."""
     step = [f"train.batch_size={2 if check.rehearsing else 8}", "train.precision=auto"]
     for name in [one for one in check.names if one != "yolact_base"]:
         with check.benchmark(name) as benchmark:
-            predictors = {
-                label: Predictor(
-                    replace(benchmark.loaded, model=benchmark.model), check.precision, compiled=bool(label)
-                )
-                for label in ("", ", compiled")
-            }
-            for size in (1,) if check.rehearsing else (1, 32):
-                for label, predictor in predictors.items():
-                    compiled_inference(check, benchmark, predictor, f"{check.precision}{label}", size)
             training_steps(check, benchmark, "", *step)
             training_steps(check, benchmark, ", compiled", *step, "train.compile=true")
-
-
-@torch.no_grad()
-def compiled_inference(check: Check, benchmark: Benchmark, predictor: Predictor, label: str, size: int) -> None:
-    """Time a predictor's way to the masks of so many images; of one also from a file."""
-    detector, threshold, files = benchmark.detector(), benchmark.config.eval.score_threshold, benchmark.images
-
-    def find(images: Tensor) -> Tensor:
-        detections, prototypes = predictor.detections(images, detector)
-        return detector.masks(detections, prototypes)
-
-    def from_file(number: int) -> None:
-        predictor(files[number % len(files)], threshold)
-
-    name, work, start = benchmark.config.name, on_batches(find, benchmark, size), time.perf_counter()
-    work(0)
-    synchronize(check.device)
-    first = time.perf_counter() - start
-    check.turns({f"{name}, to masks, batch of {size}, {label}": work}, 40, size, first_call_s=first)
-    if size == 1:
-        check.turns({f"{name}, file to masks, {label}": from_file}, 30, objects=len(predictor(files[0], threshold)))
 
 
 def evaluation(check: Check) -> None:
@@ -342,7 +315,8 @@ def evaluation(check: Check) -> None:
         if find_spec("hotcoco"):
             settings = replace(settings, engine="hotcoco")
         start = time.perf_counter()
-        metrics = evaluate(benchmark.model, data, settings, check.precision, progress=False).metrics
+        runtime = PyTorchRuntime(benchmark.model, check.precision)
+        metrics = evaluate(runtime, data, settings, progress=False).metrics
         seconds = time.perf_counter() - start
         check.add(
             f"evaluation of {len(data)} images, {check.precision}", seconds=seconds, per_second=len(data) / seconds,

@@ -17,8 +17,9 @@ from yolact.data.dataset import CocoDataset
 from yolact.device import pick_device
 from yolact.errors import UserError, exit_on_user_error
 from yolact.evaluation.run import evaluate
+from yolact.loaded import load_model
 from yolact.output import output_folder, write_json
-from yolact.predictor import load_model
+from yolact.runtimes.pytorch import PyTorchRuntime
 from yolact.tools.report.sections import Cell, Section, cells, decimals, text_of
 from yolact.tools.weights import UNPUBLISHED, fetch_weights
 
@@ -71,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
             weights = fetch_weights(name, arguments.weights)
             loaded = load_model(weights, device)
             print(f"[{number}/{len(arguments.models)}] {name} on {len(dataset)} images", flush=True)
-            metrics = evaluate(loaded.model, dataset, loaded.config.eval, arguments.precision).metrics
+            metrics = evaluate(PyTorchRuntime(loaded.model, arguments.precision), dataset, loaded.config.eval).metrics
             mask_ap, box_ap = (100 * (metrics[kind]["AP"] or 0.0) for kind in ("segm", "bbox"))
             row, agrees = compare(name, mask_ap, box_ap, metrics["fps"])
             rows.append(row)

@@ -17,6 +17,7 @@ from yolact.errors import GaveUpError, UserError
 from yolact.evaluation.run import evaluate
 from yolact.losses import ModelWithLoss
 from yolact.models import build_model
+from yolact.runtimes.pytorch import PyTorchRuntime
 from yolact.structures import Target
 from yolact.tools.shapes import write_shapes
 
@@ -97,7 +98,7 @@ def evaluators(world: World) -> None:
         write_shapes(Path(folder), 2, 3, 64, 0)
         dataset = CocoDataset(Path(folder) / "instances_val.json", Path(folder) / "val")
         settings, model = EvalConfig(num_workers=0, score_threshold=0.9), build_model(example()[0])
-        result = evaluate(model, dataset, settings, evaluators=[seen], progress=False, world=world)
+        result = evaluate(PyTorchRuntime(model), dataset, settings, evaluators=[seen], progress=False, world=world)
     assert result.metrics["seen"] == sorted(image.id for image in dataset.images)
     assert result.metrics["merged"] == world.size - 1
     assert seen.image_ids == []

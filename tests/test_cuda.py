@@ -25,19 +25,18 @@ from yolact.cli import run
 from yolact.config import Config, load_config
 from yolact.data import CocoDataset
 from yolact.data.images import read_image
-from yolact.device import DTYPES
 from yolact.distributed import SINGLE, World
 from yolact.engine.start import started
 from yolact.engine.step import read_results, train_step
 from yolact.engine.trainer import Parts, Trainer
 from yolact.errors import UserError
-from yolact.evaluation.run import NMS_KINDS, evaluate, predict
+from yolact.evaluation.run import NMS_KINDS, evaluate
 from yolact.losses import ModelWithLoss
 from yolact.models import build_model
-from yolact.models.inference import for_inference
 from yolact.ops import masks as mask_ops
 from yolact.ops import nms
 from yolact.postprocess import Detector
+from yolact.runtimes.pytorch import PyTorchRuntime
 from yolact.structures import Predictions
 from yolact.tools.benchmark import calibrate
 
@@ -370,11 +369,10 @@ def test_detections_and_masks_are_those_of_a_cpu(paths, name, kind):
         model = model_of(config, device).eval()
         detector = Detector.of(model, settings)
         with torch.no_grad():
-            predictions = predict(model, images.to(device))
-            found = detector.detect(predictions)
-            detector.masks(found, predictions.prototypes)
+            found = detector.detect(PyTorchRuntime(model)(images.to(device)))
+            detector.masks(found)
             results.append([
-                detector.instances(found, predictions.prototypes, index, (90, 70), list("abcde"), list(range(5)))
+                detector.instances(found, index, (90, 70), list("abcde"), list(range(5)))
                 for index in range(2)
             ])  # fmt: skip
     for expected, found in zip(*results, strict=True):
@@ -398,8 +396,7 @@ def test_less_than_float32_scores_about_the_same(paths, precision):
     model = model_of(config).eval()
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, device=DEVICE)
     with torch.no_grad():
-        exact = predict(model, images)
-        found = predict(for_inference(model, DTYPES[precision]), images)
+        exact, found = (PyTorchRuntime(model, name)(images) for name in ("fp32", precision))
     for ours, theirs in zip(found, exact, strict=True):
         assert (ours - theirs).norm() / theirs.norm() < 0.03
 
@@ -409,7 +406,10 @@ def test_an_evaluation_scores_as_on_a_cpu(paths):
     data = CocoDataset(config.data.val_annotations, config.data.val_images)
     metrics = [
         evaluate(
-            model_of(config, device).eval(), data, replace(config.eval, num_workers=workers), progress=False
+            PyTorchRuntime(model_of(config, device).eval()),
+            data,
+            replace(config.eval, num_workers=workers),
+            progress=False,
         ).metrics
         for device, workers in (("cpu", 0), (DEVICE, 2))
     ]
@@ -425,8 +425,7 @@ def test_an_exported_file_agrees(sample_checkpoint, tmp_path):
     predictor = yolact.load(sample_checkpoint, DEVICE)
     image = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
     with torch.no_grad():
-        predictions = predict(predictor.network, image.to(DEVICE))
-        found = Detector.of(predictor.model, predictor.settings).detect(predictions)
+        found = Detector.of(predictor.model, predictor.settings).detect(predictor.runtime(image.to(DEVICE)))
     providers = [name for name in runtime.get_available_providers() if name.startswith(("CUDA", "CPU"))]
     session = runtime.InferenceSession(str(path), providers=providers)
     named = dict(

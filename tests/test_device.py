@@ -1,8 +1,3 @@
-import os
-import platform
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -35,23 +30,3 @@ def test_a_gpu_without_memory_left_is_a_sentence(capsys: pytest.CaptureFixture[s
     )
     with pytest.raises(RuntimeError, match="another"):
         exit_on_user_error(lambda: run(RuntimeError("another")))
-
-
-COUNT_FAULTS = """
-import resource, numpy
-from yolact.device import keep_freed_memory
-keep_freed_memory()
-for _ in range(3):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    numpy.ones(40 * 2**20, numpy.uint8)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")
-@pytest.mark.parametrize(("users", "is_kept"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "65536"}, False)])
-def test_freed_memory_is_used_again_unless_the_user_set_otherwise(users: dict[str, str], is_kept: bool) -> None:
-    environment = {name: value for name, value in os.environ.items() if name[:6] not in ("MALLOC", "GLIBC_")} | users
-    program = [sys.executable, "-c", COUNT_FAULTS]
-    printed = subprocess.run(program, env=environment, check=True, capture_output=True, text=True).stdout
-    assert (int(printed) < 10) == is_kept  # 10,240 pages of 4 KB, or 20 of 2 MB

@@ -15,7 +15,7 @@ PACKAGE = sorted((ROOT / "yolact").rglob("*.py"))
 # From the bottom up; a room imports rooms of lower rows only, so that those of one row do not know each other.
 ROWS = (
     {"text", "errors"},
-    {"device", "output", "structures"},
+    {"device", "output", "structures", "threads"},
     {"ops"},
     {"config"},
     {"distributed"},
@@ -23,8 +23,10 @@ ROWS = (
     {"draw", "formats"},
     {"instances"},
     {"postprocess"},
+    {"runtimes"},
     {"evaluation", "compat"},
     {"engine"},
+    {"loaded"},
     {"predictor"},  # the core ends here
     {"tools"},
     {"api"},
@@ -37,6 +39,7 @@ LIBRARIES = {
     "matplotlib": {"draw", "tools"},
     "yaml": {"config"},
     "filelock": {"engine"},
+    **{name: {"runtimes", "tools"} for name in ("onnxruntime", "openvino", "tensorrt")},
     **{name: {"tools"} for name in ("gradio", "jinja2", "av", "huggingface_hub", "scipy")},
 }
 

@@ -28,7 +28,7 @@ TWO_OBJECTS = predictions([[0.1, 0.8, 0.1], [0.3, 0.1, 0.6], [0.98, 0.01, 0.01]]
 
 def instances_of(source, size, mask_iou=None, min_score=0.0, **settings):
     detector = Detector(CODER, EvalConfig(nms="cross_class", **settings), mask_iou)
-    return detector.instances(detector.detect(source), source.prototypes, 0, size, **NAMES, min_score=min_score)
+    return detector.instances(detector.detect(source), 0, size, **NAMES, min_score=min_score)
 
 
 def test_detections_by_hand():
@@ -76,7 +76,7 @@ def test_the_detector_knows_the_head_by_its_coder_alone():
     found = detector.detect(source)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
-    assert len(detector.instances(found, source.prototypes, 0, (30, 40), **NAMES)) == 4
+    assert len(detector.instances(found, 0, (30, 40), **NAMES)) == 4
 
 
 def test_boxes_and_masks_land_in_the_pixels_of_the_image():
@@ -141,7 +141,8 @@ def test_an_image_of_a_batch_gives_what_it_gives_alone(nms):
     detector, source = Detector(GRID, EvalConfig(nms=nms, max_detections=20)), random_predictions("clustered")
     found = detector.detect(source)
     alone = [detector.detect(Predictions(*(field[[i]] for field in source))) for i in range(3)]
-    assert all(torch.equal(ours, torch.cat(parts)) for ours, parts in zip(found, zip(*alone, strict=True), strict=True))
+    fields = zip(found[:-1], zip(*(one[:-1] for one in alone), strict=True), strict=True)
+    assert all(torch.equal(ours, torch.cat(parts)) for ours, parts in fields)
     assert found.counts[0] == 0 < found.counts[1] < found.counts[2] == 20
 
 
@@ -149,9 +150,9 @@ def test_an_image_of_a_batch_gives_what_it_gives_alone(nms):
 def test_masks_of_a_batch_are_those_of_the_instances(crop):
     settings, source = EvalConfig(max_detections=20, crop=crop), random_predictions("clustered")
     found = Detector(GRID, settings).detect(source)
-    masks = Detector(GRID, settings).masks(found, source.prototypes)
+    masks = Detector(GRID, settings).masks(found)
     plain = Detector(GRID, replace(settings, crop="before_resize" if crop == "before_resize" else "none"))
     for index, count in enumerate(found.counts):
-        instances = plain.instances(found, source.prototypes, index, (16, 16), **NAMES, min_score=-1)
+        instances = plain.instances(found, index, (16, 16), **NAMES, min_score=-1)
         assert torch.equal(masks[index, :count] > plain.mask_threshold, instances.masks)
         assert not masks[index, count:].any()

@@ -14,8 +14,9 @@ from yolact.engine.checkpoint import load_checkpoint, save_checkpoint
 from yolact.errors import CheckpointError, ConfigError, DatasetError
 from yolact.evaluation.run import evaluate
 from yolact.instances import Instances
+from yolact.loaded import load_model
 from yolact.models import build_model
-from yolact.predictor import Predictor, load, load_model
+from yolact.predictor import Predictor, load
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,7 @@ def test_the_predictor_finds_what_the_evaluation_counts(
     predictor: Predictor, sample_data: Path, sample_config: Config
 ) -> None:
     dataset = CocoDataset(sample_data / "annotations.json", sample_data / "pictures", max_images=1)
-    records = evaluate(predictor.model, dataset, sample_config.eval, progress=False).bbox
+    records = evaluate(predictor.runtime, dataset, sample_config.eval, progress=False).bbox
     found = predictor(sample_data / "pictures" / dataset.images[0].file_name, sample_config.eval.score_threshold)
     assert [record["score"] for record in records] == pytest.approx(found.scores.tolist(), abs=1e-5)
     assert records[0]["bbox"] == pytest.approx(found.to_coco(1)[0]["bbox"], abs=2e-3)
@@ -154,7 +155,7 @@ def test_load_takes_evaluation_settings_and_a_threshold_for_calls_that_give_none
     predictor: Predictor, sample_checkpoint: Path, image: np.ndarray
 ) -> None:
     changed = load(sample_checkpoint, nms="cross_class", max_detections=3, image_size=96)
-    assert (changed.settings.nms, changed.model.image_size) == ("cross_class", 96)
+    assert (changed.settings.nms, changed.image_size) == ("cross_class", 96)
     assert len(changed(image, 0.05)) == 3
     with pytest.raises(ConfigError, match="nms_treshold"):
         load(sample_checkpoint, nms_treshold=0.5)

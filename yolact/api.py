@@ -15,12 +15,16 @@ from yolact.distributed import SINGLE, World
 from yolact.engine.callbacks import BEST, Callback
 from yolact.engine.start import started
 from yolact.engine.trainer import Parts, Trainer
+from yolact.errors import UserError
 from yolact.evaluation.run import Evaluation, Evaluator
 from yolact.evaluation.run import evaluate as run_evaluation
+from yolact.loaded import LoadedFile, LoadedModel
 from yolact.losses import LossTerm
 from yolact.losses.assigners import Assigner
 from yolact.models import Yolact
-from yolact.predictor import LoadedModel, Predictor
+from yolact.predictor import Predictor
+from yolact.runtimes.exported import ExportedRuntime
+from yolact.runtimes.pytorch import PyTorchRuntime
 from yolact.tools.inspect.inspection import anchor_line, data_line
 from yolact.tools.report.curves import DrawCurves
 
@@ -84,7 +88,7 @@ def train(
 
 
 def evaluate(
-    model: Predictor | LoadedModel | Yolact,
+    model: Predictor | LoadedModel | LoadedFile | Yolact,
     dataset: CocoDataset,
     settings: EvalConfig | None = None,
     *,
@@ -96,10 +100,10 @@ def evaluate(
     """Detect on every image of a data set and score the result.
 
     Args:
-        model: a predictor, a loaded model or a network, on its device.
+        model: a predictor, a loaded model or file, or a network, on its device.
         dataset: with the classes that the model was trained for.
         settings: threshold, NMS, number of detections; by default those of the model's configuration.
-        precision: of the network.
+        precision: of a loaded model or a network; a predictor and a file have theirs.
         evaluators: beside COCO's metrics and speed; what their `compute` returns is added to the metrics.
         progress: show a progress bar.
         world: the ranks that share the images.
@@ -109,5 +113,15 @@ def evaluate(
     """
     if settings is None:
         settings = EvalConfig() if isinstance(model, Yolact) else model.config.eval
-    network = model if isinstance(model, Yolact) else model.model
-    return run_evaluation(network, dataset, settings, precision, evaluators=evaluators, progress=progress, world=world)
+    if isinstance(model, Predictor | LoadedFile):
+        runtime = model.runtime
+    else:
+        runtime = PyTorchRuntime(model if isinstance(model, Yolact) else model.model, precision)
+    if isinstance(runtime, ExportedRuntime) and runtime.is_complete:
+        inside = runtime.config.eval.score_threshold
+        if settings.score_threshold != inside:
+            raise UserError(
+                f"'{runtime.path}' has eval.score_threshold={inside} inside, which an evaluation cannot change: leave "
+                "it, or export the model again with another."
+            )
+    return run_evaluation(runtime, dataset, settings, evaluators=evaluators, progress=progress, world=world)

@@ -1,6 +1,5 @@
 """Choice of the device and the precision to compute with, and what stands in results about both."""
 
-import ctypes
 import os
 import platform
 import re
@@ -14,8 +13,6 @@ from yolact.errors import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Of glibc's mallopt: how many blocks are asked of the system one by one, and how much free memory is kept.
-MMAP_MAX, TRIM_THRESHOLD = -4, -1
 
 
 def pick_device(name: str | torch.device | None = None) -> torch.device:
@@ -55,24 +52,6 @@ def compute_deterministically() -> None:
 def compile_options(device: torch.device) -> dict[str, Any]:
     """Return how torch.compile is called: on a GPU also for graphs, as the host is slow to start so many kernels."""
     return {"dynamic": False, "mode": "reduce-overhead" if device.type == "cuda" else "default"}
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees for what it needs next, up to the most that it ever held.
-
-    glibc gives large blocks back to the system, and a feature map is one. Each comes back in pages that the system
-    fills with zeros one by one, which takes up to a fifth of an inference or of a training step on a CPU. A setting of
-    the user's, by GLIBC_TUNABLES or a variable like MALLOC_TRIM_THRESHOLD_, stays as it is; elsewhere than with glibc
-    nothing changes.
-    """
-    if any(name == "GLIBC_TUNABLES" or (name.startswith("MALLOC_") and name.endswith("_")) for name in os.environ):
-        return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another C library; TypeError is Windows
-        return
-    mallopt(MMAP_MAX, 0)
-    mallopt(TRIM_THRESHOLD, 2**31 - 1)
 
 
 def resolve_precision(name: Literal["fp32", "bf16", "fp16", "auto"], device: torch.device) -> Precision:

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -59,6 +60,31 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+@contextmanager
+def finished_path(path: Path, option: str = "--output") -> Iterator[Path]:
+    """Give the path of a file or folder that is to be made, which takes the name `path` when the block ends.
+
+    Until then an older one stays there, and after an error too. The temporary name has the same ending.
+
+    Raises:
+        UserError: the disk is full, or the like; `option` is what a user chooses the folder by.
+    """
+    temporary = path.with_name(f"{secrets.token_hex(4)}{TEMPORARY}_{path.name}")
+    try:
+        yield temporary
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(
+            f"'{path}' could not be written ({error.strerror}); make room or give another folder with {option}."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

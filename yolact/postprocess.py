@@ -11,7 +11,7 @@ from yolact.models import Yolact
 from yolact.ops import masks as mask_ops
 from yolact.ops import nms
 from yolact.ops.paste import paste_masks
-from yolact.structures import BoxCoder, Detections, Predictions
+from yolact.structures import BoxCoder, Detections, Predictions, Runtime
 
 
 class Detector:
@@ -27,26 +27,28 @@ class Detector:
         self.coder, self.settings, self.mask_iou = coder, settings, mask_iou
 
     @classmethod
-    def of(cls, model: Yolact, settings: EvalConfig) -> "Detector":
+    def of(cls, model: Yolact | Runtime, settings: EvalConfig) -> "Detector":
         """Return the detector of a network, with its coder and rescoring network."""
-        return cls(model.head.coder(model.image_size), settings, model.mask_iou)
+        return cls(model.coder, settings, model.mask_iou)
 
     @property
     def mask_threshold(self) -> float:
         """What a pixel of a mask exceeds once `masks` are resized."""
         return 0.5 if self.settings.crop == "before_resize" else 0.0
 
-    def detect(self, predictions: Predictions) -> Detections:
+    def detect(self, predictions: Predictions | Detections) -> Detections:
         """Decode boxes, take class probabilities and apply the configured NMS to each image of the batch.
 
         Fast and cross-class NMS work in steps of fixed sizes, so that graphs can be exported, captured and compiled.
 
         Args:
-            predictions: of B images, float32.
+            predictions: of B images, float32; or what was detected already, which stays.
 
         Returns:
             Detections padded to `max_detections`, by descending score.
         """
+        if isinstance(predictions, Detections):
+            return predictions
         settings = self.settings
         scores = self.coder.scores(predictions.class_logits)
         boxes = self.coder.decode(predictions.box_deltas)
@@ -63,19 +65,17 @@ class Detector:
             torch.where(found[..., None], field.gather(1, index[..., None].expand(-1, -1, field.shape[-1])), 0.0)
             for field in (boxes, predictions.mask_coefficients)
         )
-        return Detections(boxes, scores.clamp(min=0), torch.where(found, labels, 0), coefficients, found.sum(-1))
+        labels = torch.where(found, labels, 0)
+        return Detections(boxes, scores.clamp(min=0), labels, coefficients, found.sum(-1), predictions.prototypes)
 
-    def masks(self, detections: Detections, prototypes: Tensor) -> Tensor:
+    def masks(self, detections: Detections) -> Tensor:
         """Assemble the masks of a batch at the size of the prototypes, in steps of fixed sizes.
-
-        Args:
-            prototypes: float32 [B, K, Hp, Wp].
 
         Returns:
             What is to be resized, float32 [B, D, Hp, Wp]: probabilities cropped to the boxes if `crop` is
             "before_resize", else logits. Rows from the count on are zero.
         """
-        masks = mask_ops.assemble(prototypes, detections.mask_coefficients).flatten(0, 1)
+        masks = mask_ops.assemble(detections.prototypes, detections.mask_coefficients).flatten(0, 1)
         if self.settings.crop == "before_resize":
             masks = self._cropped(masks.sigmoid(), detections.boxes.flatten(0, 1))
         found = torch.arange(detections.boxes.shape[1], device=masks.device) < detections.counts[:, None]
@@ -94,7 +94,6 @@ class Detector:
     def instances(
         self,
         detections: Detections,
-        prototypes: Tensor,
         index: int,
         image_size: tuple[int, int],
         class_names: Sequence[str],
@@ -104,7 +103,6 @@ class Detector:
         """Assemble, crop, resize and threshold the masks of image `index` of the batch, and scale its boxes.
 
         Args:
-            prototypes: float32 [B, K, Hp, Wp].
             image_size: (H, W) of the original image.
             class_names, category_ids: by label.
             min_score: drop detections whose class score is not above this, before any mask is made.
@@ -112,8 +110,8 @@ class Detector:
         found = torch.arange(detections.scores.shape[1], device=detections.scores.device) < detections.counts[index]
         count = int((found & (detections.scores[index] > min_score)).sum())  # the first ones, as scores descend
         boxes, scores, labels, coefficients = (field[index, :count] for field in detections[:4])
-        logits = mask_ops.assemble(prototypes[index], coefficients)
-        mask_scores = scores
+        logits = mask_ops.assemble(detections.prototypes[index], coefficients)
+        mask_scores = scores if detections.mask_scores is None else detections.mask_scores[index, :count]
         if self.mask_iou is not None:
             mask_scores = self.rescore(self._cropped(logits.sigmoid(), boxes), scores, labels)
         small_boxes = self._rescaled(boxes, logits.shape[1:])

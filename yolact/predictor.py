@@ -1,159 +1,83 @@
-"""From a checkpoint and images to instances, without a data set."""
+"""From a checkpoint or an exported file, and images, to instances, without a data set."""
 
+import copy
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from yolact.compat import dbolya
-from yolact.config import Config, config_from_dict, load_config, override_config
-from yolact.data.categories import COCO_CATEGORY_IDS, COCO_CLASSES, VOC_CATEGORY_IDS, VOC_CLASSES
+from yolact.config import Config, load_config
 from yolact.data.images import read_image
 from yolact.data.rendering import prepare_image
-from yolact.device import DTYPES, Precision, compile_options, pick_device
-from yolact.engine.checkpoint import load_checkpoint, model_weights
-from yolact.errors import CheckpointError
-from yolact.evaluation.run import predict
+from yolact.device import Precision
+from yolact.errors import UserError
 from yolact.instances import Instances
-from yolact.models import Yolact, build_model
-from yolact.models.inference import for_inference
+from yolact.loaded import LoadedFile, LoadedModel, load_file, load_model
 from yolact.postprocess import Detector
-from yolact.structures import Detections
+from yolact.runtimes.exported import kind_of
+from yolact.runtimes.pytorch import PyTorchRuntime
+from yolact.structures import Detections, Runtime
+from yolact.threads import in_order
 
 ImageSource = str | Path | np.ndarray
 ImageSources = list[ImageSource] | list[str] | list[Path] | list[np.ndarray] | tuple[ImageSource, ...]
+S = TypeVar("S")
+T = TypeVar("T")
 
-# Images that go through the network at once: enough to fill a GPU, little enough for a laptop.
-MAX_BATCH = 8
-SCORE_THRESHOLD = 0.3  # what people are shown; an evaluation counts detections of lower scores too
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model in evaluation mode on its device, with what its checkpoint says of it."""
-
-    model: Yolact
-    config: Config
-    class_names: list[str]  # by label
-    category_ids: list[int]
-    names_known: bool = True  # the authors' files hold no names, and only COCO's and VOC's follow from their count
-    score_threshold: float = SCORE_THRESHOLD  # what a `Predictor` starts from: eval.score_threshold if overridden
-
-
-def load_model(
-    path: str | Path,
-    device: str | torch.device = "cpu",
-    config: Config | None = None,
-    overrides: Sequence[str] = (),
-    backbone: nn.Module | None = None,
-) -> LoadedModel:
-    """Load a checkpoint as `load` does; `overrides` such as "eval.nms=cross_class" are applied last.
-
-    Raises:
-        CheckpointError: the file cannot be read, or its weights do not fit the configuration.
-        ConfigError: an override is wrong, or the configuration is needed and not given.
-        UserError: the device does not exist.
-    """
-    chosen = pick_device(device)
-    loaded = model_from_checkpoint(load_checkpoint(path), path, config, overrides, backbone)
-    loaded.model.to(chosen)
-    return loaded
-
-
-def model_from_checkpoint(
-    checkpoint: dict[str, Any],
-    path: str | Path,
-    config: Config | None = None,
-    overrides: Sequence[str] = (),
-    backbone: nn.Module | None = None,
-) -> LoadedModel:
-    """Build the model, on the CPU, of a checkpoint that was read from `path`; otherwise like `load_model`."""
-    ours = "format" in checkpoint
-    if ours:
-        config = config or config_from_dict(checkpoint["config"], str(path))
-        weights = model_weights(checkpoint)
-        names, ids = list(checkpoint["class_names"]), list(checkpoint["category_ids"])
-        known = checkpoint.get("names_known", True)
-    else:
-        names, ids, known = _published_classes(dbolya.num_classes(checkpoint, str(path)))
-        config = config or dbolya.recognise(checkpoint, str(path))
-        weights = dbolya.convert(checkpoint, str(path))
-    config = override_config(config, overrides)
-    if config.model.num_classes not in (None, len(names)):
-        raise CheckpointError(
-            f"'{path}' was trained on {len(names)} classes, but configuration '{config.name}' says "
-            f"model.num_classes={config.model.num_classes}; add --set model.num_classes={len(names)}, or give the "
-            "configuration it was trained with."
-        )
-    config = replace(config, model=replace(config.model, num_classes=len(names)))
-    model = build_model(config, backbone)
-    _require_fit(model, weights, path, config.name, ours)
-    model.load_state_dict(weights)
-    is_set = any(override.partition("=")[0].strip() == "eval.score_threshold" for override in overrides)
-    threshold = config.eval.score_threshold if is_set else SCORE_THRESHOLD
-    return LoadedModel(model.eval(), config, names, ids, known, threshold)
-
-
-def _published_classes(num_classes: int) -> tuple[list[str], list[int], bool]:
-    """Return names and category ids for weights that hold neither; the authors' own data sets number from 1."""
-    for names, ids in ((COCO_CLASSES, COCO_CATEGORY_IDS), (VOC_CLASSES, VOC_CATEGORY_IDS)):
-        if num_classes == len(names):
-            return list(names), list(ids), True
-    numbers = list(range(1, num_classes + 1))
-    return [f"class {number}" for number in numbers], numbers, False
-
-
-def _require_fit(model: Yolact, weights: Mapping[str, Tensor], path: str | Path, config_name: str, ours: bool) -> None:
-    """Require every tensor of the model in its shape and no other, or name the first that differs as the file does.
-
-    Batch norm's counters may be missing, because PyTorch before 0.4.1 did not save them and nothing here reads them.
-    """
-    expected = model.state_dict() if ours else dbolya.export(model.state_dict())
-    found = weights if ours else dbolya.export(weights)
-    faults = [f"'{key}' is missing" for key in expected if key not in found and not key.endswith("num_batches_tracked")]
-    faults += [
-        f"'{key}' is {list(found[key].shape)} instead of {list(tensor.shape)}"
-        for key, tensor in expected.items()
-        if key in found and found[key].shape != tensor.shape
-    ]
-    faults += [f"'{key}' has no place in the model" for key in found if key not in expected]
-    if faults:
-        count = "1 tensor differs" if len(faults) == 1 else f"{len(faults)} tensors differ"
-        raise CheckpointError(
-            f"The weights of '{path}' do not fit the model of configuration '{config_name}' ({count}: {faults[0]}): "
-            "give the configuration, or the backbone of your own (backbone=), that they were trained with, or get the "
-            "file again if it is incomplete."
-        )
+GPU_BATCH = 8  # images that go through a GPU at once: enough to fill it
+MAX_CALLERS = 4  # images that are worked on at the same time on a CPU; each takes the memory of a network's maps
 
 
 class Predictor:
     """Finds objects in images: `found = predictor("street.jpg")`.
 
     Attributes:
-        model: the network as it was loaded, in evaluation mode on `device`; its `state_dict` is the checkpoint's.
-        network: the copy of it that predicts, with its batch norms folded.
+        model: the network as it was loaded, in evaluation mode on its device; its `state_dict` is the checkpoint's.
+            None where an exported file was loaded.
+        runtime: what runs it: PyTorch with a folded copy, or the runtime of the exported file.
         config: its configuration; `settings` is its `eval` part (NMS, cropping, number of detections).
         class_names, category_ids: by label.
         score_threshold: of calls that give none, in [0, 1].
+        lowest_score: the least that a threshold may be; above 0 where a complete file has one inside.
     """
 
-    def __init__(self, loaded: LoadedModel, precision: Precision = "fp32", compiled: bool = False) -> None:
-        self.model = loaded.model
-        self.network = for_inference(loaded.model, DTYPES[precision], compiled)
-        self.config = loaded.config
-        self.settings = loaded.config.eval
-        self.class_names = loaded.class_names
-        self.category_ids = loaded.category_ids
-        self.score_threshold = loaded.score_threshold
-        self.device = loaded.model.device
-        self._compiled = self._compile() if compiled else None
+    def __init__(self, loaded: LoadedModel | LoadedFile, precision: Precision = "fp32", compiled: bool = False) -> None:
+        """Make a predictor; `precision` and `compiled` are for models, as exported files have their own.
+
+        Raises:
+            UserError: they are given for a file.
+        """
+        self.config, self.settings = loaded.config, loaded.config.eval
+        self.class_names, self.category_ids, self.names_known = (
+            loaded.class_names, loaded.category_ids, loaded.names_known,
+        )  # fmt: skip
+        is_complete = isinstance(loaded, LoadedFile) and loaded.runtime.is_complete
+        self.lowest_score = loaded.runtime.config.eval.score_threshold if is_complete else 0.0
+        self.score_threshold = max(loaded.score_threshold, self.lowest_score)
+        self.model = loaded.model if isinstance(loaded, LoadedModel) else None
+        self.runtime: Runtime
+        if isinstance(loaded, LoadedModel):
+            self.runtime = PyTorchRuntime(loaded.model, precision, self.settings if compiled else None)
+        elif precision != "fp32" or compiled:
+            raise UserError(
+                f"'{loaded.runtime.path}' is computed as it was exported ({loaded.runtime.precision}): leave precision "
+                "and compilation out, or export the model again in another precision."
+            )
+        else:
+            self.runtime = loaded.runtime
+        self.image_size, self.device = self.config.model.image_size, self.runtime.device
+        # On a CPU several images at a time keep the cores busier than all cores on one; a GPU takes batches, while the
+        # second thread reads and draws. A compiled graph belongs to the thread that called it first.
+        self._num_callers = min(MAX_CALLERS, torch.get_num_threads()) if self.device.type == "cpu" else 2
+        self._num_callers = 1 if compiled else self._num_callers
+        self._shared: Predictor | None = None  # as `overlapped` hands it over
 
     @overload
     def __call__(self, source: ImageSource, score_threshold: float | None = None) -> Instances: ...
@@ -173,20 +97,20 @@ class Predictor:
 
         Returns:
             Instances for one image, a list of them for a list. They hold the image; where a list is too long for
-            memory, use `stream`.
+            memory, use `find_all`.
 
         Raises:
             DatasetError: a file cannot be read as an image.
             TypeError, ValueError: the source or the threshold is not of the form above.
         """
-        if isinstance(source, list | tuple):
-            return list(self.stream(source, score_threshold, MAX_BATCH))
-        return next(self.stream([source], score_threshold))
+        if not isinstance(source, list | tuple):
+            return next(self.stream([source], score_threshold))
+        return list(self.find_all(source, score_threshold))
 
     def stream(
         self, sources: Iterable[ImageSource], score_threshold: float | None = None, batch_size: int = 1
     ) -> Iterator[Instances]:
-        """Find the objects of each image as it comes, in their order: frames of a video, or any number of files.
+        """Find the objects of each image as it comes, in their order: frames of a camera, above all.
 
         Arguments and errors are those of a call. No more than two batches of images and results are in memory.
 
@@ -199,68 +123,63 @@ class Predictor:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
         if isinstance(sources, str | Path) or not isinstance(sources, Iterable):
             raise TypeError(f"stream() takes several images, got one {type(sources).__name__}; put it into a list.")
-        return self._stream(iter(sources), threshold, batch_size)
+        groups = _groups(sources, batch_size)
+        return (found for group in groups for found in self._find(group, threshold)[0])
 
-    def _stream(self, sources: Iterator[ImageSource], threshold: float, batch_size: int) -> Iterator[Instances]:
-        while images := [_as_image(source) for source in islice(sources, batch_size)]:
-            yield from self._find(images, threshold)[0]
+    def find_all(self, sources: Iterable[ImageSource], score_threshold: float | None = None) -> Iterator[Instances]:
+        """Find the objects of many images in their order, with all of the machine; see `overlapped`.
+
+        Arguments and errors are those of a call. A few images and results are in memory at a time.
+        """
+        threshold, size = self._threshold(score_threshold), 1 if self.device.type == "cpu" else GPU_BATCH
+        groups = self.overlapped(lambda own, group: own._find(group, threshold)[0], _groups(sources, size))
+        return (found for group in groups for found in group)
+
+    def overlapped(self, work: Callable[["Predictor", S], T], items: Iterable[S]) -> Iterator[T]:
+        """Yield `work(predictor, item)` for each item, in their order, several at the same time.
+
+        So reading, the network, masks, drawing and writing keep the machine busy together. The predictor that `work`
+        gets is this one, in a runtime that divides the cores between the calls.
+        """
+        if self._shared is None:
+            share = getattr(self.runtime, "for_callers", None)
+            self._shared = copy.copy(self)
+            self._shared.runtime = self.runtime if share is None or self._num_callers == 1 else share(self._num_callers)
+        return in_order(partial(work, self._shared), items, self._num_callers)
 
     def prototypes(self, image: ImageSource) -> Tensor:
         """Return the prototypes of an image: float32 [K, Hp, Wp] on the CPU, not negative (YOLACT, figure 5)."""
-        return self.dissect(image, 1.0)[2]
+        return self.dissect(image, 1.0)[1].prototypes[0]
 
-    def dissect(self, image: ImageSource, score_threshold: float | None = None) -> tuple[Instances, Detections, Tensor]:
+    def dissect(self, image: ImageSource, score_threshold: float | None = None) -> tuple[Instances, Detections]:
         """Find the objects of one image as a call does, and return also what their masks are made of.
 
         Returns:
-            The N instances; detections [1, D, ...], of which the first N are theirs, in pixels of the network input;
-            and the prototypes, float32 [K, Hp, Wp]. All are on the CPU.
+            The N instances, and detections [1, D, ...] on the CPU, of which the first N are theirs, in pixels of the
+            network input, with the prototypes.
         """
-        [found], detections, prototypes = self._find([_as_image(image)], self._threshold(score_threshold))
-        return found, Detections(*(field.cpu() for field in detections)), prototypes[0].cpu()
+        [found], detections = self._find([image], self._threshold(score_threshold))
+        return found, Detections(*(None if field is None else field.cpu() for field in detections))  # type: ignore[arg-type]
 
-    def _find(self, images: Sequence[np.ndarray], threshold: float) -> tuple[list[Instances], Detections, Tensor]:
-        """Return the objects of each image, and of the batch its detections and prototypes."""
-        inputs = torch.stack([prepare_image(image, self.model.image_size) for image in images])
-        detector = Detector.of(self.model, replace(self.settings, score_threshold=threshold))
+    def _find(self, sources: Sequence[ImageSource], threshold: float) -> tuple[list[Instances], Detections]:
+        """Return the objects of each image, and the detections of the batch."""
+        images = [_as_image(source) for source in sources]
+        inputs = torch.stack([prepare_image(image, self.image_size) for image in images])
+        detector = Detector.of(self.runtime, replace(self.settings, score_threshold=threshold))
         # no_grad, not inference_mode: a caller may change the results in place or use them in training.
         with torch.no_grad():
-            detections, prototypes = self.detections(inputs.to(self.device), detector)
-            sizes = [(image.shape[0], image.shape[1]) for image in images]
+            detections = detector.detect(self.runtime(inputs.to(self.device)))
             found = [
-                detector.instances(detections, prototypes, index, size, self.class_names, self.category_ids, threshold)
-                for index, size in enumerate(sizes)
+                detector.instances(detections, index, image.shape[:2], self.class_names, self.category_ids, threshold)
+                for index, image in enumerate(images)
             ]
-        return [replace(one, image=image) for one, image in zip(found, images, strict=True)], detections, prototypes
-
-    def detections(self, inputs: Tensor, detector: Detector) -> tuple[Detections, Tensor]:
-        """Return the detections and prototypes of uint8 inputs [B, 3, S, S] on the device, before any mask is made.
-
-        A compiled predictor uses its own detector, without a threshold, and overwrites both at the next call.
-        """
-        return self._detect(detector, inputs) if self._compiled is None else self._compiled(inputs)
-
-    def _detect(self, detector: Detector, inputs: Tensor) -> tuple[Detections, Tensor]:
-        predictions = predict(self.network, inputs)
-        return detector.detect(predictions), predictions.prototypes
-
-    def _compile(self) -> Callable[[Tensor], tuple[Detections, Tensor]] | None:
-        """Compile the way to the detections, on a GPU as one graph, whose results the next call overwrites.
-
-        All scores are kept, so that another threshold compiles nothing anew; low ones suppress none above them. Exact
-        NMS has no fixed sizes: there the network alone is compiled.
-        """
-        options = compile_options(self.device)
-        if self.settings.nms == "exact":
-            self.network.compile(**options)
-            return None
-        detector = Detector.of(self.model, replace(self.settings, score_threshold=0.0))
-        return torch.compile(partial(self._detect, detector), **options)
+        return [replace(one, image=image) for one, image in zip(found, images, strict=True)], detections
 
     def _threshold(self, score_threshold: float | None) -> float:
         threshold = self.score_threshold if score_threshold is None else score_threshold
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"score_threshold must lie in [0, 1], got {threshold}.")
+        if not self.lowest_score <= threshold <= 1:
+            reason = ", as the file has the lower limit inside" if self.lowest_score else ""
+            raise ValueError(f"score_threshold must lie in [{self.lowest_score:g}, 1]{reason}, got {threshold}.")
         return threshold
 
 
@@ -274,13 +193,14 @@ def load(
     image_size: int | None = None,
     **settings: Any,
 ) -> Predictor:
-    """Load a checkpoint, of this project or published by the authors, as a `Predictor`.
+    """Load a checkpoint, of this project or published by the authors, or an exported file, as a `Predictor`.
 
     Args:
-        path: of the file, whose averaged (EMA) weights are taken if it has any.
+        path: of the checkpoint, whose averaged (EMA) weights are taken if it has any; or of what `yolact export` wrote:
+            .onnx, .engine, .pt2, or a folder NAME_openvino.
         device: "cpu", "cuda", "cuda:1", "mps".
         precision: "bf16" and "fp16" run the network in less than float32: about twice as fast where the hardware has
-            them (bf16: recent GPUs and CPUs; fp16: GPUs).
+            them (bf16: recent GPUs and CPUs; fp16: GPUs). An exported file has its own.
         config: a YAML file or a `Config`, instead of the checkpoint's; needed where weights of the authors do not say
             which of their models they are.
         compiled: compile the network by torch.compile: the first image takes up to a minute, the others less time.
@@ -295,8 +215,17 @@ def load(
     overrides = [f"eval.{key}={json.dumps(value)}" for key, value in settings.items()]
     if image_size is not None:
         overrides.append(f"model.image_size={image_size}")
-    chosen = load_config(config) if isinstance(config, str | Path) else config
-    return Predictor(load_model(path, device, chosen, overrides, backbone), precision, compiled)
+    if kind_of(path) is None:
+        chosen = load_config(config) if isinstance(config, str | Path) else config
+        return Predictor(load_model(path, device, chosen, overrides, backbone), precision, compiled)
+    if config is not None or backbone is not None:
+        raise UserError(f"'{path}' has its configuration and backbone inside: leave config= and backbone= out.")
+    return Predictor(load_file(path, device, overrides), precision, compiled)
+
+
+def _groups(sources: Iterable[ImageSource], size: int) -> Iterator[list[ImageSource]]:
+    iterator = iter(sources)
+    return iter(lambda: list(islice(iterator, size)), [])
 
 
 def _as_image(source: ImageSource) -> np.ndarray:

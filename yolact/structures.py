@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, NotRequired, Protocol, TypedDict
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Target(TypedDict):
@@ -82,10 +82,42 @@ class BoxCoder(Protocol):
 
 
 class Detections(NamedTuple):
-    """What NMS keeps, padded to D detections an image; rows from `counts` on are zero. Descending score."""
+    """What NMS keeps, padded to D detections an image; rows from `counts` on are zero. Descending score.
+
+    Masks are made of the prototypes later, at the size of the image.
+    """
 
     boxes: Tensor  # float32 [B, D, 4] xyxy, pixels of the network input, not clipped
     scores: Tensor  # float32 [B, D]
     labels: Tensor  # int64 [B, D]
     mask_coefficients: Tensor  # float32 [B, D, K]
     counts: Tensor  # int64 [B]
+    prototypes: Tensor  # [B, K, Hp, Wp]
+    mask_scores: Tensor | None = None  # float32 [B, D], of an exported file that rescores (YOLACT++)
+
+
+class Runtime(Protocol):
+    """Something that runs the network: PyTorch, or what an exported file is for."""
+
+    @property
+    def name(self) -> str:
+        """What it is called, such as "ONNX Runtime"."""
+
+    @property
+    def precision(self) -> str:
+        """One of "fp32", "bf16", "fp16", "int8"."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs and outputs are."""
+
+    @property
+    def coder(self) -> BoxCoder:
+        """The code of the boxes of predictions."""
+
+    @property
+    def mask_iou(self) -> nn.Module | None:
+        """The rescoring network of YOLACT++, where masks are to be rescored in PyTorch."""
+
+    def __call__(self, images: Tensor) -> Predictions | Detections:
+        """Take uint8 images [B, 3, S, S] RGB; a file that suppresses itself gives Detections. Numbers are float32."""

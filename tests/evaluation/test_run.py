@@ -8,10 +8,10 @@ import torch
 from yolact.data.categories import Categories
 from yolact.errors import CheckpointError
 from yolact.evaluation.coco import SUMMARY_KEYS, compute_metrics
-from yolact.evaluation.run import NMS_KINDS, check_classes, compare_nms, evaluate, predict
-from yolact.models.inference import for_inference
+from yolact.evaluation.run import NMS_KINDS, check_classes, compare_nms, evaluate
+from yolact.loaded import load_model
 from yolact.postprocess import Detector
-from yolact.predictor import load_model
+from yolact.runtimes.pytorch import PyTorchRuntime
 
 STAGES = ["load", "network", "detect", "masks", "encode"]
 
@@ -22,11 +22,11 @@ def model(sample_checkpoint):
 
 
 def test_metrics_hold_what_metrics_json_promises(model, dataset, sample_config) -> None:
-    result = evaluate(model, dataset, sample_config.eval, progress=False)
+    result = evaluate(PyTorchRuntime(model), dataset, sample_config.eval, progress=False)
     metrics = result.metrics
     assert set(metrics) == {
         "segm", "bbox", "per_class", "fps", "milliseconds", "annotations", "images", "batch_size", "nms",
-        "max_detections", "device", "dtype", "processes", "versions",
+        "max_detections", "device", "runtime", "dtype", "processes", "versions",
     }  # fmt: skip
     assert tuple(metrics["segm"]) == tuple(metrics["bbox"]) == SUMMARY_KEYS
     assert metrics["per_class"]["segm"].keys() == {"disc", "square"}
@@ -63,7 +63,7 @@ class Counts:
 def test_an_evaluator_of_ones_own_gets_every_image(model, dataset, sample_config) -> None:
     own = Counts()
     for _ in range(2):  # each evaluation starts anew
-        result = evaluate(model, dataset, sample_config.eval, evaluators=[own], progress=False)
+        result = evaluate(PyTorchRuntime(model), dataset, sample_config.eval, evaluators=[own], progress=False)
         assert result.metrics["counts"] == {"images": 6, "objects": 10}
     assert result.further == {"counts": result.metrics["counts"]}
     assert own.seen == []
@@ -71,7 +71,8 @@ def test_an_evaluator_of_ones_own_gets_every_image(model, dataset, sample_config
 
 def test_the_batch_size_does_not_change_the_result(model, dataset, sample_config) -> None:
     one, four = (
-        evaluate(model, dataset, replace(sample_config.eval, batch_size=size), progress=False) for size in (1, 4)
+        evaluate(PyTorchRuntime(model), dataset, replace(sample_config.eval, batch_size=size), progress=False)
+        for size in (1, 4)
     )
     for left, right in zip(one.bbox, four.bbox, strict=True):
         assert left["image_id"] == right["image_id"]
@@ -81,10 +82,10 @@ def test_the_batch_size_does_not_change_the_result(model, dataset, sample_config
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_each_kind_of_nms_finds_what_it_finds_alone(model, dataset, sample_config, batch_size) -> None:
     settings = replace(sample_config.eval, batch_size=batch_size, nms_threshold=0.1)  # boxes of noise overlap little
-    found = compare_nms(model, dataset, settings, progress=False)
+    found = compare_nms(PyTorchRuntime(model), dataset, settings, progress=False)
     assert tuple(found) == NMS_KINDS
     for kind, evaluation in found.items():
-        alone = evaluate(model, dataset, replace(settings, nms=kind), progress=False)
+        alone = evaluate(PyTorchRuntime(model), dataset, replace(settings, nms=kind), progress=False)
         assert (evaluation.segm, evaluation.bbox) == (alone.segm, alone.bbox)
         for key in alone.metrics.keys() - {"fps", "milliseconds"}:
             assert evaluation.metrics[key] == alone.metrics[key]
@@ -100,7 +101,7 @@ def test_kinds_of_nms_share_the_network_and_take_turns(model, dataset, sample_co
         return detect(detector, predictions)
 
     monkeypatch.setattr(Detector, "detect", noted)
-    found = compare_nms(model, dataset, sample_config.eval, progress=False)
+    found = compare_nms(PyTorchRuntime(model), dataset, sample_config.eval, progress=False)
     assert len(passes) == len(dataset) == 6
     for place in range(3):  # each kind comes first, second and third twice
         assert sorted(order[place::3]) == sorted(2 * NMS_KINDS)
@@ -112,7 +113,7 @@ def test_kinds_of_nms_share_the_network_and_take_turns(model, dataset, sample_co
 def test_predictions_are_float32_in_every_precision(model) -> None:
     images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
     with torch.no_grad():
-        exact, coarse = (predict(for_inference(model, dtype), images) for dtype in (torch.float32, torch.bfloat16))
+        exact, coarse = (PyTorchRuntime(model, precision)(images) for precision in ("fp32", "bf16"))
     assert {field.dtype for field in coarse} == {torch.float32}
     assert not torch.equal(coarse.class_logits, exact.class_logits)
     torch.testing.assert_close(coarse.class_logits, exact.class_logits, atol=0.2, rtol=0.1)

@@ -16,11 +16,12 @@ import torch
 import torch.nn.functional as F
 
 from yolact.config import EvalConfig, load_config, override_config
+from yolact.loaded import LoadedModel
 from yolact.models import build_model
 from yolact.ops.masks import assemble
 from yolact.ops.paste import paste_masks
 from yolact.postprocess import Detector
-from yolact.predictor import LoadedModel, Predictor
+from yolact.predictor import Predictor
 from yolact.structures import Detections
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,13 +69,13 @@ def made_up(boxes):
     corners[:: 10 if boxes == "mixed" else 1] = torch.tensor([0.0, 0, SIDE, SIDE])
     scores, labels = torch.linspace(0.9, 0.3, COUNT), torch.arange(COUNT) % 2
     count = torch.tensor([COUNT])
-    return Detections(corners[None], scores[None], labels[None], coefficients[None], count), prototypes
+    return Detections(corners[None], scores[None], labels[None], coefficients[None], count, prototypes)
 
 
-def paste_in_parts(found, detections, prototypes, crop, size):
+def paste_in_parts(found, detections, crop, size):
     """Return the regions of masks that are made `size` at a time."""
     height, width = found.image_size
-    logits = assemble(prototypes[0], detections.mask_coefficients[0])
+    logits = assemble(detections.prototypes[0], detections.mask_coefficients[0])
     target = torch.tensor([width, height] * 2) if crop == "after_resize" else torch.tensor([SMALL] * 4)
     boxes = detections.boxes[0] * (target / SIDE)
     regions = []
@@ -87,12 +88,12 @@ def paste_in_parts(found, detections, prototypes, crop, size):
 
 def main(path, crop, boxes):
     image = predict(path).image
-    detections, prototypes = made_up(boxes)
+    detections = made_up(boxes)
     detector = Detector(SimpleNamespace(image_size=SIDE), EvalConfig(crop=crop))
-    found = detector.instances(detections, prototypes, 0, image.shape[:2], ["cat", "dog"], [1, 2])
+    found = detector.instances(detections, 0, image.shape[:2], ["cat", "dog"], [1, 2])
     found.image = image
     # The regions of `found` are those of all hundred at once.
-    same = {size: paste_in_parts(found, detections, prototypes, crop, size) == found.regions for size in (1, 7)}
+    same = {size: paste_in_parts(found, detections, crop, size) == found.regions for size in (1, 7)}
     covered = sum(region.area for region in found.regions) / (COUNT * image.shape[0] * image.shape[1])
     found.plot()
     found._repr_png_()

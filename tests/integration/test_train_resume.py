@@ -16,7 +16,7 @@ from yolact.data.loader import EvaluationSet
 from yolact.engine.checkpoint import FORMAT, load_checkpoint
 from yolact.engine.trainer import Trainer
 from yolact.errors import UserError
-from yolact.predictor import load_model
+from yolact.loaded import load_model
 
 OLD_CHECKPOINTS = sorted((Path(__file__).parents[1] / "engine/checkpoints").iterdir())
 STOPPED = 128 + signal.SIGTERM

@@ -6,8 +6,7 @@ from torch import nn
 
 from yolact.config import BackboneConfig
 from yolact.models import build_model
-from yolact.models.inference import fold_batch_norms, folded, for_inference
-from yolact.models.winograd import WinogradConv2d
+from yolact.models.inference import fold_batch_norms, for_inference
 
 BACKBONES = {
     "resnet18": BackboneConfig(name="resnet18"),
@@ -78,18 +77,3 @@ def test_a_norm_that_certainly_follows_no_convolution_stays():
     kept = [isinstance(norm, nn.BatchNorm2d) for norm in (inner[0], inner[3], model[3])]
     assert kept == [True, False, True]
     torch.testing.assert_close(model(x), expected)
-
-
-def test_wide_convolutions_take_fewer_multiplications(tiny_config):
-    wide = replace(
-        tiny_config, model=replace(tiny_config.model, fpn_channels=192, protonet_channels=192, image_size=256)
-    )
-    model = build_model(wide).eval()
-    copied = for_inference(model)
-    assert isinstance(copied.protonet.before[0], WinogradConv2d)
-    assert not any(isinstance(module, WinogradConv2d) for module in folded(model).modules())
-    images = torch.rand(2, 3, 256, 256)
-    with torch.no_grad():
-        for ours, theirs in zip(copied(images), model(images), strict=True):
-            assert (ours - theirs).norm() <= 1e-4 * theirs.norm()
-            assert not torch.equal(ours, theirs)

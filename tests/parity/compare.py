@@ -128,7 +128,7 @@ def detections(
     height, width = reference[f"{nms}_mask_shape"][1:]
     names, ids = [""] * model.num_classes, range(model.num_classes)
     size = (int(height), int(width))
-    instances = detector.instances(detector.detect(predictions), predictions.prototypes, 0, size, names, ids)
+    instances = detector.instances(detector.detect(predictions), 0, size, names, ids)
     want = reference[f"{nms}_classes"]
     yield Check(f"{nms}: number of detections", abs(len(instances) - len(want)), 0)
     same_class = instances.labels.numpy() == want

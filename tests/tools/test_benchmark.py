@@ -1,6 +1,7 @@
 """yolact benchmark: stages take turns, random weights find a usual number of objects, and the step is the trainer's."""
 
 import json
+import sys
 from dataclasses import replace
 
 import cv2
@@ -14,7 +15,8 @@ from yolact.config import dump_config
 from yolact.device import pick_device
 from yolact.errors import UserError
 from yolact.models import build_model
-from yolact.tools.benchmark import calibrate, prepare, take_turns, timed
+from yolact.tools.benchmark import calibrate, prepare
+from yolact.tools.timing import take_turns, timed
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +31,7 @@ def test_every_stage_comes_first_as_often_as_any_other():
     calls = []
     stages = {name: lambda number, name=name: calls.append((number, name)) for name in "abc"}
     rows = dict(take_turns(stages, repeats=6, device=torch.device("cpu")))
+    assert all(found["cpu_ms"] >= 0 for found in rows.values())
     assert {name: found["calls"] for name, found in rows.items()} == {"a": 6, "b": 6, "c": 6}
     turns = [[name for number, name in calls if number == turn] for turn in range(9)]
     assert [turn[0] for turn in turns] == list("abcabcabc")
@@ -97,15 +100,37 @@ def test_every_part_is_measured_and_written(sample_config, tmp_path, capsys):
             line = next(line for line in printed.splitlines() if line.startswith(f"  {name} "))
             assert ("not measured" in line) == (found == {})
             assert all(value > 0 for value in found.values())
-    assert list(written["latency"]) == [
-        "network, fp32", "network + detection, fp32", "network + detection + masks, fp32", "file to masks, fp32",
-        "on a GPU",
-    ]  # fmt: skip
-    assert list(written["throughput"]) == ["batch of 1, fp32", "batch of 3, fp32", "on a GPU"]
-    assert list(written["nms"]) == ["fast", "exact", "cross_class", "on a GPU"]
+    assert {"PyTorch, fp32", "torch.export, fp32", "on a GPU"} <= written["runtimes"].keys()
+    assert "batch of 3, PyTorch, fp32" in written["throughput"]
     assert "step of 2 images, fp32" in written["training"]
-    assert written["latency"]["on a GPU"] == written["memory"]["training step, fp32, GPU"] == {}
+    assert written["runtimes"]["on a GPU"] == written["training"]["GPU memory, fp32"] == {}
     assert written["evaluation"]["8 images, pycocotools"]["per_second"] > 0
+    assert not (tmp_path / "speed.png").exists()  # nothing was scored
+
+
+def test_a_trained_model_is_measured_in_every_runtime(sample_checkpoint, tmp_path, capsys, monkeypatch):
+    """The files have PyTorch's AP, and what is not installed is said."""
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    run(["benchmark", "--weights", str(sample_checkpoint), "--repeats", "1", "--output", str(tmp_path / "speed.json")])
+    rows = json.loads((tmp_path / "speed.json").read_text())["runtimes"]
+    assert rows["OpenVINO, fp32"] == {}
+    assert "needs the package openvino" in capsys.readouterr().out
+    expected = {
+        "mask_ap",
+        "network_ms",
+        "detection_ms",
+        "masks_ms",
+        "file_ms",
+        "file_cpu_ms",
+        "fps",
+        "peak_mb",
+        "size_mb",
+    }
+    for name in ("PyTorch, fp32", "ONNX Runtime, fp32", "torch.export, fp32"):
+        if rows[name]:  # ONNX Runtime is an extra
+            assert expected <= rows[name].keys()
+            assert rows[name]["mask_ap"] == pytest.approx(rows["PyTorch, fp32"]["mask_ap"], abs=1e-3)
+    assert (tmp_path / "speed.png").read_bytes()[1:4] == b"PNG"
 
 
 def test_weights_and_data_that_exist_are_taken(sample_checkpoint, sample_config, tmp_path, capsys):

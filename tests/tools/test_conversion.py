@@ -13,8 +13,8 @@ from yolact.compat import dbolya
 from yolact.config import Config, config_to_dict, dump_config
 from yolact.engine.checkpoint import FORMAT, LEGACY_START, load_checkpoint, save_checkpoint
 from yolact.errors import CheckpointError, ConfigError, UserError
+from yolact.loaded import load_model
 from yolact.models import build_model
-from yolact.predictor import load_model
 from yolact.tools import conversion
 
 

@@ -14,21 +14,24 @@ import numpy as np
 import pytest
 import torch
 
+import yolact
 from yolact.cli import run
-from yolact.config import BackboneConfig
+from yolact.config import BackboneConfig, config_to_dict
 from yolact.data.rendering import prepare_image, to_unit
 from yolact.errors import DatasetError, UserError
+from yolact.loaded import LoadedModel, load_model
 from yolact.models import build_model
 from yolact.models.backbones import DeformableConv2d
 from yolact.postprocess import Detector
-from yolact.predictor import LoadedModel, Predictor, load_model
+from yolact.predictor import Predictor
+from yolact.runtimes.exported import RAW, ExportedRuntime
 from yolact.tools import export as tool
 from yolact.tools.export import export_model, generated_images, read_images
 from yolact.tools.export.agreement import compare
-from yolact.tools.export.files import OPSET, open_runner, require_packages
-from yolact.tools.export.graph import RAW, Export
+from yolact.tools.export.files import OPSET, require
+from yolact.tools.export.graph import Export
 
-IMAGES = np.random.default_rng(1).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+IMAGES = torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 DRAWN = generated_images(64)
 EXAMPLE = Path(__file__).resolve().parents[2] / "scripts/onnx_example.py"
 
@@ -47,7 +50,7 @@ def exported(loaded, tmp_path_factory):
     def export(form):
         pytest.importorskip("onnxscript")
         pytest.importorskip("onnxruntime")
-        path = tmp_path_factory.mktemp("exported") / f"{form}.file"
+        path = tmp_path_factory.mktemp("exported") / f"{form}.onnx"
         return path, *export_model(loaded, path, form, DRAWN)
 
     return export
@@ -62,7 +65,7 @@ def runner(export, change=lambda outputs: None):
 
     def call(images):
         with torch.no_grad():
-            outputs = {name: value.numpy().copy() for name, value in export(torch.from_numpy(images)).items()}
+            outputs = {name: value.clone() for name, value in export(images).items()}
         change(outputs)
         return outputs
 
@@ -75,9 +78,11 @@ def compared(loaded, raw=False, change=lambda outputs: None):
 
 
 def test_metadata_say_what_a_program_needs(loaded):
-    complete = Export(with_eval(loaded, crop="after_resize", nms="cross_class"), raw=False).metadata
+    subject = with_eval(loaded, crop="after_resize", nms="cross_class")
+    complete = Export(subject, raw=False).metadata
     assert complete == {
-        "yolact_export": 1, "contents": "complete", "config": "sample", "image_size": 64, "mask_threshold": 0.0,
+        "yolact_export": 2, "version": yolact.__version__, "contents": "complete", "precision": "fp32",
+        "config": config_to_dict(subject.config), "image_size": 64, "mask_threshold": 0.0, "names_known": True,
         "class_names": ["disc", "étoile"], "category_ids": [3, 7], "crop": "after_resize",
         "score_threshold": 0.05, "nms": "cross_class", "nms_threshold": 0.5, "nms_top_k": 200, "max_detections": 100,
     }  # fmt: skip
@@ -86,7 +91,7 @@ def test_metadata_say_what_a_program_needs(loaded):
 
 
 def add(name, amount):
-    return lambda outputs: outputs.__setitem__(name, outputs[name] + np.asarray(amount, outputs[name].dtype))
+    return lambda outputs: outputs.__setitem__(name, outputs[name] + torch.as_tensor(amount, dtype=outputs[name].dtype))
 
 
 FAULTS = {
@@ -142,16 +147,17 @@ def test_a_file_agrees_in_batches_of_every_size_describes_itself_and_needs_no_cu
     assert (comparison.detections, comparison.batch_sizes) == (600, [1, 3, 2])
     assert comparison.paired > 590
     assert comparison.masks > 300
-    outputs, expected = open_runner(path.read_bytes(), "onnx")(IMAGES), runner(export)(IMAGES)
+    outputs, expected = ExportedRuntime(path).session.run(IMAGES), runner(export)(IMAGES)
     assert [(n, v.dtype, v.shape) for n, v in outputs.items()] == [(n, v.dtype, v.shape) for n, v in expected.items()]
     name = "class_logits" if form.endswith("raw") else "scores"
-    assert np.abs(outputs[name] - expected[name]).max() < 1e-4
+    assert (outputs[name] - expected[name]).abs().max() < 1e-4
 
     assert list(path.parent.iterdir()) == [path]  # the weights are inside
     content = onnx.load(path)
     onnx.checker.check_model(content)
     assert {entry.version for entry in content.opset_import if entry.domain in ("", "ai.onnx")} == {OPSET}
     assert {node.domain for node in content.graph.node} <= {"", "ai.onnx"}
+    assert not any(node.metadata_props for node in content.graph.node)  # which would tell the folders of this machine
     assert all(value.doc_string for value in [*content.graph.input, *content.graph.output])
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (images,) = session.get_inputs()
@@ -184,9 +190,11 @@ def test_a_plus_model_is_exported_with_its_mask_scores(tiny_config, tmp_path):
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
 def test_a_missing_package_is_named_at_once(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=rf"package {package}, .*pip install onnx onnxscript onnxruntime"):
-        require_packages("onnx")
-    require_packages("torch")
+    with pytest.raises(
+        UserError, match=rf"--format onnx needs the package {package}, .*pip install onnx onnxscript onnx"
+    ):
+        require("onnx", "fp32")
+    require("torch", "fp32")
 
 
 def test_a_folder_gives_its_first_ten_images_by_name(tmp_path):
@@ -238,8 +246,11 @@ print(about["metadata.json"])
     ],
 )
 def test_a_file_that_disagrees_or_finds_nothing_is_not_written(weights, monkeypatch, threshold, error, words):
-    monkeypatch.setattr(tool, "make_file", lambda export, container: export)
-    monkeypatch.setattr(tool, "open_runner", lambda export, container: runner(export, add("class_logits", error)))
+    whole = tool.compare
+    monkeypatch.setattr(
+        tool, "compare",
+        lambda run, export, *rest: whole(runner(lambda images: run(images), add("class_logits", error)), export, *rest),
+    )  # fmt: skip
     older = weights.with_name("best_raw.pt2")
     older.write_bytes(b"older")
     with pytest.raises(UserError, match=f"'{older}' was not written, because .*{words}") as caught:
@@ -251,6 +262,8 @@ def test_a_file_that_disagrees_or_finds_nothing_is_not_written(weights, monkeypa
 
 REFUSED = {
     "another ending": (["onnx", "--output", "{folder}/a.pt2"], "ends in .onnx"),
+    "a precision that it has not": (["torch", "--precision", "fp16"], "has no fp16, expected one of fp32, bf16"),
+    "no GPU": (["tensorrt"], "needs the package tensorrt"),
     "no such folder": (["torch", "--output", "{folder}/none/a.pt2"], "does not exist"),
     "no such image": (["torch", "--images", "{folder}/none.png"], "none.png"),
     "no images": (["torch", "--images", "{folder}"], "holds no images"),

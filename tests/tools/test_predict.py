@@ -4,7 +4,8 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,8 @@ from pycocotools import mask as mask_tools
 from tests.made import make_instances
 from yolact.cli import run
 from yolact.errors import CheckpointError, ConfigError, DatasetError, UserError
-from yolact.predictor import Predictor
 from yolact.tools.predict import Wanted, write_results
-from yolact.tools.video import Video, write_video
+from yolact.tools.video import Frame, Video, write_video
 
 Predict = Callable[..., list[dict[str, Any]]]
 Output = pytest.CaptureFixture[str]
@@ -176,15 +176,15 @@ def test_a_video_gives_a_video_of_its_rate_and_length(predict: Predict, video: P
 def test_ctrl_c_leaves_a_video_of_the_frames_so_far(
     predict: Predict, video: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, calls = Predictor.__call__, iter(range(100))
+    whole = Video.__iter__
 
-    def interrupted(self: Predictor, *given: Any) -> Any:
-        if next(calls) == 5:
-            raise KeyboardInterrupt
-        return whole(self, *given)
+    def interrupted(self: Video) -> Iterator[Frame]:
+        yield from islice(whole(self), 5)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(Predictor, "__call__", interrupted)
-    records = predict(video)
+    with monkeypatch.context() as patch:
+        patch.setattr(Video, "__iter__", interrupted)
+        records = predict(video)
     assert len(list(Video(str(output / "moving.mp4")))) == 5
     assert {record["frame"] for record in records} <= set(range(5))
 

@@ -6,8 +6,8 @@ import pytest
 
 from yolact.data.categories import COCO_CATEGORY_IDS, COCO_CLASSES
 from yolact.errors import UserError
+from yolact.loaded import LoadedModel
 from yolact.models import build_model
-from yolact.predictor import LoadedModel
 
 NAME = "yolact_resnet50"
 

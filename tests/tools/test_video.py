@@ -1,5 +1,3 @@
-import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -7,7 +5,7 @@ import numpy as np
 import pytest
 
 from yolact.errors import DatasetError, UserError
-from yolact.tools.video import AHEAD, Video, is_video, read_ahead, write_video
+from yolact.tools.video import Video, is_video, write_video
 
 
 def write(path: Path, times: list[float], fps: float, size: tuple[int, int] = (48, 64)) -> Path:
@@ -85,25 +83,3 @@ def test_what_is_no_video_is_named(codec: str, tmp_path: Path) -> None:
         (tmp_path / "a.mp4").symlink_to("/dev/full")
         with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"):
             write(tmp_path / "a.mp4", [0, 0.1], 10)
-
-
-def test_reading_ahead_keeps_order_stays_a_little_ahead_and_ends_its_thread() -> None:
-    taken: list[int] = []
-    before = threading.active_count()
-
-    def items() -> Iterator[int]:
-        for number in range(20):
-            taken.append(number)
-            yield number
-        raise DatasetError("broken")
-
-    ahead = read_ahead(items())
-    assert [next(ahead) for _ in range(5)] == [0, 1, 2, 3, 4]
-    assert len(taken) <= 5 + AHEAD
-    ahead.close()
-    assert threading.active_count() == before
-    assert list(read_ahead(range(9))) == list(range(9))
-    ahead = read_ahead(items())
-    assert [next(ahead) for _ in range(20)] == list(range(20))
-    with pytest.raises(DatasetError, match="broken"):
-        next(ahead)

@@ -5,20 +5,34 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from yolact.errors import UserError
+
 if TYPE_CHECKING:
     import torch
 
     from yolact.data.dataset import CocoDataset
-    from yolact.predictor import LoadedModel
+    from yolact.loaded import LoadedModel
+    from yolact.predictor import Predictor
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 
-def add_model(parser: argparse.ArgumentParser, example: str = "eval.nms=cross_class") -> None:
-    """Add --weights, --config and --set, from which `load_chosen_model` loads; `example` is one of --set."""
-    parser.add_argument("--weights", type=Path, required=True, help="a checkpoint, ours or published by the authors")
+def add_model(parser: argparse.ArgumentParser, example: str = "eval.nms=cross_class", files: bool = True) -> None:
+    """Add --weights, --config and --set; `example` is one of --set.
+
+    With `files` the weights may be an exported file, and --device, --precision and --runtime say how to run them: see
+    `load_chosen_predictor`. Without, they are for `load_chosen_model`.
+    """
+    what = "a checkpoint, ours or published by the authors"
+    what += "; or what yolact export wrote (.onnx, _openvino, .engine, .pt2)" if files else ""
+    parser.add_argument("--weights", type=Path, required=True, help=what)
     parser.add_argument("--config", help="a name or YAML file; default: the configuration in the checkpoint")
     add_set(parser, f"e.g. {example}")
+    if files:
+        add_device(parser)
+        add_precision(parser)
+        text = "run a checkpoint by this runtime: it is exported once, and kept (needs the package of that name)"
+        parser.add_argument("--runtime", choices=("openvino", "onnx"), help=text)
 
 
 def add_set(parser: argparse._ActionsContainer, help_text: str) -> None:
@@ -32,8 +46,10 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def add_precision(parser: argparse.ArgumentParser) -> None:
-    """Add --precision, a key of `yolact.device.DTYPES`."""
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the network (default: fp32)")
+    """Add --precision, a key of `yolact.device.DTYPES`, or what the device is fast at."""
+    parser.add_argument(
+        "--precision", choices=(*PRECISIONS, "auto"), default="fp32", help="of a checkpoint's network (default: fp32)"
+    )
 
 
 def add_score_threshold(parser: argparse.ArgumentParser) -> None:
@@ -43,21 +59,53 @@ def add_score_threshold(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def chosen_score_threshold(arguments: argparse.Namespace, loaded: "LoadedModel") -> float:
+def chosen_score_threshold(arguments: argparse.Namespace, predictor: "Predictor") -> float:
     """Return the threshold of --score-threshold, or else the one that the model was loaded with."""
-    return loaded.score_threshold if arguments.score_threshold is None else float(arguments.score_threshold)
+    if arguments.score_threshold is None:
+        return predictor.score_threshold
+    if arguments.score_threshold < predictor.lowest_score:
+        raise UserError(
+            f"'{arguments.weights}' has a score threshold of {predictor.lowest_score:g} inside, so --score-threshold "
+            f"cannot be {arguments.score_threshold:g}: give a higher one, or export the model again with "
+            f"--set eval.score_threshold={arguments.score_threshold:g}."
+        )
+    return float(arguments.score_threshold)
 
 
 def load_chosen_model(arguments: argparse.Namespace, device: "str | torch.device") -> "LoadedModel":
     """Load the model that the arguments of `add_model` name; errors are those of `load_model`."""
     from yolact.config import load_config
-    from yolact.predictor import load_model
+    from yolact.loaded import load_model
 
     config = load_config(arguments.config) if arguments.config else None
     return load_model(arguments.weights, device, config, arguments.set)
 
 
-def validation_set(loaded: "LoadedModel", weights: Path) -> "CocoDataset":
+def load_chosen_predictor(arguments: argparse.Namespace, device: "str | torch.device | None" = None) -> "Predictor":
+    """Load what the arguments of `add_model` name, on `device` if it is given, else on that of --device.
+
+    Raises:
+        UserError: as `yolact.load`, or what --runtime needs is missing.
+    """
+    from yolact.config import load_config
+    from yolact.device import resolve_precision
+    from yolact.loaded import LoadedModel, load_weights
+    from yolact.predictor import Predictor
+
+    config = load_config(arguments.config) if arguments.config else None
+    loaded = load_weights(arguments.weights, device or arguments.device, config, arguments.set)
+    if arguments.runtime and isinstance(loaded, LoadedModel):
+        from yolact.tools.export.cache import exported_for
+
+        loaded = exported_for(loaded, arguments.runtime, arguments.precision, arguments.weights)
+        return Predictor(loaded)
+    precision = arguments.precision
+    if isinstance(loaded, LoadedModel):
+        precision = resolve_precision(precision, loaded.model.device)
+    return Predictor(loaded, precision)
+
+
+def validation_set(loaded: "LoadedModel | Predictor", weights: Path) -> "CocoDataset":
     """Open the validation images of a model's configuration; `weights` names the model in errors.
 
     Raises:

@@ -9,7 +9,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from yolact.cli.arguments import add_device, add_model, add_precision, load_chosen_model, validation_set
+from yolact.cli.arguments import add_model, load_chosen_predictor, validation_set
 from yolact.errors import UserError
 
 # YOLACT-550 with ResNet-101 on COCO val2017 and one Titan Xp: the paper (arXiv 1904.02689), table 2a.
@@ -28,8 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     runs.add_argument("--output", type=Path, help="also write a page, with learning curves; e.g. comparison.html")
     nms = kinds.add_parser("nms", help="Fast, exact and cross-class NMS on the same predictions: accuracy and time")
     add_model(nms, "eval.max_images=500")
-    add_device(nms)
-    add_precision(nms)
     nms.add_argument("--output", type=Path, help="folder for compare_nms.json; default: 'eval' beside the weights")
     speed = kinds.add_parser("speed", help="plot mask AP against frames per second, with the published models")
     what = "files of yolact eval; LABEL=FILE gives a name, else the run's folder does"
@@ -61,21 +59,19 @@ def _runs(arguments: argparse.Namespace) -> None:
 def _nms(arguments: argparse.Namespace) -> None:
     import torch
 
-    from yolact.device import pick_device
     from yolact.evaluation.run import compare_nms
     from yolact.output import output_folder, write_json
     from yolact.tools.report.comparison import nms_text
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    device = pick_device(arguments.device)
-    loaded = load_chosen_model(arguments, device)
-    dataset, settings = validation_set(loaded, arguments.weights), loaded.config.eval
+    predictor = load_chosen_predictor(arguments)
+    dataset, settings = validation_set(predictor, arguments.weights), predictor.settings
     with output_folder(arguments.output or arguments.weights.parent / "eval") as output:
-        found = compare_nms(loaded.model, dataset, settings, arguments.precision)
+        found = compare_nms(predictor.runtime, dataset, settings)
         metrics = {kind: evaluation.metrics for kind, evaluation in found.items()}
         own = ("segm", "bbox", "per_class", "milliseconds", "fps")
         content = {
-            "config": loaded.config.name,
+            "config": predictor.config.name,
             "weights": arguments.weights.name,
             **{key: value for key, value in metrics["fast"].items() if key not in (*own, "nms")},
             **{key: getattr(settings, key) for key in ("score_threshold", "nms_threshold", "nms_top_k")},

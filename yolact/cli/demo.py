@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 
-from yolact.cli.arguments import PRECISIONS, add_device, add_model, load_chosen_model, number
+from yolact.cli.arguments import add_model, load_chosen_predictor, number
 from yolact.errors import UserError
 
 
@@ -21,8 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on, default 127.0.0.1: this machine")
     port = number("number of a port", lambda value: 0 <= value <= 65535, int)
     parser.add_argument("--port", type=port, default=8000, help="default 8000; 0 takes a free one")
-    add_device(parser)
-    parser.add_argument("--precision", choices=(*PRECISIONS, "auto"), default="fp32", help="default: fp32")
     megapixels = number("number above 0, at most 100", lambda value: 1e-6 <= value <= 100)
     parser.add_argument("--max-megapixels", type=megapixels, default=40, help="of images, default 40")
     megabytes = number("number above 0, at most 1000", lambda value: 1e-6 <= value <= 1000)
@@ -31,9 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Serve until Ctrl-C."""
-    from yolact.device import pick_device, resolve_precision
-    from yolact.predictor import Predictor
-
     with tempfile.TemporaryDirectory(prefix="yolact-demo-") as folder:
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
         os.environ["GRADIO_TEMP_DIR"] = folder
@@ -45,8 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
                 raise
             raise UserError("The page needs gradio, which is missing; run: pip install gradio") from None
         host, port, is_local = find_port(arguments.host, arguments.port)
-        device = pick_device(arguments.device)
-        predictor = Predictor(load_chosen_model(arguments, device), resolve_precision(arguments.precision, device))
+        predictor = load_chosen_predictor(arguments)
         if not is_local:
             print("warning: everybody who reaches this machine over the network can use the page.", file=sys.stderr)
         page = build_page(predictor, arguments.weights.name, round(arguments.max_megapixels * 1e6))

@@ -2,6 +2,7 @@
 
 yolact eval --weights runs/shapes/quickstart/best.pth
 yolact eval --weights weights/yolact_base_54_800000.pth --set data.val_images=... --device cuda
+yolact eval --weights best_int8.onnx        # what yolact export wrote, in its runtime
 
 Prints COCO's metrics for masks and boxes, AP by class and speed, and writes report.html, metrics.json, config.yaml, the
 detections in COCO's format and a gallery of best and worst images.
@@ -12,14 +13,12 @@ detections in COCO's format and a gallery of best and worst images.
 import argparse
 from pathlib import Path
 
-from yolact.cli.arguments import add_device, add_model, add_precision, load_chosen_model, validation_set
+from yolact.cli.arguments import add_model, load_chosen_predictor, validation_set
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of an evaluation."""
     add_model(parser)
-    add_device(parser)
-    add_precision(parser)
     parser.add_argument("--output", type=Path, help="folder for the results; default: 'eval' beside the weights")
 
 
@@ -32,29 +31,27 @@ def run(arguments: argparse.Namespace) -> None:
 
     from yolact.api import evaluate
     from yolact.config import dump_config
-    from yolact.device import keep_freed_memory
     from yolact.distributed import joined_world, local_device
     from yolact.evaluation.analysis import analyse
     from yolact.output import output_folder
+    from yolact.runtimes.exported import kind_of
     from yolact.tools.report.evaluation_page import terminal_text, write_report
 
     with joined_world() as world, ExitStack() as stack:
         logging.basicConfig(level=logging.INFO if world.is_main_process else logging.WARNING, format="%(message)s")
-        device = local_device(arguments.device)
-        if device.type == "cpu":
-            keep_freed_memory()
-        loaded = load_chosen_model(arguments, device)
-        dataset, settings = validation_set(loaded, arguments.weights), loaded.config.eval
-        world.require_equal({"number of images": len(dataset), "configuration": dump_config(loaded.config)})
+        device = None if kind_of(arguments.weights) else local_device(arguments.device)
+        predictor = load_chosen_predictor(arguments, device)
+        dataset, settings = validation_set(predictor, arguments.weights), predictor.settings
+        world.require_equal({"number of images": len(dataset), "configuration": dump_config(predictor.config)})
         with world.raising_on_all():
             if world.is_main_process:
                 output = stack.enter_context(output_folder(arguments.output or arguments.weights.parent / "eval"))
                 print(
-                    f"{loaded.config.name}: {len(dataset)} images of {dataset.annotation_file}, "
+                    f"{predictor.config.name}: {len(dataset)} images of {dataset.annotation_file}, "
                     f"{len(dataset.categories)} classes; score threshold {settings.score_threshold:g}, {settings.nms} "
                     f"NMS at IoU {settings.nms_threshold:g}, at most {settings.max_detections} detections of an image"
                 )
-        evaluation = evaluate(loaded, dataset, precision=arguments.precision, world=world)
+        evaluation = evaluate(predictor, dataset, world=world)
         if not world.is_main_process:
             return
         errors, shown = analyse(dataset, {"segm": evaluation.segm, "bbox": evaluation.bbox})
@@ -65,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
         }
         records, curves = {"segm": evaluation.segm, "bbox": evaluation.bbox}, evaluation.curves
         weights, command = arguments.weights, shlex.join(arguments.command_line)
-        gallery = write_report(output, metrics, records, curves, shown, dataset, loaded.config, weights, command)
+        gallery = write_report(output, metrics, records, curves, shown, dataset, predictor.config, weights, command)
         print(f"\n{terminal_text(metrics)}")
         print(
             f"\nWritten to {output}: report.html, metrics.json, config.yaml, detections_segm.json, detections_bbox.json"

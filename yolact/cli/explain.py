@@ -7,7 +7,7 @@ yolact explain street.jpg --weights runs/custom/first/best.pth --output explaine
 import argparse
 from pathlib import Path
 
-from yolact.cli.arguments import add_device, add_model, add_score_threshold, chosen_score_threshold, load_chosen_model
+from yolact.cli.arguments import add_model, add_score_threshold, chosen_score_threshold, load_chosen_predictor
 from yolact.errors import UserError
 from yolact.text import counted
 
@@ -24,20 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"objects to explain, by their numbers in IMAGE_objects.png; default: the best {BEST}",
     )  # fmt: skip
     add_score_threshold(parser)
-    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Explain one image."""
-    from yolact.device import pick_device
     from yolact.draw import encode_png
     from yolact.output import output_folder, write_bytes
-    from yolact.predictor import Predictor
     from yolact.tools.explain import draw_all, explain
 
-    loaded = load_chosen_model(arguments, pick_device(arguments.device))
-    threshold = chosen_score_threshold(arguments, loaded)
-    parts = explain(Predictor(loaded), arguments.image, threshold)
+    predictor = load_chosen_predictor(arguments)
+    threshold = chosen_score_threshold(arguments, predictor)
+    parts = explain(predictor, arguments.image, threshold)
     count = f"{counted(len(parts), 'object')} above a score of {threshold:g}"
     chosen = list(dict.fromkeys(arguments.instance or range(min(len(parts), BEST))))
     for number in chosen:

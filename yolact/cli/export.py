@@ -1,53 +1,69 @@
-"""Export a model to ONNX or torch.export, and see that the file finds what PyTorch finds.
+"""Export a model for ONNX Runtime, OpenVINO, TensorRT or torch.export, and see that the file finds the same objects.
 
 yolact export --weights weights/yolact_resnet50_54_800000.pth --format onnx
+yolact export --weights runs/custom/first/best.pth --format openvino --precision int8
 yolact export --weights runs/custom/first/best.pth --format onnx-raw --output raw.onnx --images holiday/
 
-Formats: onnx      detections with masks, Fast NMS inside
-         onnx-raw  the outputs of the network, for programs with a post-processing of their own
-         torch, torch-raw  the same for PyTorch without this project: torch.export.load(FILE).module()
+Formats: onnx, openvino, tensorrt, torch    detections with masks, Fast NMS inside
+         onnx-raw, openvino-raw, ...        the outputs of the network: NMS and its settings stay open
 
-The file is run on images and compared with PyTorch before it is written. scripts/onnx_example.py uses one.
+A float file is run on images and compared with PyTorch before it is written. An int8 file is calibrated on images of
+data.train_annotations, and its mask AP measured on data.val_annotations: a loss of over one AP is refused. `yolact
+predict`, `eval`, `benchmark` and the others take the files as --weights; scripts/onnx_example.py is a program without
+this package.
 """
 
 import argparse
 import os
 from pathlib import Path
 
-from yolact.cli.arguments import add_model, load_chosen_model
+from yolact.cli.arguments import add_model, load_chosen_model, validation_set
 from yolact.errors import UserError
 
-ENDINGS = {"onnx": ".onnx", "onnx-raw": "_raw.onnx", "torch": ".pt2", "torch-raw": "_raw.pt2"}  # of default names
+FORMATS = [f"{name}{raw}" for name in ("onnx", "openvino", "tensorrt", "torch") for raw in ("", "-raw")]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_model(parser, "eval.nms=cross_class eval.max_detections=50")
-    parser.add_argument("--format", choices=ENDINGS, required=True)
+    add_model(parser, "eval.nms=cross_class eval.max_detections=50", files=False)
+    parser.add_argument("--format", choices=FORMATS, required=True)
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16", "int8"), default="fp32", help="default: fp32")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: beside the weights, with their name")
     parser.add_argument(
         "--images", "--pictures", type=Path, nargs="+", metavar="PATH",
-        help="files or folders (the first ten of each) to compare on; default: generated ones",
+        help="files or folders (the first ten of each) to compare a float file on; default: generated ones",
     )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from yolact.tools.export import export_model, generated_images, read_images
+    from yolact.data.dataset import CocoDataset
+    from yolact.runtimes.exported import KINDS
+    from yolact.tools.export import export_int8, export_model, generated_images, read_images
 
-    default = arguments.weights.parent / (arguments.weights.stem + ENDINGS[arguments.format])
-    output = arguments.output or default
-    if output.suffix != default.suffix or output.is_dir():
-        raise UserError(
-            f"--format {arguments.format} writes a file that ends in {default.suffix}, got --output '{output}'; "
-            "rename it."
-        )
+    os.environ.setdefault("NNCF_CI", "1")  # else nncf tells its authors how it is used
+    form, precision = arguments.format, arguments.precision
+    kind, raw = KINDS[form.removesuffix("-raw")], "_raw" if form.endswith("-raw") else ""
+    lower = "" if precision == "fp32" else f"_{precision}"
+    output = arguments.output or arguments.weights.with_name(f"{arguments.weights.stem}{raw}{lower}{kind.ending}")
+    if not output.name.endswith(kind.ending) or (output.is_dir() and kind.ending.startswith(".")):
+        raise UserError(f"--format {form} writes what ends in {kind.ending}, got --output '{output}'; rename it.")
     if not os.access(output.parent, os.W_OK):
         raise UserError(f"The folder '{output.parent}' of --output does not exist or is read-only; give another one.")
     loaded = load_chosen_model(arguments, "cpu")
-    images = read_images(arguments.images) if arguments.images else generated_images(loaded.model.image_size)
-    kind = "given" if arguments.images else "generated"
-    print(f"exporting {loaded.config.name}, then comparing on {len(images)} {kind} images; this takes a minute or so")
-    export, comparison = export_model(loaded, output, arguments.format, images)
-    runtime = "ONNX Runtime" if arguments.format.startswith("onnx") else "torch.export"
-    print(f"the same as PyTorch, run with {runtime} on the CPU", *comparison.lines(), sep="\n")
-    print(f"{output} ({output.stat().st_size / 1e6:.0f} MB)")
+    if precision == "int8":
+        data = loaded.config.data
+        val_data = validation_set(loaded, arguments.weights)
+        train_data = CocoDataset(data.train_annotations, data.train_images)
+        export, attempt = export_int8(loaded, output, form, train_data, val_data)
+        kept = ", ".join(attempt.float_parts) or "nothing"
+        print(f"int8: {100 * attempt.loss:.2f} AP lost, {100 * attempt.mask_ap:.2f} left; in float: {kept}")
+    else:
+        images = read_images(arguments.images) if arguments.images else generated_images(loaded.model.image_size)
+        given = "given" if arguments.images else "generated"
+        print(
+            f"exporting {loaded.config.name}, then comparing on {len(images)} {given} images; this takes a minute or so"
+        )
+        export, comparison = export_model(loaded, output, form, images, precision)
+        print(f"the same as PyTorch, run with {kind.name}", *comparison.lines(), sep="\n")
+    files = [output] if output.is_file() else list(output.iterdir())
+    print(f"{output} ({sum(file.stat().st_size for file in files) / 1e6:.0f} MB)")
     print(*export.lines(), sep="\n")

@@ -4,19 +4,18 @@ yolact predict street.jpg --weights weights/yolact_base_54_800000.pth --output f
 yolact predict images/ 'more/**/*.png' --weights runs/shapes/quickstart/best.pth --output found
 yolact predict street.mp4 --weights weights/yolact_base_54_800000.pth --output found --track
 yolact predict 0 --weights ...         # a camera by its number; rtsp://... or http://... for streams
+yolact predict images/ --weights runs/custom/first/best.pth --output found --runtime openvino    # fast on a CPU
 """
 
 import argparse
 from pathlib import Path
 
 from yolact.cli.arguments import (
-    add_device,
     add_model,
-    add_precision,
     add_score_threshold,
     chosen_score_threshold,
     count,
-    load_chosen_model,
+    load_chosen_predictor,
 )
 from yolact.errors import UserError
 
@@ -34,33 +33,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--track", action="store_true", help="videos: number objects through the frames (trackers)")
     parser.add_argument("--max-frames", type=count, metavar="N", help="videos: stop after so many frames")
     parser.add_argument("--prototypes", action="store_true", help="images: also draw the prototypes")
-    add_device(parser)
-    add_precision(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Predict; sources, classes and the model are checked before anything is written."""
-    from yolact.device import pick_device
     from yolact.instances import find_labels
     from yolact.output import output_folder
-    from yolact.predictor import Predictor
     from yolact.tools.predict import Wanted, find_images, predict_images, predict_video
     from yolact.tools.video import Video, is_video
 
     if len(arguments.source) > 1 and any(map(is_video, arguments.source)):
         raise UserError(f"Give one video at a time, or images; got {', '.join(map(repr, arguments.source))}.")
-    device = pick_device(arguments.device)
     video = Video(arguments.source[0]) if is_video(arguments.source[0]) else None
     images = [] if video else find_images(arguments.source, arguments.output)
-    loaded = load_chosen_model(arguments, device)
+    predictor = load_chosen_predictor(arguments)
     classes = None if arguments.classes is None else [name.strip() for name in arguments.classes.split(",")]
     if classes is not None:
-        find_labels(classes, loaded.class_names)
+        find_labels(classes, predictor.class_names)
     wanted = Wanted(
-        arguments.output, chosen_score_threshold(arguments, loaded), classes, arguments.boxes_only, arguments.csv,
+        arguments.output, chosen_score_threshold(arguments, predictor), classes, arguments.boxes_only, arguments.csv,
         arguments.masks, arguments.prototypes, arguments.track, arguments.max_frames,
     )  # fmt: skip
-    predictor = Predictor(loaded, arguments.precision)
     with output_folder(arguments.output):
         if video:
             predict_video(predictor, video, wanted)

@@ -40,13 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.parser.error("--weights is for a new run: give --config, or leave it out")
     from yolact.api import train
     from yolact.config import load_config
-    from yolact.device import keep_freed_memory
     from yolact.distributed import joined_world, local_device
 
     with joined_world() as world:
         device = local_device(arguments.device)
-        if device.type == "cpu":
-            keep_freed_memory()
         trainer = train(
             load_config(arguments.config, arguments.set) if arguments.config else None,
             name=arguments.name,

@@ -40,6 +40,7 @@ from yolact.evaluation.run import Evaluator, evaluate
 from yolact.losses import LossTerm, ModelWithLoss
 from yolact.losses.assigners import Assigner
 from yolact.models import Yolact
+from yolact.runtimes.pytorch import PyTorchRuntime
 
 logger = logging.getLogger(__name__)
 
@@ -265,7 +266,7 @@ class Trainer:
         self.world.broadcast_weights(self.network)  # statistics of batch norms are each rank's own
         try:
             result = evaluate(
-                self.network, self.val_data, self.config.eval, self.precision,
+                PyTorchRuntime(self.network, self.precision), self.val_data, self.config.eval,
                 evaluators=self.parts.evaluators, world=self.world, guard=stop.interrupting,
             )  # fmt: skip
         except (Interrupted, GaveUpError):

@@ -9,29 +9,26 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor, nn
 from tqdm import tqdm
 
 from yolact.config import EvalConfig
 from yolact.data.categories import Categories
 from yolact.data.dataset import CocoDataset, GroundTruth
 from yolact.data.loader import EvaluationSet, evaluation_loader
-from yolact.data.rendering import to_unit
-from yolact.device import DTYPES, Precision, device_name, versions
+from yolact.device import device_name, versions
 from yolact.distributed import SINGLE, World
-from yolact.errors import CheckpointError
+from yolact.errors import CheckpointError, UserError
 from yolact.evaluation.coco import CocoEvaluator, Curves
 from yolact.evaluation.encoding import MaskEncoder
 from yolact.evaluation.speed import SpeedEvaluator
 from yolact.formats import Record
 from yolact.instances import Instances
-from yolact.models.inference import for_inference
-from yolact.models.yolact import Yolact
 from yolact.postprocess import Detector
-from yolact.structures import Predictions
+from yolact.structures import Detections, Predictions, Runtime
 from yolact.text import counted
 
 NmsKind = Literal["fast", "exact", "cross_class"]
+DTYPE_NAMES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8"}
 NMS_KINDS: tuple[NmsKind, ...] = ("fast", "exact", "cross_class")
 
 
@@ -56,7 +53,7 @@ class Evaluation:
         metrics: what metrics.json holds: "segm" and "bbox" (COCO's metrics, see `CocoMetrics`), "per_class" (AP by
             class name for each of the two), "fps", "milliseconds" (median of each stage per image), what further
             evaluators computed, "annotations" (name of the file), "images", "batch_size", "nms", "max_detections",
-            "device", "dtype", "processes", "versions".
+            "device", "runtime", "dtype", "processes", "versions".
         segm: mask records, as in detections_segm.json.
         bbox: box records, as in detections_bbox.json.
         curves: of both, what the metrics are the means of.
@@ -74,10 +71,9 @@ Guard = Callable[[], AbstractContextManager[None]]
 
 
 def evaluate(
-    model: Yolact,
+    runtime: Runtime,
     dataset: CocoDataset,
     settings: EvalConfig,
-    precision: Precision = "fp32",
     *,
     evaluators: Sequence[Evaluator] = (),
     progress: bool = True,
@@ -87,8 +83,8 @@ def evaluate(
     """Detect on every image of `dataset` and score the result.
 
     Args:
-        model: in float32; a copy of it is evaluated, see `for_inference`.
-        precision: of the network. All that follows it is float32.
+        runtime: that runs the network. All that follows it is float32.
+        settings: threshold, NMS and so on, as far as the runtime leaves them open.
         evaluators: beside COCO's metrics and speed; copies of them are filled.
         world: the ranks that share the images. All get the metrics, but only the main process records and curves.
         guard: entered around what takes long; what it raises ends the evaluation on all ranks.
@@ -96,20 +92,23 @@ def evaluate(
     Raises:
         GaveUpError: another rank did not finish its share.
     """
-    (evaluation,) = _evaluate(model, dataset, [settings], precision, evaluators, progress, world, guard)
+    (evaluation,) = _evaluate(runtime, dataset, [settings], evaluators, progress, world, guard)
     return evaluation
 
 
 def compare_nms(
-    model: Yolact, dataset: CocoDataset, settings: EvalConfig, precision: Precision = "fp32", progress: bool = True
+    runtime: Runtime, dataset: CocoDataset, settings: EvalConfig, progress: bool = True
 ) -> dict[NmsKind, Evaluation]:
     """Evaluate with each kind of NMS; the arguments are those of `evaluate`, and `settings.nms` has no effect.
 
     The network runs once per image and every kind works on the same predictions. They take turns at being first, so
     that their times can be compared; "load" and "network" are the same measurement in all of them.
+
+    Raises:
+        UserError: the runtime's file suppresses itself.
     """
     kinds = [replace(settings, nms=kind) for kind in NMS_KINDS]
-    return dict(zip(NMS_KINDS, _evaluate(model, dataset, kinds, precision, progress=progress), strict=True))
+    return dict(zip(NMS_KINDS, _evaluate(runtime, dataset, kinds, progress=progress), strict=True))
 
 
 def check_classes(own: Categories, names_known: bool, dataset: CocoDataset, weights: Path) -> None:
@@ -139,37 +138,31 @@ def check_classes(own: Categories, names_known: bool, dataset: CocoDataset, weig
     )
 
 
-def predict(network: nn.Module, images: Tensor) -> Predictions:
-    """Run a network made by `for_inference` on uint8 [B, 3, S, S] RGB images; the predictions are float32."""
-    predictions: Predictions = network(to_unit(images).contiguous(memory_format=torch.channels_last))
-    return Predictions(*(value.float() for value in predictions))
-
-
 class _Variant:
     """One way from predictions to metrics, with the time that it takes."""
 
-    def __init__(self, model: Yolact, dataset: CocoDataset, settings: EvalConfig, encoder: MaskEncoder) -> None:
-        self.settings, self.detector = settings, Detector.of(model, settings)
+    def __init__(self, runtime: Runtime, dataset: CocoDataset, settings: EvalConfig, encoder: MaskEncoder) -> None:
+        self.settings, self.runtime, self.detector = settings, runtime, Detector.of(runtime, settings)
         self.names, self.ids = dataset.categories.names, dataset.categories.ids
         self.coco = CocoEvaluator(dataset, settings.max_detections, settings.engine, encoder)
-        self.speed = SpeedEvaluator(model.device)
+        self.speed = SpeedEvaluator(runtime.device)
 
-    def update(self, predictions: Predictions, targets: Sequence[GroundTruth], evaluators: Sequence[Evaluator]) -> None:
+    def update(
+        self, output: Predictions | Detections, targets: Sequence[GroundTruth], evaluators: Sequence[Evaluator]
+    ) -> None:
         """Give what is found in a batch to the evaluators."""
         with self.speed.stage("detect"):
-            detections = self.detector.detect(predictions)
+            detections = self.detector.detect(output)
         for row, target in enumerate(targets):
             with self.speed.stage("masks"):
-                instances = self.detector.instances(
-                    detections, predictions.prototypes, row, target.image_size, self.names, self.ids
-                )
+                instances = self.detector.instances(detections, row, target.image_size, self.names, self.ids)
             with self.speed.stage("encode"):
                 self.coco.update(target.image_id, instances, target)
             for evaluator in evaluators:
                 evaluator.update(target.image_id, instances, target)
         self.speed.end_batch(len(targets))
 
-    def evaluation(self, further: dict[str, Any], precision: Precision, num_ranks: int) -> Evaluation:
+    def evaluation(self, further: dict[str, Any], num_ranks: int) -> Evaluation:
         """Score what was collected; `further` are the metrics of other evaluators."""
         coco, dataset = self.coco, self.coco.dataset
         metrics = coco.compute() | self.speed.compute() | further
@@ -180,7 +173,8 @@ class _Variant:
             "annotations": dataset.annotation_file.name,
             "images": len(dataset),
             "device": device_name(self.speed.device),
-            "dtype": str(DTYPES[precision]).removeprefix("torch."),
+            "runtime": self.runtime.name,
+            "dtype": DTYPE_NAMES[self.runtime.precision],
             "processes": num_ranks,
             "versions": versions(),
         }
@@ -188,10 +182,9 @@ class _Variant:
 
 
 def _evaluate(
-    model: Yolact,
+    runtime: Runtime,
     dataset: CocoDataset,
     settings: Sequence[EvalConfig],
-    precision: Precision,
     evaluators: Sequence[Evaluator] = (),
     progress: bool = True,
     world: World = SINGLE,
@@ -208,22 +201,28 @@ def _evaluate(
         MaskEncoder(num_workers) as encoder,
         tqdm(total=total, desc="evaluate", unit="image", disable=hidden, dynamic_ncols=True) as bar,
     ):
-        network = for_inference(model, DTYPES[precision])
-        variants = [_Variant(model, dataset, one, encoder) for one in settings]
+        variants = [_Variant(runtime, dataset, one, encoder) for one in settings]
         speed, *others = (variant.speed for variant in variants)
-        batches = iter(evaluation_loader(EvaluationSet(dataset, model.image_size), batch_size, num_workers, world))
+        batches = iter(
+            evaluation_loader(EvaluationSet(dataset, runtime.coder.image_size), batch_size, num_workers, world)
+        )
         turns = deque(variants)
         while True:
             with speed.stage("load", *others):
                 inputs, indices = next(batches, (torch.empty(0), []))
-                inputs = inputs.to(model.device)
+                inputs = inputs.to(runtime.device)
             if not indices:
                 break
             with speed.stage("network", *others):
-                predictions = predict(network, inputs)
+                output = runtime(inputs)
+            if isinstance(output, Detections) and len(settings) > 1:
+                raise UserError(
+                    "Kinds of NMS can be compared where it is left open, but this file has its NMS inside: give the "
+                    "checkpoint, or a file with the raw outputs."
+                )
             targets = [dataset.ground_truth(index) for index in indices]
             for variant in turns:
-                variant.update(predictions, targets, evaluators)
+                variant.update(output, targets, evaluators)
             turns.rotate()
             bar.update(len(indices))
     for evaluator in (*(variant.coco for variant in variants), *evaluators):
@@ -233,7 +232,7 @@ def _evaluate(
     def score() -> list[dict[str, Any]]:
         with guard():
             further = {name: value for evaluator in evaluators for name, value in evaluator.compute().items()}
-            evaluations.extend(variant.evaluation(further, precision, world.size) for variant in variants)
+            evaluations.extend(variant.evaluation(further, world.size) for variant in variants)
         return [evaluation.metrics for evaluation in evaluations]
 
     metrics = world.broadcast(score)

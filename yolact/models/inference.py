@@ -4,40 +4,28 @@ import copy
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from yolact.models.backbones import DeformableConv2d, ResNetFeatures
-from yolact.models.packed import can_pack, pack
-from yolact.models.winograd import WinogradConv2d
 from yolact.models.yolact import MaskIoUNet, Yolact
 
 # Deformable convolution has no half precision on CPUs, re-scoring works on float masks, and norms have statistics.
 KEPT_FLOAT = (DeformableConv2d, MaskIoUNet, _BatchNorm)
 
 
-def for_inference(model: Yolact, dtype: torch.dtype = torch.float32, compiled: bool = False) -> Yolact:
+def for_inference(model: Yolact, dtype: torch.dtype = torch.float32) -> Yolact:
     """Return a copy of `model` in evaluation mode, as fast as eager PyTorch runs it; `model` stays as it is.
 
-    Each batch norm is folded into the convolution before it, and in float32 on a CPU wide 3 x 3 convolutions take
-    fewer multiplications, which both change results by rounding only. The layers are in channels-last format and hold
-    their weights as `dtype`; bfloat16 and float16 halve the work on hardware that has them. The input is float32 and
-    normalised as such in any case.
-
-    On a CPU weights are held in oneDNN's order where `yolact.models.packed` can; such a copy cannot be copied or
-    pickled again. One that is to be `compiled` leaves that order to the compiler.
+    Each batch norm is folded into the convolution before it, which changes results by rounding only. The layers are in
+    channels-last format and hold their weights as `dtype`; bfloat16 and float16 halve the work on hardware that has
+    them. The input is float32 and normalised as such in any case.
     """
     copied = folded(model)
-    _cast(copied, dtype)
-    copied.to(memory_format=torch.channels_last)
-    if copied.device.type == "cpu":
-        _use_winograd(copied, [])
-        if can_pack(dtype) and not compiled:
-            for part in (copied.backbone, copied.fpn, copied.protonet):  # the head's maps have five sizes
-                pack(part, (*KEPT_FLOAT, WinogradConv2d))
-    return copied
+    cast(copied, dtype)
+    return copied.to(memory_format=torch.channels_last)
 
 
 def folded(model: Yolact) -> Yolact:
@@ -75,19 +63,10 @@ def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Conv2d | Defor
                 yield parent, name, before
 
 
-def _use_winograd(module: nn.Module, scratch: list[Tensor]) -> None:
-    """Replace the convolutions that `WinogradConv2d` is faster at, in place."""
-    for name, child in module.named_children():
-        if WinogradConv2d.suits(child):
-            setattr(module, name, WinogradConv2d(child, scratch))
-        elif not isinstance(child, KEPT_FLOAT):
-            _use_winograd(child, scratch)
-
-
-def _cast(module: nn.Module, dtype: torch.dtype) -> None:
-    """Hold the parameters as `dtype`; buffers such as anchors stay float32."""
+def cast(module: nn.Module, dtype: torch.dtype) -> None:
+    """Hold the parameters as `dtype`, in place; buffers such as anchors stay float32."""
     for parameter in module.parameters(recurse=False):
         parameter.data = parameter.data.to(dtype)
     for child in module.children():
         if not isinstance(child, KEPT_FLOAT):
-            _cast(child, dtype)
+            cast(child, dtype)

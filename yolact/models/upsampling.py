@@ -13,46 +13,52 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-ENDS = [0, -1]
-
 
 class UpsampledConv2d(nn.Conv2d):
     """Bilinear upsampling by two, then a 3 x 3 convolution with zeros around: [B, C, H, W] to [B, K, 2H, 2W].
 
-    Weight and bias are those of that convolution. On a CPU both are computed at once, with rounding errors of the same
-    size. An exported model has the two plain operations, which every runtime knows.
+    Weight and bias are those of that convolution; rounding errors are of the same size. No step waits for a device.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or torch.compiler.is_exporting():
-            return super().forward(_upsample(x, (2, 2)))
         filters = self.weight.transpose(0, 1).flip(2, 3)  # a transposed convolution has them turned round
         bias = None if self.bias is None else self.bias / 4  # smoothing adds up to four
         around = _repeat_ends(_repeat_ends(x, 2), 3)
-        smooth: Tensor = _Smooth.apply(F.conv_transpose2d(around, filters, bias, stride=2, padding=1))
-        height, width = smooth.shape[2:]
-        smooth.index_add_(2, torch.tensor([0, height - 1]), self._outside_rows(x), alpha=-1)
-        smooth.index_add_(3, torch.tensor([0, width - 1]), self._outside_columns(x), alpha=-1)
-        return smooth
+        spread = F.conv_transpose2d(around, filters, bias, stride=2, padding=1)
+        smooth: Tensor = _Smooth.apply(spread) if spread.requires_grad else _smooth(spread, 0)
+        return _less_at_ends(_less_at_ends(smooth, self._outside_rows(x), 2), self._outside_columns(x), 3)
 
     def _outside_rows(self, x: Tensor) -> Tensor:
         """Return what the pixels above and below the upsampled map add to its first and last row: [B, K, 2, 2W]."""
-        rows = _repeat_ends(_upsample(x[:, :, ENDS], (1, 2)), 3)
-        parts = [F.conv2d(rows[:, :, [i]], self.weight[:, :, [i]]) for i in ENDS]
+        ends = torch.cat([x[:, :, :1], x[:, :, -1:]], dim=2)
+        first, last = _repeat_ends(_upsample(ends, (1, 2)), 3).split(1, dim=2)
+        parts = F.conv2d(first, self.weight[:, :, :1]), F.conv2d(last, self.weight[:, :, -1:])
         return torch.cat(parts, dim=2)
 
     def _outside_columns(self, x: Tensor) -> Tensor:
         """Return what the pixels left and right of the upsampled map, corners excepted, add to its columns."""
-        columns = _upsample(x[:, :, :, ENDS], (2, 1))
-        parts = [F.conv2d(columns[:, :, :, [i]], self.weight[:, :, :, [i]], padding=(1, 0)) for i in ENDS]
+        ends = torch.cat([x[:, :, :, :1], x[:, :, :, -1:]], dim=3)
+        first, last = _upsample(ends, (2, 1)).split(1, dim=3)
+        parts = [
+            F.conv2d(side, weight, padding=(1, 0))
+            for side, weight in ((first, self.weight[:, :, :, :1]), (last, self.weight[:, :, :, -1:]))
+        ]
         return torch.cat(parts, dim=3)
 
 
 def _upsample(x: Tensor, scale: tuple[int, int]) -> Tensor:
     return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
+
+
+def _less_at_ends(x: Tensor, ends: Tensor, dim: int) -> Tensor:
+    """Subtract `ends`, of two pixels along `dim`, from the first and the last ones of x."""
+    first, last = ends.split(1, dim)
+    length = x.shape[dim]
+    parts = (x.narrow(dim, 0, 1) - first, x.narrow(dim, 1, length - 2), x.narrow(dim, length - 1, 1) - last)
+    return torch.cat(parts, dim)
 
 
 def _repeat_ends(x: Tensor, dim: int) -> Tensor:
@@ -77,6 +83,6 @@ class _Smooth(torch.autograd.Function):
 
 
 def _smooth(x: Tensor, padding: int) -> Tensor:
-    weights = torch.tensor([1, 3, 3, 1], dtype=x.dtype, device=x.device) / 4
+    weights = F.pad(x.new_full((2,), 0.75), (1, 1), value=0.25)
     channels = x.shape[1]
     return F.conv2d(x, torch.outer(weights, weights).expand(channels, 1, 4, 4), padding=padding, groups=channels)

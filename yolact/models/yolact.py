@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from yolact.models.heads import AnchorHead
 from yolact.models.points import PointHead
 from yolact.models.upsampling import UpsampledConv2d
-from yolact.structures import Predictions
+from yolact.structures import BoxCoder, Predictions
 
 MASK_IOU_WIDTHS = (1, 8, 16, 32, 64, 128)
 
@@ -124,9 +124,14 @@ class Yolact(nn.Module):
                 part.apply(_xavier)
 
     @property
+    def coder(self) -> BoxCoder:
+        """The code of the head's boxes, for inputs of `image_size`."""
+        return self.head.coder(self.image_size)
+
+    @property
     def anchors(self) -> Tensor:
         """The anchors of an anchor head, float32 [A, 4] xyxy, pixels of the network input."""
-        return self.head.coder(self.image_size).anchors  # type: ignore[union-attr]
+        return self.coder.anchors  # type: ignore[attr-defined]
 
     @property
     def device(self) -> torch.device:

@@ -1,4 +1,4 @@
-"""Speed and memory of what users wait for: inference, training data, training steps and evaluation.
+"""Speed and memory of what users wait for: inference in every runtime, training data, training steps and evaluation.
 
 Stages that are compared take turns, so that a busy machine is unfair to none. Without weights the network is random and
 calibrated to find a usual number of objects, as otherwise the time of all that follows it would mean nothing.
@@ -7,17 +7,13 @@ calibrated to find a usual number of objects, as otherwise the time of all that 
 import copy
 import json
 import math
-import multiprocessing
-import re
-import statistics
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib.util import find_spec
+from io import BytesIO
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -31,61 +27,30 @@ from yolact.data.dataset import CocoDataset, GroundTruth
 from yolact.data.images import image_files, read_image
 from yolact.data.loader import Place, TrainingSet
 from yolact.data.rendering import prepare_image, to_unit
-from yolact.device import DTYPES, Precision, device_name, keep_freed_memory, versions
+from yolact.device import Precision, device_name, versions
 from yolact.engine.step import read_results, train_step
 from yolact.engine.trainer import Trainer, training_set
 from yolact.errors import UserError
 from yolact.evaluation.coco import CocoEvaluator, Engine
 from yolact.evaluation.encoding import MaskEncoder
-from yolact.evaluation.run import NMS_KINDS, predict
-from yolact.evaluation.speed import synchronize
 from yolact.instances import Instances
+from yolact.loaded import LoadedModel
 from yolact.models import Yolact, build_model
-from yolact.models.inference import for_inference
 from yolact.models.points import PointHead
 from yolact.ops.regions import regions_of
 from yolact.postprocess import Detector
-from yolact.predictor import LoadedModel, Predictor
+from yolact.structures import Runtime
+from yolact.tools.report.speed_plot import Point, draw_speed
+from yolact.tools.runtime_table import Entry, runtime_entries, runtime_table
 from yolact.tools.shapes import write_shapes
+from yolact.tools.timing import WARMUP, Row, Stage, in_a_process, peak_memory, take_turns, timed
 
-Stage = Callable[[int], object]  # does its work for the input of this number
-Row = tuple[str, dict[str, Any]]  # a name and what the JSON file holds; nothing where this machine cannot measure it
 GENERATED, GENERATED_SIZE = 32, 640  # images where there are no others, and their longest side in pixels
 MAX_IMAGES = 8  # of a folder: few enough to be in memory at once
 CANDIDATES = 1000  # anchors of an image above the score threshold, of a calibrated network
-WARMUP = 3  # untimed turns
 CLASSES, DETECTIONS = 80, 100  # where nothing else is said; COCO's limit of an image
 ENGINES: tuple[Engine, ...] = ("pycocotools", "hotcoco")
-ON_DEVICE = ("latency", "throughput", "nms", "training")  # parts that a GPU can do
-
-
-def timed(values: Sequence[float], num_images: int = 1) -> dict[str, Any]:
-    """Return what the JSON file holds of calls, each for so many images, that took `values` milliseconds."""
-    mean = statistics.fmean(values)
-    return {
-        "median_ms": statistics.median(values),
-        "p95_ms": sorted(values)[round(0.95 * (len(values) - 1))],
-        "min_ms": min(values),
-        "mean_ms": mean,
-        "per_second": 1000 * num_images / mean,  # images one after another follow the mean and not the median
-        "calls": len(values),
-    }
-
-
-def take_turns(stages: Mapping[str, Stage], repeats: int, device: torch.device, num_images: int = 1) -> Iterator[Row]:
-    """Call every stage `repeats` times by turns, after untimed ones, each turn in another order and with its number."""
-    order = deque(stages)
-    times: dict[str, list[float]] = {name: [] for name in stages}
-    for turn in range(WARMUP + repeats):
-        for name in order:
-            synchronize(device)
-            start = time.perf_counter()
-            stages[name](turn)
-            synchronize(device)
-            times[name].append((time.perf_counter() - start) * 1000)
-        order.rotate(-1)
-    for name, values in times.items():
-        yield name, timed(values[WARMUP:], num_images)
+ON_DEVICE = ("runtimes", "throughput", "training")  # parts that a GPU can do
 
 
 @dataclass(frozen=True)
@@ -103,6 +68,7 @@ class Benchmark:
     repeats: int  # timed calls of a stage; fewer of long ones
     batch_sizes: tuple[int, ...]
     num_images: int  # of the evaluation
+    val_data: CocoDataset | None = None  # what AP is measured on, where there are weights that were trained
 
     @property
     def config(self) -> Config:
@@ -114,9 +80,9 @@ class Benchmark:
         return copy.deepcopy(self.loaded.model).to(self.device)
 
     @cached_property
-    def networks(self) -> dict[Precision, Yolact]:
-        """Copies of it that predict."""
-        return {precision: for_inference(self.model, DTYPES[precision]) for precision in self.precisions}
+    def entries(self) -> list["Entry"]:
+        """The model in every runtime and precision that is installed."""
+        return list(runtime_entries(self))
 
     @cached_property
     def inputs(self) -> list[torch.Tensor]:
@@ -134,11 +100,6 @@ class Benchmark:
     def detector(self, **changes: Any) -> Detector:
         """Return the detector, with changed settings."""
         return Detector.of(self.model, replace(self.config.eval, **changes))
-
-    def file_to_masks(self, precision: Precision) -> Stage:
-        """Return the stage of a user's call."""
-        predictor, files = Predictor(replace(self.loaded, model=self.model), precision), self.images
-        return lambda i: predictor(files[i % len(files)], self.config.eval.score_threshold)
 
     def trainer(self, *overrides: str) -> Trainer:
         """Return a trainer of the network; its learning rate leaves the weights about as they are, and steps alike."""
@@ -158,47 +119,23 @@ class Benchmark:
         return trainer, step
 
     @torch.no_grad()
-    def latency(self) -> Iterator[Row]:
-        """Time the network, what follows it, and all from a file to masks of its size, one image at a time."""
-        detector, names, ids = self.detector(), self.loaded.class_names, self.loaded.category_ids
-        sizes = [(height, width) for height, width, _ in (read_image(path).shape for path in self.images)]
-
-        def infer(i: int, network: Yolact, steps: int) -> None:
-            place = i % len(self.inputs)
-            predictions = predict(network, self.inputs[place])
-            if steps > 1:
-                found = detector.detect(predictions)
-            if steps > 2:
-                detector.instances(found, predictions.prototypes, 0, sizes[place], names, ids)
-
-        stages: dict[str, Stage] = {}
-        for precision, network in self.networks.items():
-            for steps, name in enumerate(("network", "network + detection", "network + detection + masks"), 1):
-                stages[f"{name}, {precision}"] = partial(infer, network=network, steps=steps)
-            stages[f"file to masks, {precision}"] = self.file_to_masks(precision)
-        yield from take_turns(stages, self.repeats, self.device)
+    def runtimes(self) -> Iterator[Row]:
+        """Time the network, detection, masks, and all from a file to masks, one image at a time, in every runtime."""
+        yield from runtime_table(self)
 
     @torch.no_grad()
     def throughput(self) -> Iterator[Row]:
         """Time batches, from images to masks at the size of the prototypes."""
         detector = self.detector()
 
-        def infer(_: int, network: Yolact, batch: torch.Tensor) -> None:
-            predictions = predict(network, batch)
-            detector.masks(detector.detect(predictions), predictions.prototypes)
+        def infer(_: int, runtime: Runtime, batch: torch.Tensor) -> None:
+            detector.masks(detector.detect(runtime(batch.to(runtime.device))))
 
         for size in self.batch_sizes:
             work = partial(infer, batch=torch.cat([self.inputs[i % len(self.inputs)] for i in range(size)]))
-            stages = {f"batch of {size}, {key}": partial(work, network=n) for key, n in self.networks.items()}
+            entries = {entry.label: entry.predictor for entry in self.entries if entry.predictor}
+            stages = {f"batch of {size}, {key}": partial(work, runtime=p.runtime) for key, p in entries.items()}
             yield from take_turns(stages, max(3, self.repeats // 4), self.device, size)
-
-    @torch.no_grad()
-    def nms(self) -> Iterator[Row]:
-        """Time detection with each kind of NMS on the predictions of one image."""
-        predictions = predict(self.networks[self.precisions[0]], self.inputs[0])
-        detectors = {str(kind): self.detector(nms=kind) for kind in NMS_KINDS}
-        stages = {kind: partial(lambda one, _: one.detect(predictions), one) for kind, one in detectors.items()}
-        yield from take_turns(stages, self.repeats, self.device)
 
     def loader(self) -> Iterator[Row]:
         """Time how one core makes training samples, as a worker of the loader does."""
@@ -212,11 +149,13 @@ class Benchmark:
         torch.set_num_threads(threads)
 
     def training(self) -> Iterator[Row]:
-        """Time training steps."""
+        """Time training steps, and measure the most memory that they take, in a process of its own."""
         num_images = self.config.train.batch_size * self.config.train.accumulate
         for precision in self.precisions:
             stages = {f"step of {num_images} images, {precision}": self.training_step(precision)[1]}
             yield from take_turns(stages, max(3, self.repeats // 4), self.device, num_images)
+            for memory, peak in in_a_process(_peaks, replace(self), precision).items():
+                yield f"{memory} memory, {precision}", {} if peak is None else {"peak_mb": peak / 2**20}
 
     def many_images(self) -> CocoDataset:
         """Return the data set of an evaluation: the generated images, each taken many times."""
@@ -247,27 +186,14 @@ class Benchmark:
                 values = timed([1000 * (time.perf_counter() - start)], len(dataset))
             yield f"{len(dataset)} images, {engine}", values
 
-    def memory(self) -> Iterator[Row]:
-        """Measure the most memory that inference and training take, each in a process of its own."""
-        for precision in self.precisions:
-            for training, name in enumerate(("file to masks", "training step")):
-                with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                    peaks = pool.submit(_peaks, replace(self), precision, bool(training)).result()
-                for memory, peak in peaks.items():
-                    yield f"{name}, {precision}, {memory}", {} if peak is None else {"peak_mb": peak / 2**20}
 
-
-def _peaks(benchmark: Benchmark, precision: Precision, training: bool) -> dict[str, int | None]:
-    """Return bytes of this process and of its GPU, None where nothing tells them."""
-    on_gpu, status = benchmark.device.type == "cuda", Path("/proc/self/status")  # of Linux
-    if not on_gpu:
-        keep_freed_memory()  # as the commands do
-    stage = benchmark.training_step(precision)[1] if training else benchmark.file_to_masks(precision)
+def _peaks(benchmark: Benchmark, precision: Precision) -> dict[str, int | None]:
+    """Return bytes of this process and of its GPU that a training step takes, None where nothing tells them."""
+    stage = benchmark.training_step(precision)[1]
     for number in range(WARMUP):
         stage(number)
-    found = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.is_file() else None
-    gpu = torch.cuda.max_memory_allocated(benchmark.device) if on_gpu else None
-    return {"process": int(found[1]) * 1024 if found else None, "GPU": gpu}
+    gpu = torch.cuda.max_memory_allocated(benchmark.device) if benchmark.device.type == "cuda" else None
+    return {"process": peak_memory(), "GPU": gpu}
 
 
 def _find(truth: GroundTruth, categories: Categories) -> Instances:
@@ -333,6 +259,20 @@ def prepare(config: Config, loaded: LoadedModel | None, images: Path | None, fol
     return Benchmark(replace(loaded, config=config), images=files, folder=folder, **how)
 
 
+def speed_plot(result: Mapping[str, Any]) -> bytes | None:
+    """Return a PNG of mask AP against FPS of the runtimes, beside the published models; None without any AP."""
+    group = f"{result['config']}, {result['device']}"
+    rows = result.get("runtimes", {}).items()
+    points = [
+        Point(name, row["fps"], 100 * row["mask_ap"], group) for name, row in rows if row.get("mask_ap") is not None
+    ]
+    if not points:
+        return None
+    stream = BytesIO()
+    draw_speed(points).savefig(stream, format="png")
+    return stream.getvalue()
+
+
 def measure(
     parts: Sequence[str], config: Config, loaded: LoadedModel | None, images: Path | None, **how: Any
 ) -> dict[str, Any]:
@@ -340,14 +280,19 @@ def measure(
     result: dict[str, Any] = {"device": device_name(how["device"]), "versions": versions(), "config": config.name}
     with tempfile.TemporaryDirectory() as folder:
         benchmark = prepare(config, loaded, images, Path(folder), **how)
-        print(f"{'':44}{'median ms':>13}{'p95 ms':>13}{'images/s':>13}{'peak MB':>13}")
         for part in parts:
-            print(part)
+            print(
+                part
+                if part == "runtimes"
+                else f"{part:44}{'median ms':>13}{'p95 ms':>13}{'images/s':>13}{'peak MB':>13}"
+            )
             elsewhere: list[Row] = [("on a GPU", {})] if how["device"].type == "cpu" and part in ON_DEVICE else []
             result[part] = {}
             for name, found in chain(getattr(benchmark, part)(), elsewhere):
+                result[part][name] = found
+                if part == "runtimes":
+                    continue  # which prints its own table
                 columns = [found.get(key) for key in ("median_ms", "p95_ms", "per_second", "peak_mb")]
                 shown = "".join(13 * " " if value is None else f"{value:13,.2f}" for value in columns)
                 print(f"  {name:42}{shown.rstrip() or ' not measured'}", flush=True)
-                result[part][name] = found
     return result

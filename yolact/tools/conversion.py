@@ -12,7 +12,7 @@ from yolact.compat import dbolya
 from yolact.config import config_to_dict, load_config
 from yolact.engine.checkpoint import FORMAT, load_checkpoint, model_weights, save_checkpoint
 from yolact.errors import CheckpointError, UserError
-from yolact.predictor import LoadedModel, model_from_checkpoint
+from yolact.loaded import LoadedModel, model_from_checkpoint
 
 # What the authors' code reads the configuration, the epoch and the iteration from.
 _THEIR_FILE_NAME = re.compile(r"(?P<config>.+)_(?P<epoch>\d+)_(?P<step>\d+)(_interrupt)?\.pth")

@@ -26,10 +26,10 @@ DRAWN = ["masks", "boxes", "labels"]
 
 def build_page(predictor: Predictor, weights: str, max_pixels: int) -> gradio.Blocks:
     """Make the page of a model; `weights` is the name of its file, and larger images than `max_pixels` are refused."""
-    names = predictor.class_names
+    names, low = predictor.class_names, max(LOW_SCORE, predictor.lowest_score)
 
     def find(path: str | None) -> Instances | None:
-        return None if path is None else predictor(read_upload(Path(path), max_pixels), LOW_SCORE)
+        return None if path is None else predictor(read_upload(Path(path), max_pixels), low)
 
     def show(found: Instances | None, threshold: float, classes: list[int], drawn: list[str]) -> Any:
         if found is None:
@@ -43,7 +43,7 @@ def build_page(predictor: Predictor, weights: str, max_pixels: int) -> gradio.Bl
         return found.plot(scale=display_scale(*found.image_size), **options)[:, :, ::-1], repr(found), records
 
     def show_live(image: np.ndarray | None, *settings: Any) -> Any:
-        return show(None if image is None else predictor(image[:, :, ::-1], LOW_SCORE), *settings)
+        return show(None if image is None else predictor(image[:, :, ::-1], low), *settings)
 
     with gradio.Blocks(title="YOLACT", analytics_enabled=False, delete_cache=(60, 600)) as page:
         model = f"{printable(predictor.config.name)} ({printable(weights)}), {counted(len(names), 'class', 'classes')}"
@@ -57,7 +57,7 @@ def build_page(predictor: Predictor, weights: str, max_pixels: int) -> gradio.Bl
                     image.preprocess = lambda data: data.path if data else None  # type: ignore
                 with gradio.Tab("Live camera"):
                     camera = gradio.Image(sources=["webcam"], streaming=True, label="Camera")
-                threshold = gradio.Slider(LOW_SCORE, 1, 0.3, step=0.01, label="Score threshold")
+                threshold = gradio.Slider(low, 1, max(low, 0.3), step=0.01, label="Score threshold")
                 choices = [(printable(name), label) for label, name in enumerate(names)]
                 classes = gradio.Dropdown(choices, multiselect=True, value=[], label="Classes (none: all)")
                 drawn = gradio.CheckboxGroup(DRAWN, value=DRAWN, label="Draw")

@@ -91,10 +91,11 @@ class Explanation:
 
 def explain(predictor: Predictor, image: ImageSource, score_threshold: float = 0.3) -> Explanation:
     """Find the objects of one image, with what their masks are made of; arguments and errors are the predictor's."""
-    instances, detections, prototypes = predictor.dissect(image, score_threshold)
+    instances, detections = predictor.dissect(image, score_threshold)
+    prototypes = detections.prototypes[0]
     coefficients, boxes = (of[0, : len(instances)] for of in (detections.mask_coefficients, detections.boxes))
     height, width = prototypes.shape[1:]
-    scale = torch.tensor([width, height, width, height]) / predictor.model.image_size
+    scale = torch.tensor([width, height, width, height]) / predictor.image_size
     return Explanation(instances, prototypes, coefficients, boxes * scale)
 
 

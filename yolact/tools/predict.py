@@ -6,16 +6,16 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TextIO, TypeVar
+from typing import NamedTuple, TextIO
 
 import cv2
 import numpy as np
-from torch import Tensor
 from tqdm import tqdm
 
 from yolact.data.images import SUFFIXES, image_files, read_image
@@ -25,11 +25,11 @@ from yolact.instances import Instances
 from yolact.output import write_bytes
 from yolact.predictor import Predictor
 from yolact.text import counted
+from yolact.threads import in_order
 from yolact.tools.explain import draw_prototypes
-from yolact.tools.video import Tracker, Video, read_ahead, write_video
+from yolact.tools.video import Frame, Tracker, Video, write_video
 
 COLUMNS = ("file", "frame", "number", "class", "score", "x", "y", "width", "height", "area", "track")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def find_images(arguments: list[str], folder: Path) -> list[InputFile]:
 
 
 def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wanted) -> None:
-    """Predict image by image; those that cannot be read are left out and told of.
+    """Predict several images at a time; those that cannot be read are left out and told of.
 
     Raises:
         DatasetError: no image can be read; then nothing is written.
@@ -100,22 +100,30 @@ def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wante
     failures: list[tuple[InputFile, str]] = []
     counts: Counter[str] = Counter()
 
-    def images() -> Iterator[tuple[int, np.ndarray]]:
-        for number, source in enumerate(sources):
-            try:
-                image = read_image(source.path)
-            except DatasetError as error:
-                failures.append((source, str(error)))
-            else:
-                yield number, image
+    def work(own: Predictor, source: InputFile) -> Instances | str:
+        """Read, find, draw and write; return why an image cannot be read."""
+        try:
+            image = read_image(source.path)
+        except DatasetError as error:
+            return str(error)
+        if wanted.prototypes:
+            found, detections = own.dissect(image, wanted.score_threshold)
+            drawn = draw_prototypes(detections.prototypes[0], image)
+            _write(drawn, source.target.with_name(f"{source.target.stem}_prototypes.png"))
+        else:
+            found = own(image, wanted.score_threshold)
+        found = found.filter(wanted.classes)
+        _write(found.plot(masks=not wanted.boxes_only, scale=display_scale(*found.image_size)), source.target)
+        return found
 
     with write_results(wanted, counts) as add:
-        for number, found, prototypes in _find(predictor, wanted, images(), len(sources), "image"):
-            path, target, _ = sources[number]
-            _write(found.plot(masks=not wanted.boxes_only, scale=display_scale(*found.image_size)), target)
-            if prototypes is not None:
-                _write(draw_prototypes(prototypes, found.image), target.with_name(f"{target.stem}_prototypes.png"))
-            add(found, number + 1, str(path), target.stem)
+        results = predictor.overlapped(work, sources)
+        shown = tqdm(results, desc="predict", total=len(sources), unit="image", dynamic_ncols=True)
+        for number, (source, found) in enumerate(zip(sources, shown, strict=True)):
+            if isinstance(found, str):
+                failures.append((source, found))
+            else:
+                add(found, number + 1, str(source.path), source.target.stem)
     if len(failures) == len(sources):
         for name in ("predictions.json", "predictions.csv"):
             (wanted.folder / name).unlink(missing_ok=True)
@@ -142,12 +150,20 @@ def predict_video(predictor: Predictor, video: Video, wanted: Wanted) -> None:
     if target.resolve() == Path(video.source).resolve():
         raise UserError(f"The result '{target}' would overwrite that video; give another --output.")
     total = min(filter(None, (video.num_frames, wanted.max_frames)), default=None)
-    frames = ((seconds, image) for image, seconds in islice(video, wanted.max_frames))
+    frames = islice(video, wanted.max_frames)
     counts: Counter[str] = Counter()
     count = 0
+
+    def work(own: Predictor, frame: Frame) -> tuple[float, Instances]:
+        image, seconds = frame
+        return seconds, own(image, wanted.score_threshold).filter(wanted.classes)
+
+    # What is live is searched frame by frame, while the next one is read: several at a time would come later.
+    is_live = video.num_frames is None
+    results = in_order(partial(work, predictor), frames, 1) if is_live else predictor.overlapped(work, frames)
     with write_results(wanted, counts) as add, write_video(target, video.fps, video.image_size) as write:
         try:
-            for seconds, found, _ in _find(predictor, wanted, frames, total, "frame"):
+            for seconds, found in tqdm(results, desc="predict", total=total, unit="frame", dynamic_ncols=True):
                 tracks = tracker.update(found) if tracker else None
                 write(found.plot(masks=not wanted.boxes_only, tracks=tracks), seconds)
                 count += 1
@@ -155,22 +171,6 @@ def predict_video(predictor: Predictor, video: Video, wanted: Wanted) -> None:
         except KeyboardInterrupt:
             print("stopped by Ctrl-C; the frames so far are written")
     _print_summary(wanted, counts, counted(count, "frame"), f"{target.name} ({video.fps:g} frames per second)")
-
-
-def _find(
-    predictor: Predictor, wanted: Wanted, images: Iterable[tuple[T, np.ndarray]], total: int | None, unit: str
-) -> Iterator[tuple[T, Instances, Tensor | None]]:
-    """Find the wanted objects of each image, and its prototypes, while the next is read and the caller has the last."""
-
-    def find() -> Iterator[tuple[T, Instances, Tensor | None]]:
-        for key, image in read_ahead(images):
-            if wanted.prototypes:
-                found, _, prototypes = predictor.dissect(image, wanted.score_threshold)
-            else:
-                found, prototypes = predictor(image, wanted.score_threshold), None
-            yield key, found.filter(wanted.classes), prototypes
-
-    yield from tqdm(read_ahead(find()), desc="predict", total=total, unit=unit, dynamic_ncols=True)
 
 
 @contextmanager

@@ -3,14 +3,12 @@
 import re
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,11 +18,9 @@ from yolact.instances import Instances
 
 Frame = tuple[np.ndarray, float]  # uint8 [H, W, 3] BGR, and its seconds since the first one
 Write = Callable[[np.ndarray, float], object]
-T = TypeVar("T")
 SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
 STREAM = re.compile(r"(rtsp|rtmp|https?|udp|tcp)://", re.IGNORECASE)
 DEFAULT_FPS = 25.0  # of cameras and streams that do not say theirs
-AHEAD = 4  # items that a thread makes while others are worked on
 CLOCK = 90_000  # ticks a second of time stamps, MPEG's own: exact for 24, 25, 29.97, 30 and 60 frames per second
 
 
@@ -131,18 +127,6 @@ def _begin_mpeg4(path: Path, fps: float, image_size: tuple[int, int]) -> tuple[W
     if not writer.isOpened():
         raise OSError("OpenCV cannot open it")
     return lambda image, _: writer.write(image), writer.release
-
-
-def read_ahead(items: Iterable[T]) -> Iterator[T]:
-    """Yield `items` while a thread takes the next `AHEAD` ones; their errors are raised here."""
-    iterator, end, pool = iter(items), object(), ThreadPoolExecutor(1)
-    waiting = deque(pool.submit(next, iterator, end) for _ in range(AHEAD))
-    try:
-        while (item := waiting.popleft().result()) is not end:
-            waiting.append(pool.submit(next, iterator, end))
-            yield item  # type: ignore[misc]
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 class Tracker:

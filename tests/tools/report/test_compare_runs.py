@@ -69,7 +69,7 @@ def test_metrics_that_an_older_file_lacks_are_shown_as_missing(write_evaluation,
     assert found["AP50 that errors cost, masks"]["missed"] == [Cell("missing"), Cell("0.000"), Cell("-")]
     assert found["AP per class, masks, largest differences first"]["disc"][0] == Cell("missing")
     assert found["Speed"]["frames per second"] == [Cell("missing"), Cell("40.0"), Cell("-")]
-    assert "A on unknown device, unknown precision, batch unknown; B on cpu (test)" in notes(runs, "Speed")[0]
+    assert "A on unknown device, PyTorch, unknown precision, batch unknown; B on cpu (test)" in notes(runs, "Speed")[0]
     assert "missing" in comparison_text(runs)
     assert "missing" in check_page(comparison_page(runs)).texts
     assert "masks" in tables(read_runs([old, old]))
@@ -97,10 +97,10 @@ def test_times_are_ratios_and_less_is_better(write_metrics):
     assert speed["network, ms"] == [Cell("20.0"), Cell("10.0"), Cell("x 0.50", 1)]
     assert speed["load, ms"][2] == Cell("-")
     assert speed["extra, ms"] == [Cell("missing"), Cell("1.0"), Cell("-")]
-    assert notes(runs, "Speed") == ["All on cpu (test), float32, batch 1."]
+    assert notes(runs, "Speed") == ["All on cpu (test), PyTorch, float32, batch 1."]
     c = write_metrics("c", **BOTH, **{**where, "device": "cuda (X)"}, fps=80.0, processes=2)
     (note,) = notes(read_runs([a, c]), "Speed")
-    assert "A on cpu (test), float32, batch 1; B on cuda (X), float32, batch 1, one of 2 processes. The times" in note
+    assert "A on cpu (test), PyTorch, float32, batch 1; B on cuda (X), PyTorch, float32, batch 1, one of 2 processes. The times" in note
 
 
 def test_only_keys_that_differ_are_shown(write_metrics):

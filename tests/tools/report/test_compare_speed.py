@@ -19,7 +19,7 @@ METRICS = {
     "device": "cpu (some CPU, 2 threads)",
     "dtype": "float32",
 }
-GROUP = "150 images of instances_val.json, cpu (some CPU, 2 threads), float32, batch 1"
+GROUP = "150 images of instances_val.json, cpu (some CPU, 2 threads), PyTorch, float32, batch 1"
 
 
 def test_a_point_is_read_in_percent_with_what_it_was_measured_on(write_metrics):

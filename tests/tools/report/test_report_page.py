@@ -46,7 +46,7 @@ def test_all_files_are_written_and_the_page_shows_everything(write_evaluation, c
     for text in (*titles, "How this was made", *ERRORS, "disc", "square", "a <b>.pth", "yolact eval --x '<y>'"):
         assert text in checker.texts
     assert "image_size: 64" in page
-    assert "Measured on cpu (test), float32, batch 1" in page
+    assert "Measured on cpu (test), PyTorch, float32, batch 1" in page
     assert sorted(re.findall(r'alt="(picture \d)', page)) == [f"picture {i}" for i in range(5)]  # 5 has no objects
     assert "40.0 frames per second" in page
     assert not re.search(r"\bnan\b|\binf\b|None", re.sub(r'src="data:[^"]*"', "", page))

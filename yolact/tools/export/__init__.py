@@ -1,54 +1,123 @@
-"""Export to ONNX and torch.export, compared with PyTorch before a file is written."""
+"""Export a model, and see what the file finds before it gets its name: as PyTorch does, or in int8 as many objects."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 
+from yolact.data.dataset import CocoDataset
 from yolact.data.images import image_files, read_image
 from yolact.errors import UserError
-from yolact.output import write_bytes
-from yolact.predictor import LoadedModel
+from yolact.evaluation.run import evaluate
+from yolact.loaded import LoadedModel
+from yolact.output import finished_path
+from yolact.runtimes.exported import KINDS, ExportedRuntime
+from yolact.runtimes.pytorch import PyTorchRuntime
+from yolact.structures import Runtime
 from yolact.tools.export.agreement import Comparison, compare
-from yolact.tools.export.files import make_file, open_runner, require_packages
+from yolact.tools.export.files import make_export, require, write_file
 from yolact.tools.export.graph import Export
+from yolact.tools.export.quantise import (
+    AIM,
+    FLOAT_PARTS,
+    LARGEST_LOSS,
+    Attempt,
+    calibration_batches,
+    calibration_images,
+    quantiser,
+)
 from yolact.tools.shapes import draw_shapes
 
 MAX_OF_A_FOLDER = 10  # every image goes through the network twice
 
 
-def export_model(loaded: LoadedModel, path: Path, form: str, images: Sequence[np.ndarray]) -> tuple[Export, Comparison]:
+def export_model(
+    loaded: LoadedModel, path: Path, form: str, images: Sequence[np.ndarray], precision: str = "fp32"
+) -> tuple[Export, Comparison]:
     """Make a file as other programs run it, run it on images, compare with PyTorch, and write it if it agrees.
 
     Args:
         loaded: the model, which stays as it is; float32.
         path: in an existing folder. An older file stays there until the new one agrees.
-        form: "onnx" or "torch" with detections and masks, "onnx-raw" or "torch-raw" with the outputs of the network.
+        form: "onnx", "openvino", "tensorrt" or "torch" with detections and masks; with "-raw" behind it, such as
+            "onnx-raw", the outputs of the network.
         images: uint8 [H, W, 3] BGR, with something to find in at least one of them.
+        precision: "fp32", "bf16" or "fp16"; for int8 see `export_int8`.
 
     Raises:
         UserError: the file does not agree with PyTorch, nothing was found to compare, the model or its settings cannot
             be exported, or the file not be written.
     """
     container, _, raw = form.partition("-")
-    require_packages(container)
-    export = Export(loaded, bool(raw))
-    content = make_file(export, container)
-    comparison = compare(open_runner(content, container), export, loaded, images)
-    if reason := comparison.disagreement():
-        raise UserError(
-            f"'{path}' was not written, because it does not agree with PyTorch: {reason}; try another version of "
-            "PyTorch or of the program that ran it."
-        )
-    if not comparison.detections:
-        raise UserError(
-            f"'{path}' was not written, because nothing could be compared: the model finds no object in {len(images)} "
-            f"images with a score above {loaded.config.eval.score_threshold:g}; give images with objects "
-            "(--images FILE ...), or lower the threshold (--set eval.score_threshold=0)."
-        )
-    write_bytes(content, path)
+    require(container, precision)
+    export = make_export(loaded, container, bool(raw), precision)
+    with finished_path(path) as temporary:
+        write_file(export, container, temporary)
+        comparison = compare(ExportedRuntime(temporary).session.run, export, loaded, images)
+        if reason := comparison.disagreement():
+            raise UserError(
+                f"'{path}' was not written, because it does not agree with PyTorch: {reason}; try another version of "
+                "PyTorch or of the program that ran it."
+            )
+        if not comparison.detections:
+            raise UserError(
+                f"'{path}' was not written, because nothing could be compared: the model finds no object in "
+                f"{len(images)} images with a score above {loaded.config.eval.score_threshold:g}; give images with "
+                "objects (--images FILE ...), or lower the threshold (--set eval.score_threshold=0)."
+            )
     return export, comparison
+
+
+def export_int8(
+    loaded: LoadedModel, path: Path, form: str, train_data: CocoDataset, val_data: CocoDataset,
+    tell: Callable[[str], None] = print,
+) -> tuple[Export, Attempt]:  # fmt: skip
+    """Make an int8 file, measure it beside the float model, and write it if it is nearly as good.
+
+    Where all of the network in int8 loses more than half an AP, more and more of its parts stay float.
+
+    Args:
+        loaded, path, form: as for `export_model`, but no "torch".
+        train_data: images of it set the ranges.
+        val_data: what AP is measured on, with eval.max_images.
+        tell: gets a line for each attempt.
+
+    Raises:
+        UserError: the best attempt loses more than one AP; nothing is written.
+    """
+    container, _, raw = form.partition("-")
+    require(container, "int8")
+    export = make_export(loaded, container, bool(raw), "int8")
+    images = calibration_batches(calibration_images(train_data), loaded.model.image_size)
+
+    def mask_ap(runtime: Runtime) -> float:
+        metrics = evaluate(runtime, val_data, loaded.config.eval).metrics
+        return metrics["segm"]["AP"] or 0.0
+
+    expected = mask_ap(PyTorchRuntime(loaded.model))
+    tell(f"PyTorch, fp32: mask AP {expected:.4f} on {len(val_data)} images")
+    attempts: dict[Path, Attempt] = {}
+    with TemporaryDirectory() as folder:
+        for number, float_parts in enumerate(FLOAT_PARTS):
+            file = Path(folder) / f"{number}{KINDS[container].ending}"
+            write_file(export, container, file, quantiser(images, float_parts))
+            found = mask_ap(ExportedRuntime(file))
+            attempts[file] = Attempt(float_parts, found, expected - found)
+            tell(f"int8 ({', '.join(float_parts) or 'nothing'} in float): mask AP {found:.4f}")
+            if attempts[file].loss <= AIM:
+                break
+        file, best = min(attempts.items(), key=lambda item: item[1].loss)
+        if best.loss > LARGEST_LOSS:
+            raise UserError(
+                f"'{path}' was not written, because it loses {100 * best.loss:.1f} AP against the float model, more "
+                f"than {100 * LARGEST_LOSS:g}: export in fp16 or fp32, or give more training images to calibrate on."
+            )
+        with finished_path(path) as temporary:
+            shutil.move(file, temporary)
+    return export, best
 
 
 def read_images(sources: Sequence[Path]) -> list[np.ndarray]:

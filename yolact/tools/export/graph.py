@@ -5,16 +5,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import yolact
+from yolact.config import config_to_dict
 from yolact.errors import UserError
+from yolact.loaded import LoadedModel
 from yolact.models.heads import CENTRE_VARIANCE, SIZE_VARIANCE
-from yolact.models.inference import folded
+from yolact.models.inference import cast, folded
 from yolact.postprocess import Detector
-from yolact.predictor import LoadedModel
+from yolact.runtimes.exported import COMPLETE, FORM, INPUT, RAW
 from yolact.structures import Predictions
 
-FORM = 1  # of inputs, outputs and metadata; a higher number would mean that programs that read them must change
-INPUT = "images"
-RAW = ("class_logits", "box_deltas", "mask_coefficients", "prototypes")  # and the constants of the box coder
 MEANINGS = {
     "images": "RGB; the image stretched to these sides",
     "class_logits": "before softmax, 0 is background; with points before sigmoid, no background",
@@ -35,9 +35,8 @@ MEANINGS = {
 def find(detector: Detector, predictions: Predictions) -> dict[str, Tensor]:
     """Return the outputs of a complete export: detections, and their masks at the size of the prototypes."""
     found = detector.detect(predictions)
-    masks = detector.masks(found, predictions.prototypes)
-    outputs = {name: getattr(found, name) for name in ("boxes", "scores", "labels")}
-    outputs |= {"masks": masks, "counts": found.counts}
+    masks = detector.masks(found)
+    outputs = {name: getattr(found, name) for name in COMPLETE} | {"masks": masks}
     if detector.mask_iou is not None:
         soft = masks if detector.settings.crop == "before_resize" else masks.sigmoid()
         flat = detector.rescore(soft.flatten(0, 1), found.scores.flatten(), found.labels.flatten())
@@ -54,8 +53,15 @@ class Export(nn.Module):
         metadata: what a program must know to use the outputs, as plain data.
     """
 
-    def __init__(self, loaded: LoadedModel, raw: bool):
-        """Raise a UserError where the configured NMS cannot stand in a graph."""
+    def __init__(self, loaded: LoadedModel, raw: bool, precision: str = "fp32", dtype: torch.dtype = torch.float32):
+        """Raise a UserError where the configured NMS cannot stand in a graph.
+
+        Args:
+            loaded: the model, which stays as it is.
+            raw: whether the outputs of the network are those of the file.
+            precision: of the file, for its metadata.
+            dtype: that the network computes in; all that follows it is float32.
+        """
         super().__init__()
         self.settings, self.raw = loaded.config.eval, raw
         if not raw and self.settings.nms == "exact":
@@ -65,13 +71,17 @@ class Export(nn.Module):
             )
         # A folded copy, so that the caller's model stays as it is, in the plain memory format that other programs want.
         self.model = folded(loaded.model).cpu().to(memory_format=torch.contiguous_format)
+        cast(self.model, dtype)
         self.metadata: dict[str, Any] = {
             "yolact_export": FORM,
+            "version": yolact.__version__,
             "contents": "raw" if raw else "complete",
-            "config": loaded.config.name,
+            "precision": precision,
+            "config": config_to_dict(loaded.config),
             "image_size": self.model.image_size,
             "class_names": loaded.class_names,
             "category_ids": loaded.category_ids,
+            "names_known": loaded.names_known,
         }
         if raw and loaded.config.model.head == "anchors":
             self.metadata["box_variances"] = [CENTRE_VARIANCE, SIZE_VARIANCE]
@@ -86,7 +96,7 @@ class Export(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         # Floating-point before the transposition, because TensorRT does nothing else with uint8.
-        predictions: Predictions = self.model((images.float() / 255).permute(0, 3, 1, 2))
+        predictions = Predictions(*(value.float() for value in self.model((images.float() / 255).permute(0, 3, 1, 2))))
         if not self.raw:
             return find(Detector.of(self.model, self.settings), predictions)
         # For each image, because some runtimes take no constant for an output.

@@ -84,6 +84,7 @@ def write_report(
         command=command,
         facts={
             "device": metrics["device"],
+            "runtime": metrics.get("runtime", "PyTorch"),
             "precision": metrics["dtype"],
             "score threshold": config.eval.score_threshold,
             "NMS": f"{metrics['nms']} at IoU {config.eval.nms_threshold:g}",

@@ -14,7 +14,8 @@ Metrics = dict[str, Any]
 Table = dict[str, float | None]
 
 TABLES = ("segm", "bbox", "per_class.segm", "per_class.bbox", "errors.segm.dAP", "errors.bbox.dAP", "milliseconds")
-UNKNOWN = {"device": "unknown device", "dtype": "unknown precision", "batch_size": "unknown"}
+# Of files that do not say; those without a runtime are older than any but PyTorch.
+UNKNOWN = {"device": "unknown device", "runtime": "PyTorch", "dtype": "unknown precision", "batch_size": "unknown"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def measured_on(metrics: Metrics) -> str:
 
     One of several ranks measures them, on its share of the images while the others work on theirs.
     """
-    said = "{device}, {dtype}, batch {batch_size}".format_map(UNKNOWN | metrics)
+    said = "{device}, {runtime}, {dtype}, batch {batch_size}".format_map(UNKNOWN | metrics)
     count = metrics.get("processes", 1)  # older files have none
     return said if count == 1 else f"{said}, one of {count} processes"
 
