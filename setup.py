@@ -32,6 +32,9 @@ setup(
         "supervision": ["supervision>=0.26"],  # Instances.to_supervision
         "track": ["trackers", "supervision"],  # yolact predict --track
         "export": ["onnx", "onnxscript", "onnxruntime"],
+        "openvino": ["openvino", "onnx", "onnxscript"],  # yolact predict --runtime openvino
+        "tensorrt": ["tensorrt", "onnx", "onnxscript"],
+        "int8": ["nncf", "onnx", "onnxscript", "onnxruntime"],  # yolact export --precision int8
         "convert": ["datumaro>=1.12"],  # yolact convert datumaro
         "demo": ["gradio>=6"],
         "video": ["av>=14"],  # H.264 video
@@ -40,7 +43,7 @@ setup(
         "notebooks": ["jupyterlab", "ipykernel"],
         "dev": [
             *("pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "tensorboard", "scipy"),
-            *("onnx", "onnxscript", "onnxruntime", "nbclient", "ipykernel"),
+            *("onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "nbclient", "ipykernel"),
             *("hotcoco", "supervision>=0.26", "trackers", "gradio>=6", "av>=14", "huggingface_hub>=0.30", "timm"),
         ],
     },

@@ -10,8 +10,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SUFFIXES = {".py", ".sh", ".js", ".css", ".html"}
 
-CORE = """config structures.py instances.py formats.py draw.py ops models losses data postprocess.py evaluation engine
-loaded.py predictor.py runtimes api.py distributed.py device.py errors.py output.py text.py threads.py __init__.py cli/train.py cli/eval.py"""
+CORE = """config structures.py instances.py formats.py draw.py ops models losses data postprocess.py runtimes evaluation
+engine loaded.py predictor.py api.py distributed.py device.py errors.py output.py text.py threads.py __init__.py
+cli/train.py cli/eval.py"""
 ROOMS = {
     "everything": ["yolact", "scripts", "train.py", "eval.py"],
     "core": ["train.py", "eval.py", *(f"yolact/{name}" for name in CORE.split())],

@@ -58,8 +58,9 @@ class Predictor:
         self.class_names, self.category_ids, self.names_known = (
             loaded.class_names, loaded.category_ids, loaded.names_known,
         )  # fmt: skip
-        is_complete = isinstance(loaded, LoadedFile) and loaded.runtime.is_complete
-        self.lowest_score = loaded.runtime.config.eval.score_threshold if is_complete else 0.0
+        self.lowest_score = 0.0
+        if isinstance(loaded, LoadedFile) and loaded.runtime.is_complete:
+            self.lowest_score = loaded.runtime.config.eval.score_threshold
         self.score_threshold = max(loaded.score_threshold, self.lowest_score)
         self.model = loaded.model if isinstance(loaded, LoadedModel) else None
         self.runtime: Runtime

@@ -141,7 +141,7 @@ def onnx_with(path, **changes):
 
 
 STRANGE = {
-    "of another program": (dict.fromkeys(("yolact_export", "config", "class_names")), "not a file of `yolact export`: .*yolact_export"),
+    "of another program": ({"yolact_export": None, "config": None}, "not a file of `yolact export`: .*yolact_export, con"),
     "without its classes": ({"class_names": None}, "class_names missing"),
     "of a newer version": ({"yolact_export": 9}, r"exported by a newer version \(form 9, expected 2\); update"),
     "of an older version": ({"yolact_export": 1}, r"exported by an older version \(form 1, expected 2\); export"),

@@ -100,7 +100,8 @@ def test_times_are_ratios_and_less_is_better(write_metrics):
     assert notes(runs, "Speed") == ["All on cpu (test), PyTorch, float32, batch 1."]
     c = write_metrics("c", **BOTH, **{**where, "device": "cuda (X)"}, fps=80.0, processes=2)
     (note,) = notes(read_runs([a, c]), "Speed")
-    assert "A on cpu (test), PyTorch, float32, batch 1; B on cuda (X), PyTorch, float32, batch 1, one of 2 processes. The times" in note
+    where_each = "A on cpu (test), PyTorch, float32, batch 1; B on cuda (X), PyTorch, float32, batch 1"
+    assert f"{where_each}, one of 2 processes. The times" in note
 
 
 def test_only_keys_that_differ_are_shown(write_metrics):

@@ -29,8 +29,8 @@ PRECISIONS = {
     "tensorrt": ("fp32", "bf16", "fp16", "int8"),
     "torch": ("fp32", "bf16"),
 }
-PACKAGES = {"onnx": (), "openvino": ("openvino",), "tensorrt": ("tensorrt",)}  # beside those that write ONNX
-WRITERS = ("onnx", "onnxscript", "onnxruntime")
+# What must be installed beside onnx and onnxscript, which write the file that all but torch.export begin with.
+PACKAGES = {"onnx": ("onnxruntime",), "openvino": ("openvino",), "tensorrt": ("tensorrt",)}
 
 Change = Callable[[Any, dict[str, str]], Any]  # of a model of ONNX or OpenVINO; see `write_file`
 
@@ -46,9 +46,8 @@ def require(form: str, precision: str) -> None:
         raise UserError(f"--format {form} has no {precision}, expected one of {known}; choose another --precision.")
     if form == "torch":
         return
-    purpose = f"--format {form}"
-    require_packages(*WRITERS, install="onnx onnxscript onnxruntime", purpose=purpose)
-    require_packages(*PACKAGES[form], install=form, purpose=purpose)
+    names = ("onnx", "onnxscript", *PACKAGES[form])
+    require_packages(*names, install=" ".join(names), purpose=f"--format {form}")
     if precision == "int8":
         require_packages("nncf", install="nncf", purpose="--precision int8")
     if form == "tensorrt" and not torch.cuda.is_available():
