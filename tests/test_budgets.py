@@ -18,7 +18,7 @@ ROOMS = {
     "core": ["train.py", "eval.py", *(f"yolact/{name}" for name in CORE.split())],
     "tests": ["tests"],
 }
-MOST_LINES = {"everything": 17_424, "core": 9_531, "tests": 16_459}
+MOST_LINES = {"everything": 17_435, "core": 9_542, "tests": 16_481}
 MOST_README_LINES, MOST_DOCS_WORDS = 250, 6_000
 
 

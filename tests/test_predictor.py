@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,24 @@ def test_a_stream_gives_each_result_as_it_comes(predictor: Predictor, image: np.
     in_twos = predictor.stream(frames(), 0.1, batch_size=2)
     assert [next(in_twos).image_size, taken[5:]] == [(50, 70), [0, 1]]
     assert len(list(in_twos)) == 4
+
+
+def test_any_number_of_images_is_worked_on_several_at_a_time(
+    predictor: Predictor, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "_num_callers", 2)
+    images, threads = [np.roll(image, number, axis=1) for number in range(7)], set()
+
+    def work(own: Predictor, number: int) -> Instances:
+        threads.add(threading.get_ident())
+        return own(images[number], 0.1)
+
+    for results in (predictor.find_all(iter(images), 0.1), predictor.overlapped(work, range(7))):
+        for one, found in zip(images, results, strict=True):
+            assert_equal(found, predictor(one, 0.1))
+    assert threading.get_ident() not in threads
+    with pytest.raises(ValueError, match=r"\[0, 1\].*30"):
+        predictor.find_all(images, 30)
 
 
 def test_a_stream_ends_at_what_is_no_image_and_what_is_no_stream_is_refused_at_once(

@@ -7,8 +7,6 @@ import shutil
 import sys
 from dataclasses import replace
 
-import cv2
-import numpy as np
 import pytest
 import torch
 
@@ -141,7 +139,7 @@ def onnx_with(path, **changes):
 
 
 STRANGE = {
-    "of another program": ({"yolact_export": None, "config": None}, "not a file of `yolact export`: .*yolact_export, con"),
+    "of another program": ({"yolact_export": None, "config": None}, "not a file of `yolact export`: .*yolact_export"),
     "without its classes": ({"class_names": None}, "class_names missing"),
     "of a newer version": ({"yolact_export": 9}, r"exported by a newer version \(form 9, expected 2\); update"),
     "of an older version": ({"yolact_export": 1}, r"exported by an older version \(form 1, expected 2\); export"),
@@ -215,11 +213,14 @@ def test_a_checkpoint_is_exported_for_a_runtime_once(sample_checkpoint, sample_d
     pytest.importorskip("onnxscript")
     pytest.importorskip("openvino")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    image = tmp_path / "a.png"
-    cv2.imwrite(str(image), np.full((40, 50, 3), 99, np.uint8))
+    image = sample_data / "pictures/picture 0.png"
     command = ["predict", str(image), "--weights", str(sample_checkpoint), "--output", str(tmp_path / "out")]
-    for _ in range(2):
-        run([*command, "--runtime", "openvino", "--set", "eval.nms=cross_class"])
+    objects = []
+    for setting in ("eval.nms=fast", "eval.max_detections=7", "eval.score_threshold=0.9"):
+        run([*command, "--runtime", "openvino", "--set", setting])
+        objects.append(len(json.loads((tmp_path / "out/predictions.json").read_text())))
+    assert objects[:2] == [100, 7]  # the settings are those of the call
+    assert 0 < objects[2] < 100
     assert capsys.readouterr().out.count("exporting") == 1
     (kept,) = (tmp_path / "cache/yolact").iterdir()
     assert kept.name.endswith("_openvino")

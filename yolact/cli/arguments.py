@@ -95,7 +95,7 @@ def load_chosen_predictor(arguments: argparse.Namespace, device: "str | torch.de
     config = load_config(arguments.config) if arguments.config else None
     loaded = load_weights(arguments.weights, device or arguments.device, config, arguments.set)
     if arguments.runtime and isinstance(loaded, LoadedModel):
-        from yolact.tools.export.cache import exported_for
+        from yolact.tools.export_cache import exported_for
 
         loaded = exported_for(loaded, arguments.runtime, arguments.precision, arguments.weights)
         return Predictor(loaded)

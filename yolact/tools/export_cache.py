@@ -2,14 +2,13 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from yolact.config import dump_config
 from yolact.errors import UserError
 from yolact.loaded import LoadedFile, LoadedModel, load_file
 from yolact.output import output_folder
 from yolact.runtimes.exported import KINDS
-from yolact.tools.export import export_model, generated_images
 
 
 def exported_for(loaded: LoadedModel, form: str, precision: str, weights: Path) -> LoadedFile:
@@ -27,16 +26,18 @@ def exported_for(loaded: LoadedModel, form: str, precision: str, weights: Path) 
     """
     from yolact import __version__
 
+    if precision == "auto":
+        raise UserError("--runtime takes --precision fp32, bf16 or fp16, got auto; name one of them.")
     is_raw = loaded.model.mask_iou is None
-    parts = [__version__, form, precision, str(is_raw), dump_config(loaded.config)]
+    parts = [__version__, form, precision, repr(loaded.config.model), "" if is_raw else repr(loaded.config.eval)]
     digest = hashlib.sha256(weights.read_bytes() + "\n".join(parts).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolact"
     path = cache / f"{weights.stem}_{digest}{KINDS[form].ending}"
-    if precision == "auto":
-        raise UserError("--runtime takes --precision fp32, bf16 or fp16, got auto; name one of them.")
     if not path.exists():
         print(f"exporting {weights} for {KINDS[form].name} once, to {path}; this takes a minute or so")
+        from yolact.tools.export import export_model, generated_images  # which takes seconds
+
         with output_folder(cache):
             images = generated_images(loaded.model.image_size)
             export_model(loaded, path, form + ("-raw" if is_raw else ""), images, precision)
-    return load_file(path)
+    return replace(load_file(path), config=loaded.config, score_threshold=loaded.score_threshold)
