@@ -39,7 +39,6 @@ def run(arguments: argparse.Namespace) -> None:
     from yolact.runtimes.exported import KINDS
     from yolact.tools.export import export_int8, export_model, generated_images, read_images
 
-    os.environ.setdefault("NNCF_CI", "1")  # else nncf tells its authors how it is used
     form, precision = arguments.format, arguments.precision
     kind, raw = KINDS[form.removesuffix("-raw")], "_raw" if form.endswith("-raw") else ""
     lower = "" if precision == "fp32" else f"_{precision}"

@@ -3,6 +3,7 @@
 import importlib
 import re
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -50,7 +51,7 @@ KINDS = {
     "torch": Kind("torch.export", ".pt2", "torch_export.TorchExportSession", (), "torch"),
 }
 # Keys of the metadata that reading a file needs, and their types.
-NEEDED: dict[str, type | tuple[type, ...]] = {
+NEEDED: dict[str, type] = {
     "yolact_export": int, "contents": str, "precision": str, "config": dict, "class_names": list, "category_ids": list,
     "names_known": bool,
 }  # fmt: skip
@@ -65,12 +66,8 @@ def kind_of(path: str | Path) -> str | None:
 def require_packages(*names: str, install: str, purpose: str) -> None:
     """Raise a UserError that names the first package which is not installed, and how to install it."""
     for name in names:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise UserError(
-                f"{purpose} needs the package {name}, which is not installed; run `pip install {install}`."
-            ) from error
+        if find_spec(name) is None:
+            raise UserError(f"{purpose} needs the package {name}, which is not installed; run `pip install {install}`.")
 
 
 def open_session(path: str | Path, device: str | torch.device | None = None, num_callers: int = 1) -> Session:

@@ -1,6 +1,7 @@
 """TensorRT's engines, for the kind of NVIDIA GPU and the version of TensorRT that they were built with."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ DTYPES = {
 
 
 class TensorRtSession:
-    """A `Session` of TensorRT. Calls of several threads wait for one another on the GPU's stream."""
+    """A `Session` of TensorRT. Calls of several threads take turns, as its context knows one set of addresses."""
 
     def __init__(self, path: Path, device: str | torch.device | None, num_callers: int) -> None:
         self.device = pick_device(device or "cuda")
@@ -36,13 +37,17 @@ class TensorRtSession:
         self._engine = runtime.deserialize_cuda_engine(content[start:] if is_ours else content)
         if self._engine is None:
             raise ValueError("built by another version of TensorRT or for another GPU")
-        self._context = self._engine.create_execution_context()
+        self._context, self._lock = self._engine.create_execution_context(), threading.Lock()
         names = [self._engine.get_tensor_name(number) for number in range(self._engine.num_io_tensors)]
         outputs = tensorrt.TensorIOMode.OUTPUT
         self._outputs = [name for name in names if self._engine.get_tensor_mode(name) == outputs]
         (self._input,) = (name for name in names if name not in self._outputs)
 
     def run(self, images: Tensor) -> dict[str, Tensor]:
+        with self._lock:
+            return self._run(images)
+
+    def _run(self, images: Tensor) -> dict[str, Tensor]:
         context = self._context
         context.set_input_shape(self._input, tuple(images.shape))
         context.set_tensor_address(self._input, images.data_ptr())

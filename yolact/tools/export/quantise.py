@@ -1,6 +1,7 @@
 """int8 files: post-training quantisation by nncf, calibrated on training images and measured on validation images."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,16 +50,13 @@ def quantiser(images: Sequence[np.ndarray], float_parts: Sequence[str]) -> Calla
     """
 
     def quantise(model: Any, parts: dict[str, str]) -> Any:
+        os.environ.setdefault("NNCF_CI", "1")  # else nncf tells its authors how it is used
         import nncf
 
         nncf.set_log_level(logging.ERROR)
         # OpenVINO makes several operations of a node, and adds to its name behind a slash.
         is_onnx = hasattr(model, "graph")
-        names = (
-            [node.name for node in model.graph.node]
-            if is_onnx
-            else [node.get_friendly_name() for node in _operations(model)]
-        )
+        names = [node.name for node in model.graph.node] if is_onnx else _operations(model)
         kept = [name for name in names if _is_float(parts.get(name.partition("/")[0], ""), float_parts)]
         return nncf.quantize(
             model,
@@ -75,8 +73,10 @@ def quantiser(images: Sequence[np.ndarray], float_parts: Sequence[str]) -> Calla
     return quantise
 
 
-def _operations(model: Any) -> Iterator[Any]:
-    return (node for node in model.get_ordered_ops() if node.get_type_name() not in ("Constant", "Parameter", "Result"))
+def _operations(model: Any) -> list[str]:
+    """Return the names of what a model of OpenVINO computes."""
+    others = ("Constant", "Parameter", "Result")
+    return [node.get_friendly_name() for node in model.get_ordered_ops() if node.get_type_name() not in others]
 
 
 def _is_float(part: str, float_parts: Sequence[str]) -> bool:
