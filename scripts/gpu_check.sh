@@ -22,7 +22,7 @@ fi
 mkdir -p "$out" || exit 2
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 # In the order of their worth, with the most seconds that each may take.
-declare -A limits=([ceilings]=40 [tests]=150 [inference]=90 [training]=80 [nuclei]=220 [profile]=45 [compiled]=200 [evaluation]=90)
+declare -A limits=([ceilings]=40 [tests]=150 [inference]=170 [training]=80 [nuclei]=220 [profile]=45 [compiled]=130 [evaluation]=90)
 parts=("$@") failed=()
 [ ${#parts[@]} -gt 0 ] || parts=(ceilings tests inference training nuclei profile compiled evaluation)
 
