@@ -1,7 +1,7 @@
 """The plot of mask AP against frames per second: evaluations and the published models."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from yolact.compat.published import MODELS
+from yolact.compat.published import MODELS, PublishedModel
 from yolact.errors import UserError
 from yolact.text import printable
 from yolact.tools.pages import COLOURS
@@ -52,9 +52,9 @@ def read_points(given: Sequence[str]) -> list[Point]:
     return points
 
 
-def draw_speed(points: Sequence[Point]) -> Figure:
+def draw_speed(points: Sequence[Point], published: Iterable[PublishedModel] = MODELS.values()) -> Figure:
     """Draw mask AP in percent against frames per second (logarithmic), labels in a column at the right."""
-    drawn = [(m.title, m.fps, m.mask_ap, f"{m.title.split('-')[0]}: {PUBLISHED}") for m in MODELS.values()]
+    drawn = [(m.title, m.fps, m.mask_ap, f"{m.title.split('-')[0]}: {PUBLISHED}") for m in published]
     drawn += [(p.label, p.fps, p.mask_ap, p.group) for p in points if p.fps is not None and p.mask_ap is not None]
     figure = Figure(figsize=(11, max(7, 0.25 * len(drawn))), dpi=120, layout="constrained")
     axis = figure.subplots()
