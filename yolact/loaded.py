@@ -50,12 +50,13 @@ def load_weights(
     device: str | torch.device | None = None,
     config: Config | None = None,
     overrides: Sequence[str] = (),
+    backbone: nn.Module | None = None,
 ) -> LoadedModel | LoadedFile:
     """Load a checkpoint as `load_model` does, or an exported file as `load_file` does, whichever it is by its name."""
     if kind_of(path) is None:
-        return load_model(path, pick_device(device), config, overrides)
-    if config is not None:
-        raise UserError(f"'{path}' carries its configuration: leave the other one out, and change settings one by one.")
+        return load_model(path, pick_device(device), config, overrides, backbone)
+    if config is not None or backbone is not None:
+        raise UserError(f"'{path}' has its configuration and backbone inside: leave others out.")
     return load_file(path, device, overrides)
 
 

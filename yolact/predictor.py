@@ -19,9 +19,8 @@ from yolact.data.rendering import prepare_image
 from yolact.device import Precision
 from yolact.errors import UserError
 from yolact.instances import Instances
-from yolact.loaded import LoadedFile, LoadedModel, load_file, load_model
+from yolact.loaded import LoadedFile, LoadedModel, load_weights
 from yolact.postprocess import Detector
-from yolact.runtimes.exported import kind_of
 from yolact.runtimes.pytorch import PyTorchRuntime
 from yolact.structures import Detections, Runtime
 from yolact.threads import in_order
@@ -216,12 +215,8 @@ def load(
     overrides = [f"eval.{key}={json.dumps(value)}" for key, value in settings.items()]
     if image_size is not None:
         overrides.append(f"model.image_size={image_size}")
-    if kind_of(path) is None:
-        chosen = load_config(config) if isinstance(config, str | Path) else config
-        return Predictor(load_model(path, device, chosen, overrides, backbone), precision, compiled)
-    if config is not None or backbone is not None:
-        raise UserError(f"'{path}' has its configuration and backbone inside: leave config= and backbone= out.")
-    return Predictor(load_file(path, device, overrides), precision, compiled)
+    chosen = load_config(config) if isinstance(config, str | Path) else config
+    return Predictor(load_weights(path, device, chosen, overrides, backbone), precision, compiled)
 
 
 def _groups(sources: Iterable[ImageSource], size: int) -> Iterator[list[ImageSource]]:

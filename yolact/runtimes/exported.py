@@ -40,15 +40,14 @@ class Kind(NamedTuple):
     name: str
     ending: str
     home: str
-    packages: tuple[str, ...]
-    install: str
+    package: str
 
 
 KINDS = {
-    "onnx": Kind("ONNX Runtime", ".onnx", "onnx.OnnxSession", ("onnxruntime",), "onnxruntime"),
-    "openvino": Kind("OpenVINO", "_openvino", "openvino.OpenVinoSession", ("openvino",), "openvino"),
-    "tensorrt": Kind("TensorRT", ".engine", "tensorrt.TensorRtSession", ("tensorrt",), "tensorrt"),
-    "torch": Kind("torch.export", ".pt2", "torch_export.TorchExportSession", (), "torch"),
+    "onnx": Kind("ONNX Runtime", ".onnx", "onnx.OnnxSession", "onnxruntime"),
+    "openvino": Kind("OpenVINO", "_openvino", "openvino.OpenVinoSession", "openvino"),
+    "tensorrt": Kind("TensorRT", ".engine", "tensorrt.TensorRtSession", "tensorrt"),
+    "torch": Kind("torch.export", ".pt2", "torch_export.TorchExportSession", "torch"),
 }
 # Keys of the metadata that reading a file needs, and their types.
 NEEDED: dict[str, type] = {
@@ -85,7 +84,7 @@ def open_session(path: str | Path, device: str | torch.device | None = None, num
     kind = KINDS[kind_of(path) or "onnx"]
     if not Path(path).exists():
         raise CheckpointError(f"{path}: there is no such file; check the path.")
-    require_packages(*kind.packages, install=kind.install, purpose=f"'{path}'")
+    require_packages(kind.package, install=kind.package, purpose=f"'{path}'")
     module, _, name = kind.home.partition(".")
     make = getattr(importlib.import_module(f"yolact.runtimes.{module}"), name)
     try:

@@ -18,7 +18,7 @@ from yolact.loaded import LoadedModel, load_file
 from yolact.predictor import Predictor
 from yolact.runtimes.exported import KINDS
 from yolact.tools.export import export_int8
-from yolact.tools.export.files import PRECISIONS, make_export, require, write_file
+from yolact.tools.export.files import make_export, require, write_file
 from yolact.tools.export.quantise import calibration_batches, quantiser
 from yolact.tools.timing import Row, Stage, in_a_process, peak_memory, take_turns
 
@@ -63,8 +63,6 @@ def runtime_entries(benchmark: "Benchmark") -> Iterator[Entry]:
     for form, precisions in wanted.items():
         for chosen in precisions:
             label = f"{KINDS[form].name}, {chosen}"
-            if chosen not in PRECISIONS[form]:
-                continue
             try:
                 require(form, chosen)
                 print(f"exporting: {label}", file=sys.stderr)
@@ -140,7 +138,7 @@ def _row(benchmark: "Benchmark", entry: Entry, times: dict[str, dict[str, Any]])
     else:
         state = benchmark.model.state_dict().values()
         row["size_mb"] = sum(value.numel() * value.element_size() for value in state) / 1e6
-    own = None if entry.path else replace(benchmark.loaded, model=benchmark.loaded.model)
+    own = None if entry.path else benchmark.loaded
     precision = entry.label.split(", ")[1]
     peak = in_a_process(_peak_of_a_call, own, precision, entry.path, benchmark.images[0], str(benchmark.device))
     row["peak_mb"] = None if peak is None else peak / 2**20

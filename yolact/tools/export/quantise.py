@@ -64,7 +64,6 @@ def quantiser(images: Sequence[np.ndarray], float_parts: Sequence[str]) -> Calla
             # Symmetric, as TensorRT has no other.
             preset=nncf.QuantizationPreset.PERFORMANCE,
             subset_size=len(images),
-            fast_bias_correction=True,
             ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
             # Processors without VNNI add up products in 16 bits, which overflow unless weights take seven bits.
             advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
