@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from torchvision.ops import box_convert
+
 from yolact.errors import UserError
 from yolact.ops.outlines import mask_polygons, one_line, simplified
 from yolact.ops.rle import RunLengths
@@ -26,12 +28,13 @@ def result_records(
     `encoded` are the masks as `Instances.rle` makes them, where that is done already.
     """
     encoded = instances.rle() if encoded is None else encoded
-    fields = (instances.boxes, instances.scores, instances.mask_scores, instances.labels)
+    xywh = box_convert(instances.boxes.double(), "xyxy", "xywh").round(decimals=3)
+    fields = (xywh, instances.scores, instances.mask_scores, instances.labels)
     masks, boxes = [], []
-    for (x1, y1, x2, y2), score, mask_score, label, rle in zip(*(f.tolist() for f in fields), encoded, strict=True):
-        record = {"image_id": image_id, "category_id": instances.category_ids[label]}
-        masks.append({**record, "score": mask_score, "segmentation": rle})
-        boxes.append({**record, "bbox": [round(v, 3) for v in (x1, y1, x2 - x1, y2 - y1)], "score": score})
+    for box, score, mask_score, label, rle in zip(*(field.tolist() for field in fields), encoded, strict=True):
+        category_id = instances.category_ids[label]
+        masks.append({"image_id": image_id, "category_id": category_id, "score": mask_score, "segmentation": rle})
+        boxes.append({"image_id": image_id, "category_id": category_id, "bbox": box, "score": score})
     return masks, boxes
 
 

@@ -5,7 +5,6 @@ import io
 import json
 import logging
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -164,8 +163,9 @@ def compute_metrics(
         )
     with contextlib.redirect_stdout(io.StringIO()):
         truth = index(data.dataset)
-        # pycocotools adds keys to records and cannot read an empty list.
-        results = truth.loadRes(list(map(copy, records))) if records else index({**data.dataset, "annotations": []})
+        # pycocotools adds keys to the records that it gets, and cannot read an empty list.
+        own = [{**record} for record in records] if engine == "pycocotools" else list(records)
+        results = truth.loadRes(own) if own else index({**data.dataset, "annotations": []})
         evaluator = evaluator_class(truth, results, iou_type)
         evaluator.params.maxDets = [1, 10, 100, *([max_detections] if max_detections > 100 else [])]
         evaluator.params.imgIds = sorted(image.id for image in dataset.images)

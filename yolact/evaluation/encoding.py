@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 
 from yolact.data.workers import start_pool
 from yolact.errors import LoaderError
@@ -16,7 +17,16 @@ MAX_WAITING = 64  # images whose masks wait
 MAX_BYTES = 64_000_000  # of masks that wait; those of one large and crowded image may be more
 
 Take = Callable[[list[RunLengths]], None]
-Chunk = list[tuple[Instances, Take]]
+Masks = tuple[list[MaskRegion], tuple[int, int]]  # of an image of (H, W) pixels
+
+
+@dataclass
+class _Chunk:
+    """The masks of some images, and what takes their run lengths."""
+
+    images: list[Masks] = field(default_factory=list)
+    takes: list[Take] = field(default_factory=list)
+    num_bytes: int = 0
 
 
 class MaskEncoder:
@@ -30,8 +40,8 @@ class MaskEncoder:
     def __init__(self, num_workers: int) -> None:
         """Encode in so many processes; 0 encodes at once."""
         self._pool = start_pool(num_workers) if num_workers else None
-        self._chunk: Chunk = []
-        self._waiting: deque[tuple[Future[list[list[RunLengths]]], Chunk]] = deque()
+        self._chunk = _Chunk()
+        self._waiting: deque[tuple[Future[list[list[RunLengths]]], _Chunk]] = deque()
 
     def __enter__(self) -> "MaskEncoder":
         return self
@@ -54,20 +64,21 @@ class MaskEncoder:
         if self._pool is None:
             take(instances.rle())
             return
-        self._chunk.append((instances, take))
-        if len(self._chunk) == CHUNK or _num_bytes(self._chunk) > MAX_BYTES / CHUNK:
+        self._chunk.images.append((instances.regions, instances.image_size))
+        self._chunk.takes.append(take)
+        self._chunk.num_bytes += sum(len(region.bits) for region in instances.regions)
+        if len(self._chunk.takes) == CHUNK or self._chunk.num_bytes > MAX_BYTES / CHUNK:
             self._submit()
 
     def _submit(self, last: bool = False) -> None:
         """Let a process encode the masks of the chunk; hand on what is finished, or everything after the last."""
         assert self._pool is not None
         try:
-            regions = [(instances.regions, instances.image_size) for instances, _ in self._chunk]
-            self._waiting.append((self._pool.submit(_encode, regions), self._chunk))
-            self._chunk = []
+            self._waiting.append((self._pool.submit(_encode, self._chunk.images), self._chunk))
+            self._chunk = _Chunk()
             while self._waiting and (last or self._waiting[0][0].done() or self._too_many_wait()):
                 future, chunk = self._waiting.popleft()
-                for (_, take), encoded in zip(chunk, future.result(), strict=True):
+                for take, encoded in zip(chunk.takes, future.result(), strict=True):
                     take(encoded)
         except BrokenProcessPool as error:
             raise LoaderError(
@@ -76,13 +87,10 @@ class MaskEncoder:
             ) from error
 
     def _too_many_wait(self) -> bool:
-        waiting = [image for _, chunk in self._waiting for image in chunk]
-        return len(waiting) > MAX_WAITING or _num_bytes(waiting) > MAX_BYTES
+        waiting = [chunk for _, chunk in self._waiting]
+        too_many = sum(len(chunk.takes) for chunk in waiting) > MAX_WAITING
+        return too_many or sum(chunk.num_bytes for chunk in waiting) > MAX_BYTES
 
 
-def _num_bytes(chunk: Chunk) -> int:
-    return sum(len(region.bits) for instances, _ in chunk for region in instances.regions)
-
-
-def _encode(images: list[tuple[list[MaskRegion], tuple[int, int]]]) -> list[list[RunLengths]]:
+def _encode(images: list[Masks]) -> list[list[RunLengths]]:
     return [[encode_region(region, image_size) for region in regions] for regions, image_size in images]
