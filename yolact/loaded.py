@@ -82,15 +82,13 @@ def load_file(path: str | Path, device: str | torch.device | None = None, overri
                 f"'{path}' has eval.{key}={inside} inside; leave it, export the model again with another, or export "
                 "the raw outputs, which leave it open."
             )
-    data = runtime.metadata
-    threshold = config.eval.score_threshold if _sets_threshold(overrides) else SCORE_THRESHOLD
-    return LoadedFile(
-        runtime, config, list(data["class_names"]), list(data["category_ids"]), data["names_known"], threshold
-    )
+    names, ids, known = (runtime.metadata[key] for key in ("class_names", "category_ids", "names_known"))
+    return LoadedFile(runtime, config, names, ids, known, _threshold(config, overrides))
 
 
-def _sets_threshold(overrides: Sequence[str]) -> bool:
-    return any(override.partition("=")[0].strip() == "eval.score_threshold" for override in overrides)
+def _threshold(config: Config, overrides: Sequence[str]) -> float:
+    is_set = any(override.partition("=")[0].strip() == "eval.score_threshold" for override in overrides)
+    return config.eval.score_threshold if is_set else SCORE_THRESHOLD
 
 
 def load_model(
@@ -107,7 +105,7 @@ def load_model(
         ConfigError: an override is wrong, or the configuration is needed and not given.
         UserError: the device does not exist.
     """
-    chosen = pick_device(device)
+    chosen = pick_device(device)  # before what takes long
     loaded = model_from_checkpoint(load_checkpoint(path), path, config, overrides, backbone)
     loaded.model.to(chosen)
     return loaded
@@ -142,8 +140,7 @@ def model_from_checkpoint(
     model = build_model(config, backbone)
     _require_fit(model, weights, path, config.name, ours)
     model.load_state_dict(weights)
-    threshold = config.eval.score_threshold if _sets_threshold(overrides) else SCORE_THRESHOLD
-    return LoadedModel(model.eval(), config, names, ids, known, threshold)
+    return LoadedModel(model.eval(), config, names, ids, known, _threshold(config, overrides))
 
 
 def _published_classes(num_classes: int) -> tuple[list[str], list[int], bool]:

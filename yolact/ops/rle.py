@@ -39,10 +39,9 @@ def encode_ends(ends: NDArray[np.int64], image_size: tuple[int, int]) -> RunLeng
     """
     height, width = image_size
     borders = np.concatenate(([0], ends, [height * width]))
-    counts = borders[1:] - borders[:-1]  # np.diff takes twice as long for so few
+    counts = borders[1:] - borders[:-1]  # np.diff takes twice as long for so few, and pycocotools five times of a list
     if len(ends) and counts[-1] == 0:  # the object reaches the last pixel
         counts = counts[:-1]
-    # An array goes through pycocotools five times as fast as a list.
     encoded: RunLengths = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return encoded
 
