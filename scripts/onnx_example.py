@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 import onnxruntime
 
+FILL = (124, 117, 104)  # RGB of the input where no image is
+
 
 class Objects(NamedTuple):
     """What was found in one image, in its own pixels, by descending score."""
@@ -55,16 +57,28 @@ def load(path: str) -> tuple[onnxruntime.InferenceSession, dict[str, Any]]:
 
 def detect(session: onnxruntime.InferenceSession, about: dict[str, Any], image: np.ndarray, score: float) -> Objects:
     """Find the objects of an image, uint8 [H, W, 3] BGR as OpenCV reads it, with a higher score than `score`."""
-    side, (height, width) = about["image_size"], image.shape[:2]
-    stretched = cv2.cvtColor(cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR), cv2.COLOR_BGR2RGB)
+    inputs, shape = about["image_size"], image.shape[:2]
+    is_padded = about["resize"] == "pad"
+    (height, width), (h, w) = shape, window(inputs, shape) if is_padded else inputs
+    prepared = np.full((*inputs, 3), FILL, np.uint8)
+    prepared[:h, :w] = cv2.cvtColor(cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR), cv2.COLOR_BGR2RGB)
     names = ["boxes", "scores", "labels", "masks", "counts"]
-    *outputs, counts = session.run(names, {"images": stretched[None]})
+    *outputs, counts = session.run(names, {"images": prepared[None]})
     boxes, scores, labels, masks = (output[0, : counts[0]] for output in outputs)
     kept = scores > score
+    if is_padded:  # nothing is there beyond the image
+        kept &= ((boxes[:, :2] + boxes[:, 2:]) / 2 < (w, h)).all(1)
+        masks = masks[:, : masks.shape[1] * h // inputs[0], : masks.shape[2] * w // inputs[1]]
     sides = np.array([width, height, width, height], np.float32)
-    boxes = (boxes[kept] * sides / side).clip(0, sides)
-    pasted = [paste(mask, box, image.shape, about) for mask, box in zip(masks[kept], boxes, strict=True)]
+    boxes = (boxes[kept] * sides / np.array([w, h, w, h], np.float32)).clip(0, sides)
+    pasted = [paste(mask, box, shape, about) for mask, box in zip(masks[kept], boxes, strict=True)]
     return Objects(boxes, scores[kept], labels[kept], np.array(pasted, bool).reshape(-1, height, width))
+
+
+def window(inputs: list[int], shape: tuple[int, ...]) -> list[int]:
+    """Return height and width of the part of a padded input, from its top left corner, that an image fills."""
+    scale = min(side / length for side, length in zip(inputs, shape, strict=True))
+    return [min(max(4 * round(length * scale / 4), 4), side) for side, length in zip(inputs, shape, strict=True)]
 
 
 def paste(mask: np.ndarray, box: np.ndarray, shape: tuple[int, ...], about: dict[str, Any]) -> np.ndarray:

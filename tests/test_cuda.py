@@ -216,7 +216,7 @@ def test_losses_and_their_gradients_are_those_of_a_cpu(start, name):
         leaves = Predictions(*(field.detach().to(device).requires_grad_() for field in predictions))
         criterion, coder = (
             ModelWithLoss(model.to(device), trainer.config.loss),
-            model.head.coder(batch.images.shape[-1]),
+            model.head.coder(tuple(batch.images.shape[2:])),
         )
         losses = criterion.losses(leaves, moved(batch.targets, device), coder)
         sum(losses.values()).backward()

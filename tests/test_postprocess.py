@@ -6,9 +6,10 @@ import torch
 from yolact.config import EvalConfig
 from yolact.models.heads import AnchorCoder, make_anchors
 from yolact.postprocess import Detector
-from yolact.structures import Predictions
+from yolact.structures import Predictions, Resize
 
-CODER = AnchorCoder(torch.tensor([[0.0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1], [0, 0.5, 0.5, 1]]), 64)
+CODER = AnchorCoder(64 * torch.tensor([[0.0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1], [0, 0.5, 0.5, 1]]), (64, 64))
+SQUARE = Resize((64, 64))
 NAMES = {"class_names": ["a", "b"], "category_ids": [7, 3]}
 
 
@@ -27,12 +28,12 @@ TWO_OBJECTS = predictions([[0.1, 0.8, 0.1], [0.3, 0.1, 0.6], [0.98, 0.01, 0.01]]
 
 
 def instances_of(source, size, mask_iou=None, min_score=0.0, **settings):
-    detector = Detector(CODER, EvalConfig(nms="cross_class", **settings), mask_iou)
+    detector = Detector(CODER, SQUARE, EvalConfig(nms="cross_class", **settings), mask_iou)
     return detector.instances(detector.detect(source), 0, size, **NAMES, min_score=min_score)
 
 
 def test_detections_by_hand():
-    found = Detector(CODER, EvalConfig()).detect(TWO_OBJECTS)
+    found = Detector(CODER, SQUARE, EvalConfig()).detect(TWO_OBJECTS)
     assert int(found.counts[0]) == 4  # both candidates under both classes: Fast NMS works class by class
     assert found.scores[0, :2].tolist() == pytest.approx([0.8, 0.6])
     assert found.labels[0, :2].tolist() == [0, 1]
@@ -52,7 +53,7 @@ def test_detections_by_hand():
     ],
 )
 def test_settings_choose_candidates_and_nms(settings, scores):
-    found = Detector(CODER, EvalConfig(**settings)).detect(TWO_OBJECTS)
+    found = Detector(CODER, SQUARE, EvalConfig(**settings)).detect(TWO_OBJECTS)
     assert found.scores[0, : int(found.counts[0])].tolist() == pytest.approx(scores)
 
 
@@ -72,7 +73,10 @@ class PointCoder:
 def test_the_detector_knows_the_head_by_its_coder_alone():
     logits = torch.tensor([[[0.8, 0.1], [0.1, 0.6], [0.01, 0.01]]]).logit()
     source = TWO_OBJECTS._replace(class_logits=logits, box_deltas=torch.full((1, 3, 4), 16.0))
-    detector, expected = Detector(PointCoder(), EvalConfig()), Detector(CODER, EvalConfig()).detect(TWO_OBJECTS)
+    detector, expected = (
+        Detector(PointCoder(), SQUARE, EvalConfig()),
+        Detector(CODER, SQUARE, EvalConfig()).detect(TWO_OBJECTS),
+    )
     found = detector.detect(source)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
@@ -115,7 +119,7 @@ def test_few_detections_or_none():
     assert instances.masks.shape == (0, 30, 40)
 
 
-GRID = AnchorCoder(make_anchors(64, [(8, 8), (4, 4)], [[16], [32]], [1, 0.5, 2], square=False), 64)
+GRID = AnchorCoder(64 * make_anchors((64, 64), [(8, 8), (4, 4)], [[16], [32]], [1, 0.5, 2], square=False), (64, 64))
 
 
 def random_predictions(kind):
@@ -138,7 +142,7 @@ def random_predictions(kind):
 @pytest.mark.parametrize("nms", ["fast", "cross_class", "exact"])
 def test_an_image_of_a_batch_gives_what_it_gives_alone(nms):
     """Those of a batch have no, a few and more detections than fit."""
-    detector, source = Detector(GRID, EvalConfig(nms=nms, max_detections=20)), random_predictions("clustered")
+    detector, source = Detector(GRID, SQUARE, EvalConfig(nms=nms, max_detections=20)), random_predictions("clustered")
     found = detector.detect(source)
     alone = [detector.detect(Predictions(*(field[[i]] for field in source))) for i in range(3)]
     fields = zip(found[:-1], zip(*(one[:-1] for one in alone), strict=True), strict=True)
@@ -149,9 +153,9 @@ def test_an_image_of_a_batch_gives_what_it_gives_alone(nms):
 @pytest.mark.parametrize("crop", ["before_resize", "after_resize", "none"])
 def test_masks_of_a_batch_are_those_of_the_instances(crop):
     settings, source = EvalConfig(max_detections=20, crop=crop), random_predictions("clustered")
-    found = Detector(GRID, settings).detect(source)
-    masks = Detector(GRID, settings).masks(found)
-    plain = Detector(GRID, replace(settings, crop="before_resize" if crop == "before_resize" else "none"))
+    found = Detector(GRID, SQUARE, settings).detect(source)
+    masks = Detector(GRID, SQUARE, settings).masks(found)
+    plain = Detector(GRID, SQUARE, replace(settings, crop="before_resize" if crop == "before_resize" else "none"))
     for index, count in enumerate(found.counts):
         instances = plain.instances(found, index, (16, 16), **NAMES, min_score=-1)
         assert torch.equal(masks[index, :count] > plain.mask_threshold, instances.masks)

@@ -174,7 +174,7 @@ def test_load_takes_evaluation_settings_and_a_threshold_for_calls_that_give_none
     predictor: Predictor, sample_checkpoint: Path, image: np.ndarray
 ) -> None:
     changed = load(sample_checkpoint, nms="cross_class", max_detections=3, image_size=96)
-    assert (changed.settings.nms, changed.image_size) == ("cross_class", 96)
+    assert (changed.settings.nms, changed.image_size) == ("cross_class", (96, 96))
     assert len(changed(image, 0.05)) == 3
     with pytest.raises(ConfigError, match="nms_treshold"):
         load(sample_checkpoint, nms_treshold=0.5)

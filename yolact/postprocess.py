@@ -10,8 +10,9 @@ from yolact.instances import Instances
 from yolact.models import Yolact
 from yolact.ops import masks as mask_ops
 from yolact.ops import nms
+from yolact.ops.boxes import scale_boxes
 from yolact.ops.paste import paste_masks
-from yolact.structures import BoxCoder, Detections, Predictions, Runtime
+from yolact.structures import BoxCoder, Detections, Predictions, Resize, Runtime
 
 
 class Detector:
@@ -19,17 +20,20 @@ class Detector:
 
     Args:
         coder: of the head.
+        resize: how images became its input.
         settings: threshold, NMS, crop and number of detections.
         mask_iou: the rescoring network of YOLACT++; without it mask scores are the class scores.
     """
 
-    def __init__(self, coder: BoxCoder, settings: EvalConfig, mask_iou: nn.Module | None = None) -> None:
-        self.coder, self.settings, self.mask_iou = coder, settings, mask_iou
+    def __init__(
+        self, coder: BoxCoder, resize: Resize, settings: EvalConfig, mask_iou: nn.Module | None = None
+    ) -> None:
+        self.coder, self.resize, self.settings, self.mask_iou = coder, resize, settings, mask_iou
 
     @classmethod
     def of(cls, model: Yolact | Runtime, settings: EvalConfig) -> "Detector":
         """Return the detector of a network, with its coder and rescoring network."""
-        return cls(model.coder, settings, model.mask_iou)
+        return cls(model.coder, model.resize, settings, model.mask_iou)
 
     @property
     def mask_threshold(self) -> float:
@@ -107,15 +111,16 @@ class Detector:
             class_names, category_ids: by label.
             min_score: drop detections whose class score is not above this, before any mask is made.
         """
-        found = torch.arange(detections.scores.shape[1], device=detections.scores.device) < detections.counts[index]
-        count = int((found & (detections.scores[index] > min_score)).sum())  # the first ones, as scores descend
-        boxes, scores, labels, coefficients = (field[index, :count] for field in detections[:4])
+        kept = self.shown(detections, index, image_size, min_score)
+        boxes, scores, labels, coefficients = (field[index, kept] for field in detections[:4])
         logits = mask_ops.assemble(detections.prototypes[index], coefficients)
-        mask_scores = scores if detections.mask_scores is None else detections.mask_scores[index, :count]
+        mask_scores = scores if detections.mask_scores is None else detections.mask_scores[index, kept]
         if self.mask_iou is not None:
             mask_scores = self.rescore(self._cropped(logits.sigmoid(), boxes), scores, labels)
-        small_boxes = self._rescaled(boxes, logits.shape[1:])
-        boxes = self._rescaled(boxes, image_size)
+        small_boxes = self._rescaled(boxes, logits)
+        logits = self.resize.part(logits, image_size)
+        window = self.resize.window(image_size)
+        boxes = scale_boxes(boxes, image_size[1] / window[1], image_size[0] / window[0])
         crop = {"before_resize": small_boxes, "after_resize": boxes, "none": None}[self.settings.crop]
         regions = paste_masks(logits, image_size, crop, after_resize=self.settings.crop == "after_resize")
         boxes, (height, width) = boxes.cpu(), image_size
@@ -130,14 +135,22 @@ class Detector:
             category_ids=list(category_ids),
         )
 
+    def shown(self, detections: Detections, index: int, image_size: tuple[int, int], min_score: float = 0.0) -> Tensor:
+        """Return which detections of image `index` its instances are, int64 [N]: those on the padding are not."""
+        window, (left, top, right, bottom) = self.resize.window(image_size), detections.boxes[index].unbind(-1)
+        found = torch.arange(len(left), device=left.device) < detections.counts[index]
+        found = found & (detections.scores[index] > min_score)
+        if self.resize.pad:
+            found = found & (left + right < 2 * window[1]) & (top + bottom < 2 * window[0])
+        return found.nonzero()[:, 0]
+
     def _cropped(self, masks: Tensor, boxes: Tensor) -> Tensor:
         """Crop masks [N, Hp, Wp] to boxes [N, 4] in pixels of the network input, if that is done at this size."""
         if self.settings.crop != "before_resize":
             return masks
-        return mask_ops.crop(masks, self._rescaled(boxes, masks.shape[1:]))
+        return mask_ops.crop(masks, self._rescaled(boxes, masks))
 
-    def _rescaled(self, boxes: Tensor, size: Sequence[int]) -> Tensor:
-        """Scale xyxy `boxes` from the square network input to a map of `size` (H, W)."""
-        height, width = size
-        x, y = boxes[..., 0::2] * (width / self.coder.image_size), boxes[..., 1::2] * (height / self.coder.image_size)
-        return torch.stack([x, y], -1).flatten(-2)
+    def _rescaled(self, boxes: Tensor, maps: Tensor) -> Tensor:
+        """Scale xyxy `boxes` from the network input to maps [..., Hm, Wm] of it."""
+        height, width = self.resize.size
+        return scale_boxes(boxes, maps.shape[-1] / width, maps.shape[-2] / height)

@@ -21,6 +21,7 @@ from yolact.errors import UserError
 from yolact.instances import Instances
 from yolact.loaded import LoadedFile, LoadedModel, load_weights
 from yolact.postprocess import Detector
+from yolact.runtimes.flips import with_flips
 from yolact.runtimes.pytorch import PyTorchRuntime
 from yolact.structures import Detections, Runtime
 from yolact.threads import in_order
@@ -72,7 +73,7 @@ class Predictor:
             )
         else:
             self.runtime = loaded.runtime
-        self.image_size, self.device = self.config.model.image_size, self.runtime.device
+        self.image_size, self.device = self.runtime.resize.size, self.runtime.device
         # On a CPU several images at a time keep the cores busier than all cores on one; a GPU takes batches, while the
         # second thread reads and draws. A compiled graph belongs to the thread that called it first.
         self._num_callers = min(MAX_CALLERS, torch.get_num_threads()) if self.device.type == "cpu" else 2
@@ -155,20 +156,26 @@ class Predictor:
         """Find the objects of one image as a call does, and return also what their masks are made of.
 
         Returns:
-            The N instances, and detections [1, D, ...] on the CPU, of which the first N are theirs, in pixels of the
-            network input, with the prototypes.
+            The N instances, and their detections [1, N, ...] on the CPU, in pixels of the network input, with the
+            prototypes.
         """
-        [found], detections = self._find([image], self._threshold(score_threshold))
-        return found, Detections(*(None if field is None else field.cpu() for field in detections))  # type: ignore[arg-type]
+        threshold = self._threshold(score_threshold)
+        [found], detections = self._find([image], threshold)
+        kept = Detector.of(self.runtime, self.settings).shown(detections, 0, found.image_size, threshold)
+        rows = (None if field is None else field[:, kept].cpu() for field in (*detections[:4], detections.mask_scores))
+        boxes, scores, labels, coefficients, mask_scores = rows
+        counts, prototypes = torch.tensor([len(kept)]), detections.prototypes.cpu()
+        return found, Detections(boxes, scores, labels, coefficients, counts, prototypes, mask_scores)  # type: ignore[arg-type]
 
     def _find(self, sources: Sequence[ImageSource], threshold: float) -> tuple[list[Instances], Detections]:
         """Return the objects of each image, and the detections of the batch."""
         images = [_as_image(source) for source in sources]
-        inputs = torch.stack([prepare_image(image, self.image_size) for image in images])
-        detector = Detector.of(self.runtime, replace(self.settings, score_threshold=threshold))
+        inputs = torch.stack([prepare_image(image, self.runtime.resize) for image in images])
+        runtime = with_flips(self.runtime, self.settings.flips)
+        detector = Detector.of(runtime, replace(self.settings, score_threshold=threshold))
         # no_grad, not inference_mode: a caller may change the results in place or use them in training.
         with torch.no_grad():
-            detections = detector.detect(self.runtime(inputs.to(self.device)))
+            detections = detector.detect(runtime(inputs.to(self.device)))
             found = [
                 detector.instances(detections, index, image.shape[:2], self.class_names, self.category_ids, threshold)
                 for index, image in enumerate(images)
@@ -190,7 +197,7 @@ def load(
     config: str | Path | Config | None = None,
     compiled: bool = False,
     backbone: nn.Module | None = None,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     **settings: Any,
 ) -> Predictor:
     """Load a checkpoint, of this project or published by the authors, or an exported file, as a `Predictor`.
@@ -205,7 +212,7 @@ def load(
             which of their models they are.
         compiled: compile the network by torch.compile: the first image takes up to a minute, the others less time.
         backbone: that the model was trained with, where it was given in code.
-        image_size: side of the square that images are stretched to, in pixels, if not that of the training.
+        image_size: of the network input in pixels, a square's side or (height, width), if not that of the training.
         settings: change fields of `EvalConfig`, such as nms="cross_class", max_detections=300, or
             score_threshold=0.5, which calls then take by default.
 
@@ -214,7 +221,7 @@ def load(
     """
     overrides = [f"eval.{key}={json.dumps(value)}" for key, value in settings.items()]
     if image_size is not None:
-        overrides.append(f"model.image_size={image_size}")
+        overrides.append(f"model.image_size={json.dumps(image_size)}")
     chosen = load_config(config) if isinstance(config, str | Path) else config
     return Predictor(load_weights(path, device, chosen, overrides, backbone), precision, compiled)
 

@@ -5,10 +5,46 @@ width). NamedTuples hold tensors because they pass `torch.compile`, `torch.expor
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, NotRequired, Protocol, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, NotRequired, Protocol, TypedDict
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from yolact.config import ModelConfig
+
+
+class Resize(NamedTuple):
+    """How images become the network input: stretched to its shape, or in their own, at its top left corner."""
+
+    size: tuple[int, int]  # (H, W) of the input
+    pad: bool = False
+
+    @classmethod
+    def of(cls, model: "ModelConfig") -> "Resize":
+        """Return what a configuration says."""
+        return cls(model.input_size, model.resize == "pad")
+
+    def window(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Return (h, w), the part of the input that an image of (H, W) fills, in pixels from the top left corner.
+
+        Padded, these are multiples of 4, so that whole pixels of the prototypes show the image.
+        """
+        if not self.pad:
+            return self.size
+        scale = min(side / length for side, length in zip(self.size, image_size, strict=True))
+        height, width = (
+            min(max(4 * round(length * scale / 4), 4), side) for side, length in zip(self.size, image_size, strict=True)
+        )
+        return height, width
+
+    def part(self, maps: Tensor, image_size: tuple[int, int]) -> Tensor:
+        """Return that part of maps [..., Hm, Wm] of the whole input."""
+        height, width = (
+            round(length * share / side)
+            for length, share, side in zip(maps.shape[-2:], self.window(image_size), self.size, strict=True)
+        )
+        return maps[..., :height, :width]
 
 
 class Target(TypedDict):
@@ -64,8 +100,8 @@ class BoxCoder(Protocol):
     """How a head's outputs mean scores and boxes, at one size of the input. Nothing else knows the kind of head."""
 
     @property
-    def image_size(self) -> int:
-        """Side S of the network input in pixels."""
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) of the network input in pixels."""
 
     @property
     def constants(self) -> dict[str, Tensor]:
@@ -116,8 +152,12 @@ class Runtime(Protocol):
         """The code of the boxes of predictions."""
 
     @property
+    def resize(self) -> Resize:
+        """How images become its input."""
+
+    @property
     def mask_iou(self) -> nn.Module | None:
         """The rescoring network of YOLACT++, where masks are to be rescored in PyTorch."""
 
     def __call__(self, images: Tensor) -> Predictions | Detections:
-        """Take uint8 images [B, 3, S, S] RGB; a file that suppresses itself gives Detections. Numbers are float32."""
+        """Take uint8 images [B, 3, H, W] RGB; a file that suppresses itself gives Detections. Numbers are float32."""

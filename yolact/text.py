@@ -17,6 +17,11 @@ def counted(count: int, one: str, several: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
+def size_text(size: tuple[int, int]) -> str:
+    """Return "480 x 640" of (H, W)."""
+    return f"{size[0]} x {size[1]}"
+
+
 def percent(share: float) -> str:
     """Return a share as percent with one digit."""
     return f"{100 * share:.1f} %"

@@ -54,12 +54,12 @@ def test_edges_of_the_rules_work() -> None:
 def test_rescoring_needs_prototypes_of_a_smallest_size() -> None:
     assert override_config(Config(), ["model={image_size: 249, mask_iou: true}"]).model.mask_iou
     with pytest.raises(
-        ConfigError, match=r"model\.mask_iou needs a model\.image_size and .* of at least 249, got 248 and \[\]\.$"
+        ConfigError, match=r"model\.mask_iou needs a model\.image_size and .* of at least 249, got 248\.$"
     ):
         override_config(Config(), ["model={image_size: 248, mask_iou: true}"])
     sizes = "train.image_sizes=[550, 248]"
     assert override_config(Config(), [sizes]).train.image_sizes == (550, 248)
-    with pytest.raises(ConfigError, match=r"train\.image_sizes of at least 249, got 550 and \[550, 248\]\.$"):
+    with pytest.raises(ConfigError, match=r"train\.image_sizes of at least 249, got 248\.$"):
         override_config(Config(), [sizes, "model.mask_iou=true"])
 
 

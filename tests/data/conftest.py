@@ -15,6 +15,7 @@ from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
 from yolact.data.transforms import make_transforms
 from yolact.evaluation.coco import read_truth
+from yolact.structures import Resize
 from yolact.tools.inspect.findings import Finding
 from yolact.tools.inspect.reading import InspectedSet, Source, inspect_files
 
@@ -96,7 +97,7 @@ def use(file: Path, folder: Path, unreadable: str = "raise") -> tuple[CocoDatase
     Returns the data set and what was skipped.
     """
     dataset, skipped = CocoDataset(file, folder), []
-    samples = TrainingSet(dataset, 64, make_transforms(AugmentConfig()), 0, unreadable)
+    samples = TrainingSet(dataset, Resize((64, 64)), make_transforms(AugmentConfig()), 0, unreadable)
     for index in range(min(len(dataset), 4)):
         image, target, reasons = samples[Place(index, index)]
         assert image.shape == (3, 64, 64)

@@ -6,6 +6,7 @@ import pytest
 from yolact.config.schema import AugmentConfig
 from yolact.data.annotations import ObjectRecord
 from yolact.data.transforms import Sample, make_transforms
+from yolact.structures import Resize
 
 SIZE, DRAWS = 550, 12_000
 HEIGHT, WIDTH = 480, 640
@@ -50,7 +51,7 @@ OBJECTS = [ObjectRecord(0, tuple(box), bool(crowd), [], 1.0, 1) for box, crowd i
 
 
 def draw_composed(rng, augment=AugmentConfig()):  # noqa: B008
-    sample = Sample((HEIGHT, WIDTH), OBJECTS, SIZE)
+    sample = Sample((HEIGHT, WIDTH), OBJECTS, Resize((SIZE, SIZE)))
     for transform in make_transforms(augment):
         sample = transform(rng, sample)
     return describe(sample.view, sample.matrix[0, 0] < 0, int(sample.kept.sum()))

@@ -18,6 +18,7 @@ from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
 from yolact.data.transforms import make_transforms
 from yolact.errors import DatasetError
+from yolact.structures import Resize
 
 HEIGHT, WIDTH = 48, 72
 BOX = (12, 6, 36, 22)  # xyxy of the bright object
@@ -147,7 +148,7 @@ def sample(folder: Path) -> tuple[np.ndarray, list[float], str]:
     """Return the input [S, S], the box xyxy in it, and the name of the fault."""
     dataset = CocoDataset(folder / "instances.json", folder)
     try:
-        image, target, _ = TrainingSet(dataset, SIZE, make_transforms(PLAIN), seed=0)[Place(0, 0)]
+        image, target, _ = TrainingSet(dataset, Resize((SIZE, SIZE)), make_transforms(PLAIN), seed=0)[Place(0, 0)]
     except DatasetError as error:
         return np.zeros(0), [], error.kind if str(error).isprintable() else "unprintable"
     return image.float().mean(dim=0).numpy(), target["boxes"][0].tolist(), ""

@@ -24,12 +24,14 @@ from yolact.data.rendering import prepare_image
 from yolact.data.transforms import make_transforms
 from yolact.distributed import World
 from yolact.errors import DatasetError
+from yolact.structures import Resize
 
 WriteSet = Callable[..., tuple[Path, Path]]
 EVERYTHING = AugmentConfig(
     scale_jitter=(0.5, 2.0), copy_paste_probability=0.7, flip_probability=0.5, rotate90_probability=0.5
 )
-SIZES = (48, 64, 80)
+SIZES = ((48, 48), (64, 64), (80, 80))
+Sizes = tuple[tuple[int, int], ...]
 # How `training_set` and `take` leave off or turn on all that is off by default.
 MODES = pytest.mark.parametrize(
     ("augment", "sizes"), [(AugmentConfig(), ()), (EVERYTHING, SIZES)], ids=["default", "everything"]
@@ -45,7 +47,9 @@ def training_set(write_set: WriteSet, augment: AugmentConfig = AugmentConfig(), 
 
 def make_set(dataset: CocoDataset, augment: AugmentConfig, **options: str) -> TrainingSet:
     probability = augment.copy_paste_probability
-    return TrainingSet(dataset, 64, make_transforms(augment), 5, copy_paste_probability=probability, **options)
+    return TrainingSet(
+        dataset, Resize((64, 64)), make_transforms(augment), 5, copy_paste_probability=probability, **options
+    )
 
 
 def take(
@@ -55,7 +59,7 @@ def take(
     start: int = 0,
     workers: int = 0,
     batch_size: int = 2,
-    sizes: tuple[int, ...] = (),
+    sizes: Sizes = (),
 ) -> list[Batch]:
     return list(itertools.islice(training_loader(samples, batch_size, start, workers, sizes), batches))
 
@@ -89,7 +93,7 @@ def test_a_run_passes_over_all_images_again_and_again() -> None:
 
 @pytest.mark.parametrize("sizes", [(), SIZES])
 @pytest.mark.parametrize("start", [0, 3, 12])
-def test_a_run_goes_on_from_any_batch(start: int, sizes: tuple[int, ...]) -> None:
+def test_a_run_goes_on_from_any_batch(start: int, sizes: Sizes) -> None:
     assert places(9, 3, start=start, image_sizes=sizes) == places(25, 3, image_sizes=sizes)[start : start + 9]
 
 
@@ -139,7 +143,7 @@ def test_samples_depend_on_the_position_alone(write_set: WriteSet) -> None:
 
 
 @MODES
-def test_number_of_workers_changes_nothing(write_set: WriteSet, augment: AugmentConfig, sizes: tuple[int, ...]) -> None:
+def test_number_of_workers_changes_nothing(write_set: WriteSet, augment: AugmentConfig, sizes: Sizes) -> None:
     samples = training_set(write_set, augment)
     assert_same(take(samples, 6, sizes=sizes), take(samples, 6, sizes=sizes, workers=2))
 
@@ -147,7 +151,7 @@ def test_number_of_workers_changes_nothing(write_set: WriteSet, augment: Augment
 @MODES
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_start_in_the_middle_gives_the_same_continuation(
-    write_set: WriteSet, augment: AugmentConfig, sizes: tuple[int, ...], workers: int
+    write_set: WriteSet, augment: AugmentConfig, sizes: Sizes, workers: int
 ) -> None:
     samples = training_set(write_set, augment)
     assert_same(take(samples, 7, sizes=sizes)[3:], take(samples, 4, sizes=sizes, start=6, workers=workers))
@@ -156,14 +160,14 @@ def test_a_start_in_the_middle_gives_the_same_continuation(
 def test_no_augmentation(write_set: WriteSet) -> None:
     dataset = CocoDataset(*write_set())
     image, target, _ = make_set(dataset, PLAIN)[Place(0, 1)]
-    np.testing.assert_allclose(image.int(), prepare_image(dataset.load_image(1), 64).int(), atol=1)
+    np.testing.assert_allclose(image.int(), prepare_image(dataset.load_image(1), Resize((64, 64))).int(), atol=1)
     np.testing.assert_allclose(target["boxes"], [[40 * 64 / 60, 20 * 64 / 40, 50 * 64 / 60, 30 * 64 / 40]], rtol=1e-6)
 
 
 def test_a_batch_has_its_size(write_set: WriteSet) -> None:
     """The sample is that of the one size, mapped to another."""
     samples = training_set(write_set, PLAIN)
-    found = take(samples, 6, sizes=(48, 80))
+    found = take(samples, 6, sizes=((48, 48), (80, 80)))
     assert {batch.images.shape[-1] for batch in found} == {48, 80}
     for batch, same in zip(found, take(samples, 6), strict=True):
         size = batch.images.shape[-1]
@@ -244,14 +248,14 @@ def test_no_readable_image_at_all(write_set: WriteSet) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_evaluation_sees_every_image_once_and_in_order(write_set: WriteSet, workers: int) -> None:
     dataset = CocoDataset(*write_set())
-    batches = list(evaluation_loader(EvaluationSet(dataset, 32), batch_size=2, num_workers=workers))
+    batches = list(evaluation_loader(EvaluationSet(dataset, Resize((32, 32))), batch_size=2, num_workers=workers))
     assert [indices for _, indices in batches] == [[0, 1], [2]]
     images = torch.cat([images for images, _ in batches])
-    assert torch.equal(images[1], prepare_image(dataset.load_image(1), 32))
+    assert torch.equal(images[1], prepare_image(dataset.load_image(1), Resize((32, 32))))
 
 
 def test_ranks_take_turns_at_the_batches_of_an_evaluation(write_set: WriteSet) -> None:
-    images = EvaluationSet(CocoDataset(*write_set()), 32)
+    images = EvaluationSet(CocoDataset(*write_set()), Resize((32, 32)))
     shares = [[indices for _, indices in evaluation_loader(images, 2, 0, World(rank, 2))] for rank in range(2)]
     assert shares == [[[0, 1]], [[2]]]
     assert list(evaluation_loader(images, 4, 0, World(1, 2))) == []

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from yolact.data.transforms import Sample, change_colours, photometric
+from yolact.structures import Resize
 
 
 def pixel(*bgr: int, **change: float) -> list[int]:
@@ -26,7 +27,7 @@ def test_colours_by_hand() -> None:
 
 
 def test_colours_are_drawn_by_coins_and_within_the_authors_limits() -> None:
-    sample = Sample((1, 1), [], 1)
+    sample = Sample((1, 1), [], Resize((1, 1)))
     for seed in range(3000):
         photometric(np.random.default_rng(seed), sample)
     draws = [change.keywords for change in sample.pixel_changes]

@@ -14,11 +14,13 @@ from yolact.data.annotations import ObjectRecord
 from yolact.data.rendering import FILL, build_target, frame_of, largest_reduction, prepare_image, render_image, to_unit
 from yolact.data.segmentations import Rle, decode_counts
 from yolact.data.transforms import Sample, make_transforms, map_boxes, view_matrix
+from yolact.structures import Resize
 
 NOTHING = AugmentConfig(photometric=False, expand_probability=0, crop=False, mirror_probability=0)
 ALL = AugmentConfig(photometric=False, flip_probability=0.5, rotate90_probability=0.5)
 JITTERED = replace(ALL, scale_jitter=(0.1, 2.0))
 SIZE = 96
+SQUARE = Resize((SIZE, SIZE))
 
 
 def smooth_image(height: int, width: int) -> np.ndarray:
@@ -33,7 +35,7 @@ def box_record(x0: float, y0: float, x1: float, y1: float, **fields: Any) -> Obj
 
 
 def draw(seed: int, height: int, width: int, records: list[ObjectRecord], augment: AugmentConfig) -> Sample:
-    sample, rng = Sample((height, width), records, SIZE), np.random.default_rng(seed)
+    sample, rng = Sample((height, width), records, SQUARE), np.random.default_rng(seed)
     for transform in make_transforms(augment):
         sample = transform(rng, sample)
     return sample
@@ -41,14 +43,14 @@ def draw(seed: int, height: int, width: int, records: list[ObjectRecord], augmen
 
 def moved(matrix: Any, records: Any = (), image_size: tuple[int, int] = (SIZE, SIZE)) -> Sample:
     """Return a sample whose whole map is `matrix`."""
-    sample = Sample(image_size, records, SIZE)
+    sample = Sample(image_size, records, SQUARE)
     sample.view = (0, 0, SIZE, SIZE)
     sample.apply(matrix)
     return sample
 
 
 def viewed(view: tuple[int, int, int, int], image_size: tuple[int, int]) -> Sample:
-    sample = Sample(image_size, [], SIZE)
+    sample = Sample(image_size, [], SQUARE)
     sample.view = view
     return sample
 
@@ -83,8 +85,8 @@ def inside_frame(sample: Sample, margin: float) -> np.ndarray:
 
 
 def test_view_by_hand() -> None:
-    np.testing.assert_allclose(view_matrix((10, 0, 50, 40), 80), [[2, 0, -20], [0, 2, 0]])
-    np.testing.assert_allclose(view_matrix((-20, -10, 20, 10), 80), [[2, 0, 40], [0, 4, 40]])
+    np.testing.assert_allclose(view_matrix((10, 0, 50, 40), Resize((80, 80))), [[2, 0, -20], [0, 2, 0]])
+    np.testing.assert_allclose(view_matrix((-20, -10, 20, 10), Resize((80, 80))), [[2, 0, 40], [0, 4, 40]])
 
 
 @pytest.mark.parametrize(
@@ -180,7 +182,7 @@ class Rotate:
     """A transform as a user writes it: a turn by a few degrees around the middle of the input."""
 
     def __call__(self, rng: np.random.Generator, sample: Sample) -> Sample:
-        angle, middle = np.radians(rng.uniform(5, 15)), sample.size / 2
+        angle, middle = np.radians(rng.uniform(5, 15)), sample.size[0] / 2
         cos, sin = np.cos(angle), np.sin(angle)
         sample.apply([[cos, -sin, middle * (1 - cos + sin)], [sin, cos, middle * (1 - sin - cos)]])
         return sample
@@ -190,7 +192,7 @@ class Rotate:
 @pytest.mark.parametrize("seed", range(6))
 def test_a_rotation_of_ones_own_moves_image_boxes_and_masks_alike(seed: int, as_rle: bool) -> None:
     image, record = green_rectangle(100, 140, (50, 30, 100, 75), as_rle)
-    sample = Rotate()(np.random.default_rng(seed), Sample((100, 140), [record], SIZE))
+    sample = Rotate()(np.random.default_rng(seed), Sample((100, 140), [record], SQUARE))
     target, rendered = build_target(sample, 0), render_image(image, sample)
     assert_aligned(rendered, target["masks"][0].numpy(), target["boxes"][0].numpy())
     assert rendered[:, 0, 0].tolist() == list(FILL)  # what the image does not cover
@@ -221,7 +223,7 @@ def test_target_leaves_out_what_the_crop_leaves_out_and_what_is_too_thin() -> No
         box_record(30, 30, 40, 30.005, label=2),
         box_record(50, 50, 60, 60, label=3, iscrowd=True),
     ]
-    sample = Sample((SIZE, SIZE), records, SIZE)
+    sample = Sample((SIZE, SIZE), records, SQUARE)
     sample.kept[0] = False
     target = build_target(sample, image_id=17)
     assert target["labels"].tolist() == [1, 3]
@@ -240,7 +242,7 @@ def test_the_draws_of_a_seed_stay_the_same() -> None:
     records = [box_record(50, 60, 250, 300), box_record(300, 200, 420, 260), box_record(0, 0, 9, 9, iscrowd=True)]
     found = []
     for seed in range(5):
-        rng, sample = np.random.default_rng(seed), Sample((480, 640), records, SIZE)
+        rng, sample = np.random.default_rng(seed), Sample((480, 640), records, SQUARE)
         for transform in make_transforms(AugmentConfig(photometric=False)):
             sample = transform(rng, sample)
         found.append((*sample.view, sample.matrix[0, 0] < 0, sample.kept.tolist(), int(rng.integers(1000))))
@@ -300,7 +302,7 @@ def test_the_image_covers_the_pixels_whose_centre_it_covers(edge: float, first: 
 def test_prepared_images_are_rgb_stretched_and_become_shares() -> None:
     image = np.zeros((20, 40, 3), np.uint8)
     image[:, :20] = (0, 51, 255)
-    prepared = prepare_image(image, 10)
+    prepared = prepare_image(image, Resize((10, 10)))
     assert (prepared.shape, prepared.dtype) == ((3, 10, 10), torch.uint8)
     assert prepared[:, 0, 0].tolist() == [255, 51, 0]
     assert prepared[:, 9, 9].tolist() == [0, 0, 0]

@@ -67,7 +67,7 @@ TRAINER = SimpleNamespace(
     [
         (
             RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes.\nMore"),
-            r"Out of memory on cpu at step 7, with batches of 4 images of 96 pixels \(.*allocate memory.*\): lower ",
+            r"Out of memory on cpu at step 7, with batches of 4 images of 96 x 96 pixels \(.*memory.*\): lower ",
         ),
         (MemoryError(), "Out of memory on cpu"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines"), "Out of memory on cpu"),

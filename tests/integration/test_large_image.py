@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -22,7 +21,7 @@ from yolact.ops.masks import assemble
 from yolact.ops.paste import paste_masks
 from yolact.postprocess import Detector
 from yolact.predictor import Predictor
-from yolact.structures import Detections
+from yolact.structures import Detections, Resize
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT, SIDE, SMALL = 100, 550, 138  # objects, network input, prototypes
@@ -89,7 +88,7 @@ def paste_in_parts(found, detections, crop, size):
 def main(path, crop, boxes):
     image = predict(path).image
     detections = made_up(boxes)
-    detector = Detector(SimpleNamespace(image_size=SIDE), EvalConfig(crop=crop))
+    detector = Detector(None, Resize((SIDE, SIDE)), EvalConfig(crop=crop))
     found = detector.instances(detections, 0, image.shape[:2], ["cat", "dog"], [1, 2])
     found.image = image
     # The regions of `found` are those of all hundred at once.

@@ -1,4 +1,4 @@
-"""YOLACT next from training to export: points, task-aligned assignment, masks by RoIAlign."""
+"""YOLACT next from training to export: points, task-aligned assignment, masks by RoIAlign, padded rectangles."""
 
 import json
 from dataclasses import replace
@@ -20,13 +20,13 @@ OWN_TERMS = {"class_loss": "quality", "box_loss": "giou", "mask_loss": "roi_alig
 OWN_LOSS = {**OWN_TERMS, "roi_size": 14, "assigner": "task_aligned"}
 NEXT = {
     "name": "next",
-    "model": {**TINY["model"], "head": "points"},
+    "model": {**TINY["model"], "head": "points", "image_size": [64, 96], "resize": "pad"},
     "loss": {**OWN_LOSS, "class_weights": "inverse"},
     "train": {
         **TINY["train"],
         "decay_all": False,
         "backbone_lr": 0.5,
-        "image_sizes": [48, 64],
+        "image_sizes": [[48, 64], [64, 96]],
         "image_size_order": "progressive",
         "keep_statistics_from": 0.75,
     },

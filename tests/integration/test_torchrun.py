@@ -18,11 +18,12 @@ from yolact.engine.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 TORCHRUN = Path(sys.executable).with_name("torchrun")
-# Batches that one, two and four ranks share out, with a sampling of masks that matters and accumulation.
+# Batches of padded rectangles that one, two and four ranks share out, with a sampling of masks that matters and
+# accumulation.
 SETTINGS = [
     "train.batch_size=4", "train.accumulate=2", "train.freeze_batch_norm=always", "train.optimizer=sgd",
     "train.lr=1e-3", "train.max_steps=4", "train.save_every=2", "train.eval_every=2", "loss.masks_to_train=3",
-    "train.image_sizes=[48,64]", "eval.score_threshold=0.05",
+    "model.image_size=[64,96]", "model.resize=pad", "train.image_sizes=[[48,64],[64,96]]", "eval.score_threshold=0.05",
 ]  # fmt: skip
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 

@@ -46,7 +46,7 @@ def make_inputs() -> Callable[..., LossInputs]:
             "prototypes": torch.zeros(shape[0], 1, 8, 8),
             "semantic_logits": torch.zeros(shape[0], 2, 2, 2),
         }
-        coder = AnchorCoder(torch.tensor([[0.25, 0.25, 0.75, 0.75]]).expand(shape[1], 4), 16)
+        coder = AnchorCoder(torch.tensor([[4.0, 4, 12, 12]]).expand(shape[1], 4), (16, 16))
         weights = torch.ones(shape) if weight is None else torch.tensor(weight)
         config = config or LossConfig(masks_to_train=1000)
         predictions, assignment = Predictions(**{**zeros, **fields}), Assignment(index, weights)

@@ -23,7 +23,7 @@ def assign(anchors, objects, iscrowd=None, counts=None):
         image_index=torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)),
         counts=counts,
     )
-    return MaxIoUAssigner(LossConfig())(Candidates(None, AnchorCoder(anchors / 100, 100)), batch)
+    return MaxIoUAssigner(LossConfig())(Candidates(None, AnchorCoder(anchors, (100, 100), anchors / 100)), batch)
 
 
 def test_positive_ignored_and_negative_by_iou():

@@ -71,7 +71,7 @@ def test_a_further_term_enters_by_its_name_and_weight_and_may_replace_one(model,
     assert set(losses) == {"box", "class", "semantic", "mask", "coefficients"}
     torch.testing.assert_close(losses["coefficients"], 0.5 * model(images).mask_coefficients.abs().amax())
     assert losses["box"] == 3
-    assert (seen[0].image_size, seen[0].objects.labels.tolist()) == (64, [0, 2])
+    assert (seen[0].image_size, seen[0].objects.labels.tolist()) == ((64, 64), [0, 2])
 
 
 def test_an_assigner_of_ones_own_is_used(model, objects):
@@ -158,7 +158,7 @@ VIEWS = ("view", "reshape", "expand", "select", "slice", "unbind", "split", "t",
 
 def test_the_number_of_operators_does_not_grow_with_the_objects(model, make_target):
     predictions, counts = model(torch.rand(8, 3, 64, 64)), []
-    criterion, coder = ModelWithLoss(model, LossConfig()), model.head.coder(64)
+    criterion, coder = ModelWithLoss(model, LossConfig()), model.head.coder((64, 64))
     for num_objects in (14, 60):
         targets = []
         for _ in range(8):
@@ -187,7 +187,7 @@ def test_off_the_cpu_the_host_never_asks_the_device(tiny_config, objects, empty,
         Target(**{key: value.to("meta") if torch.is_tensor(value) else value for key, value in target.items()})
         for target in (objects, empty)
     ]
-    coder = model.head.to("meta").coder(64)
+    coder = model.head.to("meta").coder((64, 64))
     losses = ModelWithLoss(model, config).losses(predictions, targets, coder)
     assert [loss.shape for loss in losses.values()] == [()] * 4
 

@@ -9,7 +9,7 @@ from yolact.losses.task_aligned import TaskAlignedAssigner, points_inside
 from yolact.models.points import PointCoder, make_points
 from yolact.structures import join_targets
 
-CODER = PointCoder(make_points([(4, 4)], (8,), 32), 32)
+CODER = PointCoder(make_points([(4, 4)], (8,), (32, 32)), (32, 32))
 LEFT = [0.0, 0, 16, 16]  # holds points 0, 1, 4 and 5
 
 

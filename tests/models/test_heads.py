@@ -15,7 +15,7 @@ BOX = st.tuples(UNIT, UNIT, UNIT, UNIT).map(lambda v: [v[0], v[1], v[0] + 0.05 +
 
 
 def test_encode_by_hand():
-    coder = AnchorCoder(torch.tensor([[0.0, 0, 0.1, 0.2]]), 100)  # 10 x 20 pixels
+    coder = AnchorCoder(torch.tensor([[0.0, 0, 10, 20]]), (100, 100))  # 10 x 20 pixels
     found = coder.encode(torch.tensor([[1.0, 0, 11, 20 * torch.e]]))[0]
     expected = torch.tensor([1 / (0.1 * 10), (10 * torch.e - 10) / (0.1 * 20), 0, 1 / 0.2])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
@@ -23,13 +23,13 @@ def test_encode_by_hand():
 
 @given(BOX, BOX)
 def test_decode_inverts_encode(box, anchor):
-    coder, boxes = AnchorCoder(torch.tensor([anchor]), 100), 100 * torch.tensor([[box]])
+    coder, boxes = AnchorCoder(100 * torch.tensor([anchor]), (100, 100)), 100 * torch.tensor([[box]])
     torch.testing.assert_close(coder.decode(coder.encode(boxes)), boxes, atol=1e-3, rtol=1e-4)
 
 
 def test_scores_leave_out_background():
     logits = torch.tensor([[[0.0, math.log(2), 0]]])
-    torch.testing.assert_close(AnchorCoder(torch.zeros(1, 4), 64).scores(logits), torch.tensor([[[0.5, 0.25]]]))
+    torch.testing.assert_close(AnchorCoder(torch.zeros(1, 4), (64, 64)).scores(logits), torch.tensor([[[0.5, 0.25]]]))
 
 
 def test_outputs_stand_in_the_order_of_the_anchors():
@@ -46,26 +46,26 @@ def test_outputs_stand_in_the_order_of_the_anchors():
 )
 def test_level_sizes_are_the_authors(image_size, sizes):
     backbone = ResNetFeatures("resnet18")
-    found = level_sizes(backbone, FeaturePyramid(backbone.channels[1:], 8), image_size, (8, 16, 32))
+    found = level_sizes(backbone, FeaturePyramid(backbone.channels[1:], 8), (image_size, image_size), (8, 16, 32))
     assert found == [(size, size) for size in sizes]
 
 
 def test_first_cell_by_hand():
-    anchors = make_anchors(80, [(10, 10)], [[8]], [1, 0.5, 2], square=False)[:3] * 80
+    anchors = make_anchors((80, 80), [(10, 10)], [[8]], [1, 0.5, 2], square=False)[:3] * 80
     half = 4 * math.sqrt(2)  # of the long side; the cell's centre is at (4, 4)
     tall, wide = [4 - half / 2, 4 - half, 4 + half / 2, 4 + half], [4 - half, 4 - half / 2, 4 + half, 4 + half / 2]
     torch.testing.assert_close(anchors, torch.tensor([[0, 0, 8, 8], tall, wide], dtype=torch.float32))
 
 
 def test_square_anchors_have_the_width_of_their_ratio():
-    anchors = make_anchors(80, [(10, 10)], [[8]], [1, 0.5, 2], square=True)[:3] * 80
+    anchors = make_anchors((80, 80), [(10, 10)], [[8]], [1, 0.5, 2], square=True)[:3] * 80
     width, height = (anchors[:, 2:] - anchors[:, :2]).T
     torch.testing.assert_close(width, torch.tensor([8, 8 * math.sqrt(0.5), 8 * math.sqrt(2)]))
     torch.testing.assert_close(width, height)
 
 
 def test_order_is_row_by_row_then_scale_then_ratio():
-    anchors = make_anchors(16, [(2, 2), (1, 1)], [[4, 8]] * 2, [1, 0.5], square=False) * 16
+    anchors = make_anchors((16, 16), [(2, 2), (1, 1)], [[4, 8]] * 2, [1, 0.5], square=False) * 16
     assert len(anchors) == (4 + 1) * 4
     centres = (anchors[:, :2] + anchors[:, 2:]) / 2
     assert centres[0:16:4].tolist() == [[4, 4], [12, 4], [4, 12], [12, 12]]

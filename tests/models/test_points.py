@@ -15,19 +15,19 @@ POINTS = ["model.head=points", "loss.class_loss=quality", "loss.assigner=task_al
 
 def test_points_stand_in_the_middle_of_their_cells():
     """Four cells of 8 pixels, row by row, then one of 16."""
-    points = make_points([(2, 2), (1, 1)], (8, 16), 16) * 16
+    points = make_points([(2, 2), (1, 1)], (8, 16), (16, 16))
     assert points.tolist() == [[4, 4, 8], [12, 4, 8], [4, 12, 8], [12, 12, 8], [8, 8, 16]]
 
 
 def test_decode_by_hand():
-    coder = PointCoder(torch.tensor([[0.5, 0.25, 0.125]]), 64)  # x 32, y 16, stride 8
+    coder = PointCoder(torch.tensor([[32.0, 16, 8]]), (64, 64))  # x, y, stride
     deltas = torch.tensor([[0.0, math.log(math.e - 1), -100, 100]])  # softplus: 0.6931, 1, 0 and 100
     torch.testing.assert_close(coder.decode(deltas)[0], torch.tensor([32 - 8 * math.log(2), 8, 32, 16 + 800]))
 
 
 @given(st.lists(st.floats(0.01, 500), min_size=4, max_size=4), st.sampled_from([4, 8, 128]))
 def test_decode_inverts_encode(distances, stride):
-    coder = PointCoder(torch.tensor([[0.4, 0.6, stride / 512]]), 512)
+    coder = PointCoder(torch.tensor([[204.8, 307.2, stride]]), (512, 512))
     left, top, right, bottom = (torch.tensor(distances) * stride).tolist()
     x, y = coder.points[0].tolist()
     box = torch.tensor([[x - left, y - top, x + right, y + bottom]])
@@ -35,7 +35,7 @@ def test_decode_inverts_encode(distances, stride):
 
 
 def test_a_box_that_does_not_hold_its_point_is_encoded_as_ending_there():
-    coder = PointCoder(torch.tensor([[0.5, 0.5, 0.125]]), 64)
+    coder = PointCoder(torch.tensor([[32.0, 32, 8]]), (64, 64))
     decoded = coder.decode(coder.encode(torch.tensor([[40.0, 8, 48, 16]])))
     torch.testing.assert_close(decoded, torch.tensor([[32.0, 8, 48, 32]]), atol=0.02, rtol=0)
 
@@ -66,7 +66,7 @@ def test_before_training_every_score_is_low_and_every_box_four_strides_wide(tiny
     model = build_model(override_config(tiny_config, POINTS)).eval()
     for name in ("class_logits", "box_deltas"):
         torch.nn.init.zeros_(getattr(model.head, name).weight)
-    coder, found = model.head.coder(64), model(torch.rand(1, 3, 64, 64))
+    coder, found = model.head.coder((64, 64)), model(torch.rand(1, 3, 64, 64))
     torch.testing.assert_close(coder.scores(found.class_logits), torch.full((1, 86, 3), 0.01))
     boxes = coder.decode(found.box_deltas)
     torch.testing.assert_close(boxes[0, :, 2] - boxes[0, :, 0], 4 * coder.strides)

@@ -81,7 +81,7 @@ def multi_scale(tiny_config):
 )
 def test_training_at_several_sizes_keeps_the_anchors_in_pixels(multi_scale, size, cells):
     assert multi_scale(torch.rand(2, 3, size, size)).class_logits.shape == (2, 3 * sum(cells), 4)
-    anchors = multi_scale.head.coder(size).anchors
+    anchors = multi_scale.head.coder((size, size)).anchors
     sides = (anchors[:, 2:] - anchors[:, :2]).prod(1).sqrt()  # the scale, whatever the ratio
     expected = torch.tensor([8.0, 16, 32, 48, 64]).repeat_interleave(3 * torch.tensor(cells))
     torch.testing.assert_close(sides[::3], expected[::3])
@@ -162,8 +162,11 @@ def test_other_networks_give_their_maps(tiny_config, name, channels):
     ("name", "message"),
     [
         ("timm/nosuch", r"is 'timm/nosuch', which timm cannot build \(Unknown model \(nosuch\)\)\."),
-        ("timm/vit_tiny_patch16_224", r"takes no image of 64 pixels: Input height \(64\) doesn't match model \(224\)"),
-        ("timm/swinv2_cr_tiny_ns_224", r"takes no image of 64 pixels|must end in maps of strides \[8, 16, 32\]"),
+        (
+            "timm/vit_tiny_patch16_224",
+            r"takes no image of 64 x 64 pixels: Input height \(64\) doesn't match model \(224\)",
+        ),
+        ("timm/swinv2_cr_tiny_ns_224", r"takes no image of 64 x 64 pixels|must end in maps of strides \[8, 16, 32\]"),
     ],
 )
 def test_networks_of_timm_without_such_maps_are_refused(tiny_config, name, message):

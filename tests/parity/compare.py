@@ -76,14 +76,15 @@ def compare(name: str) -> Iterator[Check]:
     """Yield every comparison for configuration `name`."""
     reference = dict(np.load(HERE / f"{name}.npz"))
     model = load_published(name)
-    images = network_input(model.image_size)
+    side = model.image_size[0]
+    images = network_input(side)
     normalised = (images - model.pixel_mean) / model.pixel_std
     yield relative("input", float(normalised.double().abs().sum()), reference["input_abs"])
     # The network runs once: the losses are those of the image and its mirror, the outputs those of the image alone.
     outputs: list[Predictions] = []
     model.register_forward_hook(lambda module, given, made: outputs.append(made))
     train_only(model, reference["grad_names"])
-    batch, targets = torch.cat([images, images.flip(3)]), training_targets(model.image_size, model.num_classes)
+    batch, targets = torch.cat([images, images.flip(3)]), training_targets(side, model.num_classes)
     losses = ModelWithLoss(model, LossConfig())(batch, targets)
     predictions = Predictions(*(field[:1].detach() for field in outputs[0]))
     with torch.no_grad():
@@ -105,7 +106,7 @@ def relative_norm(what: str, got: torch.Tensor, want: np.ndarray) -> Check:
 def raw_outputs(predictions: Predictions, model: Yolact, reference: dict[str, np.ndarray]) -> Iterator[Check]:
     index = reference["prior_index"]
     yield Check("number of anchors", abs(len(model.anchors) - int(reference["num_priors"])), 0)
-    yield relative_norm("anchors", xyxy_to_cxcywh(model.anchors)[index] / model.image_size, reference["priors"])
+    yield relative_norm("anchors", xyxy_to_cxcywh(model.anchors)[index] / model.image_size[0], reference["priors"])
     ours = {
         "loc": predictions.box_deltas[0],
         "conf": predictions.class_logits[0].softmax(-1),

@@ -7,6 +7,7 @@ import shutil
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -141,8 +142,8 @@ def onnx_with(path, **changes):
 STRANGE = {
     "of another program": ({"yolact_export": None, "config": None}, "not a file of `yolact export`: .*yolact_export"),
     "without its classes": ({"class_names": None}, "class_names missing"),
-    "of a newer version": ({"yolact_export": 9}, r"exported by a newer version \(form 9, expected 2\); update"),
-    "of an older version": ({"yolact_export": 1}, r"exported by an older version \(form 1, expected 2\); export"),
+    "of a newer version": ({"yolact_export": 9}, r"exported by a newer version \(form 9, expected 3\); update"),
+    "of an older version": ({"yolact_export": 1}, r"exported by an older version \(form 1, expected 3\); export"),
 }  # fmt: skip
 
 
@@ -182,6 +183,30 @@ def test_an_engine_and_a_runtime_that_is_not_installed_are_one_sentence(exported
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match="needs the package onnxruntime"):
         yolact.load(file)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_images_of_any_shape_are_padded_alike(tiny_config, tmp_path, form, load_script):
+    """Half of the images leave the lower part of the input free, half the right one."""
+    pytest.importorskip("onnxscript")
+    kind = form.removesuffix("-raw")
+    pytest.importorskip(PACKAGES[kind])
+    torch.manual_seed(0)
+    changes = {"image_size": (64, 96), "resize": "pad"}
+    config = replace(tiny_config, model=replace(tiny_config.model, **changes))
+    loaded = LoadedModel(build_model(config).eval(), config, ["a", "b", "c"], [1, 2, 3])
+    images = [image[:height] for image in generated_images(96)[:2] for height in (20, 96)]
+    path = tmp_path / f"model{KINDS[kind].ending}"
+    export_model(loaded, path, form, images)
+    predictor, expected = yolact.load(path), Predictor(loaded)
+    for image in images:
+        assert_same(predictor(image, 0.2), found := expected(image, 0.2))
+        assert expected.dissect(image, 0.2)[1].scores[0].equal(found.scores)
+        if form == "onnx":  # and in the program that others copy
+            example = load_script("onnx_example")
+            by_hand = example.detect(*example.load(str(path)), image, 0.2)
+            np.testing.assert_allclose(by_hand.boxes, found.boxes, atol=0.1)
+            assert (by_hand.masks != found.masks.numpy()).mean() < 1e-3
 
 
 def test_masks_of_a_plus_model_have_the_scores_that_it_gives_them(tiny_config, tmp_path):

@@ -54,7 +54,7 @@ def test_calibrated_random_weights_find_as_many_objects_as_asked_for(tiny_config
     assert [module.momentum for module in model.modules() if hasattr(module, "momentum")] == momenta
     with torch.no_grad():
         predictions = model(images)
-    assert int((model.head.coder(64).scores(predictions.class_logits).amax(-1) > 0.3).sum()) == 40
+    assert int((model.head.coder((64, 64)).scores(predictions.class_logits).amax(-1) > 0.3).sum()) == 40
     assert predictions.box_deltas.std().item() == pytest.approx(1, abs=0.01)
 
 

@@ -81,9 +81,9 @@ def test_metadata_say_what_a_program_needs(loaded):
     subject = with_eval(loaded, crop="after_resize", nms="cross_class")
     complete = Export(subject, raw=False).metadata
     assert complete == {
-        "yolact_export": 2, "version": yolact.__version__, "contents": "complete", "precision": "fp32",
-        "config": config_to_dict(subject.config), "image_size": 64, "mask_threshold": 0.0, "names_known": True,
-        "class_names": ["disc", "étoile"], "category_ids": [3, 7], "crop": "after_resize",
+        "yolact_export": 3, "version": yolact.__version__, "contents": "complete", "precision": "fp32",
+        "config": config_to_dict(subject.config), "image_size": [64, 64], "resize": "stretch", "mask_threshold": 0.0,
+        "names_known": True, "class_names": ["disc", "étoile"], "category_ids": [3, 7], "crop": "after_resize",
         "score_threshold": 0.05, "nms": "cross_class", "nms_threshold": 0.5, "nms_top_k": 200, "max_detections": 100,
     }  # fmt: skip
     raw = Export(with_eval(loaded, nms="exact"), raw=True).metadata
@@ -118,7 +118,8 @@ def test_a_disagreement_of_raw_outputs_is_found(loaded, name, amount):
 
 def test_rounding_may_decide_over_an_overlap_at_the_threshold(loaded):
     with torch.no_grad():
-        predictions = loaded.model(to_unit(torch.stack([prepare_image(image, 64) for image in DRAWN[:2]])))
+        images = torch.stack([prepare_image(image, loaded.model.resize) for image in DRAWN[:2]])
+        predictions = loaded.model(to_unit(images))
 
     def boxes(threshold):
         settings = replace(loaded.config.eval, nms_threshold=threshold)

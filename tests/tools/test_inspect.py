@@ -260,10 +260,10 @@ def test_common_mistakes_are_recognised(box: Any, mask: Any, reading: str | None
 def test_masks_that_vanish_at_the_prototypes(clean: DataSet) -> None:
     """At 64 pixels the prototypes have 16; a mask of one input pixel covers half of none of them."""
     inspected = InspectedSet(sources_of(clean.write())[0])
-    assert count_vanishing(inspected, ModelConfig(image_size=64)) == {"objects": 23, "vanished": 0, "side": 16}
+    assert count_vanishing(inspected, ModelConfig(image_size=64)) == {"objects": 23, "vanished": 0, "size": (16, 16)}
     pixel = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32) * np.float32([80 / 64, 60 / 64])
     inspected.objects[0].append(inspected.objects[0][0]._replace(segmentation=[pixel]))
-    assert count_vanishing(inspected, ModelConfig(image_size=64)) == {"objects": 24, "vanished": 1, "side": 16}
+    assert count_vanishing(inspected, ModelConfig(image_size=64)) == {"objects": 24, "vanished": 1, "size": (16, 16)}
     assert summarise(inspected)["most_objects"] == 3
 
 
@@ -308,7 +308,7 @@ def test_the_command_writes_page_and_json(clean: DataSet, tmp_path: Path, capsys
     assert run([*command, "--set", "model.image_size=128"]) == 0
     assert {path.name for path in output.iterdir()} == {"index.html", "check.json"}
     report = json.loads((output / "check.json").read_text())
-    assert (report["format"], report["errors"], report["masks"]["side"]) == (1, 0, 32)
+    assert (report["format"], report["errors"], report["masks"]["size"]) == (1, 0, [32, 32])
     assert report["anchors"]["now"]["image_size"] == 128
     printed = capsys.readouterr().out
     assert "data: 12 images, 23 objects, 2 classes" in printed

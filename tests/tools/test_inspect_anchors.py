@@ -14,13 +14,14 @@ from yolact.config import AnchorConfig, Config, ModelConfig, override_config
 from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.models.heads import make_anchors
 from yolact.ops.boxes import box_iou
+from yolact.structures import Resize
 from yolact.tools.inspect.anchor_fit import (
     Option,
     best_ious,
     fit_anchors,
     histogram,
     input_boxes,
-    level_sides,
+    level_sizes,
     measure,
     search,
     suggest,
@@ -60,8 +61,8 @@ def test_overlap_with_the_best_anchor_by_hand() -> None:
 def test_the_nearest_anchor_of_each_shape_is_the_best_of_all(size: int, square: bool) -> None:
     config = AnchorConfig(scales=((9.0, 12.0), (20.0, 30.0), (40.0, 50.0), (60.0, 80.0), (90.0, 99.0)), square=square)
     boxes = random_boxes(300, size, 2, size)
-    levels = [(side, side) for side in level_sides(size, (3, 7))]
-    anchors = make_anchors(size, levels, config.scales, config.aspect_ratios, square)
+    levels = level_sizes((size, size), (3, 7))
+    anchors = make_anchors((size, size), levels, config.scales, config.aspect_ratios, square)
     expected = box_iou(torch.from_numpy(boxes / size).float(), anchors).amax(1)
     np.testing.assert_allclose(
         best_ious(boxes, ModelConfig(image_size=size, anchors=config)), expected.numpy(), atol=1e-5
@@ -72,7 +73,9 @@ def test_boxes_are_stretched_to_the_input_and_crowds_left_out() -> None:
     image = ImageRecord(id=1, file_name="a.jpg", height=50, width=100)
     boxes = [(10.0, 10.0, 30.0, 20.0), (0.0, 0.0, 50.0, 50.0), (90.0, 40.0, 120.0, 60.0)]
     objects = [ObjectRecord(0, box, box[0] == 0, [np.zeros((3, 2), np.float32)], 1.0, 1) for box in boxes]
-    np.testing.assert_allclose(input_boxes(objects, image, 200), [[20, 40, 60, 80], [180, 160, 200, 200]])
+    np.testing.assert_allclose(
+        input_boxes(objects, image, Resize((200, 200))), [[20, 40, 60, 80], [180, 160, 200, 200]]
+    )
 
 
 def test_the_search_finds_sizes_that_meet_more_objects() -> None:

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
         kept = ", ".join(attempt.float_parts) or "nothing"
         print(f"int8: {100 * attempt.loss:.2f} AP lost, {100 * attempt.mask_ap:.2f} left; in float: {kept}")
     else:
-        images = read_images(arguments.images) if arguments.images else generated_images(loaded.model.image_size)
+        images = read_images(arguments.images) if arguments.images else generated_images(max(loaded.model.image_size))
         given = "given" if arguments.images else "generated"
         print(
             f"exporting {loaded.config.name}, then comparing on {len(images)} {given} images; this takes a minute or so"

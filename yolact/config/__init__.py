@@ -15,6 +15,7 @@ from yolact.config.schema import (
     LossConfig,
     ModelConfig,
     TrainConfig,
+    as_size,
     conflicts,
 )
 from yolact.errors import ConfigError
@@ -30,6 +31,7 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "TrainConfig",
+    "as_size",
     "config_from_dict",
     "config_to_dict",
     "dump_config",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Annotated, Literal, NamedTuple
 
+PAD_MULTIPLE = 8  # pixels, the stride of P3: so the image ends at the border of a prototype's pixel
 SMALLEST_FOR_MASK_IOU = 249  # pixels; from it on, five unpadded convolutions of stride 2 fit onto the prototypes
 
 
@@ -33,6 +34,7 @@ FirstLevel = Annotated[int, Rule("2 or 3", lambda value: value in (2, 3))]
 HeadLevel = Annotated[int, Rule("2, 3 or 4", lambda value: value in (2, 3, 4))]
 LastLevel = Annotated[int, Rule("5, 6 or 7", lambda value: value in (5, 6, 7))]
 Side = Annotated[int, Rule("at least 32", lambda value: value >= 32)]  # of the network input in pixels
+Size = Side | tuple[Side, Side]  # the side of a square, or [height, width]
 Part = Literal["backbone", "fpn", "protonet", "head", "semantic", "mask_iou"]
 
 
@@ -65,7 +67,10 @@ class ModelConfig:
     # prototypes: objects are large enough for few predictions, but their outlines need detail.
     head_from: HeadLevel | None = None
     num_classes: Count | None = None  # C, without background; null takes the classes of the training annotations
-    image_size: Side = 550  # the image is stretched to this many pixels on both sides
+    image_size: Size = 550  # of the network input in pixels: the side of a square, or [height, width]
+    # "stretch", the paper's way, gives every image the shape of the input. "pad" keeps its own, and fills up on the
+    # right or below: for images of unlike shapes, or where the shape of an object matters.
+    resize: Literal["stretch", "pad"] = "stretch"
     # Per channel, RGB, on the 0..255 scale. These are ImageNet's; DarkNet wants mean 0 and std 255.
     pixel_mean: tuple[NotNegative, NotNegative, NotNegative] = (123.68, 116.78, 103.94)
     pixel_std: tuple[Positive, Positive, Positive] = (58.40, 57.12, 57.38)
@@ -76,6 +81,11 @@ class ModelConfig:
     protonet_channels: Count = 256
     num_prototypes: Count = 32  # k; the paper found 8 to 256 much alike (table 2b)
     mask_iou: bool = False  # YOLACT++ section 3.3: a small network that rescores masks
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(H, W) of the network input."""
+        return as_size(self.image_size)
 
     @property
     def head_levels(self) -> tuple[int, int]:
@@ -157,7 +167,7 @@ class TrainConfig:
     # Multi-scale training: every batch has one of these sizes in pixels instead of model.image_size, which evaluation
     # keeps. An anchor keeps its sides in pixels, because the network cannot tell how large its input is. The largest
     # size decides the memory; torch.compile compiles, and cuDNN prepares, each size anew, on every device.
-    image_sizes: tuple[Side, ...] = ()
+    image_sizes: tuple[Size, ...] = ()
     # "random", or "progressive": one size after the other, each for an equal share of the training (EfficientNetV2,
     # Tan & Le 2021). Small images first are cheap, and teach most; the last size must be model.image_size.
     image_size_order: Literal["random", "progressive"] = "random"
@@ -217,6 +227,9 @@ class EvalConfig:
     max_detections: Count = 100  # of an image; a training raises it to the most objects of an image of its data
     # Crop masks to their boxes at prototype resolution, as the published weights expect, or after resizing: sharper.
     crop: Literal["before_resize", "after_resize", "none"] = "before_resize"
+    # Test-time augmentation: the network sees the images flipped in these ways too, each for the price of an image, and
+    # NMS chooses among all that it finds.
+    flips: tuple[Literal["horizontal", "vertical"], ...] = ()
     max_images: Count | None = None  # evaluate only the first so many images
     num_workers: Natural = 2  # processes that load, and as many that encode masks; 0 does both in the main process
     # What computes COCO's metrics: the reference, or an optional extra with equal metrics in a fraction of the time.
@@ -233,6 +246,11 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
 
 
+def as_size(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return (H, W) of an image_size."""
+    return (size, size) if isinstance(size, int) else size
+
+
 def conflicts(config: Config) -> Iterator[str]:
     """Yield what is wrong with the form of a value, or with values next to each other, so that no run can work."""
     model, loss, sizes, steps = config.model, config.loss, config.train.image_sizes, config.train.lr_steps
@@ -246,9 +264,14 @@ def conflicts(config: Config) -> Iterator[str]:
         yield f"model.anchors.scales must be {lists}, got {[list(level) for level in scales]}"
     if not model.anchors.aspect_ratios:
         yield "model.anchors.aspect_ratios must not be an empty list"
-    if model.mask_iou and min((model.image_size, *sizes)) < least:
-        got = f"{model.image_size} and {list(sizes)}"
-        yield f"model.mask_iou needs a model.image_size and train.image_sizes of at least {least}, got {got}"
+    both = {as_size(size) for size in (model.image_size, *sizes)}
+    sides = sorted(side for size in both for side in size)
+    if model.mask_iou and sides[0] < least:
+        yield f"model.mask_iou needs a model.image_size and train.image_sizes of at least {least}, got {sides[0]}"
+    if model.resize == "pad" and (odd := [side for side in sides if side % PAD_MULTIPLE]):
+        yield f"model.resize=pad needs sizes of images that are multiples of {PAD_MULTIPLE}, got {odd[0]}"
+    if config.data.augment.rotate90_probability and any(height != width for height, width in both):
+        yield "data.augment.rotate90_probability must be 0 with an input that is no square: a quarter turn fits none"
     if jitter is not None and jitter[0] > jitter[1]:
         yield f"data.augment.scale_jitter must be the smallest and the largest scale, got {list(jitter)}"
     if (model.head == "points") == (loss.class_loss == "ohem"):

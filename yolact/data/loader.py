@@ -22,13 +22,13 @@ from yolact.data.transforms import Sample, Transform
 from yolact.data.workers import WORKER_TIMEOUT, Loader, blaming
 from yolact.distributed import SINGLE, World
 from yolact.errors import DatasetError
-from yolact.structures import Target
+from yolact.structures import Resize, Target
 
 
 class Batch(NamedTuple):
     """What one training step sees."""
 
-    images: Tensor  # uint8 [B, 3, S, S] RGB
+    images: Tensor  # uint8 [B, 3, H, W] RGB
     targets: list[Target]
     skipped: list[str]  # errors of images that could not be read and were replaced by the next ones
 
@@ -38,7 +38,7 @@ class Place(NamedTuple):
 
     position: int  # in the run
     image: int  # its index in the data set
-    image_size: int | None = None  # side of the network input in pixels; None is the training set's
+    image_size: tuple[int, int] | None = None  # (H, W) of the network input in pixels; None is the training set's
 
 
 # Third numbers beside the seed and a position, so that what is drawn for another purpose is not the same again.
@@ -50,7 +50,7 @@ class TrainingSet:
 
     Args:
         dataset: the images and their objects.
-        image_size: side S of the network input in pixels.
+        resize: how images become the network input.
         transforms: applied to each sample in this order.
         seed: of the run, not negative.
         unreadable: "raise" a DatasetError for an image that cannot be read, or "skip" to the next one.
@@ -61,25 +61,25 @@ class TrainingSet:
     def __init__(
         self,
         dataset: CocoDataset,
-        image_size: int,
+        resize: Resize,
         transforms: Sequence[Transform],
         seed: int,
         unreadable: str = "raise",
         copy_paste_probability: float = 0.0,
         crops: MaskCrops | None = None,
     ) -> None:
-        self.dataset, self.image_size, self.transforms, self.seed = dataset, image_size, transforms, seed
+        self.dataset, self.resize, self.transforms, self.seed = dataset, resize, transforms, seed
         self.unreadable, self.copy_paste_probability, self.crops = unreadable, copy_paste_probability, crops
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, place: Place) -> tuple[Tensor, Target, list[str]]:
-        """Return the image, uint8 [3, S, S] RGB, its target, and the errors of images that were skipped.
+        """Return the image, uint8 [3, H, W] RGB, its target, and the errors of images that were skipped.
 
         DatasetError if the image cannot be read and must not be skipped, or none can be read.
         """
-        position, index, size = place.position, place.image, place.image_size or self.image_size
+        position, index, size = place.position, place.image, place.image_size or self.resize.size
         skipped: list[str] = []
         with blaming(self.dataset.images[index].file_name):
             sample = self._first_readable(index, [self.seed, position], size, skipped)
@@ -96,7 +96,9 @@ class TrainingSet:
         images, targets, skipped = zip(*(self[place] for place in places), strict=True)
         return Batch(torch.stack(images), list(targets), [reason for reasons in skipped for reason in reasons])
 
-    def _first_readable(self, index: int, seeds: Sequence[int], size: int, skipped: list[str]) -> tuple[Tensor, Target]:
+    def _first_readable(
+        self, index: int, seeds: Sequence[int], size: tuple[int, int], skipped: list[str]
+    ) -> tuple[Tensor, Target]:
         """Make a sample of image `index`, or of the next one that can be read where unreadable ones are skipped."""
         for offset in range(len(self)):
             try:
@@ -107,9 +109,9 @@ class TrainingSet:
                 skipped.append(str(error))
         raise DatasetError(f"None of the {len(self)} images can be read; the first error: {skipped[0]}")
 
-    def _sample(self, rng: np.random.Generator, index: int, size: int) -> tuple[Tensor, Target]:
+    def _sample(self, rng: np.random.Generator, index: int, size: tuple[int, int]) -> tuple[Tensor, Target]:
         record = self.dataset.images[index]
-        sample = Sample((record.height, record.width), self.dataset.objects(index), size)
+        sample = Sample((record.height, record.width), self.dataset.objects(index), self.resize._replace(size=size))
         for transform in self.transforms:
             sample = transform(rng, sample)
         image, reduction = self.dataset.load_reduced(index, largest_reduction(sample))
@@ -121,7 +123,7 @@ def run_batches(
     seed: int,
     start: int,
     batch_size: int,
-    image_sizes: Sequence[int] = (),
+    image_sizes: Sequence[tuple[int, int]] = (),
     world: World = SINGLE,
     num_progressive: int | None = None,
 ) -> Iterator[list[Place]]:
@@ -147,7 +149,7 @@ def run_batches(
         if image_sizes and num_progressive:
             size = image_sizes[progressive_index(first, num_progressive, len(image_sizes))]
         elif image_sizes:
-            size = int(np.random.default_rng([seed, first // batch_size, INPUT_SIZE]).choice(image_sizes))
+            size = image_sizes[np.random.default_rng([seed, first // batch_size, INPUT_SIZE]).choice(len(image_sizes))]
         own = range(first + world.rank * share, first + (world.rank + 1) * share)
         yield [Place(at, int(permutation(at // num_images)[at % num_images]), size) for at in own]
 
@@ -160,19 +162,19 @@ def progressive_index(place: int, length: int, num_sizes: int) -> int:
 class EvaluationSet:
     """Every image as the network sees it at inference."""
 
-    def __init__(self, dataset: CocoDataset, image_size: int) -> None:
-        self.dataset, self.image_size = dataset, image_size
+    def __init__(self, dataset: CocoDataset, resize: Resize) -> None:
+        self.dataset, self.resize = dataset, resize
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Tensor:
-        """Return an image, uint8 [3, S, S] RGB."""
+        """Return an image, uint8 [3, H, W] RGB."""
         with blaming(self.dataset.images[index].file_name):
-            return prepare_image(self.dataset.load_image(index), self.image_size)
+            return prepare_image(self.dataset.load_image(index), self.resize)
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, list[int]]:
-        """Return several images, uint8 [B, 3, S, S] RGB, and their indices."""
+        """Return several images, uint8 [B, 3, H, W] RGB, and their indices."""
         return torch.stack([self[index] for index in indices]), list(indices)
 
 
@@ -181,7 +183,7 @@ def training_loader(
     batch_size: int,
     start_position: int = 0,
     num_workers: int = 0,
-    image_sizes: Sequence[int] = (),
+    image_sizes: Sequence[tuple[int, int]] = (),
     timeout: float = WORKER_TIMEOUT,
     world: World = SINGLE,
     num_progressive: int | None = None,
@@ -201,7 +203,7 @@ def training_loader(
 def evaluation_loader(
     dataset: EvaluationSet, batch_size: int = 1, num_workers: int = 0, world: World = SINGLE
 ) -> DataLoader[tuple[Tensor, list[int]]]:
-    """Yield (images uint8 [B, 3, S, S] RGB, their indices) over every image once, in order; the last may be fewer.
+    """Yield (images uint8 [B, 3, H, W] RGB, their indices) over every image once, in order; the last may be fewer.
 
     Several ranks take turns at the batches, which are the same in any case. Iterating raises DatasetError for an image
     that cannot be read, and LoaderError for a worker that dies or hangs.

@@ -14,7 +14,7 @@ from torch import Tensor
 from yolact.data.segmentations import draw_masks, pixel_index_map
 from yolact.data.transforms import Pixels, Sample, View, map_boxes
 from yolact.ops import masks as mask_ops
-from yolact.structures import Target
+from yolact.structures import Resize, Target
 
 SMALLEST_SIDE = 0.01  # pixels of the input; a thinner box is only rounding
 FILL = (124, 117, 104)  # RGB of what the image does not cover: ImageNet's mean, for DarkNet too, as the authors have it
@@ -25,20 +25,27 @@ def to_unit(images: Tensor) -> Tensor:
     return images.to(torch.float32) / 255
 
 
-def prepare_image(image: Pixels, size: int) -> Tensor:
-    """Stretch an image, uint8 [H, W, 3] BGR, to the network input, uint8 [3, S, S] RGB with S = `size`.
+def prepare_image(image: Pixels, resize: Resize) -> Tensor:
+    """Resize an image, uint8 [H, W, 3] BGR, to the network input, uint8 [3, H, W] RGB, padded with `FILL`.
 
     This is the one way for inference and evaluation.
     """
-    resized = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+    height, width = resize.window((image.shape[0], image.shape[1]))
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    below, right = resize.size[0] - height, resize.size[1] - width
+    if below or right:
+        resized = cv2.copyMakeBorder(resized, 0, below, 0, right, cv2.BORDER_CONSTANT, value=FILL[::-1])
     return torch.from_numpy(np.stack(cv2.split(resized)[::-1]))
 
 
 def frame_of(sample: Sample) -> NDArray[np.float64]:
     """Return the part of the input within which the image is seen, xyxy [4]."""
     height, width = sample.image_size
-    frame: NDArray[np.float64] = map_boxes(np.array([[0, 0, width, height]], np.float64), sample.matrix)[0]
-    return frame.clip(0, sample.size)
+    shown = np.array([0, 0, width, height], np.float64)
+    if sample.resize.pad:  # what lies beyond the view would be seen on the padding
+        shown = np.concatenate((np.maximum(shown[:2], sample.view[:2]), np.minimum(shown[2:], sample.view[2:])))
+    frame: NDArray[np.float64] = map_boxes(shown[None], sample.matrix)[0]
+    return frame.clip(0, (sample.size[1], sample.size[0], sample.size[1], sample.size[0]))
 
 
 def largest_reduction(sample: Sample) -> int:
@@ -56,18 +63,17 @@ def render_image(image: Pixels, sample: Sample, reduction: int = 1) -> Tensor:
         reduction: 1 or more.
 
     Returns:
-        uint8 [3, S, S] RGB.
+        uint8 [3, H, W] RGB.
     """
-    size = sample.size
-    result = np.empty((3, size, size), np.uint8)
-    # The pixels whose centre lies in the frame. Nothing blends with the fill: the image's border is repeated.
-    x0, y0, x1, y1 = (int(np.ceil(edge - 0.5)) for edge in frame_of(sample))
-    if (x0, y0, x1, y1) != (0, 0, size, size):
+    height, width = sample.size
+    result = np.empty((3, height, width), np.uint8)
+    x0, y0, x1, y1 = _pixels_in(frame_of(sample))  # nothing blends with the fill: the image's border is repeated
+    if (x0, y0, x1, y1) != (0, 0, width, height):
         result[:] = np.array(FILL, np.uint8)[:, None, None]
     if x1 > x0 and y1 > y0:
         matrix = sample.matrix
         matrix[:, :2] *= reduction
-        patch = _stretch(image, matrix, size) if y1 - y0 == x1 - x0 == size else None
+        patch = _stretch(image, matrix, sample.size) if (y1 - y0, x1 - x0) == sample.size else None
         if patch is None:
             patch = _warp(image, matrix, (x0, y0, x1, y1))
         for change in sample.pixel_changes:
@@ -75,6 +81,12 @@ def render_image(image: Pixels, sample: Sample, reduction: int = 1) -> Tensor:
         for channel, plane in zip(result, reversed(cv2.split(patch)), strict=True):
             channel[y0:y1, x0:x1] = plane
     return torch.from_numpy(result)
+
+
+def _pixels_in(frame: NDArray[np.float64]) -> View:
+    """Return the pixels, xyxy, whose centre lies in a frame."""
+    x0, y0, x1, y1 = (int(np.ceil(edge - 0.5)) for edge in frame)
+    return x0, y0, x1, y1
 
 
 def _warp(image: Pixels, matrix: NDArray[np.float64], frame: View) -> Pixels:
@@ -90,33 +102,37 @@ def _warp(image: Pixels, matrix: NDArray[np.float64], frame: View) -> Pixels:
     return np.asarray(warped, np.uint8)
 
 
-def _stretch(image: Pixels, matrix: NDArray[np.float64], size: int) -> Pixels | None:
-    """Resize the rectangle of whole pixels that fills the input: the same as a warp, in a fifth of the time.
+def _stretch(image: Pixels, matrix: NDArray[np.float64], size: tuple[int, int]) -> Pixels | None:
+    """Resize the rectangle of whole pixels that fills the input (H, W): the same as a warp, in a fifth of the time.
 
     Returns None where the map turns, or where the rectangle's edges lie within pixels.
     """
     if matrix[0, 1] or matrix[1, 0]:
         return None
     scales = matrix.diagonal()
-    edges = np.sort([-matrix[:, 2] / scales, (size - matrix[:, 2]) / scales], axis=0)
+    edges = np.sort([-matrix[:, 2] / scales, (np.array(size[::-1]) - matrix[:, 2]) / scales], axis=0)
     whole = np.round(edges).astype(int)
     if (np.abs(edges - whole) > 1e-6).any():
         return None
     (x0, y0), (x1, y1) = whole
-    patch = cv2.resize(image[y0:y1, x0:x1], (size, size), interpolation=cv2.INTER_LINEAR)
+    patch = cv2.resize(image[y0:y1, x0:x1], size[::-1], interpolation=cv2.INTER_LINEAR)
     return np.asarray(patch[:: int(np.sign(scales[1])), :: int(np.sign(scales[0]))], np.uint8)
 
 
 def build_target(sample: Sample, image_id: int) -> Target:
     """Map the objects that stay into the input; boxes are clipped to the visible part of the image.
 
-    The target has masks uint8 [N, S, S] of 0 and 1; N may be 0.
+    The target has masks uint8 [N, H, W] of 0 and 1; N may be 0.
     """
-    frame, matrix, size = frame_of(sample), sample.matrix, sample.size
+    frame, matrix = frame_of(sample), sample.matrix
     boxes = np.clip(map_boxes(sample.boxes, matrix), np.tile(frame[:2], 2), np.tile(frame[2:], 2))
     visible = sample.kept & (boxes[:, 2:] - boxes[:, :2] >= SMALLEST_SIDE).all(axis=1)
     chosen = [record for record, keep in zip(sample.objects, visible, strict=True) if keep]
-    masks = draw_masks([record.segmentation for record in chosen], matrix, (size, size))
+    masks = draw_masks([record.segmentation for record in chosen], matrix, sample.size)
+    if sample.resize.pad:
+        x0, y0, x1, y1 = _pixels_in(frame)
+        for outside in (masks[:, :y0], masks[:, y1:], masks[..., :x0], masks[..., x1:]):
+            outside[:] = 0
     return Target(
         boxes=torch.from_numpy(boxes[visible].astype(np.float32)),
         labels=torch.tensor([record.label for record in chosen], dtype=torch.int64),
@@ -140,13 +156,13 @@ class MaskCrops(NamedTuple):
     def of(self, target: Target) -> Target:
         """Return `target` with "mask_crops" and "semantic_masks" instead of "masks"."""
         masks = target["masks"]
-        side = -(-masks.shape[-1] // self.stride)
-        parts = [mask_ops.shrink(part, (side, side)) for part in masks.split(mask_ops.CHUNK)]
+        height, width = (-(-side // self.stride) for side in masks.shape[1:])
+        parts = [mask_ops.shrink(part, (height, width)) for part in masks.split(mask_ops.CHUNK)]
         return Target(
             boxes=target["boxes"],
             labels=target["labels"],
             mask_crops=mask_ops.align_masks(masks, target["boxes"], self.size),
-            semantic_masks=torch.cat(parts) if parts else masks.new_zeros((0, side, side), dtype=torch.bool),
+            semantic_masks=torch.cat(parts) if parts else masks.new_zeros((0, height, width), dtype=torch.bool),
             iscrowd=target["iscrowd"],
             image_id=target["image_id"],
         )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from yolact.config.schema import AugmentConfig
 from yolact.data.annotations import ObjectRecord
 from yolact.data.segmentations import IDENTITY
+from yolact.structures import Resize
 
 CROP_TRIALS = 50
 WHOLE_IMAGE = 1 / 6  # one of SSD's six crop modes keeps the whole image
@@ -28,20 +29,20 @@ Pixels = NDArray[np.uint8]  # [H, W, 3] BGR
 class Sample:
     """One training image on its way through the transforms, before its pixels are read.
 
-    The input shows the rectangle `view` of the image, at first all of it, stretched to a square under the map `after`.
+    The input shows the rectangle `view` of the image, at first all of it, under the map `after`.
 
     Attributes:
         image_size: (H, W) of the image.
         objects: N, in pixels of the image.
-        size: side S of the input in pixels.
+        resize: how the view becomes the input; `size` is (H, W) of that.
         view: see above.
         after: float64 [2, 3], within the input.
         kept: bool [N], the objects that stay: enough of them is seen.
         pixel_changes: what is done to the warped image.
     """
 
-    def __init__(self, image_size: tuple[int, int], objects: Sequence[ObjectRecord], size: int) -> None:
-        self.image_size, self.objects, self.size = image_size, objects, size
+    def __init__(self, image_size: tuple[int, int], objects: Sequence[ObjectRecord], resize: Resize) -> None:
+        self.image_size, self.objects, self.resize, self.size = image_size, objects, resize, resize.size
         self.view: View = (0, 0, image_size[1], image_size[0])
         self.after = IDENTITY.copy()
         self.kept = np.ones(len(objects), np.bool_)
@@ -55,7 +56,7 @@ class Sample:
     @property
     def matrix(self) -> NDArray[np.float64]:
         """The whole map [2, 3], from continuous coordinates of the image to those of the input."""
-        return compose(self.after, view_matrix(self.view, self.size))
+        return compose(self.after, view_matrix(self.view, self.resize))
 
     def apply(self, matrix: Sequence[Sequence[float]] | NDArray[np.float64]) -> None:
         """Move what the input shows by an affine map [2, 3] of its continuous coordinates (x, y), in pixels."""
@@ -129,8 +130,8 @@ def _draw_crop(rng: np.random.Generator, view: View) -> View | None:
 def jitter_scale(rng: np.random.Generator, sample: Sample, scales: tuple[float, float]) -> Sample:
     """Large-scale jitter (Ghiasi et al. 2021, section 3): the image at a random scale, cropped or padded.
 
-    At scale 1 the image fills the input, stretched to the square as at inference (the paper keeps the aspect ratio);
-    below 1 it lies anywhere in the input, above 1 any part of it fills the input. An object stays if a part at least a
+    At scale 1 the image lies in the input as at inference; below 1 it lies anywhere in the part that it filled then,
+    above 1 any part of it fills that. An object stays if a part at least a
     pixel of the input wide and high is seen: SSD's rule, the centre in the crop, would call objects background that
     fill much of an enlarged image.
     """
@@ -141,7 +142,8 @@ def jitter_scale(rng: np.random.Generator, sample: Sample, scales: tuple[float, 
     left, top = round(left_share * (width - view_width)), round(top_share * (height - view_height))
     sample.view = (left, top, left + view_width, top + view_height)
     inside = np.clip(sample.boxes, 0, (width, height, width, height))
-    shown = map_boxes(inside, view_matrix(sample.view, sample.size)).clip(0, sample.size)
+    size = sample.size[::-1]
+    shown = map_boxes(inside, view_matrix(sample.view, sample.resize)).clip(0, size + size)
     sample.kept = (shown[:, 2:] - shown[:, :2] >= SMALLEST_JITTERED).all(axis=1)
     return sample
 
@@ -153,9 +155,10 @@ ROTATE_90 = ((0, 1, 0), (-1, 0, 1))  # a quarter turn, counterclockwise
 
 
 def turn(rng: np.random.Generator, sample: Sample, probability: float, matrix: Sequence[Sequence[float]]) -> Sample:
-    """Turn or reflect the input by a map [2, 3] of the unit square onto itself."""
+    """Turn or reflect the input, a square if it turns, by a map [2, 3] of the unit square onto itself."""
     if rng.random() < probability:
-        sample.apply(np.multiply(matrix, (1, 1, sample.size)))
+        height, width = sample.size
+        sample.apply(np.multiply(matrix, [(1, 1, width), (1, 1, height)]))
     return sample
 
 
@@ -213,10 +216,11 @@ def _linear(image: Pixels, factor: float, offset: float) -> Pixels:
     return np.asarray(cv2.LUT(image, table), np.uint8)
 
 
-def view_matrix(view: View, size: int) -> NDArray[np.float64]:
-    """Return the map [2, 3] that stretches the rectangle `view` (xyxy) to a square of side `size`."""
+def view_matrix(view: View, resize: Resize) -> NDArray[np.float64]:
+    """Return the map [2, 3] of the rectangle `view` (xyxy) of an image to the input."""
     x0, y0, x1, y1 = view
-    scale_x, scale_y = size / (x1 - x0), size / (y1 - y0)
+    height, width = resize.window((y1 - y0, x1 - x0))
+    scale_x, scale_y = width / (x1 - x0), height / (y1 - y0)
     return np.array([[scale_x, 0, -x0 * scale_x], [0, scale_y, -y0 * scale_y]])
 
 

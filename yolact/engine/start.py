@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from yolact.compat import dbolya
-from yolact.config import Config, config_from_dict, dump_config, override_config
+from yolact.config import Config, as_size, config_from_dict, dump_config, override_config
 from yolact.data.dataset import CocoDataset
 from yolact.device import compute_deterministically
 from yolact.distributed import World
@@ -185,11 +185,12 @@ def _initialise(network: Yolact, config: Config, world: World, parts: Parts) -> 
 
 def check_training(config: Config, world: World, device: str) -> None:
     """Raise ConfigError where these ranks, on a kind of device such as "cuda", cannot train by a configuration."""
-    settings, size, sizes = config.train, config.model.image_size, config.train.image_sizes
+    settings, size, sizes = config.train, config.model.input_size, config.train.image_sizes
     # Here and not with the configuration, because a trained model may be used at another size.
-    if settings.image_size_order == "progressive" and sizes[-1:] != (size,):
+    if settings.image_size_order == "progressive" and [*map(as_size, sizes)][-1:] != [size]:
         raise ConfigError(
-            f"train.image_sizes must end with model.image_size, {size}, if progressive, got {list(sizes)}: "
+            f"train.image_sizes must end with model.image_size, {config.model.image_size}, if progressive, got "
+            f"{list(sizes)}: "
             "end them so, or set train.image_size_order=random."
         )
     if settings.patience and not settings.eval_every:

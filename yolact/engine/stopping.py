@@ -1,5 +1,6 @@
 """What ends a training early: signals that ask it to save and stop, and failures of the machine."""
 
+import math
 import multiprocessing
 import os
 import re
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from yolact.config import as_size
 from yolact.distributed import how_lost, launched
 from yolact.errors import UserError
+from yolact.text import size_text
 
 if TYPE_CHECKING:
     from yolact.engine.trainer import Trainer
@@ -103,11 +106,11 @@ def _explanation(trainer: "Trainer", error: Exception) -> str | None:
     text, config = str(error), trainer.config
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or NO_MEMORY.search(text):
         detail = text.splitlines()[0].rstrip(". ") if text else "no details given"
-        side = max(config.train.image_sizes, default=config.model.image_size)
+        sizes = [*map(as_size, config.train.image_sizes)] or [config.model.input_size]
+        images = f"{config.train.batch_size} images of {size_text(max(sizes, key=math.prod))} pixels"
         return (
-            f"Out of memory on {trainer.device} at step {trainer.step + 1}, with batches of {config.train.batch_size} "
-            f"images of {side} pixels ({detail}): lower train.batch_size (train.accumulate can make up for it) or "
-            "model.image_size, or set train.precision=bf16"
+            f"Out of memory on {trainer.device} at step {trainer.step + 1}, with batches of {images} ({detail}): lower "
+            "train.batch_size (train.accumulate can make up for it) or model.image_size, or set train.precision=bf16"
         )
     operation = NOT_DETERMINISTIC.search(text)
     if operation is not None:

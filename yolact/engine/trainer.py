@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from yolact.config import Config
+from yolact.config import Config, as_size
 from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Batch, TrainingSet, training_loader
 from yolact.data.rendering import MaskCrops
@@ -41,6 +41,7 @@ from yolact.losses import LossTerm, ModelWithLoss
 from yolact.losses.assigners import Assigner
 from yolact.models import Yolact
 from yolact.runtimes.pytorch import PyTorchRuntime
+from yolact.structures import Resize
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def training_set(
     if config.loss.mask_loss == "roi_align" and not model.mask_iou and not whole_masks:
         crops = MaskCrops(config.loss.roi_size, 2 ** model.levels[0])
     return TrainingSet(
-        dataset, model.image_size, [*make_transforms(data.augment), *transforms], config.train.seed, data.unreadable,
+        dataset, Resize.of(model), [*make_transforms(data.augment), *transforms], config.train.seed, data.unreadable,
         data.augment.copy_paste_probability, crops,
     )  # fmt: skip
 
@@ -200,7 +201,8 @@ class Trainer:
         # A loss term of one's own may look at whole masks.
         samples = training_set(self.config, self.train_data, self.parts.transforms, bool(self.parts.loss_terms))
         loader = training_loader(
-            samples, settings.batch_size, self.position, data.num_workers, settings.image_sizes, data.worker_timeout,
+            samples, settings.batch_size, self.position, data.num_workers, [*map(as_size, settings.image_sizes)],
+            data.worker_timeout,
             self.world,
             self.plan.max_steps * self.plan.images_per_step if settings.image_size_order == "progressive" else None,
         )  # fmt: skip

@@ -24,6 +24,7 @@ from yolact.evaluation.speed import SpeedEvaluator
 from yolact.formats import Record
 from yolact.instances import Instances
 from yolact.postprocess import Detector
+from yolact.runtimes.flips import with_flips
 from yolact.structures import Detections, Predictions, Runtime
 from yolact.text import counted
 
@@ -52,8 +53,8 @@ class Evaluation:
     Attributes:
         metrics: what metrics.json holds: "segm" and "bbox" (COCO's metrics, see `CocoMetrics`), "per_class" (AP by
             class name for each of the two), "fps", "milliseconds" (median of each stage per image), what further
-            evaluators computed, "annotations" (name of the file), "images", "batch_size", "nms", "max_detections",
-            "device", "runtime", "dtype", "processes", "versions".
+            evaluators computed, "annotations" (name of the file), "images", "batch_size", "nms", "flips",
+            "max_detections", "device", "runtime", "dtype", "processes", "versions".
         segm: mask records, as in detections_segm.json.
         bbox: box records, as in detections_bbox.json.
         curves: of both, what the metrics are the means of.
@@ -169,6 +170,7 @@ class _Variant:
         metrics |= {
             "batch_size": self.settings.batch_size,
             "nms": self.settings.nms,
+            "flips": list(self.settings.flips),
             "max_detections": self.settings.max_detections,
             "annotations": dataset.annotation_file.name,
             "images": len(dataset),
@@ -192,6 +194,7 @@ def _evaluate(
 ) -> list[Evaluation]:
     """Evaluate in one pass over a data set with several settings, which differ in what follows the network only."""
     evaluators = copy.deepcopy(list(evaluators))  # so that each evaluation starts anew
+    runtime = with_flips(runtime, settings[0].flips)
     batch_size, num_workers, total = settings[0].batch_size, settings[0].num_workers, -(-len(dataset) // world.size)
     hidden = not (progress and world.is_main_process)
     with (
@@ -203,9 +206,7 @@ def _evaluate(
     ):
         variants = [_Variant(runtime, dataset, one, encoder) for one in settings]
         speed, *others = (variant.speed for variant in variants)
-        batches = iter(
-            evaluation_loader(EvaluationSet(dataset, runtime.coder.image_size), batch_size, num_workers, world)
-        )
+        batches = iter(evaluation_loader(EvaluationSet(dataset, runtime.resize), batch_size, num_workers, world))
         turns = deque(variants)
         while True:
             with speed.stage("load", *others):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from yolact.config import LossConfig
-from yolact.ops.boxes import box_iou, covered_share
+from yolact.ops.boxes import box_iou, covered_share, unit_boxes
 from yolact.structures import BoxCoder, Objects, Predictions
 
 NEGATIVE, IGNORED = -1, -2
@@ -79,8 +79,8 @@ class MaxIoUAssigner:
     def __call__(self, candidates: Candidates, objects: Objects) -> Assignment:
         config, coder = self.config, candidates.coder
         # Several anchors often overlap a large object equally but for rounding. To force the same one as the authors'
-        # code, boxes are taken in its unit, as shares of the image's side.
-        anchors, boxes = coder.unit_anchors, objects.boxes / coder.image_size  # type: ignore[attr-defined]
+        # code, boxes are taken in its unit, as shares of the image's sides.
+        anchors, boxes = coder.unit_anchors, unit_boxes(objects.boxes, coder.image_size)  # type: ignore[attr-defined]
         iou = box_iou(boxes, anchors).masked_fill_(objects.iscrowd[:, None], -1)
         best, index = best_objects(iou, objects)
         # A column more takes what is not to be written: crowd regions have no anchor.

@@ -16,6 +16,7 @@ from yolact.losses.assigners import Assigner, Assignment, Candidates, MaxIoUAssi
 from yolact.losses.task_aligned import TaskAlignedAssigner
 from yolact.losses.terms import TERMS, LossTerm, mask_iou_loss, semantic_loss
 from yolact.ops import masks as mask_ops
+from yolact.ops.boxes import scale_boxes
 from yolact.structures import BoxCoder, Objects, Predictions, Target, join_targets
 from yolact.text import did_you_mean
 
@@ -48,8 +49,8 @@ class LossInputs:
     world: World = SINGLE
 
     @property
-    def image_size(self) -> int:
-        """Side S of the network input in pixels."""
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) of the network input in pixels."""
         return self.coder.image_size
 
     @cached_property
@@ -126,7 +127,8 @@ class LossInputs:
         index = self.assignment.object_index.gather(1, anchors).where(weight > 0, -1)
         own = anchors[..., None].expand(-1, -1, self.predictions.mask_coefficients.shape[-1])
         logits = mask_ops.assemble(prototypes, self.predictions.mask_coefficients.gather(1, own))
-        boxes = _gather_or(self.objects.boxes, index, self._no_box) * (prototypes.shape[-1] / self.image_size)
+        y, x = (small / side for small, side in zip(prototypes.shape[-2:], self.image_size, strict=True))
+        boxes = scale_boxes(_gather_or(self.objects.boxes, index, self._no_box), x, y)
         masks = _gather_or(self.prototype_masks, index, torch.zeros_like(prototypes[0, 0], dtype=torch.bool))
         labels = _gather_or(self.objects.labels, index, self.objects.labels.new_zeros(()))
         weight = weight * self.assignment.weight.gather(1, anchors)
@@ -210,13 +212,13 @@ class ModelWithLoss(nn.Module):
         Over several ranks, the means of their losses are the losses of the whole batch.
 
         Args:
-            images: float32 [B, 3, S, S], RGB in [0, 1]; S is a size that the model takes.
+            images: float32 [B, 3, H, W], RGB in [0, 1], of a size that the model takes.
             targets: B targets on the device of the images.
         """
         predictions = self.model(images)
         with torch.autocast(images.device.type, enabled=False):
             predictions = Predictions(*(field.float() for field in predictions))
-            return self.losses(predictions, targets, self.model.head.coder(images.shape[-1]))  # type: ignore[union-attr, operator]
+            return self.losses(predictions, targets, self.model.head.coder(tuple(images.shape[2:])))  # type: ignore[union-attr, operator]
 
     def losses(self, predictions: Predictions, targets: Sequence[Target], coder: BoxCoder) -> dict[str, Tensor]:
         """Assign candidates to objects and return each term times its weight, for float32 predictions."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolact.ops import masks as mask_ops
-from yolact.ops.boxes import giou
+from yolact.ops.boxes import giou, unit_boxes
 
 if TYPE_CHECKING:
     from yolact.losses.criterion import LossInputs
@@ -112,7 +112,7 @@ def roi_mask_loss(inputs: "LossInputs") -> Tensor:
     """
     own = inputs.assignment.of_objects(inputs.objects)  # [T, A]
     weight, index = (own * inputs.positive_weight[inputs.objects.image_index]).topk(min(ROI_POSITIVES, own.shape[1]))
-    images, boxes = inputs.objects.image_index, inputs.objects.boxes / inputs.image_size
+    images, boxes = inputs.objects.image_index, unit_boxes(inputs.objects.boxes, inputs.image_size)
     prototypes = mask_ops.align(inputs.predictions.prototypes, images, boxes, inputs.config.roi_size)
     coefficients = inputs.predictions.mask_coefficients[images[:, None], index]
     logits, wanted = mask_ops.assemble(prototypes, coefficients).flatten(2), inputs.roi_masks.flatten(1)[:, None]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from yolact.config import BackboneConfig, Config, ModelConfig
+from yolact.config import BackboneConfig, Config, ModelConfig, as_size
 from yolact.errors import ConfigError
 from yolact.models.backbones import (
     RESNETS,
@@ -19,7 +19,8 @@ from yolact.models.backbones import (
 from yolact.models.heads import AnchorHead, make_anchors
 from yolact.models.points import PointHead, make_points
 from yolact.models.yolact import FeaturePyramid, MaskIoUNet, Protonet, Yolact
-from yolact.text import did_you_mean, printable
+from yolact.structures import Resize
+from yolact.text import did_you_mean, printable, size_text
 
 # A backbone maps images [B, 3, S, S] to feature maps and has `channels` and `strides` of these, from the finest.
 BACKBONES: dict[str, Callable[[BackboneConfig], nn.Module]] = {
@@ -54,7 +55,7 @@ def build_model(config: Config, backbone: nn.Module | None = None) -> Yolact:
     num_maps = COARSEST - first + 1
     channels: Sequence[int] = backbone.channels[-num_maps:]  # type: ignore[index, assignment]
     fpn = FeaturePyramid(channels, model.fpn_channels, last - COARSEST)
-    sizes = sorted({model.image_size, *config.train.image_sizes})
+    sizes = sorted({model.input_size, *map(as_size, config.train.image_sizes)})
     mask_only = model.head_levels[0] - first
     cells = {size: level_sizes(backbone, fpn, size, strides[:num_maps])[mask_only:] for size in sizes}
     return Yolact(
@@ -65,7 +66,7 @@ def build_model(config: Config, backbone: nn.Module | None = None) -> Yolact:
         MaskIoUNet(model.num_classes) if model.mask_iou else None,
         num_mask_only=mask_only,
         num_classes=model.num_classes,
-        image_size=model.image_size,
+        resize=Resize.of(model),
         training_sizes=sizes,
         pixel_mean=model.pixel_mean,
         pixel_std=model.pixel_std,
@@ -73,9 +74,12 @@ def build_model(config: Config, backbone: nn.Module | None = None) -> Yolact:
 
 
 def _head(
-    model: ModelConfig, num_classes: int, cells: dict[int, list[tuple[int, int]]], strides: Sequence[int]
+    model: ModelConfig,
+    num_classes: int,
+    cells: dict[tuple[int, int], list[tuple[int, int]]],
+    strides: Sequence[int],
 ) -> AnchorHead | PointHead:
-    """Build the head; `cells` are the (H, W) of each level by side of the input."""
+    """Build the head; `cells` are the (H, W) of each level by that of the input."""
     if model.head == "points":
         points = {size: make_points(levels, strides, size) for size, levels in cells.items()}
         depth, prototypes = model.tower_depth, model.num_prototypes
@@ -91,28 +95,30 @@ def _head(
 
 
 def level_sizes(
-    backbone: nn.Module, fpn: FeaturePyramid, image_size: int, strides: Sequence[int]
+    backbone: nn.Module, fpn: FeaturePyramid, image_size: tuple[int, int], strides: Sequence[int]
 ) -> list[tuple[int, int]]:
-    """Return (H, W) of each pyramid level for inputs of side `image_size`; shapes alone are computed.
+    """Return (H, W) of each pyramid level for inputs of (H, W); shapes alone are computed.
 
     Args:
         strides: of the backbone's maps that the pyramid is built on.
     """
     with torch.no_grad():
         try:  # two images, because a batch norm that learns refuses one of a single cell
-            maps = _on_meta(backbone, torch.empty(2, 3, image_size, image_size, device="meta"))
+            maps = _on_meta(backbone, torch.empty(2, 3, *image_size, device="meta"))
         except AssertionError as error:  # how networks of timm refuse a size
-            raise ConfigError(f"The backbone takes no image of {image_size} pixels: {printable(str(error))}") from error
+            reason = printable(str(error))
+            raise ConfigError(f"The backbone takes no image of {size_text(image_size)} pixels: {reason}") from error
         said = list(zip(backbone.channels, backbone.strides, strict=False))  # type: ignore[arg-type]
         shapes = [tuple(one.shape[1:]) for one in maps]
         fits = len(shapes) == len(said) and [stride for _, stride in said[-len(strides) :]] == list(strides)
         for (width, *sides), (wanted, stride) in zip(shapes, said, strict=False):
-            fits = fits and width == wanted and all(abs(side - image_size / stride) <= 1 for side in sides)
+            near = (abs(side - full / stride) <= 1 for side, full in zip(sides, image_size, strict=True))
+            fits = fits and width == wanted and all(near)
         if not fits:
             raise ConfigError(
                 f"A backbone must end in maps of strides {[*strides]} and say their channels; "
                 f"{type(backbone).__name__} says strides {backbone.strides} and channels {backbone.channels}, and of "
-                f"an image of {image_size} pixels makes maps [C, H, W] of {shapes}."
+                f"an image of {size_text(image_size)} pixels makes maps [C, H, W] of {shapes}."
             )
         return [(level.shape[-2], level.shape[-1]) for level in _on_meta(fpn, maps[-len(strides) :])]
 

@@ -16,14 +16,13 @@ class AnchorCoder:
     """SSD's box code against anchors, and softmax with background (SSD section 2.2).
 
     Attributes:
-        unit_anchors: float32 [A, 4] xyxy as shares of the image's side.
-        anchors: the same in pixels of the network input.
-        image_size: side of that in pixels.
+        anchors: float32 [A, 4] xyxy in pixels of the network input.
+        image_size: (H, W) of that.
+        unit_anchors: the anchors as shares of its sides, as `make_anchors` returns them; a training needs them.
     """
 
-    def __init__(self, unit_anchors: Tensor, image_size: int) -> None:
-        self.unit_anchors, self.image_size = unit_anchors, image_size
-        self.anchors = unit_anchors * image_size
+    def __init__(self, anchors: Tensor, image_size: tuple[int, int], unit_anchors: Tensor | None = None) -> None:
+        self.anchors, self.image_size, self.unit_anchors = anchors, image_size, unit_anchors
 
     @property
     def constants(self) -> dict[str, Tensor]:
@@ -54,14 +53,14 @@ class AnchorHead(nn.Module):
 
     Args:
         channels: of each level.
-        unit_anchors: for each side of the input that occurs, in pixels, float32 [A, 4] xyxy as shares of it.
+        unit_anchors: for each (H, W) of the input that occurs, float32 [A, 4] xyxy as shares of its sides.
         anchors_per_cell: how many of them belong to each cell of a level.
     """
 
     def __init__(
         self,
         channels: int,
-        unit_anchors: Mapping[int, Tensor],
+        unit_anchors: Mapping[tuple[int, int], Tensor],
         anchors_per_cell: int,
         num_classes: int,
         num_prototypes: int,
@@ -72,12 +71,15 @@ class AnchorHead(nn.Module):
         self.class_logits = nn.Conv2d(channels, anchors_per_cell * (1 + num_classes), 3, padding=1)
         self.box_deltas = nn.Conv2d(channels, anchors_per_cell * 4, 3, padding=1)
         self.mask_coefficients = nn.Conv2d(channels, anchors_per_cell * num_prototypes, 3, padding=1)
-        for size, anchors in unit_anchors.items():
-            self.register_buffer(f"unit_anchors_{size}", anchors, persistent=False)
+        for (height, width), anchors in unit_anchors.items():
+            self.register_buffer(f"unit_anchors_{height}x{width}", anchors, persistent=False)
+            in_pixels = anchors * anchors.new_tensor([width, height, width, height])
+            self.register_buffer(f"anchors_{height}x{width}", in_pixels, persistent=False)
 
-    def coder(self, image_size: int) -> AnchorCoder:
-        """Return the code of the boxes for inputs of side `image_size`, one of those that anchors were given for."""
-        return AnchorCoder(self.get_buffer(f"unit_anchors_{image_size}"), image_size)
+    def coder(self, image_size: tuple[int, int]) -> AnchorCoder:
+        """Return the code of the boxes for inputs of (H, W), one of those that anchors were given for."""
+        key = "anchors_{}x{}".format(*image_size)
+        return AnchorCoder(self.get_buffer(key), image_size, self.get_buffer(f"unit_{key}"))
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Map levels [B, C, H, W] to [B, A, 1+C], [B, A, 4] and [B, A, K], anchors in the order of `make_anchors`."""
@@ -96,19 +98,19 @@ def _per_anchor(x: Tensor, width: int) -> Tensor:
 
 
 def make_anchors(
-    image_size: int,
+    image_size: tuple[int, int],
     level_sizes: Sequence[tuple[int, int]],
     scales: Sequence[Sequence[float]],
     aspect_ratios: Sequence[float],
     square: bool,
 ) -> Tensor:
-    """Return anchors float32 [A, 4] xyxy as shares of the image's side: multiply by `image_size` for pixels.
+    """Return anchors float32 [A, 4] xyxy as shares of the input's width and height.
 
     Their order is level by level, row by row, then by scale, then by aspect ratio. The arithmetic is the authors',
     rounding included, because rounding decides between anchors that overlap an object equally.
 
     Args:
-        image_size: side of the network input in pixels.
+        image_size: (H, W) of the network input in pixels.
         level_sizes: (H, W) of each pyramid level, from the finest.
         scales: side lengths in pixels, one list for each level; all lists of one length.
         aspect_ratios: width / height.
@@ -119,8 +121,14 @@ def make_anchors(
         centre_y = ((torch.arange(rows, dtype=torch.float64) + 0.5) / rows).float()
         centre_x = ((torch.arange(columns, dtype=torch.float64) + 0.5) / columns).float()
         y, x = torch.meshgrid(centre_y, centre_x, indexing="ij")
-        sides = [(scale / image_size, math.sqrt(ratio)) for scale in level_scales for ratio in aspect_ratios]
-        shape = torch.tensor([[side * root, side * root if square else side / root] for side, root in sides])
+        height, width = image_size
+        kinds = [(scale, math.sqrt(ratio)) for scale in level_scales for ratio in aspect_ratios]
+        shape = torch.tensor(
+            [
+                [scale / width * root, scale / height * root if square else scale / height / root]
+                for scale, root in kinds
+            ]
+        )
         shape = shape.expand(rows * columns, -1, 2)
         centre = torch.stack([x, y], -1).reshape(-1, 1, 2).expand_as(shape)
         levels.append(cxcywh_to_xyxy(torch.cat([centre, shape], -1)).reshape(-1, 4))

@@ -20,12 +20,11 @@ class PointCoder:
     Attributes:
         points: float32 [A, 2], x and y in pixels of the network input.
         strides: float32 [A], of each point's level in pixels: the unit of the distances.
-        image_size: side of the input in pixels.
+        image_size: (H, W) of the input in pixels.
     """
 
-    def __init__(self, unit_points: Tensor, image_size: int) -> None:
-        """Take points [A, 3]: x, y and stride as shares of the image's side."""
-        points = unit_points * image_size
+    def __init__(self, points: Tensor, image_size: tuple[int, int]) -> None:
+        """Take points [A, 3]: x, y and stride, as `make_points` returns them."""
         self.points, self.strides, self.image_size = points[:, :2], points[:, 2], image_size
 
     @property
@@ -72,7 +71,7 @@ class PointHead(nn.Module):
 
     Args:
         channels: of each level.
-        unit_points: for each side of the input that occurs, in pixels, float32 [A, 3]; see `make_points`.
+        points: for each (H, W) of the input that occurs, float32 [A, 3]; see `make_points`.
         num_levels: of the pyramid.
         depth: of the two towers, one for the classes, one for boxes and coefficients.
     """
@@ -80,7 +79,7 @@ class PointHead(nn.Module):
     def __init__(
         self,
         channels: int,
-        unit_points: Mapping[int, Tensor],
+        points: Mapping[tuple[int, int], Tensor],
         num_levels: int,
         depth: int,
         num_classes: int,
@@ -92,12 +91,12 @@ class PointHead(nn.Module):
         self.class_logits = _output(channels, num_classes, -math.log((1 - PRIOR) / PRIOR))
         self.box_deltas = _output(channels, 4, math.log(math.expm1(FIRST_DISTANCE)))
         self.mask_coefficients = _output(channels, num_prototypes, 0.0)
-        for size, points in unit_points.items():
-            self.register_buffer(f"unit_points_{size}", points, persistent=False)
+        for (height, width), own in points.items():
+            self.register_buffer(f"points_{height}x{width}", own, persistent=False)
 
-    def coder(self, image_size: int) -> PointCoder:
-        """Return the code of the boxes for inputs of side `image_size`, one of those that points were given for."""
-        return PointCoder(self.get_buffer(f"unit_points_{image_size}"), image_size)
+    def coder(self, image_size: tuple[int, int]) -> PointCoder:
+        """Return the code of the boxes for inputs of (H, W), one of those that points were given for."""
+        return PointCoder(self.get_buffer("points_{}x{}".format(*image_size)), image_size)
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Map levels [B, C, H, W] to [B, A, C], [B, A, 4] and [B, A, K], cells in the order of `make_points`."""
@@ -117,13 +116,14 @@ def _output(channels: int, width: int, first: float) -> nn.Conv2d:
     return conv
 
 
-def make_points(level_sizes: Sequence[tuple[int, int]], strides: Sequence[int], image_size: int) -> Tensor:
-    """Return the centres of all cells, float32 [A, 3]: x, y and stride as shares of the image's side.
+def make_points(level_sizes: Sequence[tuple[int, int]], strides: Sequence[int], image_size: tuple[int, int]) -> Tensor:
+    """Return the centres of all cells, float32 [A, 3]: x, y and stride in pixels of an input of (H, W).
 
     Their order is level by level, row by row.
     """
     levels = []
     for (rows, columns), stride in zip(level_sizes, strides, strict=True):
         y, x = torch.meshgrid((torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij")
-        levels.append(torch.stack([x, y, torch.full_like(x, stride / image_size)], -1).reshape(-1, 3))
+        points = torch.stack([x * image_size[1], y * image_size[0], torch.full_like(x, stride)], -1)
+        levels.append(points.reshape(-1, 3))
     return torch.cat(levels)

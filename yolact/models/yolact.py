@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from yolact.models.heads import AnchorHead
 from yolact.models.points import PointHead
 from yolact.models.upsampling import UpsampledConv2d
-from yolact.structures import BoxCoder, Predictions
+from yolact.structures import BoxCoder, Predictions, Resize
 
 MASK_IOU_WIDTHS = (1, 8, 16, 32, 64, 128)
 
@@ -88,8 +88,8 @@ class Yolact(nn.Module):
         head: pyramid levels to class logits, box deltas and mask coefficients; its `coder` says what they mean.
         mask_iou: the rescoring network of YOLACT++.
         num_mask_only: how many of the finest levels the prototypes see and the head does not.
-        image_size: side of the input in pixels.
-        training_sizes: further sides that a multi-scale training has.
+        resize: how images become the input.
+        training_sizes: further (H, W) of the input that a multi-scale training has.
         pixel_mean, pixel_std: per channel, RGB, on the 0..255 scale.
     """
 
@@ -106,13 +106,13 @@ class Yolact(nn.Module):
         *,
         num_mask_only: int = 0,
         num_classes: int,
-        image_size: int,
-        training_sizes: Sequence[int] = (),
+        resize: Resize,
+        training_sizes: Sequence[tuple[int, int]] = (),
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
     ) -> None:
         super().__init__()
-        self.image_size, self.num_classes, self.training_sizes = image_size, num_classes, frozenset(training_sizes)
+        self.resize, self.num_classes, self.training_sizes = resize, num_classes, frozenset(training_sizes)
         self.num_mask_only = num_mask_only
         self.backbone, self.fpn, self.protonet, self.head = backbone, fpn, protonet, head
         self.semantic = nn.Conv2d(fpn.channels, num_classes, 1)  # an extra loss on P3 while training (section 5)
@@ -122,6 +122,11 @@ class Yolact(nn.Module):
         for part in (self.fpn, self.protonet, self.head, self.semantic, self.mask_iou):
             if part is not None:
                 part.apply(_xavier)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) of the input in pixels."""
+        return self.resize.size
 
     @property
     def coder(self) -> BoxCoder:
@@ -139,19 +144,18 @@ class Yolact(nn.Module):
         return self.pixel_mean.device
 
     def forward(self, images: Tensor) -> Predictions:
-        """Predict from `images`, float32 [B, 3, S, S], RGB in [0, 1], S the `image_size` of the configuration.
+        """Predict from `images`, float32 [B, 3, H, W], RGB in [0, 1], of the `image_size` of the configuration.
 
-        In training mode S may also be one of the sizes of a multi-scale training.
+        In training mode they may also have one of the sizes of a multi-scale training.
 
         Raises:
             ValueError: the images have another size or number of channels.
         """
-        side = images.shape[-1]
-        if not (self.training and side in self.training_sizes):
-            side = self.image_size
-        size = (3, side, side)
-        if images.shape[1:] != size:
-            raise ValueError(f"Yolact expects images [B, {', '.join(map(str, size))}], got {list(images.shape)}.")
+        size = (images.shape[-2], images.shape[-1])
+        if not (self.training and size in self.training_sizes):
+            size = self.image_size
+        if images.shape[1:] != (3, *size):
+            raise ValueError(f"Yolact expects images [B, 3, {size[0]}, {size[1]}], got {list(images.shape)}.")
         normalised = (images - self.pixel_mean) / self.pixel_std
         features = self.backbone(normalised.to(self.semantic.weight.dtype))
         levels = self.fpn(features[-len(self.fpn.lateral) :])  # a backbone may have finer maps than are asked for

@@ -16,6 +16,17 @@ def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
     return torch.cat([(low + high) / 2, high - low], -1)
 
 
+def scale_boxes(boxes: Tensor, x: float, y: float) -> Tensor:
+    """Return xyxy boxes [..., 4] with their coordinates times x and y."""
+    return torch.stack([boxes[..., 0::2] * x, boxes[..., 1::2] * y], -1).flatten(-2)
+
+
+def unit_boxes(boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """Return xyxy boxes [..., 4] in pixels as shares of the width and height of an image of (H, W)."""
+    height, width = image_size
+    return torch.stack([boxes[..., 0::2] / width, boxes[..., 1::2] / height], -1).flatten(-2)
+
+
 def box_area(boxes: Tensor) -> Tensor:
     """Return the area [...] of xyxy boxes [..., 4]."""
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])

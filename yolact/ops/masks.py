@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import roi_align
 
+from yolact.ops.boxes import scale_boxes, unit_boxes
+
 ROI_SCALE = 1.2  # side of an object's grid over its box: what is just outside must be learned too
 CHUNK = 16  # masks that are turned into floats at once
 
@@ -50,25 +52,26 @@ def align(maps: Tensor, index: Tensor, boxes: Tensor, size: int) -> Tensor:
     Linear, as the assembly of masks is, so that either may come first.
 
     Args:
-        maps: float [N, K, H, W], of N square images.
+        maps: float [N, K, H, W], of N images.
         index: int64 [T], the image of each object.
-        boxes: float [T, 4] xyxy as shares of the image's side.
+        boxes: float [T, 4] xyxy as shares of the image's width and height.
         size: side M of the grids.
 
     Returns:
         float [T, K, M, M].
     """
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * ROI_SCALE
-    rois = torch.cat([index[:, None].to(boxes.dtype), centre - half, centre + half], 1)
-    rois[:, 1:] *= maps.shape[-1]
+    corners = scale_boxes(torch.cat([centre - half, centre + half], 1), maps.shape[-1], maps.shape[-2])
+    rois = torch.cat([index[:, None].to(boxes.dtype), corners], 1)
     aligned: Tensor = roi_align(maps, rois, size, aligned=True)
     return aligned
 
 
 def align_masks(masks: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """Return each of the 0/1 masks [N, S, S] on its object's grid, uint8 [N, M, M] up to 255; see `align`."""
+    """Return each of the 0/1 masks [N, H, W] on its object's grid, uint8 [N, M, M] up to 255; see `align`."""
     crops = [masks.new_zeros(0, size, size)]
-    for part, own in zip(masks.split(CHUNK), (boxes / masks.shape[-1]).split(CHUNK), strict=True):
+    shares = unit_boxes(boxes, (masks.shape[1], masks.shape[2]))
+    for part, own in zip(masks.split(CHUNK), shares.split(CHUNK), strict=True):
         aligned = align(part[:, None].float(), torch.arange(len(part), device=own.device), own, size)[:, 0]
         crops.append((aligned * 255).round().to(torch.uint8))
     return torch.cat(crops)

@@ -14,14 +14,14 @@ from yolact.config import Config, config_from_dict
 from yolact.errors import CheckpointError, UserError
 from yolact.models.heads import AnchorCoder
 from yolact.models.points import PointCoder
-from yolact.structures import BoxCoder, Detections, Predictions
+from yolact.structures import BoxCoder, Detections, Predictions, Resize
 from yolact.text import printable
 
-FORM = 2  # of inputs, outputs and metadata; a higher number means that programs which read them must change
-INPUT = "images"  # uint8 [B, S, S, 3] RGB
+FORM = 3  # of inputs, outputs and metadata; a higher number means that programs which read them must change
+INPUT = "images"  # uint8 [B, H, W, 3] RGB
 RAW = ("class_logits", "box_deltas", "mask_coefficients", "prototypes")  # and the constants of the box coder
 COMPLETE = ("boxes", "scores", "labels", "mask_coefficients", "counts", "prototypes")  # beside what other programs use
-CODERS: dict[str, Callable[[Tensor, int], BoxCoder]] = {"anchors": AnchorCoder, "points": PointCoder}
+CODERS: dict[str, Callable[[Tensor, tuple[int, int]], BoxCoder]] = {"anchors": AnchorCoder, "points": PointCoder}
 
 
 class Session(Protocol):
@@ -31,7 +31,7 @@ class Session(Protocol):
     device: torch.device  # of the inputs and outputs
 
     def run(self, images: Tensor) -> dict[str, Tensor]:
-        """Map uint8 [B, S, S, 3] RGB on `device` to the file's outputs by name; several threads may call."""
+        """Map uint8 [B, H, W, 3] RGB on `device` to the file's outputs by name; several threads may call."""
 
 
 class Kind(NamedTuple):
@@ -124,17 +124,18 @@ class ExportedRuntime:
         self.name, self.device = KINDS[kind_of(path) or "onnx"].name, self.session.device
         self.precision, self.is_complete = self.metadata["precision"], self.metadata["contents"] == "complete"
         self.config: Config = config_from_dict(self.metadata["config"], str(path))
-        side = self.config.model.image_size
+        size = self.config.model.input_size
+        self.resize = Resize.of(self.config.model)
         try:
-            outputs = self.session.run(torch.zeros(1, side, side, 3, dtype=torch.uint8, device=self.device))
+            outputs = self.session.run(torch.zeros(1, *size, 3, dtype=torch.uint8, device=self.device))
         except Exception as error:
             raise CheckpointError(f"{path}: it does not run ({_reason(error)}); export the model again.") from error
         wanted = COMPLETE if self.is_complete else RAW
         if missing := [name for name in wanted if name not in outputs]:
             raise CheckpointError(f"{path}: it has no outputs {', '.join(missing)}; export the model again.")
         # Boxes of a complete file are decoded; only the size of the input is still asked for.
-        decoded: BoxCoder = PointCoder(torch.zeros(0, 3), side)
-        coders = [make(outputs[name][0] / side, side) for name, make in CODERS.items() if name in outputs]
+        decoded: BoxCoder = PointCoder(torch.zeros(0, 3), size)
+        coders = [make(outputs[name][0], size) for name, make in CODERS.items() if name in outputs]
         self.coder: BoxCoder = next(iter(coders), decoded)
 
     def for_callers(self, count: int) -> "ExportedRuntime":

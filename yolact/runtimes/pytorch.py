@@ -13,7 +13,7 @@ from yolact.device import DTYPES, Precision, compile_options
 from yolact.models import Yolact
 from yolact.models.inference import for_inference
 from yolact.postprocess import Detector
-from yolact.structures import BoxCoder, Detections, Predictions
+from yolact.structures import BoxCoder, Detections, Predictions, Resize
 
 
 class PyTorchRuntime:
@@ -48,6 +48,10 @@ class PyTorchRuntime:
     @property
     def coder(self) -> BoxCoder:
         return self.network.coder
+
+    @property
+    def resize(self) -> Resize:
+        return self.network.resize
 
     def __call__(self, images: Tensor) -> Predictions | Detections:
         return self._predict(images) if self._compiled is None else self._compiled(images)

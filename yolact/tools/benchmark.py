@@ -86,9 +86,9 @@ class Benchmark:
 
     @cached_property
     def inputs(self) -> list[torch.Tensor]:
-        """The images as the network takes them, uint8 [1, 3, S, S] each."""
-        size = self.config.model.image_size
-        return [prepare_image(read_image(path), size)[None].to(self.device) for path in self.images]
+        """The images as the network takes them, uint8 [1, 3, H, W] each."""
+        resize = self.loaded.model.resize
+        return [prepare_image(read_image(path), resize)[None].to(self.device) for path in self.images]
 
     @cached_property
     def samples(self) -> TrainingSet:
@@ -210,7 +210,7 @@ def calibrate(model: Yolact, images: torch.Tensor, score: float, num_candidates:
     """Make a network of random weights find a usual number of objects, in place.
 
     Its batch norms and the outputs of its head take the spread that they have in trained networks, and on average
-    `num_candidates` anchors or points of an image, of `images` float32 [B, 3, S, S] RGB in [0, 1], exceed `score`.
+    `num_candidates` anchors or points of an image, of `images` float32 [B, 3, H, W] RGB in [0, 1], exceed `score`.
     """
     update_bn([images], model)  # their statistics become those of this batch
     predictions, head = model.eval()(images), model.head
@@ -254,7 +254,7 @@ def prepare(config: Config, loaded: LoadedModel | None, images: Path | None, fol
     if loaded is None:
         torch.manual_seed(0)
         loaded = LoadedModel(build_model(config), config, names, ids)
-        inputs = torch.stack([prepare_image(read_image(file), config.model.image_size) for file in files])
+        inputs = torch.stack([prepare_image(read_image(file), loaded.model.resize) for file in files])
         calibrate(loaded.model, to_unit(inputs), config.eval.score_threshold)
     return Benchmark(replace(loaded, config=config), images=files, folder=folder, **how)
 

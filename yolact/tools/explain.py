@@ -19,6 +19,7 @@ from torch import Tensor
 from yolact.draw import CROWD, DARK, WHITE, Drawing, display_scale, font, resize_mask, titled
 from yolact.instances import Instances
 from yolact.ops import masks as mask_ops
+from yolact.ops.boxes import scale_boxes
 from yolact.predictor import ImageSource, Predictor
 
 DECIDED_IOU = 0.95  # with the final mask; further contributions only touch up the border
@@ -33,7 +34,7 @@ class Explanation:
     """The N objects of an image, and the parts that their masks are sums of. Methods take an object's number."""
 
     instances: Instances  # as the predictor finds them
-    prototypes: Tensor  # [K, Hp, Wp], not negative
+    prototypes: Tensor  # [K, Hp, Wp], not negative, that part of them which shows the image
     coefficients: Tensor  # [N, K] in (-1, 1)
     boxes: Tensor  # [N, 4] xyxy in pixels of the prototypes, not clipped
 
@@ -92,11 +93,10 @@ class Explanation:
 def explain(predictor: Predictor, image: ImageSource, score_threshold: float = 0.3) -> Explanation:
     """Find the objects of one image, with what their masks are made of; arguments and errors are the predictor's."""
     instances, detections = predictor.dissect(image, score_threshold)
-    prototypes = detections.prototypes[0]
-    coefficients, boxes = (of[0, : len(instances)] for of in (detections.mask_coefficients, detections.boxes))
-    height, width = prototypes.shape[1:]
-    scale = torch.tensor([width, height, width, height]) / predictor.image_size
-    return Explanation(instances, prototypes, coefficients, boxes * scale)
+    resize, prototypes = predictor.runtime.resize, detections.prototypes[0]
+    y, x = (small / side for small, side in zip(prototypes.shape[1:], resize.size, strict=True))
+    shown, boxes = resize.part(prototypes, instances.image_size), scale_boxes(detections.boxes[0], x, y)
+    return Explanation(instances, shown, detections.mask_coefficients[0], boxes)
 
 
 def draw_all(parts: Explanation, chosen: Sequence[int]) -> Iterator[tuple[str, np.ndarray]]:

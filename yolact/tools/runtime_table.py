@@ -84,7 +84,7 @@ def _made_file(benchmark: "Benchmark", form: str, precision: str) -> Path:
         return path
     export = make_export(loaded, form, bool(raw), precision)
     images = [read_image(file) for file in benchmark.images]
-    quantise = quantiser(calibration_batches(images, config.model.image_size), ()) if precision == "int8" else None
+    quantise = quantiser(calibration_batches(images, loaded.model.resize), ()) if precision == "int8" else None
     write_file(export, form, path, quantise)
     return path
 

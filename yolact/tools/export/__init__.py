@@ -91,7 +91,7 @@ def export_int8(
     container, _, raw = form.partition("-")
     require(container, "int8")
     export = make_export(loaded, container, bool(raw), "int8")
-    images = calibration_batches(calibration_images(train_data), loaded.model.image_size)
+    images = calibration_batches(calibration_images(train_data), loaded.model.resize)
 
     def mask_ap(runtime: Runtime) -> float:
         metrics = evaluate(runtime, val_data, loaded.config.eval).metrics
@@ -136,7 +136,7 @@ def read_images(sources: Sequence[Path]) -> list[np.ndarray]:
 
 
 def generated_images(size: int) -> list[np.ndarray]:
-    """Make six images of about `size` pixels, always the same, uint8 [H, W, 3] BGR: noise and drawings of shapes.
+    """Make six images, their sides about `size` pixels, always the same, uint8 [H, W, 3] BGR: noise and drawn shapes.
 
     Noise comes in blocks: a network finds far more in them than in noise of single pixels, which looks gray to it.
     """

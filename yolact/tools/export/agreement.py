@@ -85,7 +85,7 @@ def compare(run: Run, export: Export, loaded: LoadedModel, images: Sequence[np.n
     detector = Detector.of(model, loaded.config.eval)
     if export.raw:
         detector.mask_iou = None  # no such file has it
-    prepared = torch.stack([prepare_image(image, model.image_size) for image in images])
+    prepared = torch.stack([prepare_image(image, model.resize) for image in images])
     result = Comparison(EXACT if export.metadata["precision"] == "fp32" else ROUGH)
     for batch in (prepared[:1], *prepared[1:].split(BATCH)):
         outputs = {name: value.cpu() for name, value in run(batch.permute(0, 2, 3, 1).contiguous()).items()}
@@ -111,8 +111,9 @@ def _found_in(values: dict[str, Tensor], detector: Detector) -> Found:
     left_out = ("counts", "prototypes", "mask_coefficients")
     found = {name: value[0, :count] for name, value in values.items() if name not in left_out}
     # The edges of a box that untrained weights make a hundred times as large as the image are only rounding.
-    boxes, masks = found["boxes"].clamp(0, detector.coder.image_size), found["masks"] > detector.mask_threshold
-    return found | {"boxes": boxes, "masks": masks}
+    height, width = detector.coder.image_size
+    boxes = found["boxes"].clamp(min=0).minimum(torch.tensor([width, height, width, height]))
+    return found | {"boxes": boxes, "masks": found["masks"] > detector.mask_threshold}
 
 
 def _compare_image(result: Comparison, given: Found, predictions: Predictions, detector: Detector) -> None:
@@ -126,7 +127,7 @@ def _compare_image(result: Comparison, given: Found, predictions: Predictions, d
             nms_threshold=detector.settings.nms_threshold + sign * ROUNDING,
             max_detections=max(detector.settings.max_detections + sign * SHIFT, 1),
         )
-        moved = Detector(detector.coder, settings, detector.mask_iou)
+        moved = Detector(detector.coder, detector.resize, settings, detector.mask_iou)
         return _found_in(find(moved, predictions), detector)
 
     wanted = found(0)

@@ -11,6 +11,7 @@ import numpy as np
 from yolact.data.dataset import CocoDataset
 from yolact.data.rendering import prepare_image
 from yolact.runtimes.exported import INPUT
+from yolact.structures import Resize
 
 CALIBRATION = 128  # training images: nncf's figures of merit hardly change beyond
 LARGEST_LOSS = 0.01  # of mask AP; a file that loses more is not called good
@@ -38,9 +39,9 @@ def calibration_images(dataset: CocoDataset) -> Iterator[np.ndarray]:
         yield dataset.load_image(int(index))
 
 
-def calibration_batches(images: Iterable[np.ndarray], size: int) -> list[np.ndarray]:
-    """Return images, uint8 [H, W, 3] BGR, as a file takes them: uint8 [1, S, S, 3] RGB."""
-    return [prepare_image(image, size).permute(1, 2, 0).contiguous().numpy()[None] for image in images]
+def calibration_batches(images: Iterable[np.ndarray], resize: Resize) -> list[np.ndarray]:
+    """Return images, uint8 [H, W, 3] BGR, as a file takes them: uint8 [1, H, W, 3] RGB."""
+    return [prepare_image(image, resize).permute(1, 2, 0).contiguous().numpy()[None] for image in images]
 
 
 def quantiser(images: Sequence[np.ndarray], float_parts: Sequence[str]) -> Callable[[Any, dict[str, str]], Any]:

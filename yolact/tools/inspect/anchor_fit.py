@@ -17,6 +17,7 @@ from yolact.config import Config, ModelConfig
 from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.data.rendering import SMALLEST_SIDE
 from yolact.data.transforms import boxes_of, map_boxes, view_matrix
+from yolact.structures import Resize
 from yolact.tools.inspect.reading import InspectedSet
 
 Boxes = NDArray[np.float64]  # [N, 4] xyxy, pixels of the network input
@@ -33,9 +34,10 @@ ENLARGED, GOOD = (1.5, 2.0), 0.9  # the input, to see what small objects would g
 LONG, SMALL = 3.0, 16.0  # times as long as wide; pixels of the input, twice the stride of the finest level
 
 
-def level_sides(image_size: int, levels: tuple[int, int]) -> list[int]:
-    """Return the side of each pyramid level, where every stride-2 step rounds up, as in ResNets."""
-    return [-(-image_size // 2**level) for level in range(levels[0], levels[1] + 1)]
+def level_sizes(image_size: tuple[int, int], levels: tuple[int, int]) -> list[tuple[int, int]]:
+    """Return (H, W) of each pyramid level, where every stride-2 step rounds up, as in ResNets."""
+    height, width = image_size
+    return [(-(-height // 2**level), -(-width // 2**level)) for level in range(levels[0], levels[1] + 1)]
 
 
 def with_anchors(model: ModelConfig, **changes: Any) -> ModelConfig:
@@ -46,7 +48,7 @@ def with_anchors(model: ModelConfig, **changes: Any) -> ModelConfig:
 class Option(NamedTuple):
     """A choice of anchors and what it reaches; check.json has the same names."""
 
-    image_size: int
+    image_size: int | tuple[int, int]
     square: bool
     scales: tuple[tuple[float, ...], ...]
     override: str  # the scales as --set takes them
@@ -62,10 +64,11 @@ def histogram(values: ArrayLike, edges: Sequence[int], whole: bool = False) -> d
     return dict(zip([*names, f"{edges[-1]}+"], counts.tolist(), strict=True))
 
 
-def input_boxes(objects: Sequence[ObjectRecord], image: ImageRecord, size: int) -> Boxes:
-    """Return the boxes of one image's objects, without crowds, when it is stretched to `size`, as training does."""
-    boxes = boxes_of([item for item in objects if not item.iscrowd])
-    boxes = map_boxes(boxes, view_matrix((0, 0, image.width, image.height), size)).clip(0, size)
+def input_boxes(objects: Sequence[ObjectRecord], image: ImageRecord, resize: Resize) -> Boxes:
+    """Return the boxes of one image's objects, without crowds, in the network input."""
+    boxes, (height, width) = boxes_of([item for item in objects if not item.iscrowd]), resize.size
+    matrix = view_matrix((0, 0, image.width, image.height), resize)
+    boxes = map_boxes(boxes, matrix).clip(0, (width, height, width, height))
     return np.asarray(boxes[(boxes[:, 2:] - boxes[:, :2] >= SMALLEST_SIDE).all(axis=1)])
 
 
@@ -74,11 +77,12 @@ def best_ious(boxes: Boxes, model: ModelConfig) -> NDArray[np.float64]:
 
     Of one shape and level it is the one with the nearest centre, as the intersection shrinks with the distance.
     """
-    anchors, size = model.anchors, model.image_size
+    anchors, size = model.anchors, model.input_size
     best, area = np.zeros(len(boxes)), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    for side, scales in zip(level_sides(size, model.head_levels), anchors.scales, strict=True):
-        cell = size / side
-        centres = (np.floor((boxes[:, :2] + boxes[:, 2:]) / 2 / cell).clip(0, side - 1) + 0.5) * cell
+    for level, scales in zip(level_sizes(size, model.head_levels), anchors.scales, strict=True):
+        cells = np.array(level[::-1])
+        cell = np.array(size[::-1]) / cells
+        centres = (np.floor((boxes[:, :2] + boxes[:, 2:]) / 2 / cell).clip(0, cells - 1) + 0.5) * cell
         for root, scale in ((math.sqrt(ratio), scale) for scale in scales for ratio in anchors.aspect_ratios):
             shape = np.array([scale * root, scale * root if anchors.square else scale / root])
             low, high = np.maximum(boxes[:, :2], centres - shape / 2), np.minimum(boxes[:, 2:], centres + shape / 2)
@@ -89,12 +93,14 @@ def best_ious(boxes: Boxes, model: ModelConfig) -> NDArray[np.float64]:
 
 def measure(boxes: Boxes, model: ModelConfig, threshold: float) -> Option:
     """Return what the anchors of a configuration reach."""
-    anchors, size = model.anchors, model.image_size
-    cells = sum(side * side for side in level_sides(size, model.head_levels))
+    anchors = model.anchors
+    cells = sum(math.prod(level) for level in level_sizes(model.input_size, model.head_levels))
     number = cells * len(anchors.scales[0]) * len(anchors.aspect_ratios)
     recall = float((best_ious(boxes, model) >= threshold).mean()) if len(boxes) else 0.0
     scales = ",".join("[" + ",".join(f"{one:g}" for one in level) + "]" for level in anchors.scales)
-    return Option(size, anchors.square, anchors.scales, f"model.anchors.scales=[{scales}]", number, round(recall, 4))
+    return Option(
+        model.image_size, anchors.square, anchors.scales, f"model.anchors.scales=[{scales}]", number, round(recall, 4)
+    )
 
 
 def search(boxes: Boxes, model: ModelConfig, threshold: float, numbers: Sequence[int] = NUM_SIZES) -> list[Option]:
@@ -109,7 +115,7 @@ def search(boxes: Boxes, model: ModelConfig, threshold: float, numbers: Sequence
     for number in numbers:
         found = []
         for growth, step in itertools.product(GROWTHS, np.linspace(-OCTAVES, 0, STEPS)):
-            base = 2**step * LARGEST * model.image_size / growth ** (num_levels - 1 / number)
+            base = 2**step * LARGEST * max(model.input_size) / growth ** (num_levels - 1 / number)
             sizes = (base * growth ** (np.arange(num_levels * number) / number)).reshape(num_levels, -1)
             scales = tuple(tuple(float(f"{size:.3g}") for size in level) for level in sizes)
             ious = best_ious(boxes[chosen], with_anchors(model, scales=scales))
@@ -136,7 +142,7 @@ def fit_anchors(inspected: InspectedSet, config: Config) -> dict[str, Any] | Non
     """
     model, threshold = config.model, config.loss.positive_iou
     pairs = zip(inspected.objects, inspected.images, strict=True)
-    boxes = np.concatenate([np.zeros((0, 4)), *(input_boxes(*pair, model.image_size) for pair in pairs)])
+    boxes = np.concatenate([np.zeros((0, 4)), *(input_boxes(*pair, Resize.of(model)) for pair in pairs)])
     if len(boxes) == 0 or model.head != "anchors":
         return None
     now, options = measure(boxes, model, threshold), search(boxes, model, threshold)
@@ -148,8 +154,9 @@ def fit_anchors(inspected: InspectedSet, config: Config) -> dict[str, Any] | Non
         same = measure(boxes, free, threshold)
         not_square = suggest(search(boxes, free, threshold), same) or same
     for factor in ENLARGED if best.recall < GOOD else ():
-        enlarged = replace(model, image_size=round(model.image_size * factor))
-        scaled = boxes * (enlarged.image_size / model.image_size)
+        height, width = (round(side * factor) for side in model.input_size)
+        enlarged = replace(model, image_size=height if height == width else (height, width))
+        scaled = boxes * np.tile(np.divide((width, height), model.input_size[::-1]), 2)
         larger += [one._asdict() for one in search(scaled, enlarged, threshold, [len(best.scales[0])])]
     extent = boxes[:, 2:] - boxes[:, :2]
     sides = np.sqrt(extent.prod(axis=1))  # of squares as large

@@ -15,8 +15,9 @@ from yolact.data.dataset import CocoDataset
 from yolact.data.segmentations import draw_masks
 from yolact.data.transforms import view_matrix
 from yolact.ops.masks import shrink
-from yolact.text import counted, percent, printable
-from yolact.tools.inspect.anchor_fit import fit_anchors, histogram, input_boxes, level_sides, measure
+from yolact.structures import Resize
+from yolact.text import counted, percent, printable, size_text
+from yolact.tools.inspect.anchor_fit import fit_anchors, histogram, input_boxes, level_sizes, measure
 from yolact.tools.inspect.findings import KINDS, RARE, Finding
 from yolact.tools.inspect.reading import InspectedSet, Source, inspect_files
 
@@ -107,23 +108,23 @@ def summarise(inspected: InspectedSet) -> dict[str, Any]:
     }
 
 
-def count_vanishing(inspected: InspectedSet, model: ModelConfig) -> dict[str, int]:
+def count_vanishing(inspected: InspectedSet, model: ModelConfig) -> dict[str, Any]:
     """Draw masks at the size of the input and shrink them to the prototypes, as the paper's mask loss does.
 
-    Returns how many "objects" were looked at, how many "vanished", and the "side" of the prototypes in pixels.
+    Returns how many "objects" were looked at, how many "vanished", and the "size" (H, W) of the prototypes in pixels.
     """
-    size = model.image_size
-    side = 2 * level_sides(size, model.levels)[0]  # the protonet enlarges the finest level once
+    resize, (height, width) = Resize.of(model), level_sizes(model.input_size, model.levels)[0]
+    size = 2 * height, 2 * width  # the protonet enlarges the finest level once
     seen, vanished = 0, 0
     order = np.random.default_rng(0).permutation(len(inspected.images))
     for index in tqdm(order, f"{inspected.source.name}: masks", unit="image"):
         image, masks = inspected.images[index], [item.segmentation for item in inspected.objects[index]]
-        matrix = view_matrix((0, 0, image.width, image.height), size)
+        matrix = view_matrix((0, 0, image.width, image.height), resize)
         for start in range(0, len(masks) if seen < DRAWN_OBJECTS else 0, CHUNK):
-            drawn = torch.from_numpy(draw_masks(masks[start : start + CHUNK], matrix, (size, size)))
-            vanished += int((~shrink(drawn, (side, side)).flatten(1).any(1)).sum())
+            drawn = torch.from_numpy(draw_masks(masks[start : start + CHUNK], matrix, resize.size))
+            vanished += int((~shrink(drawn, size).flatten(1).any(1)).sum())
             seen += len(drawn)
-    return {"objects": seen, "vanished": vanished, "side": side}
+    return {"objects": seen, "vanished": vanished, "size": size}
 
 
 def _check_counts(inspected: InspectedSet, summary: dict[str, Any], config: Config, is_trained_on: bool) -> None:
@@ -157,7 +158,7 @@ def fit_lines(content: dict[str, Any]) -> list[str]:
         lines.append(f"  {percent(best['recall'])}, {unless} model.anchors.square=false '{best['override']}'")
     if masks["vanished"]:
         lost = f"{masks['vanished']:,} of {masks['objects']:,} have no pixel left"
-        lines.append(f"masks: {lost} at the {masks['side']} x {masks['side']} of the prototypes")
+        lines.append(f"masks: {lost} at the {size_text(masks['size'])} of the prototypes")
     return lines
 
 
@@ -192,7 +193,7 @@ def anchor_line(config: Config, train: CocoDataset) -> str:
     boxes, number = [np.zeros((0, 4))], 0
     for index in np.random.default_rng(0).permutation(len(train)).tolist():
         if number < SAMPLED_OBJECTS:
-            boxes.append(input_boxes(train.objects(index), train.images[index], model.image_size))
+            boxes.append(input_boxes(train.objects(index), train.images[index], Resize.of(model)))
             number += len(boxes[-1])
     if number == 0:
         return NO_OBJECTS

@@ -88,6 +88,7 @@ def write_report(
             "precision": metrics["dtype"],
             "score threshold": config.eval.score_threshold,
             "NMS": f"{metrics['nms']} at IoU {config.eval.nms_threshold:g}",
+            "flips": ", ".join(metrics.get("flips", ())) or "none",
             "most detections of an image": metrics["max_detections"],
             **metrics["versions"],
         },

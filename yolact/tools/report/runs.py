@@ -50,6 +50,7 @@ def measured_on(metrics: Metrics) -> str:
     One of several ranks measures them, on its share of the images while the others work on theirs.
     """
     said = "{device}, {runtime}, {dtype}, batch {batch_size}".format_map(UNKNOWN | metrics)
+    said += "".join(f", {flip} flip" for flip in metrics.get("flips", ()))
     count = metrics.get("processes", 1)  # older files have none
     return said if count == 1 else f"{said}, one of {count} processes"
 
