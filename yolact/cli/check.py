@@ -2,12 +2,14 @@
 
 yolact check --config configs/custom.yaml
 yolact check --annotations instances.json --images images --output checked
+yolact check --annotations instances.json --images images --write-config mine.yaml    # to begin with
 
 Writes index.html, to look at, and check.json, for programs. Exit code 1: training would refuse the data or stop on
 them; 0: it would not, there may be warnings; 2: there was nothing to check.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from yolact.errors import UserError
 from yolact.text import counted
 
 if TYPE_CHECKING:
+    from yolact.config import Config, DataConfig
     from yolact.tools.inspect.inspection import Report
 
 
@@ -25,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_set(parser, "such as model.image_size=700")
     parser.add_argument("--annotations", type=Path, metavar="FILE", help="a COCO file to check by itself")
     parser.add_argument("--images", type=Path, metavar="DIR", help="the images of --annotations")
+    text = "write a configuration to begin with, of the size and shape that fit; with --annotations, without validation"
+    parser.add_argument("--write-config", type=Path, metavar="FILE.yaml", help=text)
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: runs/check/ and the configuration's name")
 
 
@@ -36,10 +41,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     from yolact.config import Config, load_config, override_config
     from yolact.output import output_folder, write_bytes, write_json
+    from yolact.tools.inspect.input_fit import starting_config
     from yolact.tools.inspect.inspection import inspect, sources_of
     from yolact.tools.inspect.page import render_page
     from yolact.tools.inspect.reading import Source
 
+    target = arguments.write_config
+    if target is not None and (target.exists() or target.suffix != ".yaml"):
+        raise UserError(f"--write-config takes the name of a new .yaml file, got '{target}'; give another one.")
     config = override_config(load_config(arguments.config) if arguments.config else Config(), arguments.set)
     sources = [Source("data", arguments.annotations, arguments.images)] if alone else sources_of(config)
     name = arguments.annotations.stem if alone else config.name
@@ -48,7 +57,21 @@ def run(arguments: argparse.Namespace) -> int:
         write_bytes(render_page(report).encode(), output / "index.html")
         write_json(report.content, output / "check.json", indent=1)
     print("\n".join(summary_lines(report)) + f": see {output / 'index.html'}")
+    if target is not None:
+        text = starting_config(report.sets[0], _data_of(arguments, config), target.stem)
+        write_bytes(text.encode(), target, "--write-config")
+        print(f"written {target}: train with `yolact train --config {target}`")
     return int(report.content["errors"] > 0)
+
+
+def _data_of(arguments: argparse.Namespace, config: "Config") -> "DataConfig":
+    """Return where the data lie; a set that is checked alone stands for both."""
+    if arguments.annotations is None:
+        return config.data
+    images, annotations = str(arguments.images), str(arguments.annotations)
+    return replace(
+        config.data, train_images=images, train_annotations=annotations, val_images=images, val_annotations=annotations
+    )
 
 
 def summary_lines(report: "Report") -> list[str]:

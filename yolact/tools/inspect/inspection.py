@@ -19,6 +19,7 @@ from yolact.structures import Resize
 from yolact.text import counted, percent, printable, size_text
 from yolact.tools.inspect.anchor_fit import fit_anchors, histogram, input_boxes, level_sizes, measure
 from yolact.tools.inspect.findings import KINDS, RARE, Finding
+from yolact.tools.inspect.input_fit import InputFit, add_findings, fit_input, input_line
 from yolact.tools.inspect.reading import InspectedSet, Source, inspect_files
 
 FORMAT = 1  # of check.json
@@ -60,6 +61,8 @@ def inspect(sources: Sequence[Source], config: Config) -> Report:
     summaries = {inspected.source.name: summarise(inspected) for inspected in sets}
     for inspected, summary in zip(sets, summaries.values(), strict=True):
         _check_counts(inspected, summary, config, is_trained_on=inspected is sets[0])
+    fit = fit_input(sets[0], config.model)
+    add_findings(sets[0], fit)
     if len(sets) == 2:
         train, val = (set(zip(one.categories.ids, one.categories.names, strict=True)) for one in sets)
         for category_id, name in sorted(train ^ val):
@@ -75,6 +78,7 @@ def inspect(sources: Sequence[Source], config: Config) -> Report:
         "warnings": len(findings) - errors,
         "findings": [finding.to_json() for finding in findings],
         "sets": summaries,
+        "input": fit and fit._asdict(),
         "anchors": fit_anchors(sets[0], config),
         "masks": count_vanishing(sets[0], config.model),
     }
@@ -147,10 +151,10 @@ def fit_lines(content: dict[str, Any]) -> list[str]:
     fit, masks = content["anchors"], content["masks"]
     if not masks["objects"]:
         return [NO_OBJECTS]
-    lines = []
+    lines = [input_line(InputFit(**content["input"]))]
     if fit is not None:
         met = f"{percent(fit['now']['recall'])} of {counted(fit['objects'], 'object')} meet one at IoU {fit['iou']:g}"
-        lines = [f"anchors: {met}, {percent(fit['only_forced'])} get one by force only"]
+        lines += [f"anchors: {met}, {percent(fit['only_forced'])} get one by force only"]
     if fit is not None and (best := fit["suggestion"]):
         lines.append(f"  {percent(best['recall'])} with --set '{best['override']}'")
     if fit is not None and fit["not_square_is_better"]:
