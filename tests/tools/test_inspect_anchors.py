@@ -27,9 +27,14 @@ from yolact.tools.inspect.anchor_fit import (
     suggest,
     with_anchors,
 )
+from yolact.tools.inspect.input_fit import InputFit
 from yolact.tools.inspect.inspection import fit_lines, sources_of
 from yolact.tools.inspect.reading import InspectedSet
 
+REST = {
+    "input": InputFit("stretch", (64, 64), 1.0, 0.0, 8, 20.0, 0.0)._asdict(),
+    "masks": {"objects": 9, "vanished": 0},
+}
 # At 64 pixels the levels have 8, 4, 2, 1 and 1 cells a side; an anchor of 16 pixels stands at 4, 12, 20, ...
 SMALL = AnchorConfig(scales=((16.0,), (60.0,), (60.0,), (60.0,), (60.0,)), aspect_ratios=(1.0,))
 
@@ -147,8 +152,8 @@ def test_bad_sizes_get_a_better_suggestion(tmp_path: Path) -> None:
     assert (found["now"]["recall"], found["only_forced"], found["suggestion"]["recall"]) == (0, 1, 1)
     assert found["suggestion"] in found["options"]
     assert found["larger_inputs"] == []  # nothing is missed any more
-    lines = fit_lines({"anchors": found, "masks": {"objects": 9, "vanished": 0}})
-    assert lines[1] == f"  100.0 % with --set '{found['suggestion']['override']}'"
+    lines = fit_lines({"anchors": found, **REST})
+    assert lines[2] == f"  100.0 % with --set '{found['suggestion']['override']}'"
 
 
 def test_square_anchors_are_compared_with_free_ones(tmp_path: Path) -> None:
@@ -157,7 +162,7 @@ def test_square_anchors_are_compared_with_free_ones(tmp_path: Path) -> None:
     assert not found["not_square"]["square"]
     assert found["not_square"]["recall"] > max(one["recall"] for one in found["options"])
     assert found["not_square_is_better"]
-    assert "model.anchors.square=false" in fit_lines({"anchors": found, "masks": {"objects": 9, "vanished": 0}})[-1]
+    assert "model.anchors.square=false" in fit_lines({"anchors": found, **REST})[-1]
 
 
 def test_a_larger_input_is_tried_where_objects_are_missed(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from yolact.config import DataConfig, ModelConfig
 from yolact.config.loading import dump
 from yolact.errors import UserError
 from yolact.structures import Resize
-from yolact.text import percent, size_text
+from yolact.text import percent, printable, size_text
 from yolact.tools.inspect.anchor_fit import input_boxes
 from yolact.tools.inspect.reading import InspectedSet
 
@@ -92,29 +92,19 @@ def starting_config(inspected: InspectedSet, data: DataConfig, name: str) -> str
         data: where images and annotations lie.
         name: of the configuration.
     """
-    shapes = np.array([(one.height, one.width) for one in inspected.images], float).reshape(-1, 2)
+    source = printable(str(inspected.source.annotation_file))
     if not any(inspected.objects):
-        raise UserError(f"{inspected.source.annotation_file} has no objects that a configuration could fit.")
-    ratios = shapes[:, 1] / shapes[:, 0]
-    ratio = float(np.median(ratios))
-    alike = float((np.maximum(ratios / ratio, ratio / ratios) <= LIKE).mean())
-    pads = alike < NEARLY_ALL
-    if pads:
-        reasons = [f"resize: only {percent(alike)} of the images have nearly one shape, so each keeps its own."]
-    elif max(ratio, 1 / ratio) <= LIKE:
-        reasons = ["image_size: nearly all images are nearly squares, and so is the input."]
-    else:
-        reasons = [f"image_size: nearly all images are about {ratio:.2f} times as wide as high, and so is the input."]
-    ratio = ratio if not pads and max(ratio, 1 / ratio) > LIKE else 1.0
-    largest = max(ENLARGED * float(np.median(np.sqrt(shapes.prod(axis=1)))), SIDES[0])
-    for side in (side for side in SIDES if side <= largest):
+        raise UserError(f"{source} has no objects that a configuration could fit; look at how the file was made.")
+    shapes = np.array([(one.height, one.width) for one in inspected.images], float)
+    pads, ratio, why = _shape_for(shapes)
+    reasons = [f"Made by `yolact check --write-config` from {source}:", why]
+    for side in (side for side in SIDES if side <= max(ENLARGED * np.median(np.sqrt(shapes.prod(1))), SIDES[0])):
         size = rectangle(side, ratio)
         quarter, half = np.quantile(object_sides(inspected, Resize(size, pads)), (0.25, 0.5))
         if quarter >= FINEST * DETAIL:
             break
-    reasons.append(
-        f"image_size: in it three quarters of the objects have more than {quarter:.0f} pixels, half {half:.0f}."
-    )
+    seen = f"three quarters of the objects have more than {quarter:.0f} pixels, half {half:.0f}"
+    reasons.append(f"image_size: in it {seen}.")
     if quarter < FINEST * DETAIL:
         reasons.append("Smaller ones are hardly learnt: if the images have more pixels than this, cut them into parts.")
     model = {"image_size": _written(size), "resize": "pad" if pads else "stretch"}
@@ -141,9 +131,24 @@ def starting_config(inspected: InspectedSet, data: DataConfig, name: str) -> str
             "eval_every": None,
         },
     }
-    header = [f"Made by `yolact check --write-config` from {inspected.source.annotation_file}:"]
-    header += [line for reason in reasons for line in textwrap.wrap(reason, 110, subsequent_indent="  ")]
-    return "".join(f"# {line}\n" for line in header) + dump(values)
+    lines = [line for reason in reasons for line in textwrap.wrap(reason, 110, subsequent_indent="  ")]
+    return "".join(f"# {line}\n" for line in lines) + dump(values)
+
+
+def _shape_for(shapes: NDArray[np.float64]) -> tuple[bool, float, str]:
+    """Return whether to pad images of (H, W) [N, 2], W / H of the input, and why."""
+    ratios = shapes[:, 1] / shapes[:, 0]
+    ratio = float(np.median(ratios))
+    alike = float((np.maximum(ratios / ratio, ratio / ratios) <= LIKE).mean())
+    if alike < NEARLY_ALL:
+        return True, 1.0, f"resize: only {percent(alike)} of the images have nearly one shape, so each keeps its own."
+    if max(ratio, 1 / ratio) <= LIKE:
+        return False, 1.0, "image_size: nearly all images are nearly squares, and so is the input."
+    return (
+        False,
+        ratio,
+        f"image_size: nearly all images are about {ratio:.2f} times as wide as high, and so is the input.",
+    )
 
 
 def _written(size: tuple[int, int]) -> int | list[int]:
