@@ -114,8 +114,7 @@ def model_of(config: Config, device: str = DEVICE) -> yolact.models.Yolact:
     """Return a random network whose many detections differ in their scores."""
     torch.manual_seed(0)
     model = build_model(replace(config, model=replace(config.model, num_classes=5)))
-    size = config.model.image_size
-    calibrate(model, torch.rand(2, 3, size, size), score=0.05, num_candidates=60)
+    calibrate(model, torch.rand(2, 3, *model.image_size), score=0.05, num_candidates=60)
     return model.to(device)
 
 
@@ -363,7 +362,7 @@ def test_replicas_have_the_gradients_of_the_model(start, group_of_one, name):
 def test_detections_and_masks_are_those_of_a_cpu(paths, name, kind):
     config = load_config(str(paths[name]))
     settings = replace(config.eval, nms=kind, score_threshold=0.05)
-    images = torch.randint(0, 256, (2, 3, config.model.image_size, config.model.image_size), dtype=torch.uint8)
+    images = torch.randint(0, 256, (2, 3, *config.model.input_size), dtype=torch.uint8)
     results = []
     for device in ("cpu", DEVICE):
         model = model_of(config, device).eval()
@@ -394,7 +393,7 @@ def test_less_than_float32_scores_about_the_same(paths, precision):
         pytest.skip("a CPU is slow at fp16")
     config = load_config(str(paths["next"]))
     model = model_of(config).eval()
-    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, device=DEVICE)
+    images = torch.randint(0, 256, (2, 3, *model.image_size), dtype=torch.uint8, device=DEVICE)
     with torch.no_grad():
         exact, found = (PyTorchRuntime(model, name)(images) for name in ("fp32", precision))
     for ours, theirs in zip(found, exact, strict=True):
