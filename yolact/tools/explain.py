@@ -1,6 +1,6 @@
 """What masks are made of: prototypes, coefficients, signed contributions, and the sum that becomes a mask.
 
-YOLACT section 3 and figure 5. Maps are float32 [Hp, Wp] on the CPU: the square that the network sees, at the size of
+YOLACT section 3 and figure 5. Maps are float32 [Hp, Wp] on the CPU: the image as the network sees it, at the size of
 its prototypes. Drawings are uint8 [H, W, 3] BGR arrays; red adds to a mask, blue takes away from it.
 """
 
@@ -113,7 +113,7 @@ def draw_all(parts: Explanation, chosen: Sequence[int]) -> Iterator[tuple[str, n
 def draw_prototypes(prototypes: Tensor, image: np.ndarray | None = None) -> Drawing:
     """Draw prototypes [K, Hp, Wp] as a labelled grid, bright where they are strong (YOLACT, figure 5).
 
-    Each is scaled to its own maximum, which its label gives. `image`, uint8 BGR, is shown first, as square as they are.
+    Each is scaled to its own maximum, which its label gives. `image`, uint8 BGR, is shown first, in their shape.
     """
     scale = max(1, round(TITLE_SIDE / max(prototypes.shape[1:])))
     size = prototypes.shape[2] * scale, prototypes.shape[1] * scale
