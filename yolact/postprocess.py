@@ -10,7 +10,7 @@ from yolact.instances import Instances
 from yolact.models import Yolact
 from yolact.ops import masks as mask_ops
 from yolact.ops import nms
-from yolact.ops.boxes import scale_boxes
+from yolact.ops.boxes import resize_boxes
 from yolact.ops.paste import paste_masks
 from yolact.structures import BoxCoder, Detections, Predictions, Resize, Runtime
 
@@ -117,10 +117,9 @@ class Detector:
         mask_scores = scores if detections.mask_scores is None else detections.mask_scores[index, kept]
         if self.mask_iou is not None:
             mask_scores = self.rescore(self._cropped(logits.sigmoid(), boxes), scores, labels)
-        small_boxes = self._rescaled(boxes, logits)
+        small_boxes = resize_boxes(boxes, self.resize.size, logits.shape[-2:])
         logits = self.resize.part(logits, image_size)
-        window = self.resize.window(image_size)
-        boxes = scale_boxes(boxes, image_size[1] / window[1], image_size[0] / window[0])
+        boxes = resize_boxes(boxes, self.resize.window(image_size), image_size)
         crop = {"before_resize": small_boxes, "after_resize": boxes, "none": None}[self.settings.crop]
         regions = paste_masks(logits, image_size, crop, after_resize=self.settings.crop == "after_resize")
         boxes, (height, width) = boxes.cpu(), image_size
@@ -148,9 +147,4 @@ class Detector:
         """Crop masks [N, Hp, Wp] to boxes [N, 4] in pixels of the network input, if that is done at this size."""
         if self.settings.crop != "before_resize":
             return masks
-        return mask_ops.crop(masks, self._rescaled(boxes, masks))
-
-    def _rescaled(self, boxes: Tensor, maps: Tensor) -> Tensor:
-        """Scale xyxy `boxes` from the network input to maps [..., Hm, Wm] of it."""
-        height, width = self.resize.size
-        return scale_boxes(boxes, maps.shape[-1] / width, maps.shape[-2] / height)
+        return mask_ops.crop(masks, resize_boxes(boxes, self.resize.size, masks.shape[-2:]))

@@ -16,7 +16,7 @@ from yolact.losses.assigners import Assigner, Assignment, Candidates, MaxIoUAssi
 from yolact.losses.task_aligned import TaskAlignedAssigner
 from yolact.losses.terms import TERMS, LossTerm, mask_iou_loss, semantic_loss
 from yolact.ops import masks as mask_ops
-from yolact.ops.boxes import scale_boxes
+from yolact.ops.boxes import resize_boxes
 from yolact.structures import BoxCoder, Objects, Predictions, Target, join_targets
 from yolact.text import did_you_mean
 
@@ -127,8 +127,8 @@ class LossInputs:
         index = self.assignment.object_index.gather(1, anchors).where(weight > 0, -1)
         own = anchors[..., None].expand(-1, -1, self.predictions.mask_coefficients.shape[-1])
         logits = mask_ops.assemble(prototypes, self.predictions.mask_coefficients.gather(1, own))
-        y, x = (small / side for small, side in zip(prototypes.shape[-2:], self.image_size, strict=True))
-        boxes = scale_boxes(_gather_or(self.objects.boxes, index, self._no_box), x, y)
+        boxes = _gather_or(self.objects.boxes, index, self._no_box)
+        boxes = resize_boxes(boxes, self.image_size, prototypes.shape[-2:])
         masks = _gather_or(self.prototype_masks, index, torch.zeros_like(prototypes[0, 0], dtype=torch.bool))
         labels = _gather_or(self.objects.labels, index, self.objects.labels.new_zeros(()))
         weight = weight * self.assignment.weight.gather(1, anchors)

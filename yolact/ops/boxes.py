@@ -1,5 +1,7 @@
 """Box formats and overlaps. Boxes are float [..., 4], in any unit that both arguments share."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -16,8 +18,9 @@ def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
     return torch.cat([(low + high) / 2, high - low], -1)
 
 
-def scale_boxes(boxes: Tensor, x: float, y: float) -> Tensor:
-    """Return xyxy boxes [..., 4] with their coordinates times x and y."""
+def resize_boxes(boxes: Tensor, size: Sequence[float], new_size: Sequence[float]) -> Tensor:
+    """Return xyxy boxes [..., 4] of an image of `size` (H, W) as those of it at `new_size`."""
+    y, x = (new / old for new, old in zip(new_size, size, strict=True))
     return torch.stack([boxes[..., 0::2] * x, boxes[..., 1::2] * y], -1).flatten(-2)
 
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from yolact.ops.boxes import scale_boxes, unit_boxes
+from yolact.ops.boxes import resize_boxes, unit_boxes
 
 ROI_SCALE = 1.2  # side of an object's grid over its box: what is just outside must be learned too
 CHUNK = 16  # masks that are turned into floats at once
@@ -61,7 +61,7 @@ def align(maps: Tensor, index: Tensor, boxes: Tensor, size: int) -> Tensor:
         float [T, K, M, M].
     """
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * ROI_SCALE
-    corners = scale_boxes(torch.cat([centre - half, centre + half], 1), maps.shape[-1], maps.shape[-2])
+    corners = resize_boxes(torch.cat([centre - half, centre + half], 1), (1, 1), maps.shape[-2:])
     rois = torch.cat([index[:, None].to(boxes.dtype), corners], 1)
     aligned: Tensor = roi_align(maps, rois, size, aligned=True)
     return aligned

@@ -124,8 +124,8 @@ class ExportedRuntime:
         self.name, self.device = KINDS[kind_of(path) or "onnx"].name, self.session.device
         self.precision, self.is_complete = self.metadata["precision"], self.metadata["contents"] == "complete"
         self.config: Config = config_from_dict(self.metadata["config"], str(path))
-        size = self.config.model.input_size
         self.resize = Resize.of(self.config.model)
+        size = self.resize.size
         try:
             outputs = self.session.run(torch.zeros(1, *size, 3, dtype=torch.uint8, device=self.device))
         except Exception as error:

@@ -19,7 +19,7 @@ from torch import Tensor
 from yolact.draw import CROWD, DARK, WHITE, Drawing, display_scale, font, resize_mask, titled
 from yolact.instances import Instances
 from yolact.ops import masks as mask_ops
-from yolact.ops.boxes import scale_boxes
+from yolact.ops.boxes import resize_boxes
 from yolact.predictor import ImageSource, Predictor
 
 DECIDED_IOU = 0.95  # with the final mask; further contributions only touch up the border
@@ -94,8 +94,8 @@ def explain(predictor: Predictor, image: ImageSource, score_threshold: float = 0
     """Find the objects of one image, with what their masks are made of; arguments and errors are the predictor's."""
     instances, detections = predictor.dissect(image, score_threshold)
     resize, prototypes = predictor.runtime.resize, detections.prototypes[0]
-    y, x = (small / side for small, side in zip(prototypes.shape[1:], resize.size, strict=True))
-    shown, boxes = resize.part(prototypes, instances.image_size), scale_boxes(detections.boxes[0], x, y)
+    boxes = resize_boxes(detections.boxes[0], resize.size, prototypes.shape[1:])
+    shown = resize.part(prototypes, instances.image_size)
     return Explanation(instances, shown, detections.mask_coefficients[0], boxes)
 
 

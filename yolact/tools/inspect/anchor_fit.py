@@ -72,6 +72,12 @@ def input_boxes(objects: Sequence[ObjectRecord], image: ImageRecord, resize: Res
     return np.asarray(boxes[(boxes[:, 2:] - boxes[:, :2] >= SMALLEST_SIDE).all(axis=1)])
 
 
+def boxes_in_input(inspected: InspectedSet, resize: Resize) -> Boxes:
+    """Return the boxes of all objects of a set in the network input."""
+    pairs = zip(inspected.objects, inspected.images, strict=True)
+    return np.concatenate([np.zeros((0, 4)), *(input_boxes(*pair, resize) for pair in pairs)])
+
+
 def best_ious(boxes: Boxes, model: ModelConfig) -> NDArray[np.float64]:
     """Return the IoU [N] of each box with the best of all anchors.
 
@@ -141,9 +147,8 @@ def fit_anchors(inspected: InspectedSet, config: Config) -> dict[str, Any] | Non
     "suggestion" is one of "options" or None, "not_square" the best of model.anchors.square=false where that is true.
     """
     model, threshold = config.model, config.loss.positive_iou
-    pairs = zip(inspected.objects, inspected.images, strict=True)
-    boxes = np.concatenate([np.zeros((0, 4)), *(input_boxes(*pair, Resize.of(model)) for pair in pairs)])
-    if len(boxes) == 0 or model.head != "anchors":
+    boxes = boxes_in_input(inspected, Resize.of(model)) if model.head == "anchors" else np.zeros((0, 4))
+    if len(boxes) == 0:
         return None
     now, options = measure(boxes, model, threshold), search(boxes, model, threshold)
     suggestion, not_square, larger = suggest(options, now), None, []

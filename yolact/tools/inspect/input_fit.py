@@ -1,7 +1,4 @@
-"""How the network input fits the images of a data set: how much it squashes them, and how small their objects become.
-
-And a configuration to begin with, of the size, the shape and the levels that fit.
-"""
+"""How the network input fits a data set: images it squashes, objects it shows small; and a configuration that fits."""
 
 import math
 import textwrap
@@ -15,7 +12,7 @@ from yolact.config.loading import dump
 from yolact.errors import UserError
 from yolact.structures import Resize
 from yolact.text import percent, printable, size_text
-from yolact.tools.inspect.anchor_fit import input_boxes
+from yolact.tools.inspect.anchor_fit import boxes_in_input
 from yolact.tools.inspect.reading import InspectedSet
 
 SQUASHED = 1.5  # times that one side of an image is scaled as the other; more in half of the images is worth a warning
@@ -46,7 +43,8 @@ class InputFit(NamedTuple):
 
 def fit_input(inspected: InspectedSet, model: ModelConfig) -> InputFit | None:
     """Measure an input on a set; None without any object."""
-    sides, resize = object_sides(inspected, Resize.of(model)), Resize.of(model)
+    resize = Resize.of(model)
+    sides = object_sides(inspected, resize)
     if not len(sides):
         return None
     shapes = [(one.height, one.width) for one in inspected.images]
@@ -60,8 +58,7 @@ def fit_input(inspected: InspectedSet, model: ModelConfig) -> InputFit | None:
 
 def object_sides(inspected: InspectedSet, resize: Resize) -> NDArray[np.float64]:
     """Return the square roots of the areas of all boxes, in pixels of the input."""
-    pairs = zip(inspected.objects, inspected.images, strict=True)
-    boxes = np.concatenate([np.zeros((0, 4)), *(input_boxes(*pair, resize) for pair in pairs)])
+    boxes = boxes_in_input(inspected, resize)
     sides: NDArray[np.float64] = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
     return sides
 
