@@ -38,13 +38,14 @@ setup(
         "convert": ["datumaro>=1.12"],  # yolact convert datumaro
         "demo": ["gradio>=6"],
         "video": ["av>=14"],  # H.264 video
+        "large": ["rasterio"],  # images of more than 100 megapixels, by tiles
         "weights": ["huggingface_hub>=0.30"],
         "timm": ["timm"],  # model.backbone.name=timm/NAME
         "notebooks": ["jupyterlab", "ipykernel"],
         "dev": [
             *("pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "tensorboard", "scipy"),
             *("onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "nbclient", "ipykernel"),
-            *("hotcoco", "supervision>=0.26", "trackers", "gradio>=6", "av>=14", "huggingface_hub>=0.30", "timm"),
+            *("hotcoco", "supervision>=0.26", "trackers", "gradio>=6", "av>=14", "huggingface_hub>=0.30", "timm", "rasterio"),
         ],
     },
     keywords="instance segmentation, real-time, computer vision, PyTorch, COCO",

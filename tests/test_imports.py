@@ -22,7 +22,7 @@ ROWS = (
     {"models", "losses", "data"},
     {"draw", "formats"},
     {"instances"},
-    {"postprocess"},
+    {"postprocess", "joining"},
     {"runtimes"},
     {"evaluation", "compat"},
     {"engine"},

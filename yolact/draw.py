@@ -54,16 +54,16 @@ def draw_instances(
     left out, and in crowded images also one that is large beside its object.
 
     Args:
-        image: uint8 [H, W, 3] BGR, of `instances.image_size`.
+        image: uint8 [H, W, 3] BGR, of `instances.image_size`, or all of it made smaller.
         boxes, masks, labels, scores: what to draw; scores are part of the labels.
         alpha: opacity of the masks, in [0, 1].
-        scale: enlargement of the result; `display_scale` gives one that makes small images readable.
+        scale: enlargement of `image`; `display_scale` gives one that makes small images readable.
         tracks: the number of each instance's object in a video, for its colour and label; -1 for none.
 
     Returns:
-        uint8 [H * scale, W * scale, 3] BGR.
+        uint8 [H * scale, W * scale, 3] BGR, of the H and W of `image`.
     """
-    canvas = resize_image(image, scale)
+    canvas, scale = resize_image(image, scale), scale * image.shape[1] / instances.image_size[1]
     one_class = len(instances.class_names) == 1
     classes = instances.labels.tolist()
     numbers = tracks if tracks is not None else range(len(classes)) if one_class else classes

@@ -12,26 +12,32 @@ from typing import Any, TypeVar, overload
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from yolact.config import Config, load_config
+from yolact.config import Config, as_size, load_config
 from yolact.data.images import read_image
 from yolact.data.rendering import prepare_image
+from yolact.data.windows import WholeImage, open_image
 from yolact.device import Precision
 from yolact.errors import UserError
 from yolact.instances import Instances
+from yolact.joining import join_tiles
 from yolact.loaded import LoadedFile, LoadedModel, load_weights
 from yolact.postprocess import Detector
 from yolact.runtimes.flips import with_flips
 from yolact.runtimes.pytorch import PyTorchRuntime
-from yolact.structures import Detections, Runtime
+from yolact.structures import Detections, Runtime, Tiles
 from yolact.threads import in_order
 
 ImageSource = str | Path | np.ndarray
 ImageSources = list[ImageSource] | list[str] | list[Path] | list[np.ndarray] | tuple[ImageSource, ...]
+TileSize = int | tuple[int, int]  # the side of a square or (H, W), in pixels of the image
 S = TypeVar("S")
 T = TypeVar("T")
 
 GPU_BATCH = 8  # images that go through a GPU at once: enough to fill it
+SMALLEST_TILE = 32  # pixels of a side
+MANY_TILES = 100  # of an image, from which on a bar shows them
 MAX_CALLERS = 4  # images that are worked on at the same time on a CPU; each takes the memory of a network's maps
 
 
@@ -81,13 +87,20 @@ class Predictor:
         self._shared: Predictor | None = None  # as `overlapped` hands it over
 
     @overload
-    def __call__(self, source: ImageSource, score_threshold: float | None = None) -> Instances: ...
+    def __call__(
+        self, source: ImageSource, score_threshold: float | None = None, tiles: TileSize | None = None
+    ) -> Instances: ...
 
     @overload
-    def __call__(self, source: ImageSources, score_threshold: float | None = None) -> list[Instances]: ...
+    def __call__(
+        self, source: ImageSources, score_threshold: float | None = None, tiles: TileSize | None = None
+    ) -> list[Instances]: ...
 
     def __call__(
-        self, source: ImageSource | ImageSources, score_threshold: float | None = None
+        self,
+        source: ImageSource | ImageSources,
+        score_threshold: float | None = None,
+        tiles: TileSize | None = None,
     ) -> Instances | list[Instances]:
         """Find the objects of one image or of each image of a list.
 
@@ -95,21 +108,28 @@ class Predictor:
             source: a path, a uint8 [H, W, 3] array in BGR order (as OpenCV reads it), or a list of either.
             score_threshold: objects whose class probability is above this are returned, in [0, 1]; by default
                 `self.score_threshold`.
+            tiles: cut larger images into parts of this size, in pixels of the image, a square's side or (height,
+                width), and join what they cut; by default `settings.tiles`. Neighbours share
+                `settings.tile_overlap` pixels.
 
         Returns:
-            Instances for one image, a list of them for a list. They hold the image; where a list is too long for
-            memory, use `find_all`.
+            Instances for one image, a list of them for a list. They hold the image, unless it was read by parts;
+            where a list is too long for memory, use `find_all`.
 
         Raises:
             DatasetError: a file cannot be read as an image.
             TypeError, ValueError: the source or the threshold is not of the form above.
         """
         if not isinstance(source, list | tuple):
-            return next(self.stream([source], score_threshold))
-        return list(self.find_all(source, score_threshold))
+            return next(self.stream([source], score_threshold, tiles=tiles))
+        return list(self.find_all(source, score_threshold, tiles))
 
     def stream(
-        self, sources: Iterable[ImageSource], score_threshold: float | None = None, batch_size: int = 1
+        self,
+        sources: Iterable[ImageSource],
+        score_threshold: float | None = None,
+        batch_size: int = 1,
+        tiles: TileSize | None = None,
     ) -> Iterator[Instances]:
         """Find the objects of each image as it comes, in their order: frames of a camera, above all.
 
@@ -124,16 +144,22 @@ class Predictor:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
         if isinstance(sources, str | Path) or not isinstance(sources, Iterable):
             raise TypeError(f"stream() takes several images, got one {type(sources).__name__}; put it into a list.")
+        if (chosen := self._tiles(tiles)) is not None:
+            return (self._find_in_tiles(source, threshold, chosen) for source in sources)
         groups = _groups(sources, batch_size)
         return (found for group in groups for found in self._find(group, threshold)[0])
 
-    def find_all(self, sources: Iterable[ImageSource], score_threshold: float | None = None) -> Iterator[Instances]:
+    def find_all(
+        self, sources: Iterable[ImageSource], score_threshold: float | None = None, tiles: TileSize | None = None
+    ) -> Iterator[Instances]:
         """Find the objects of many images in their order, with all of the machine; see `overlapped`.
 
         Arguments and errors are those of a call. A few images and results are in memory at a time.
         """
-        threshold, size = self._threshold(score_threshold), 1 if self.device.type == "cpu" else GPU_BATCH
-        groups = self.overlapped(lambda own, group: own._find(group, threshold)[0], _groups(sources, size))
+        threshold = self._threshold(score_threshold)
+        if (chosen := self._tiles(tiles)) is not None:
+            return (self._find_in_tiles(source, threshold, chosen) for source in sources)
+        groups = self.overlapped(lambda own, group: own._find(group, threshold)[0], self._batches(sources))
         return (found for group in groups for found in group)
 
     def overlapped(self, work: Callable[["Predictor", S], T], items: Iterable[S]) -> Iterator[T]:
@@ -146,6 +172,7 @@ class Predictor:
             share = getattr(self.runtime, "for_callers", None)
             self._shared = copy.copy(self)
             self._shared.runtime = self.runtime if share is None or self._num_callers == 1 else share(self._num_callers)
+            self._shared._num_callers = 1
         return in_order(partial(work, self._shared), items, self._num_callers)
 
     def prototypes(self, image: ImageSource) -> Tensor:
@@ -181,6 +208,33 @@ class Predictor:
                 for index, image in enumerate(images)
             ]
         return [replace(one, image=image) for one, image in zip(found, images, strict=True)], detections
+
+    def _find_in_tiles(self, source: ImageSource, threshold: float, tiles: Tiles) -> Instances:
+        """Return the objects of one image, of which one part after the other is read."""
+        image = open_image(source) if isinstance(source, str | Path) else WholeImage(_as_image(source))
+        views = tiles.views(image.image_size)
+
+        def work(own: Predictor, parts: list[ImageSource]) -> list[Instances]:
+            return [replace(found, image=None) for found in own._find(parts, threshold)[0]]
+
+        groups = self.overlapped(work, self._batches(map(image.read, views)))
+        parts = (found for group in groups for found in group)
+        shown = tqdm(parts, "tiles", len(views), False, unit="tile", disable=len(views) < MANY_TILES or None)
+        return replace(join_tiles([*zip(views, shown, strict=True)], image.image_size), image=image.pixels)
+
+    def _tiles(self, size: TileSize | None) -> Tiles | None:
+        """Return the tiles of a call, or those of the settings."""
+        if size is None:
+            return Tiles.of(self.settings)
+        least = max(SMALLEST_TILE, 2 * (self.settings.tile_overlap or 0))
+        if min(as_size(size)) < least:
+            reason = f", twice eval.tile_overlap={self.settings.tile_overlap}" if least > SMALLEST_TILE else ""
+            raise ValueError(f"tiles must have sides of at least {least} pixels{reason}, got {size}.")
+        return Tiles.of(replace(self.settings, tiles=size))
+
+    def _batches(self, sources: Iterable[ImageSource]) -> Iterator[list[ImageSource]]:
+        """Yield as many images at a time as the device takes at once."""
+        return _groups(sources, 1 if self.device.type == "cpu" else GPU_BATCH)
 
     def _threshold(self, score_threshold: float | None) -> float:
         threshold = self.score_threshold if score_threshold is None else score_threshold

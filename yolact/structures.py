@@ -4,6 +4,7 @@ Everywhere inside, boxes are float32 xyxy in pixels of the network input, labels
 width). NamedTuples hold tensors because they pass `torch.compile`, `torch.export` and DistributedDataParallel.
 """
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, NotRequired, Protocol, TypedDict
 
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from yolact.config import ModelConfig
+    from yolact.config import EvalConfig, ModelConfig
+
+View = tuple[int, int, int, int]  # xyxy, whole pixels of an image: a rectangle of it, x1 and y1 excluded
 
 
 class Resize(NamedTuple):
@@ -45,6 +48,33 @@ class Resize(NamedTuple):
             for length, share, side in zip(maps.shape[-2:], self.window(image_size), self.size, strict=True)
         )
         return maps[..., :height, :width]
+
+
+class Tiles(NamedTuple):
+    """How a large image is cut into parts that overlap, each of which the network sees as an image of its own."""
+
+    size: tuple[int, int]  # (H, W) of a part, in pixels of the image
+    overlap: int  # pixels that neighbours share at least, fewer than a side has
+
+    @classmethod
+    def of(cls, settings: "EvalConfig") -> "Tiles | None":
+        """Return what a configuration says; by itself a quarter of a side is shared."""
+        if settings.tiles is None:
+            return None
+        size = settings.tiles if isinstance(settings.tiles, tuple) else (settings.tiles, settings.tiles)
+        return cls(size, min(size) // 4 if settings.tile_overlap is None else settings.tile_overlap)
+
+    def views(self, image_size: tuple[int, int]) -> list[View]:
+        """Return the parts of an image row by row, evenly spread; one that is no larger than a part stays whole."""
+        (height, width), (tops, lefts) = (
+            [min(pair) for pair in zip(self.size, image_size, strict=True)],
+            [self._starts(*pair) for pair in zip(image_size, self.size, strict=True)],
+        )
+        return [(left, top, left + width, top + height) for top in tops for left in lefts]
+
+    def _starts(self, length: int, side: int) -> list[int]:
+        more = max(math.ceil((length - side) / (side - self.overlap)), 0)
+        return [round(number * (length - side) / more) for number in range(more + 1)] if more else [0]
 
 
 class Target(TypedDict):

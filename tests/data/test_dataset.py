@@ -128,9 +128,9 @@ def plain(item: ObjectRecord) -> tuple[ObjectRecord, str]:
 def test_objects_come_back_as_they_were(images: list[list[ObjectRecord]]) -> None:
     packed = PackedObjects(images)
     for place, objects in enumerate(images):
-        assert [plain(item) for item in packed[place]] == [plain(item) for item in objects]
+        assert [plain(item) for item in packed.of(place)] == [plain(item) for item in objects]
 
 
 def test_nobody_can_write_into_the_shared_arrays() -> None:
     with pytest.raises(ValueError, match="read-only"):
-        PackedObjects([[POLYGONS]])[0][0].segmentation[0][0, 0] = 5.0
+        PackedObjects([[POLYGONS]]).of(0)[0].segmentation[0][0, 0] = 5.0

@@ -85,7 +85,7 @@ def test_a_run_passes_over_all_images_again_and_again() -> None:
     found = places(20, 3)
     assert [place.position for place in found] == list(range(20))
     assert {place.image_size for place in found} == {None}
-    passes = [[place.image for place in found[start : start + 5]] for start in range(0, 20, 5)]
+    passes = [[place.sample for place in found[start : start + 5]] for start in range(0, 20, 5)]
     assert all(sorted(order) == [0, 1, 2, 3, 4] for order in passes)
     assert len({tuple(order) for order in passes}) > 1
     assert places(20, 3, seed=2) != found
@@ -249,13 +249,15 @@ def test_no_readable_image_at_all(write_set: WriteSet) -> None:
 def test_evaluation_sees_every_image_once_and_in_order(write_set: WriteSet, workers: int) -> None:
     dataset = CocoDataset(*write_set())
     batches = list(evaluation_loader(EvaluationSet(dataset, Resize((32, 32))), batch_size=2, num_workers=workers))
-    assert [indices for _, indices in batches] == [[0, 1], [2]]
+    assert [[piece.image for piece in pieces] for _, pieces in batches] == [[0, 1], [2]]
+    assert all(piece.view is None and piece.is_last for _, pieces in batches for piece in pieces)
     images = torch.cat([images for images, _ in batches])
     assert torch.equal(images[1], prepare_image(dataset.load_image(1), Resize((32, 32))))
 
 
 def test_ranks_take_turns_at_the_batches_of_an_evaluation(write_set: WriteSet) -> None:
     images = EvaluationSet(CocoDataset(*write_set()), Resize((32, 32)))
-    shares = [[indices for _, indices in evaluation_loader(images, 2, 0, World(rank, 2))] for rank in range(2)]
+    loaders = [evaluation_loader(images, 2, 0, World(rank, 2)) for rank in range(2)]
+    shares = [[[piece.image for piece in pieces] for _, pieces in loader] for loader in loaders]
     assert shares == [[[0, 1]], [[2]]]
     assert list(evaluation_loader(images, 4, 0, World(1, 2))) == []

@@ -49,9 +49,9 @@ def test_what_follows_the_data(sample_config):
     config, train, _ = load_data(override_config(sample_config, ["loss.class_weights=inverse", "eval.nms_top_k=1"]))
     discs, squares = train.class_counts.tolist()
     assert config.loss.class_weights == pytest.approx((9 / (2 * discs), 9 / (2 * squares)))
-    assert (config.eval.max_detections, config.eval.nms_top_k) == (100, 2 * train.most_objects[1])
+    assert (config.eval.max_detections, config.eval.nms_top_k) == (100, 2 * train.most_objects()[1])
     few, *_ = load_data(override_config(sample_config, ["eval.max_detections=1"]))
-    assert (few.eval.max_detections, train.most_objects[0]) == (2, 2)
+    assert (few.eval.max_detections, train.most_objects()[0]) == (2, 2)
 
 
 def test_data_without_objects_are_named(sample_config, tmp_path, caplog):

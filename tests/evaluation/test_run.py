@@ -26,7 +26,7 @@ def test_metrics_hold_what_metrics_json_promises(model, dataset, sample_config) 
     metrics = result.metrics
     assert set(metrics) == {
         "segm", "bbox", "per_class", "fps", "milliseconds", "annotations", "images", "batch_size", "nms",
-        "flips", "max_detections", "device", "runtime", "dtype", "processes", "versions",
+        "flips", "tiles", "max_detections", "device", "runtime", "dtype", "processes", "versions",
     }  # fmt: skip
     assert tuple(metrics["segm"]) == tuple(metrics["bbox"]) == SUMMARY_KEYS
     assert metrics["per_class"]["segm"].keys() == {"disc", "square"}

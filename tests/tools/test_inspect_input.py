@@ -8,8 +8,9 @@ from tests.tools.inspect_sets import jpeg
 from yolact.cli import run
 from yolact.config import ModelConfig, load_config
 from yolact.errors import UserError
-from yolact.tools.inspect.input_fit import fit_input, rectangle
+from yolact.tools.inspect.input_fit import fit_input
 from yolact.tools.inspect.reading import InspectedSet, Source
+from yolact.tools.inspect.starting_config import rectangle
 
 
 @pytest.fixture
@@ -102,3 +103,24 @@ def test_a_set_with_no_objects_and_a_file_that_exists_are_refused(make, tmp_path
 @pytest.mark.parametrize(("side", "ratio", "size"), [(256, 1, (256, 256)), (256, 4, (128, 512)), (256, 64, (32, 2048))])
 def test_rectangles_of_one_area(side, ratio, size):
     assert rectangle(side, ratio) == size
+
+
+def test_large_images_of_small_objects_are_cut_into_tiles(make, tmp_path):
+    """At 640 pixels an object of 14 in 1500 would have 6. Tiles of 448 show it as 16, in an input of 512."""
+    make([(1500, 1500)] * 20, 14)
+    check(tmp_path, "--write-config", tmp_path / "mine.yaml")
+    config = load_config(tmp_path / "mine.yaml")
+    assert (config.data.tiles, config.model.image_size, config.model.resize) == (448, 512, "stretch")
+    assert config.train.max_steps == 20 * 20 * 25 / 2  # 25 tiles an image
+    header = (tmp_path / "mine.yaml").read_text().split("_base_")[0]
+    assert "tiles: in whole images at 640 pixels a quarter of the objects would be smaller than 6.0" in header
+    assert "three quarters of the objects have more than 16 pixels" in header
+    assert "20 passes over their tiles" in header
+
+
+def test_the_input_of_tiles_is_measured_on_tiles(make, tmp_path):
+    make([(300, 300)] * 10, 40)
+    assert check(tmp_path, "--set", "model.image_size=64", "model.resize=pad", "data.tiles=100") == 0
+    content = json.loads((tmp_path / "out/check.json").read_text())
+    assert content["input"]["object_side"] == pytest.approx(40 * 64 / 100)
+    assert (content["findings"], content["masks"]["objects"]) == ([], 10)

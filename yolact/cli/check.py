@@ -41,16 +41,18 @@ def run(arguments: argparse.Namespace) -> int:
 
     from yolact.config import Config, load_config, override_config
     from yolact.output import output_folder, write_bytes, write_json
-    from yolact.tools.inspect.input_fit import starting_config
     from yolact.tools.inspect.inspection import inspect, sources_of
     from yolact.tools.inspect.page import render_page
     from yolact.tools.inspect.reading import Source
+    from yolact.tools.inspect.starting_config import starting_config
 
     target = arguments.write_config
     if target is not None and (target.exists() or target.suffix != ".yaml"):
         raise UserError(f"--write-config takes the name of a new .yaml file, got '{target}'; give another one.")
     config = override_config(load_config(arguments.config) if arguments.config else Config(), arguments.set)
-    sources = [Source("data", arguments.annotations, arguments.images)] if alone else sources_of(config)
+    sources = sources_of(config)
+    if alone:
+        sources = [Source("data", arguments.annotations, arguments.images, in_tiles=config.data.tiles is not None)]
     name = arguments.annotations.stem if alone else config.name
     with output_folder(arguments.output or Path("runs/check") / name) as output:
         report = inspect(sources, config)

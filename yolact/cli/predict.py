@@ -5,6 +5,7 @@ yolact predict images/ 'more/**/*.png' --weights runs/shapes/quickstart/best.pth
 yolact predict street.mp4 --weights weights/yolact_base_54_800000.pth --output found --track
 yolact predict 0 --weights ...         # a camera by its number; rtsp://... or http://... for streams
 yolact predict images/ --weights runs/custom/first/best.pth --output found --runtime openvino    # fast on a CPU
+yolact predict map.tif --weights runs/custom/first/best.pth --output found --tiles 640     # a large image, in parts
 """
 
 import argparse
@@ -26,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser, "eval.nms=cross_class, eval.crop=none")
     parser.add_argument("--output", type=Path, required=True, help="folder for the results")
     add_score_threshold(parser)
+    text = "cut larger images into parts of N x N of their pixels, and join what they cut (eval.tiles)"
+    parser.add_argument("--tiles", type=count, metavar="N", help=text)
     parser.add_argument("--classes", metavar="A,B", help="only these classes, by name")
     parser.add_argument("--boxes-only", action="store_true", help="draw and write no masks")
     parser.add_argument("--csv", action="store_true", help="also write predictions.csv")
@@ -46,7 +49,13 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"Give one video at a time, or images; got {', '.join(map(repr, arguments.source))}.")
     video = Video(arguments.source[0]) if is_video(arguments.source[0]) else None
     images = [] if video else find_images(arguments.source, arguments.output)
+    if arguments.tiles is not None:
+        arguments.set.append(f"eval.tiles={arguments.tiles}")
     predictor = load_chosen_predictor(arguments)
+    if arguments.prototypes and predictor.settings.tiles is not None:
+        raise UserError(
+            "--prototypes draws those of one image of the network: leave --tiles out, or set eval.tiles=null."
+        )
     classes = None if arguments.classes is None else [name.strip() for name in arguments.classes.split(",")]
     if classes is not None:
         find_labels(classes, predictor.class_names)

@@ -120,6 +120,9 @@ class DataConfig:
     val_images: str = "data/coco/val2017"
     val_annotations: str = "data/coco/annotations/instances_val2017.json"
     max_train_images: Count | None = None  # only the first so many, for overfitting on purpose
+    # Train on tiles of large images: the side in pixels of the image, or [height, width]. Half of them are drawn around
+    # an object, of a class drawn first, so that what is rare is seen. eval.tiles follows where it is null.
+    tiles: Size | None = None
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     num_workers: Natural = 4  # workers that load, of each rank; 0 loads in the main process
     worker_timeout: NotNegative = 300.0  # seconds without a batch after which these count as hung; 0 waits for ever
@@ -224,12 +227,18 @@ class EvalConfig:
     # Candidates of a class that enter Fast NMS, whose memory grows with their square; sequential NMS takes all. Where
     # an image of the training's data has more than half as many objects of a class, a training raises it to that.
     nms_top_k: Count = 200
-    max_detections: Count = 100  # of an image; a training raises it to the most objects of an image of its data
+    max_detections: Count = 100  # of an image or tile; a training raises it to the most objects of one in its data
     # Crop masks to their boxes at prototype resolution, as the published weights expect, or after resizing: sharper.
     crop: Literal["before_resize", "after_resize", "none"] = "before_resize"
     # Test-time augmentation: the network sees the images flipped in these ways too, each for the price of an image, and
     # NMS chooses among all that it finds.
     flips: tuple[Literal["horizontal", "vertical"], ...] = ()
+    # Cut images that are larger into tiles of this size, in pixels of the image, which the network sees one by one, and
+    # join what they cut: for images much larger than model.image_size, with small objects.
+    tiles: Size | None = None
+    # Pixels that neighbours share: at least the usual object. null is a quarter of a tile; a training takes what 9 of
+    # 10 of its objects fit into.
+    tile_overlap: Natural | None = None
     max_images: Count | None = None  # evaluate only the first so many images
     num_workers: Natural = 2  # processes that load, and as many that encode masks; 0 does both in the main process
     # What computes COCO's metrics: the reference, or an optional extra with equal metrics in a fraction of the time.
@@ -272,6 +281,9 @@ def conflicts(config: Config) -> Iterator[str]:
         yield f"model.resize=pad needs sizes of images that are multiples of {PAD_MULTIPLE}, got {odd[0]}"
     if config.data.augment.rotate90_probability and any(height != width for height, width in both):
         yield "data.augment.rotate90_probability must be 0 with an input that is no square: a quarter turn fits none"
+    overlap, tile = config.eval.tile_overlap, config.eval.tiles or config.data.tiles
+    if overlap is not None and tile is not None and overlap > (most := min(as_size(tile)) // 2):
+        yield f"eval.tile_overlap must be at most half a tile, {most} of {tile}, got {overlap}"
     if jitter is not None and jitter[0] > jitter[1]:
         yield f"data.augment.scale_jitter must be the smallest and the largest scale, got {list(jitter)}"
     if (model.head == "points") == (loss.class_loss == "ohem"):

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from yolact.data.categories import Categories
-from yolact.data.images import MAX_PIXELS
+from yolact.data.images import MAX_PIXELS, MAX_WINDOWED_PIXELS
 from yolact.data.segmentations import Rle, Segmentation, decode_counts
 from yolact.errors import DatasetError
 from yolact.text import printable
 
+WITHOUT_TILES = "set data.tiles and eval.tiles, such as to 640, or correct it"
 LISTS = ("images", "annotations", "categories")
 LARGEST_WHOLE = 2**63 - 1  # other readers of the format, such as hotcoco, fail on more
 
@@ -79,13 +80,16 @@ SEGMENTATION = FieldRule(
 )
 
 
-def read_annotation_file(path: Path, max_images: int | None = None) -> AnnotationFile:
+def read_annotation_file(path: Path, max_images: int | None = None, max_pixels: int = MAX_PIXELS) -> AnnotationFile:
     """Read and check a COCO annotation file, of which only the first `max_images` images are kept.
 
     DatasetError for the first entry that is wrong or repeated, or belongs to an image or class that is not declared.
     """
     content = read_outline(path)
-    categories, images = parse_categories(content["categories"], path), parse_images(content["images"], path)
+    categories, images = (
+        parse_categories(content["categories"], path),
+        parse_images(content["images"], path, max_pixels),
+    )
     indices = {image.id: index for index, image in enumerate(images)}
     objects: list[list[ObjectRecord]] = [[] for _ in images[:max_images]]
     dropped: Counter[str] = Counter()
@@ -137,20 +141,20 @@ def parse_categories(entries: list[Any], path: Path) -> Categories:
     return Categories(names=[names[category_id] for category_id in sorted(names)], ids=sorted(names))
 
 
-def parse_images(entries: list[Any], path: Path) -> list[ImageRecord]:
+def parse_images(entries: list[Any], path: Path, max_pixels: int = MAX_PIXELS) -> list[ImageRecord]:
     """Return the images in the order of the file; DatasetError if there are none, or one is wrong or repeated."""
     if not entries:
         raise DatasetError(f"The annotation file {path} lists no images; there is nothing to load.")
     images: dict[int, ImageRecord] = {}
     for number, entry in enumerate(entries):
         where = f"images[{number}] of {path}"
-        image = parse_image(entry, where)
+        image = parse_image(entry, where, max_pixels)
         _require_new("id", image.id, images, where)
         images[image.id] = image
     return list(images.values())
 
 
-def parse_image(entry: Any, where: str) -> ImageRecord:
+def parse_image(entry: Any, where: str, max_pixels: int = MAX_PIXELS) -> ImageRecord:
     """Return one image, named `where` in errors; DatasetError if a field is wrong or the name leaves the folder."""
     image = ImageRecord(
         id=parse_whole(entry, "id", where),
@@ -163,12 +167,12 @@ def parse_image(entry: Any, where: str) -> ImageRecord:
     if ".." in parts or name.startswith(("/", "\\")) or PureWindowsPath(name).drive:
         why = f"The file_name '{shown}' in {where} leaves the image folder; use a path below it."
         raise DatasetError(why, "name-leaves-folder")
-    if image.height < 1 or image.width < 1 or image.height * image.width > MAX_PIXELS:
-        raise DatasetError(
-            f"{where} ('{shown}') is {image.width} x {image.height} pixels (width x height), expected 1 to "
-            f"{MAX_PIXELS:,} in all; correct it.",
-            "invalid-picture-size",
-        )
+    size = f"{where} ('{shown}') is {image.width} x {image.height} pixels (width x height), expected 1 to"
+    if image.height < 1 or image.width < 1 or image.height * image.width > MAX_WINDOWED_PIXELS:
+        raise DatasetError(f"{size} {MAX_WINDOWED_PIXELS:,} in all; correct it.", "invalid-picture-size")
+    if image.height * image.width > max_pixels:
+        why = f"{size} {max_pixels:,} where images are decoded whole; {WITHOUT_TILES}."
+        raise DatasetError(why, "picture-without-tiles")
     return image
 
 

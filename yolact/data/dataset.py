@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from yolact.data.annotations import ImageRecord, ObjectRecord, read_annotation_file
-from yolact.data.images import read_reduced
+from yolact.data.images import MAX_PIXELS, MAX_WINDOWED_PIXELS, read_reduced
 from yolact.data.segmentations import IDENTITY, Rle, Segmentation, draw_masks
+from yolact.data.windows import OpenImage, open_image
 from yolact.errors import DatasetError
+from yolact.structures import Tiles, View
 from yolact.text import printable
 
 logger = logging.getLogger(__name__)
@@ -63,12 +66,13 @@ class CocoDataset:
         annotation_file: COCO JSON with polygons or RLE.
         image_folder: the folder that the file names are relative to.
         max_images: keep only the first so many images.
+        in_tiles: images are read by parts, so that they may have more than 100 megapixels.
 
     Attributes:
         categories: the classes, taken from the file.
         images: the images, in the order of the file.
         class_counts: int64 [C], the objects of each label, crowd regions left out.
-        most_objects: of one image, and of one class in an image; likewise.
+        longest_sides: float64 [N], of the boxes of all objects, in pixels of their images; likewise.
         dropped: how many annotations give nothing to train on, by reason. They are left out; evaluation still sees
             them, because it reads the file itself.
 
@@ -76,15 +80,23 @@ class CocoDataset:
         DatasetError: the file or one of its entries is wrong, or an image file is absent.
     """
 
-    def __init__(self, annotation_file: str | Path, image_folder: str | Path, *, max_images: int | None = None) -> None:
+    def __init__(
+        self,
+        annotation_file: str | Path,
+        image_folder: str | Path,
+        *,
+        max_images: int | None = None,
+        in_tiles: bool = False,
+    ) -> None:
         self.annotation_file, self.image_folder = Path(annotation_file), Path(image_folder)
-        self.categories, self.images, objects, self.dropped = read_annotation_file(self.annotation_file, max_images)
+        self.categories, self.images, objects, self.dropped = read_annotation_file(
+            self.annotation_file, max_images, MAX_WINDOWED_PIXELS if in_tiles else MAX_PIXELS
+        )
         _check_files_exist(self.images, self.image_folder, self.annotation_file)
         self._objects = PackedObjects(objects)
-        image, labels = self._objects.labels()
-        num_classes = len(self.categories)
-        self.class_counts = np.bincount(labels, minlength=num_classes)
-        self.most_objects = _largest_group(image), _largest_group(image * num_classes + labels)
+        _, labels, boxes = self._objects.single()
+        self.class_counts = np.bincount(labels, minlength=len(self.categories))
+        self.longest_sides: NDArray[np.float64] = (boxes[:, 2:] - boxes[:, :2]).max(1)
         if self.dropped:
             reasons = ", ".join(f"{count} with {reason}" for reason, count in self.dropped.most_common())
             total = self.dropped.total()
@@ -93,9 +105,35 @@ class CocoDataset:
     def __len__(self) -> int:
         return len(self.images)
 
-    def objects(self, index: int) -> list[ObjectRecord]:
-        """Return the objects of image `index`, crowd regions included."""
-        return self._objects[range(len(self))[index]]
+    def most_objects(self, tiles: Tiles | None = None) -> tuple[int, int]:
+        """Return the most objects of an image or tile, and the most of one class in it; crowd regions do not count."""
+        image, labels, boxes = self._objects.single()
+        if tiles is not None:
+            image, labels = self._in_tiles(tiles, image, labels, boxes)
+        return _largest_group(image), _largest_group(image * len(self.categories) + labels)
+
+    def _in_tiles(
+        self, tiles: Tiles, image: NDArray[np.int64], labels: NDArray[np.int64], boxes: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the number of the tile, and the label, of each object in each tile that shows a part of it."""
+        numbers, found, first = [image[:0]], [labels[:0]], 0
+        for index, (start, stop) in enumerate(pairwise(np.searchsorted(image, np.arange(len(self) + 1)))):
+            views = tiles.views((self.images[index].height, self.images[index].width))
+            for number, view in enumerate(views if stop > start else (), start=first):
+                seen = (boxes[start:stop, :2] < view[2:]) & (boxes[start:stop, 2:] > view[:2])
+                shown = labels[start:stop][seen.all(1)]
+                found.append(shown)
+                numbers.append(np.full(len(shown), number))
+            first += len(views)
+        return np.concatenate(numbers), np.concatenate(found)
+
+    def objects(self, index: int, view: View | None = None) -> list[ObjectRecord]:
+        """Return the objects of image `index`, or those whose boxes a part of it shows, crowd regions included."""
+        return self._objects.of(range(len(self))[index], view)
+
+    def labels_and_boxes(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return labels [N] and boxes [N, 4] xyxy of the objects of image `index` but for crowd regions."""
+        return self._objects.single_of(range(len(self))[index])
 
     def ground_truth(self, index: int) -> GroundTruth:
         """Return the objects of image `index` as tensors, for evaluators."""
@@ -109,6 +147,11 @@ class CocoDataset:
         """Return image `index` and how many times smaller it was decoded: 1 or `reduction`; see `read_reduced`."""
         record = self.images[index]
         return read_reduced(self.image_folder / record.file_name, (record.height, record.width), reduction)
+
+    def open_image(self, index: int) -> OpenImage:
+        """Return image `index`, of which parts can be read; see `yolact.data.windows.open_image` for errors."""
+        record = self.images[index]
+        return open_image(self.image_folder / record.file_name, (record.height, record.width))
 
 
 def _largest_group(numbers: NDArray[np.int64]) -> int:
@@ -152,6 +195,12 @@ OBJECT = np.dtype([
 ])  # fmt: skip
 
 
+def _single(objects: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return label and box of those records of type `OBJECT` that are no crowd regions."""
+    objects = objects[~objects["iscrowd"]]
+    return objects["label"].astype(np.int64), objects["bbox"]
+
+
 class PackedObjects:
     """The objects of each image in a few arrays, which cannot be written to.
 
@@ -171,15 +220,24 @@ class PackedObjects:
             np.cumsum([0, *map(len, groups)]) for groups in (images, parts, words)
         )
 
-    def labels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return image index and label of every object that is no crowd region."""
+    def single(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Return image index, label and box [N, 4] of every object that is no crowd region."""
         images = np.repeat(np.arange(len(self._first_object) - 1), np.diff(self._first_object))
-        kept = ~self._objects["iscrowd"]
-        return images[kept], self._objects["label"][kept].astype(np.int64)
+        return images[~self._objects["iscrowd"]], *_single(self._objects)
 
-    def __getitem__(self, index: int) -> list[ObjectRecord]:
-        first, stop = self._first_object[index : index + 2]
-        return [self._object(number) for number in range(first, stop)]
+    def single_of(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return label and box [N, 4] of those of one image."""
+        return _single(self._objects[slice(*self._first_object[index : index + 2])])
+
+    def of(self, index: int, view: View | None = None) -> list[ObjectRecord]:
+        """Return the objects of an image, or those whose boxes a part of it shows."""
+        first, stop = self._first_object[index : index + 2].tolist()
+        numbers = range(first, stop)
+        if view is not None:
+            boxes = self._objects["bbox"][first:stop]
+            shown = (boxes[:, :2] < view[2:]).all(1) & (boxes[:, 2:] > view[:2]).all(1)
+            numbers = (first + np.flatnonzero(shown)).tolist()
+        return [self._object(number) for number in numbers]
 
     def _object(self, number: int) -> ObjectRecord:
         label, bbox, iscrowd, area, annotation_id, (height, width) = self._objects[number].item()

@@ -14,6 +14,7 @@ from yolact.errors import DatasetError
 from yolact.text import printable
 
 MAX_PIXELS = 100_000_000  # a PNG of 100 KB can unpack to gigabytes; no camera makes more than this
+MAX_WINDOWED_PIXELS = 4_000_000_000  # of what is read by parts; COCO's run lengths count pixels by 32 bits
 MAX_NAME = 1000  # characters of a path in an error
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})  # of what is taken from a folder
 REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
@@ -72,7 +73,10 @@ def decode_image(data: bytes, path: Path, image_size: tuple[int, int] | None = N
     size = header_size(data)
     name = printable(str(path), MAX_NAME)
     if size is not None and size[0] * size[1] > MAX_PIXELS:
-        why = f"The image {name} has more than the limit of {MAX_PIXELS:,} pixels; scale it down."
+        why = (
+            f"The image {name} has more pixels than the limit of {MAX_PIXELS:,} for what is decoded whole; cut it into "
+            "tiles (--tiles 640, tiles=640, or data.tiles and eval.tiles), or scale it down."
+        )
         raise DatasetError(why, "picture-too-large")
     image = _decode(data, cv2.IMREAD_COLOR) if size else None
     if image is None or _is_truncated_jpeg(data):
@@ -87,10 +91,14 @@ def decode_image(data: bytes, path: Path, image_size: tuple[int, int] | None = N
         stored = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if stored is not None and stored.shape[:2] == image_size:
             return stored
-    raise DatasetError(
-        f"The image {name} is {image.shape[1]} x {image.shape[0]} pixels (width x height), but the annotation "
-        f"file says {image_size[1]} x {image_size[0]}; correct the file, or restore the image that was annotated.",
-        "size-mismatch",
+    raise DatasetError(size_mismatch(name, (image.shape[0], image.shape[1]), image_size), "size-mismatch")
+
+
+def size_mismatch(name: str, found: tuple[int, int], expected: tuple[int, int]) -> str:
+    """Return what to say of an image of another size (H, W) than its annotations give."""
+    return (
+        f"The image {name} is {found[1]} x {found[0]} pixels (width x height), but the annotation file says "
+        f"{expected[1]} x {expected[0]}; correct the file, or restore the image that was annotated."
     )
 
 

@@ -18,11 +18,13 @@ from torch.utils.data import DataLoader
 from yolact.data.copy_paste import paste_objects
 from yolact.data.dataset import CocoDataset
 from yolact.data.rendering import MaskCrops, build_target, largest_reduction, prepare_image, render_image
+from yolact.data.tiling import draw_view, objects_in
 from yolact.data.transforms import Sample, Transform
+from yolact.data.windows import OpenImage
 from yolact.data.workers import WORKER_TIMEOUT, Loader, blaming
 from yolact.distributed import SINGLE, World
 from yolact.errors import DatasetError
-from yolact.structures import Resize, Target
+from yolact.structures import Resize, Target, Tiles, View
 
 
 class Batch(NamedTuple):
@@ -37,7 +39,7 @@ class Place(NamedTuple):
     """Which training sample to make."""
 
     position: int  # in the run
-    image: int  # its index in the data set
+    sample: int  # of an epoch: the index of the image in the data set, but with tiles
     image_size: tuple[int, int] | None = None  # (H, W) of the network input in pixels; None is the training set's
 
 
@@ -56,6 +58,7 @@ class TrainingSet:
         unreadable: "raise" a DatasetError for an image that cannot be read, or "skip" to the next one.
         copy_paste_probability: with which objects of another sample are pasted over one.
         crops: what targets have in place of whole masks; None leaves these.
+        tiles: of the images, of which an epoch has as many samples as tiles; None shows whole images.
     """
 
     def __init__(
@@ -67,21 +70,26 @@ class TrainingSet:
         unreadable: str = "raise",
         copy_paste_probability: float = 0.0,
         crops: MaskCrops | None = None,
+        tiles: Tiles | None = None,
     ) -> None:
         self.dataset, self.resize, self.transforms, self.seed = dataset, resize, transforms, seed
         self.unreadable, self.copy_paste_probability, self.crops = unreadable, copy_paste_probability, crops
+        self.tiles = tiles
+        counts = [len(tiles.views((one.height, one.width))) if tiles else 1 for one in dataset.images]
+        self._images = np.repeat(np.arange(len(dataset)), counts)  # of each sample of an epoch
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        """Return the samples of an epoch."""
+        return len(self._images)
 
     def __getitem__(self, place: Place) -> tuple[Tensor, Target, list[str]]:
         """Return the image, uint8 [3, H, W] RGB, its target, and the errors of images that were skipped.
 
         DatasetError if the image cannot be read and must not be skipped, or none can be read.
         """
-        position, index, size = place.position, place.image, place.image_size or self.resize.size
+        position, index, size = place.position, place.sample, place.image_size or self.resize.size
         skipped: list[str] = []
-        with blaming(self.dataset.images[index].file_name):
+        with blaming(self.dataset.images[self._images[index]].file_name):
             sample = self._first_readable(index, [self.seed, position], size, skipped)
             rng = np.random.default_rng([self.seed, position, COPY_PASTE])
             if rng.random() < self.copy_paste_probability:
@@ -99,27 +107,40 @@ class TrainingSet:
     def _first_readable(
         self, index: int, seeds: Sequence[int], size: tuple[int, int], skipped: list[str]
     ) -> tuple[Tensor, Target]:
-        """Make a sample of image `index`, or of the next one that can be read where unreadable ones are skipped."""
+        """Make sample `index` of an epoch, or the next one that can be read where unreadable images are skipped."""
+        unreadable: set[int] = set()
         for offset in range(len(self)):
+            if (image := int(self._images[(index + offset) % len(self)])) in unreadable:
+                continue  # another tile of it
             try:
-                return self._sample(np.random.default_rng(seeds), (index + offset) % len(self), size)
+                return self._sample(np.random.default_rng(seeds), image, size)
             except DatasetError as error:
                 if self.unreadable == "raise":
                     raise
+                unreadable.add(image)
                 skipped.append(str(error))
-        raise DatasetError(f"None of the {len(self)} images can be read; the first error: {skipped[0]}")
+        raise DatasetError(f"None of the {len(self.dataset)} images can be read; the first error: {skipped[0]}")
 
     def _sample(self, rng: np.random.Generator, index: int, size: tuple[int, int]) -> tuple[Tensor, Target]:
-        record = self.dataset.images[index]
-        sample = Sample((record.height, record.width), self.dataset.objects(index), self.resize._replace(size=size))
+        record, view = self.dataset.images[index], None
+        image_size = record.height, record.width
+        if self.tiles is not None:
+            view = draw_view(rng, image_size, *self.dataset.labels_and_boxes(index), self.tiles.size)
+            image_size = view[3] - view[1], view[2] - view[0]
+        objects = self.dataset.objects(index, view)
+        objects = objects if view is None else objects_in(objects, view)
+        sample = Sample(image_size, objects, self.resize._replace(size=size))
         for transform in self.transforms:
             sample = transform(rng, sample)
-        image, reduction = self.dataset.load_reduced(index, largest_reduction(sample))
+        if view is None:
+            image, reduction = self.dataset.load_reduced(index, largest_reduction(sample))
+        else:
+            image, reduction = self.dataset.open_image(index).read(view), 1
         return render_image(image, sample, reduction), build_target(sample, record.id)
 
 
 def run_batches(
-    num_images: int,
+    num_samples: int,
     seed: int,
     start: int,
     batch_size: int,
@@ -127,10 +148,10 @@ def run_batches(
     world: World = SINGLE,
     num_progressive: int | None = None,
 ) -> Iterator[list[Place]]:
-    """Yield one batch of a run after another, without end: one random permutation of the images follows another.
+    """Yield one batch of a run after another, without end: one random permutation of the samples follows another.
 
     Args:
-        num_images: in the data set.
+        num_samples: of an epoch.
         seed: of the run.
         start: the position of the first image.
         batch_size: of all ranks, each of which gets its own part of every batch.
@@ -141,7 +162,7 @@ def run_batches(
 
     @lru_cache(2)  # a batch can lie in two of them
     def permutation(epoch: int) -> NDArray[np.int64]:
-        return np.random.default_rng([seed, epoch]).permutation(num_images)
+        return np.random.default_rng([seed, epoch]).permutation(num_samples)
 
     share = world.share(batch_size)
     for first in count(start, batch_size):
@@ -151,7 +172,7 @@ def run_batches(
         elif image_sizes:
             size = image_sizes[np.random.default_rng([seed, first // batch_size, INPUT_SIZE]).choice(len(image_sizes))]
         own = range(first + world.rank * share, first + (world.rank + 1) * share)
-        yield [Place(at, int(permutation(at // num_images)[at % num_images]), size) for at in own]
+        yield [Place(at, int(permutation(at // num_samples)[at % num_samples]), size) for at in own]
 
 
 def progressive_index(place: int, length: int, num_sizes: int) -> int:
@@ -159,23 +180,50 @@ def progressive_index(place: int, length: int, num_sizes: int) -> int:
     return min(place * num_sizes // length, num_sizes - 1)
 
 
+class Piece(NamedTuple):
+    """What the network sees at once of an image in an evaluation: all of it, or a tile."""
+
+    image: int  # its index in the data set
+    view: View | None = None  # the tile; None is the whole image
+    is_last: bool = True  # of its image
+
+
 class EvaluationSet:
-    """Every image as the network sees it at inference."""
+    """Every image as the network sees it at inference, whole or in tiles."""
 
-    def __init__(self, dataset: CocoDataset, resize: Resize) -> None:
-        self.dataset, self.resize = dataset, resize
+    def __init__(self, dataset: CocoDataset, resize: Resize, tiles: Tiles | None = None) -> None:
+        self.dataset, self.resize, self.tiles = dataset, resize, tiles
+        self._opened: tuple[int, OpenImage] | None = None  # of which the next tile is likely to be
 
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Tensor:
-        """Return an image, uint8 [3, H, W] RGB."""
+    def __getitem__(self, piece: Piece) -> Tensor:
+        """Return a piece, uint8 [3, H, W] RGB."""
+        index, view = piece.image, piece.view
         with blaming(self.dataset.images[index].file_name):
-            return prepare_image(self.dataset.load_image(index), self.resize)
+            if view is None:
+                return prepare_image(self.dataset.load_image(index), self.resize)
+            if self._opened is None or self._opened[0] != index:
+                self._opened = index, self.dataset.open_image(index)
+            return prepare_image(self._opened[1].read(view), self.resize)
 
-    def batch(self, indices: Sequence[int]) -> tuple[Tensor, list[int]]:
-        """Return several images, uint8 [B, 3, H, W] RGB, and their indices."""
-        return torch.stack([self[index] for index in indices]), list(indices)
+    def batch(self, pieces: Sequence[Piece]) -> tuple[Tensor, list[Piece]]:
+        """Return several pieces, uint8 [B, 3, H, W] RGB, and what they are."""
+        return torch.stack([self[piece] for piece in pieces]), list(pieces)
+
+    def batches(self, batch_size: int, world: World = SINGLE) -> list[list[Piece]]:
+        """Return the batches of a rank, in order: of several images, or of tiles of one."""
+        if self.tiles is None:
+            return _split([Piece(index) for index in range(len(self.dataset))], batch_size)[world.rank :: world.size]
+        batches = []
+        for index in range(world.rank, len(self.dataset), world.size):
+            record = self.dataset.images[index]
+            views = self.tiles.views((record.height, record.width))
+            pieces = [Piece(index, view, number == len(views)) for number, view in enumerate(views, start=1)]
+            batches += _split(pieces, batch_size)
+        return batches
+
+
+def _split(pieces: list[Piece], size: int) -> list[list[Piece]]:
+    return [pieces[start : start + size] for start in range(0, len(pieces), size)]
 
 
 def training_loader(
@@ -202,11 +250,10 @@ def training_loader(
 
 def evaluation_loader(
     dataset: EvaluationSet, batch_size: int = 1, num_workers: int = 0, world: World = SINGLE
-) -> DataLoader[tuple[Tensor, list[int]]]:
-    """Yield (images uint8 [B, 3, H, W] RGB, their indices) over every image once, in order; the last may be fewer.
+) -> DataLoader[tuple[Tensor, list[Piece]]]:
+    """Yield (images uint8 [B, 3, H, W] RGB, what they are) over every image once, in order; a batch may be smaller.
 
-    Several ranks take turns at the batches, which are the same in any case. Iterating raises DatasetError for an image
-    that cannot be read, and LoaderError for a worker that dies or hangs.
+    Several ranks take turns at the batches, which are the same in any case, or with tiles at the images. Iterating
+    raises DatasetError for an image that cannot be read, and LoaderError for a worker that dies or hangs.
     """
-    starts = range(0, len(dataset), batch_size)[world.rank :: world.size]
-    return Loader(dataset.batch, [range(len(dataset))[start : start + batch_size] for start in starts], num_workers)
+    return Loader(dataset.batch, dataset.batches(batch_size, world), num_workers)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from yolact.data.segmentations import draw_masks, pixel_index_map
-from yolact.data.transforms import Pixels, Sample, View, map_boxes
+from yolact.data.transforms import Pixels, Sample, map_boxes
 from yolact.ops import masks as mask_ops
-from yolact.structures import Resize, Target
+from yolact.structures import Resize, Target, View
 
 SMALLEST_SIDE = 0.01  # pixels of the input; a thinner box is only rounding
 FILL = (124, 117, 104)  # RGB of what the image does not cover: ImageNet's mean, for DarkNet too, as the authors have it

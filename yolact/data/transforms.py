@@ -16,20 +16,19 @@ from numpy.typing import NDArray
 from yolact.config.schema import AugmentConfig
 from yolact.data.annotations import ObjectRecord
 from yolact.data.segmentations import IDENTITY
-from yolact.structures import Resize
+from yolact.structures import Resize, View
 
 CROP_TRIALS = 50
 WHOLE_IMAGE = 1 / 6  # one of SSD's six crop modes keeps the whole image
 SMALLEST_JITTERED = 1.0  # pixels of the input; large-scale jitter shrinks many objects to nothing
 
-View = tuple[int, int, int, int]  # xyxy, pixels of the image: the rectangle that the input shows; may go beyond it
 Pixels = NDArray[np.uint8]  # [H, W, 3] BGR
 
 
 class Sample:
     """One training image on its way through the transforms, before its pixels are read.
 
-    The input shows the rectangle `view` of the image, at first all of it, under the map `after`.
+    The input shows the rectangle `view` of the image, at first all of it, under the map `after`. It may go beyond it.
 
     Attributes:
         image_size: (H, W) of the image.

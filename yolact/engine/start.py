@@ -1,6 +1,7 @@
 """From a configuration, or a checkpoint, to a trainer that is ready to fit."""
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -28,9 +29,12 @@ from yolact.engine.trainer import Parts, Trainer
 from yolact.errors import ConfigError, DatasetError
 from yolact.models import Yolact, build_model
 from yolact.output import write_bytes
+from yolact.structures import Tiles
 from yolact.text import counted
 
 logger = logging.getLogger(__name__)
+
+USUAL = 0.9  # of the objects, which tiles that overlap shall show whole
 
 
 @contextmanager
@@ -112,11 +116,17 @@ def started(
 def load_data(config: Config) -> tuple[Config, CocoDataset, CocoDataset]:
     """Read both annotation files, and set what follows them; UserError if they do not agree.
 
-    These are the number of classes, the weights of classes, and how many objects an evaluation must be able to find.
+    These are the number of classes, the weights of classes, how many objects an evaluation must be able to find, and
+    its tiles.
     """
     data, expected = config.data, config.model.num_classes
-    train = CocoDataset(data.train_annotations, data.train_images, max_images=data.max_train_images)
-    val = CocoDataset(data.val_annotations, data.val_images, max_images=config.eval.max_images)
+    config = replace(config, eval=replace(config.eval, tiles=config.eval.tiles or data.tiles))
+    train = CocoDataset(
+        data.train_annotations, data.train_images, max_images=data.max_train_images, in_tiles=data.tiles is not None
+    )
+    val = CocoDataset(
+        data.val_annotations, data.val_images, max_images=config.eval.max_images, in_tiles=config.eval.tiles is not None
+    )
     if train.categories != val.categories:
         both = [set(zip(one.categories.ids, one.categories.names, strict=True)) for one in (train, val)]
         raise DatasetError(
@@ -140,13 +150,24 @@ def load_data(config: Config) -> tuple[Config, CocoDataset, CocoDataset]:
             f"loss.class_weights of configuration '{config.name}' must be a weight for each of the {found} categories "
             f"of {data.train_annotations}, got {len(loss.class_weights)}."
         )
-    most, most_of_class = (max(counts) for counts in zip(train.most_objects, val.most_objects, strict=True))
+    if settings.tiles is not None and settings.tile_overlap is None:
+        settings = replace(settings, tile_overlap=usual_overlap(train, min(as_size(settings.tiles)) // 2))
+    tiles = Tiles.of(settings)
+    most, most_of_class = (
+        max(counts) for counts in zip(*(one.most_objects(tiles) for one in (train, val)), strict=True)
+    )
     settings = replace(
         settings,
         max_detections=max(settings.max_detections, most),
         nms_top_k=max(settings.nms_top_k, 2 * most_of_class),
     )
     return replace(config, model=replace(config.model, num_classes=found), loss=loss, eval=settings), train, val
+
+
+def usual_overlap(dataset: CocoDataset, most: int) -> int:
+    """Return the pixels that `USUAL` of the objects fit into on both sides, `most` of them at most."""
+    sides = dataset.longest_sides
+    return min(math.ceil(np.quantile(sides, USUAL)), most) if len(sides) else most // 2
 
 
 def inverse_weights(counts: NDArray[np.int64]) -> tuple[float, ...]:

@@ -41,7 +41,7 @@ from yolact.losses import LossTerm, ModelWithLoss
 from yolact.losses.assigners import Assigner
 from yolact.models import Yolact
 from yolact.runtimes.pytorch import PyTorchRuntime
-from yolact.structures import Resize
+from yolact.structures import Resize, Tiles
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def training_set(
         crops = MaskCrops(config.loss.roi_size, 2 ** model.levels[0])
     return TrainingSet(
         dataset, Resize.of(model), [*make_transforms(data.augment), *transforms], config.train.seed, data.unreadable,
-        data.augment.copy_paste_probability, crops,
+        data.augment.copy_paste_probability, crops, Tiles(as_size(data.tiles), 0) if data.tiles else None,
     )  # fmt: skip
 
 
@@ -107,7 +107,7 @@ class Trainer:
         settings = config.train
         self.config, self.folder, self.device, self.world, self.parts = config, folder, device, world, parts
         self.train_data, self.val_data = train_data, val_data
-        self.plan = Plan(settings, len(train_data))
+        self.plan = Plan(settings, len(training_set(config, train_data)))
         self.precision = resolve_precision(settings.precision, device)
         frozen_batch_norm = not batch_norm_size(settings, world)
         network.to(device)

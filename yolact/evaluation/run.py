@@ -14,7 +14,7 @@ from tqdm import tqdm
 from yolact.config import EvalConfig
 from yolact.data.categories import Categories
 from yolact.data.dataset import CocoDataset, GroundTruth
-from yolact.data.loader import EvaluationSet, evaluation_loader
+from yolact.data.loader import EvaluationSet, Piece, evaluation_loader
 from yolact.device import device_name, versions
 from yolact.distributed import SINGLE, World
 from yolact.errors import CheckpointError, UserError
@@ -23,9 +23,10 @@ from yolact.evaluation.encoding import MaskEncoder
 from yolact.evaluation.speed import SpeedEvaluator
 from yolact.formats import Record
 from yolact.instances import Instances
+from yolact.joining import join_tiles
 from yolact.postprocess import Detector
 from yolact.runtimes.flips import with_flips
-from yolact.structures import Detections, Predictions, Runtime
+from yolact.structures import Detections, Predictions, Runtime, Tiles, View
 from yolact.text import counted
 
 NmsKind = Literal["fast", "exact", "cross_class"]
@@ -54,7 +55,7 @@ class Evaluation:
         metrics: what metrics.json holds: "segm" and "bbox" (COCO's metrics, see `CocoMetrics`), "per_class" (AP by
             class name for each of the two), "fps", "milliseconds" (median of each stage per image), what further
             evaluators computed, "annotations" (name of the file), "images", "batch_size", "nms", "flips",
-            "max_detections", "device", "runtime", "dtype", "processes", "versions".
+            "tiles", "max_detections", "device", "runtime", "dtype", "processes", "versions".
         segm: mask records, as in detections_segm.json.
         bbox: box records, as in detections_bbox.json.
         curves: of both, what the metrics are the means of.
@@ -145,32 +146,42 @@ class _Variant:
     def __init__(self, runtime: Runtime, dataset: CocoDataset, settings: EvalConfig, encoder: MaskEncoder) -> None:
         self.settings, self.runtime, self.detector = settings, runtime, Detector.of(runtime, settings)
         self.names, self.ids = dataset.categories.names, dataset.categories.ids
-        self.coco = CocoEvaluator(dataset, settings.max_detections, settings.engine, encoder)
+        self._found: list[tuple[View, Instances]] = []  # in the tiles of the present image so far
+        self.coco = CocoEvaluator(dataset, _most_detections(dataset, settings), settings.engine, encoder)
         self.speed = SpeedEvaluator(runtime.device)
 
     def update(
-        self, output: Predictions | Detections, targets: Sequence[GroundTruth], evaluators: Sequence[Evaluator]
+        self, output: Predictions | Detections, pieces: Sequence[Piece], evaluators: Sequence[Evaluator]
     ) -> None:
-        """Give what is found in a batch to the evaluators."""
+        """Give what is found in a batch to the evaluators, an image once all of its tiles were seen."""
         with self.speed.stage("detect"):
             detections = self.detector.detect(output)
-        for row, target in enumerate(targets):
+        for row, (index, view, is_last) in enumerate(pieces):
+            target = self.coco.dataset.ground_truth(index)
+            size = target.image_size if view is None else (view[3] - view[1], view[2] - view[0])
             with self.speed.stage("masks"):
-                instances = self.detector.instances(detections, row, target.image_size, self.names, self.ids)
-            with self.speed.stage("encode"):
-                self.coco.update(target.image_id, instances, target)
-            for evaluator in evaluators:
-                evaluator.update(target.image_id, instances, target)
-        self.speed.end_batch(len(targets))
+                instances = self.detector.instances(detections, row, size, self.names, self.ids)
+                if view is not None:
+                    self._found.append((view, instances))
+                    if is_last:
+                        instances, self._found = join_tiles(self._found, target.image_size), []
+            if is_last:
+                with self.speed.stage("encode"):
+                    self.coco.update(target.image_id, instances, target)
+                for evaluator in evaluators:
+                    evaluator.update(target.image_id, instances, target)
+        if finished := sum(piece.is_last for piece in pieces):
+            self.speed.end_batch(finished)
 
     def evaluation(self, further: dict[str, Any], num_ranks: int) -> Evaluation:
         """Score what was collected; `further` are the metrics of other evaluators."""
-        coco, dataset = self.coco, self.coco.dataset
+        coco, dataset, tiles = self.coco, self.coco.dataset, Tiles.of(self.settings)
         metrics = coco.compute() | self.speed.compute() | further
         metrics |= {
             "batch_size": self.settings.batch_size,
             "nms": self.settings.nms,
             "flips": list(self.settings.flips),
+            "tiles": tiles and {"size": list(tiles.size), "overlap": tiles.overlap},
             "max_detections": self.settings.max_detections,
             "annotations": dataset.annotation_file.name,
             "images": len(dataset),
@@ -181,6 +192,14 @@ class _Variant:
             "versions": versions(),
         }
         return Evaluation(metrics, coco.records["segm"], coco.records["bbox"], coco.curves, further)
+
+
+def _most_detections(dataset: CocoDataset, settings: EvalConfig) -> int:
+    """Return how many detections of an image there can be; `max_detections` are of what the network sees at once."""
+    tiles = Tiles.of(settings)
+    if tiles is None:
+        return settings.max_detections
+    return settings.max_detections * max(len(tiles.views((one.height, one.width))) for one in dataset.images)
 
 
 def _evaluate(
@@ -194,25 +213,29 @@ def _evaluate(
 ) -> list[Evaluation]:
     """Evaluate in one pass over a data set with several settings, which differ in what follows the network only."""
     evaluators = copy.deepcopy(list(evaluators))  # so that each evaluation starts anew
-    runtime = with_flips(runtime, settings[0].flips)
-    batch_size, num_workers, total = settings[0].batch_size, settings[0].num_workers, -(-len(dataset) // world.size)
+    runtime, tiles = with_flips(runtime, settings[0].flips), Tiles.of(settings[0])
+    batch_size, num_workers = settings[0].batch_size, settings[0].num_workers
+    samples = EvaluationSet(dataset, runtime.resize, tiles)
+    total = sum(map(len, samples.batches(batch_size, world)))
     hidden = not (progress and world.is_main_process)
     with (
         world.raising_on_all(),
         guard(),
         torch.inference_mode(),
         MaskEncoder(num_workers) as encoder,
-        tqdm(total=total, desc="evaluate", unit="image", disable=hidden, dynamic_ncols=True) as bar,
+        tqdm(
+            total=total, desc="evaluate", unit="tile" if tiles else "image", disable=hidden, dynamic_ncols=True
+        ) as bar,
     ):
         variants = [_Variant(runtime, dataset, one, encoder) for one in settings]
         speed, *others = (variant.speed for variant in variants)
-        batches = iter(evaluation_loader(EvaluationSet(dataset, runtime.resize), batch_size, num_workers, world))
+        batches = iter(evaluation_loader(samples, batch_size, num_workers, world))
         turns = deque(variants)
         while True:
             with speed.stage("load", *others):
-                inputs, indices = next(batches, (torch.empty(0), []))
+                inputs, pieces = next(batches, (torch.empty(0), []))
                 inputs = inputs.to(runtime.device)
-            if not indices:
+            if not pieces:
                 break
             with speed.stage("network", *others):
                 output = runtime(inputs)
@@ -221,11 +244,10 @@ def _evaluate(
                     "Kinds of NMS can be compared where it is left open, but this file has its NMS inside: give the "
                     "checkpoint, or a file with the raw outputs."
                 )
-            targets = [dataset.ground_truth(index) for index in indices]
             for variant in turns:
-                variant.update(output, targets, evaluators)
+                variant.update(output, pieces, evaluators)
             turns.rotate()
-            bar.update(len(indices))
+            bar.update(len(pieces))
     for evaluator in (*(variant.coco for variant in variants), *evaluators):
         evaluator.merge(world.gather(evaluator)[1:])
     evaluations: list[Evaluation] = []

@@ -46,15 +46,17 @@ def draw_objects(
     objects: Sequence[ObjectRecord],
     categories: Categories,
     scale: float,
+    image_size: tuple[int, int],
     scores: Sequence[float] | None = None,
 ) -> np.ndarray:
-    """Draw objects onto a copy of their image, uint8 BGR, that is `scale` times as large; the first ones on top.
+    """Draw objects of an image of (H, W) onto a copy of it, uint8 BGR; the first ones on top.
 
-    Masks are drawn at the size of the result, one at a time; labels have scores where there are some.
+    `image` may be smaller than that; the copy is `scale` times as large as it. Masks are drawn at the size of the copy,
+    one at a time; labels have scores where there are some.
     """
     canvas = resize_image(image, scale)
     height, width = canvas.shape[:2]
-    matrix = np.diag((width / image.shape[1], height / image.shape[0], 0))[:2]
+    matrix = np.diag((width / image_size[1], height / image_size[0], 0))[:2]
     masks = (draw_masks([item.segmentation], matrix, (height, width))[0] for item in objects)
     confidence = torch.ones(len(objects)) if scores is None else torch.tensor(scores)
     instances = Instances(

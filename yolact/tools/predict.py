@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from yolact.data.images import SUFFIXES, image_files, read_image
-from yolact.draw import display_scale, encode_png
+from yolact.data.images import SUFFIXES, image_files
+from yolact.data.windows import open_image
+from yolact.draw import display_scale, draw_instances, encode_png
 from yolact.errors import DatasetError, UserError
 from yolact.instances import Instances
 from yolact.output import write_bytes
@@ -29,6 +30,7 @@ from yolact.threads import in_order
 from yolact.tools.explain import draw_prototypes
 from yolact.tools.video import Frame, Tracker, Video, write_video
 
+OVERVIEW_SIDE = 4000  # pixels of the annotated copy of an image that is too large to be decoded whole
 COLUMNS = ("file", "frame", "number", "class", "score", "x", "y", "width", "height", "area", "track")
 
 
@@ -103,21 +105,25 @@ def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wante
     def work(own: Predictor, source: InputFile) -> Instances | str:
         """Read, find, draw and write; return why an image cannot be read."""
         try:
-            image = read_image(source.path)
+            if wanted.prototypes:
+                found, detections = own.dissect(source.path, wanted.score_threshold)
+            else:
+                found = own(source.path, wanted.score_threshold)
+            image = open_image(source.path).overview(OVERVIEW_SIDE) if found.image is None else found.image
         except DatasetError as error:
             return str(error)
         if wanted.prototypes:
-            found, detections = own.dissect(image, wanted.score_threshold)
             drawn = draw_prototypes(detections.prototypes[0], image)
             _write(drawn, source.target.with_name(f"{source.target.stem}_prototypes.png"))
-        else:
-            found = own(image, wanted.score_threshold)
         found = found.filter(wanted.classes)
-        _write(found.plot(masks=not wanted.boxes_only, scale=display_scale(*found.image_size)), source.target)
+        scale = display_scale(image.shape[0], image.shape[1])
+        _write(draw_instances(image, found, masks=not wanted.boxes_only, scale=scale), source.target)
         return found
 
     with write_results(wanted, counts) as add:
-        results = predictor.overlapped(work, sources)
+        # Tiles of one image keep the machine busy, so that images come one after the other.
+        in_tiles = predictor.settings.tiles is not None
+        results = map(partial(work, predictor), sources) if in_tiles else predictor.overlapped(work, sources)
         shown = tqdm(results, desc="predict", total=len(sources), unit="image", dynamic_ncols=True)
         for number, (source, found) in enumerate(zip(sources, shown, strict=True)):
             if isinstance(found, str):

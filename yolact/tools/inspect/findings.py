@@ -29,6 +29,8 @@ REFUSED = (
     ("undeclared-category", "annotations of a class that is not declared", "declare the class or correct category_id"),
     ("categories-differ", "classes that only one of the sets declares", "make the 'categories' lists equal"),
     ("class-count-differs", "numbers of classes other than configured", "set model.num_classes to null"),
+    ("picture-without-tiles", "images of more than 100 megapixels, to be decoded whole",
+     "set data.tiles, which --write-config FILE chooses"),
     ("invalid-box", "boxes that are not four finite numbers", "write [x, y, width, height]: one NaN spoils all"),
     ("short-polygon", "polygons with fewer than three points", "remove them or draw them again"),
     ("invalid-polygon", "polygons that are not a flat list of finite numbers", "write [x1, y1, x2, y2, ...] in pixels"),
@@ -40,7 +42,7 @@ REFUSED = (
 SKIPPABLE = (  # data.unreadable=skip goes on without it
     ("unreadable-picture", "images that cannot be decoded", "replace or remove them"),
     ("truncated-picture", "images that are cut off", "copy them again"),
-    ("picture-too-large", "images of more than 100 megapixels", "scale them and their annotations down"),
+    ("picture-too-large", "images of more than 100 megapixels", "set data.tiles, or scale them and annotations down"),
     ("size-mismatch", "images of another size than the JSON says",
      "masks would miss their objects: correct width and height, or restore the images that were annotated"),
 )
@@ -56,7 +58,7 @@ WARNINGS = (
     ("squashed-pictures", "inputs that squash the images",
      "Set model.resize=pad, or model.image_size=[height, width]; yolact check --write-config FILE chooses."),
     ("small-objects", "inputs in which most objects are small",
-     "Hardly learnt: enlarge model.image_size, begin model.levels at 2, or cut the images into parts."),
+     "Hardly learnt: enlarge model.image_size, or set data.tiles; yolact check --write-config FILE chooses."),
     ("degenerate-box", "boxes without area", "Left out of training; bbox is [x, y, width, height], not two corners."),
     ("box-outside", "boxes outside their image", "Left out of training; they may belong to another image or size."),
     ("box-over-edge", f"boxes over the edge of their image by more than {EDGE_TOLERANCE:g} pixels",

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +14,14 @@ from tqdm import tqdm
 from yolact.config import Config, ModelConfig
 from yolact.data.dataset import CocoDataset
 from yolact.data.segmentations import draw_masks
+from yolact.data.tiling import shown_parts
 from yolact.data.transforms import view_matrix
 from yolact.ops.masks import shrink
-from yolact.structures import Resize
+from yolact.structures import Resize, Tiles
 from yolact.text import counted, percent, printable, size_text
 from yolact.tools.inspect.anchor_fit import fit_anchors, histogram, input_boxes, level_sizes, measure
 from yolact.tools.inspect.findings import KINDS, RARE, Finding
-from yolact.tools.inspect.input_fit import InputFit, add_findings, fit_input, input_line
+from yolact.tools.inspect.input_fit import InputFit, add_findings, fit_input, input_line, shown_set
 from yolact.tools.inspect.reading import InspectedSet, Source, inspect_files
 
 FORMAT = 1  # of check.json
@@ -42,10 +44,18 @@ class Report(NamedTuple):
 def sources_of(config: Config) -> list[Source]:
     """Return the training and the validation set of a configuration."""
     data, skips = config.data, config.data.unreadable == "skip"
+    in_tiles = [data.tiles is not None, (config.eval.tiles or data.tiles) is not None]
     return [
-        Source("train", Path(data.train_annotations), Path(data.train_images), data.max_train_images, skips),
-        Source("val", Path(data.val_annotations), Path(data.val_images), config.eval.max_images),
+        Source(
+            "train", Path(data.train_annotations), Path(data.train_images), data.max_train_images, skips, in_tiles[0]
+        ),
+        Source("val", Path(data.val_annotations), Path(data.val_images), config.eval.max_images, in_tiles=in_tiles[1]),
     ]
+
+
+def training_tiles(config: Config) -> Tiles | None:
+    """Return the tiles that a training sees."""
+    return Tiles.of(replace(config.eval, tiles=config.data.tiles))
 
 
 def inspect(sources: Sequence[Source], config: Config) -> Report:
@@ -61,7 +71,8 @@ def inspect(sources: Sequence[Source], config: Config) -> Report:
     summaries = {inspected.source.name: summarise(inspected) for inspected in sets}
     for inspected, summary in zip(sets, summaries.values(), strict=True):
         _check_counts(inspected, summary, config, is_trained_on=inspected is sets[0])
-    fit = fit_input(sets[0], config.model)
+    shown = shown_set(sets[0], training_tiles(config))
+    fit = fit_input(shown, config.model)
     add_findings(sets[0], fit)
     if len(sets) == 2:
         train, val = (set(zip(one.categories.ids, one.categories.names, strict=True)) for one in sets)
@@ -79,8 +90,8 @@ def inspect(sources: Sequence[Source], config: Config) -> Report:
         "findings": [finding.to_json() for finding in findings],
         "sets": summaries,
         "input": fit and fit._asdict(),
-        "anchors": fit_anchors(sets[0], config),
-        "masks": count_vanishing(sets[0], config.model),
+        "anchors": fit_anchors(shown, config),
+        "masks": count_vanishing(shown, config.model),
     }
     return Report(sets, findings, content)
 
@@ -197,8 +208,9 @@ def anchor_line(config: Config, train: CocoDataset) -> str:
     boxes, number = [np.zeros((0, 4))], 0
     for index in np.random.default_rng(0).permutation(len(train)).tolist():
         if number < SAMPLED_OBJECTS:
-            boxes.append(input_boxes(train.objects(index), train.images[index], Resize.of(model)))
-            number += len(boxes[-1])
+            for image, objects in shown_parts(train.images[index], train.objects(index), training_tiles(config)):
+                boxes.append(input_boxes(objects, image, Resize.of(model)))
+                number += len(boxes[-1])
     if number == 0:
         return NO_OBJECTS
     met = measure(np.concatenate(boxes), model, iou).recall

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from yolact.data.images import read_image
+from yolact.data.windows import open_image
 from yolact.draw import encode_jpeg
-from yolact.errors import DatasetError
+from yolact.errors import UserError
 from yolact.tools.inspect.inspection import Report, fit_lines, verdict
 from yolact.tools.inspect.reading import InspectedSet
 from yolact.tools.pages import draw_objects, render
@@ -52,14 +52,16 @@ def draw_thumbnail(inspected: InspectedSet, index: int, mark: Sequence[float] | 
     Returns None where the image cannot be read or has another size than the annotations say.
     """
     record = inspected.images[index]
+    size = record.height, record.width
     try:
-        image = read_image(inspected.source.image_folder / record.file_name, (record.height, record.width))
-    except (DatasetError, ValueError):
+        image = open_image(inspected.source.image_folder / record.file_name, size).overview(SIDE)
+    except (UserError, ValueError):
         return None
     objects = sorted(inspected.objects[index][:MAX_DRAWN], key=lambda item: item.area)  # the small above the large
-    scale = SIDE / max(record.height, record.width)
-    canvas = draw_objects(image, objects, inspected.categories, scale)
+    canvas = draw_objects(image, objects, inspected.categories, SIDE / max(image.shape[:2]), size)
     if mark is not None:
-        low, high = (np.reshape(mark, (2, 2)) * scale).round().clip(0, canvas.shape[1::-1]).astype(int).tolist()
+        low, high = (
+            (np.reshape(mark, (2, 2)) * SIDE / max(size)).round().clip(0, canvas.shape[1::-1]).astype(int).tolist()
+        )
         cv2.rectangle(canvas, low, high, RED, 2)
     return encode_jpeg(canvas, SIDE)

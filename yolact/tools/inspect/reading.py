@@ -19,9 +19,10 @@ from tqdm import tqdm
 from yolact.data import annotations as rules  # the loader's own, so that both agree on what is an error
 from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.data.categories import Categories
-from yolact.data.images import decode_image
+from yolact.data.images import MAX_PIXELS, MAX_WINDOWED_PIXELS, decode_image
 from yolact.data.segmentations import Rle
-from yolact.errors import DatasetError
+from yolact.data.windows import open_image
+from yolact.errors import DatasetError, UserError
 from yolact.ops.boxes import box_iou
 from yolact.ops.rle import RunLengths
 from yolact.tools.inspect.findings import EDGE_TOLERANCE, KINDS, NOWHERE, SKIPPABLE, Example, Finding
@@ -32,6 +33,7 @@ LIKE_MASK_IOU = 0.7  # of an annotation's box and its mask's own one; below it t
 LIKE_MASK_PIXELS = 2.0  # ... unless no edge is further away than this, as with objects of a few pixels
 EMPTY = {"images": "no-pictures", "categories": "no-categories"}  # the faults of lists without entries
 UNUSED = -1  # in place of the index of an image that is bad or comes after `max_images`
+DIGEST_SIDE = 2000  # pixels of the reduced image that stands for one of more than 100 megapixels
 MAX_THREADS = 8  # decoding and hashing leave Python's lock, so threads do
 
 
@@ -43,6 +45,7 @@ class Source(NamedTuple):
     image_folder: Path
     max_images: int | None = None  # only the first so many, as `CocoDataset`
     skips_unreadable: bool = False  # as data.unreadable=skip in training
+    in_tiles: bool = False  # images are read by parts, so that they may have more than 100 megapixels
 
 
 class InspectedSet:
@@ -118,7 +121,7 @@ class InspectedSet:
         for where, entry in self._entries("images", entries):
             name, image_id = entry.get("file_name"), entry.get("id")
             about = Example(name if isinstance(name, str) else None)
-            image = self._try(about, rules.parse_image, entry, where)
+            image = self._try(about, rules.parse_image, entry, where, MAX_WINDOWED_PIXELS)
             if image is None:
                 if type(image_id) is int:
                     self._indices.setdefault(image_id, UNUSED)
@@ -131,6 +134,9 @@ class InspectedSet:
                 if (file := os.path.normpath(image.file_name)) in files:
                     self.add("repeated-file-name", f"{where} has id {image.id}", about._replace(image=index))
                 files.add(file)
+                if image.height * image.width > MAX_PIXELS and not self.source.in_tiles:
+                    note = f"{where} is {image.width} x {image.height} pixels (width x height)"
+                    self.add("picture-without-tiles", note, about._replace(image=index))
                 self.images.append(image)
                 self.objects.append([])
 
@@ -255,6 +261,12 @@ def inspect_files(inspected: InspectedSet, trained_on: Mapping[bytes, str] | Non
 def _look(path: Path, size: tuple[int, int]) -> tuple[bytes, dict[str, str]]:
     """Return a digest of what a file holds, b"" if there is none, and its faults: kind -> note; `size` is JSON's."""
     faults: dict[str, str] = {}
+    if size[0] * size[1] > MAX_PIXELS:  # of images that are read by parts; each part is decoded once
+        try:
+            pixels = open_image(path, size).overview(DIGEST_SIDE)
+        except (UserError, ValueError) as error:
+            return b"", {getattr(error, "kind", None) or "unreadable-picture": str(error)}
+        return hashlib.blake2b(pixels.data, digest_size=16).digest(), faults
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # a ValueError is a name that no file can have

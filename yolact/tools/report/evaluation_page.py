@@ -15,7 +15,7 @@ from yolact.evaluation.coco import CURVES, RECALLS, Curves
 from yolact.evaluation.matching import FOUND_IOU
 from yolact.evaluation.speed import PAPER_DEFINITION
 from yolact.output import write_bytes, write_json
-from yolact.text import counted, percent, printable
+from yolact.text import counted, percent, printable, size_text
 from yolact.tools.pages import COLOURS, render
 from yolact.tools.report.charts import bar_chart, line_chart
 from yolact.tools.report.gallery import GalleryImage, Records, write_gallery
@@ -89,6 +89,7 @@ def write_report(
             "score threshold": config.eval.score_threshold,
             "NMS": f"{metrics['nms']} at IoU {config.eval.nms_threshold:g}",
             "flips": ", ".join(metrics.get("flips", ())) or "none",
+            "tiles": _tiles_text(metrics.get("tiles")),
             "most detections of an image": metrics["max_detections"],
             **metrics["versions"],
         },
@@ -96,6 +97,10 @@ def write_report(
     )
     write_bytes(page.encode(), folder / "report.html")
     return gallery
+
+
+def _tiles_text(tiles: Metrics | None) -> str:
+    return f"{size_text(tiles['size'])} pixels, {tiles['overlap']} of them shared" if tiles else "none"
 
 
 def terminal_text(metrics: Metrics) -> str:

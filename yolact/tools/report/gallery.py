@@ -66,8 +66,9 @@ def write_gallery(
 
 def _draw_comparison(dataset: CocoDataset, records: Records, quality: ImageQuality) -> np.ndarray:
     """Draw one image twice, with its ground truth and with its result: uint8 BGR."""
-    entry, image = dataset.images[quality.index], dataset.load_image(quality.index)
-    height, width = image.shape[:2]
+    entry = dataset.images[quality.index]
+    height, width = entry.height, entry.width
+    image = dataset.open_image(quality.index).overview(LARGEST_SIDE)
     truth = [item for item in dataset.objects(quality.index) if not item.iscrowd]
     truth.sort(key=lambda item: item.area)  # so that no object hides a smaller one
     found, scores = [], []
@@ -78,9 +79,9 @@ def _draw_comparison(dataset: CocoDataset, records: Records, quality: ImageQuali
             label = dataset.categories.label(mask["category_id"])
             found.append(ObjectRecord(label, (x, y, x + w, y + h), False, Rle(height, width, runs), w * h, id=0))
             scores.append(mask["score"])
-    scale = min(display_scale(height, width), LARGEST_SIDE / max(height, width))
-    left = draw_objects(image, truth, dataset.categories, scale)
-    right = draw_objects(image, found, dataset.categories, scale, scores)
+    size, scale = (height, width), min(display_scale(height, width), LARGEST_SIDE / max(image.shape))
+    left = draw_objects(image, truth, dataset.categories, scale, size)
+    right = draw_objects(image, found, dataset.categories, scale, size, scores)
     result = f"Result: {quality.found} found, {quality.missed} missed, {quality.wrong} wrong"
     heading = f"{entry.file_name}    quality {quality.quality:.2f} (F1 at mask IoU 0.5, times mean IoU)"
     return side_by_side(left, right, (f"Ground truth: {len(truth)} objects", result), heading)
