@@ -83,8 +83,8 @@ def test_an_object_that_both_tiles_see_is_one_with_the_better_box():
 
 
 def test_the_whole_object_is_taken_and_its_cut_part_is_gone():
-    """The right tile sees all of it, the left one two thirds, with a higher score."""
-    assert joined([(82, 10, 112, 30, 0.9)], [(82, 10, 112, 30, 0.7)]) == [(82, 10, 112, 30, 0.9)]
+    """The right tile sees all of it, the left one two thirds, of which it is surer: a part may be of another class."""
+    assert joined([(82, 10, 112, 30, 0.9)], [(82, 10, 112, 30, 0.7)]) == [(82, 10, 112, 30, 0.7)]
 
 
 def test_two_parts_of_an_object_larger_than_the_strip_are_put_together():
@@ -107,7 +107,7 @@ def test_neighbours_and_other_classes_stay_apart():
 
 def test_of_several_that_agree_the_most_alike_are_one():
     """Two lie over each other in the left tile; one of them is what the right tile sees, the other only a poor part."""
-    left, right = [(50, 10, 120, 30, 0.5), (50, 10, 120, 38, 0.9)], [(50, 10, 120, 30, 0.7)]
+    left, right = [(50, 10, 120, 30, 0.5), (50, 10, 120, 36, 0.9)], [(50, 10, 120, 30, 0.7)]
     assert joined(left, right) == [(50, 10, 120, 30, 0.7)]
 
 
@@ -116,8 +116,25 @@ def test_a_poor_part_on_a_whole_object_is_dropped():
     whole = (85, 10, 120, 40, 0.8)
     assert joined([(92, 10, 100, 22, 0.7)], [whole]) == [(85, 10, 120, 40, 0.8)]
     assert joined([(92, 10, 100, 22, 0.7, 1)], [whole]) == [(85, 10, 120, 40, 0.8)]
-    assert len(joined([(92, 10, 100, 22, 0.9, 1)], [whole])) == 2  # of another class, and surer
+    assert joined([(92, 10, 100, 22, 0.9, 1)], [whole]) == [(85, 10, 120, 40, 0.8)]
+    assert len(joined([(92, 10, 100, 22, 0.9, 1)], [(85, 10, 120, 40, 0.4)])) == 2  # more than twice as sure
     assert len(joined([(82, 10, 90, 22, 0.7, 1)], [whole])) == 2  # not cut: another object
+
+
+def test_what_tiles_make_of_an_object_that_no_tile_shows_whole():
+    """The left tile takes a part of it for another object, which goes with the joined one."""
+    part = (85, 20, 100, 40, 0.5, 1)
+    assert joined([(50, 10, 150, 50, 0.6), part], [(50, 10, 150, 50, 0.7)]) == [(50, 10, 150, 50, 0.7)]
+
+
+def test_joined_parts_of_a_wrong_class_lie_on_the_whole_object():
+    """The third tile sees all; the first two take their parts of it for another class, and these are joined."""
+    views = [(0, 0, 60, 50), (20, 0, 80, 50), (0, 20, 100, 90)]
+    whole, parts = (10, 25, 70, 48, 0.8), (10, 25, 70, 48, 0.7, 1)
+    tiles = [(view, found(view, one)) for view, one in zip(views, (parts, parts, whole), strict=True)]
+    assert join_tiles(tiles[:2], IMAGE).boxes.tolist() == [[10, 25, 70, 48]]
+    result = join_tiles(tiles, IMAGE)
+    assert (result.boxes.tolist(), result.labels.tolist()) == ([[10, 25, 70, 48]], [0])
 
 
 def test_an_object_over_four_tiles_is_one():

@@ -24,6 +24,7 @@ Colour = tuple[int, int, int]  # BGR
 DARK, WHITE = (24, 24, 24), (255, 255, 255)
 READABLE_SIDE = 640  # images whose longer side is below this are enlarged for people
 NOTEBOOK_SIDE = 1000  # pixels of the longer side of what a notebook shows
+LINES_OF_AN_OBJECT = 16  # thicknesses that half of the objects have as a side, at least
 CROWD = 30  # objects from which an image is crowded: labels become smaller and fewer
 
 
@@ -68,7 +69,9 @@ def draw_instances(
     classes = instances.labels.tolist()
     numbers = tracks if tracks is not None else range(len(classes)) if one_class else classes
     colours, corners = [colour(number) for number in numbers], instances.boxes.numpy() * scale
-    thickness = max(1, round(min(canvas.shape[:2]) / 350))
+    sides = np.sqrt(np.prod(corners[:, 2:] - corners[:, :2], axis=1))
+    usual = np.median(sides) / LINES_OF_AN_OBJECT if len(sides) else np.inf  # lines must not hide small objects
+    thickness = max(1, round(min(min(canvas.shape[:2]) / 350, usual)))
     for i in reversed(range(len(instances))):
         if masks:
             _draw_mask(canvas, instances, i, scale, colours[i], alpha, thickness)

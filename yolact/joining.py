@@ -4,8 +4,10 @@ Two instances of tiles that overlap are one object where their masks agree in th
 sees all of an object is believed; where none does, the parts of its mask are put together.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,27 +22,50 @@ EDGE = 0.01  # of a tile's side: an object that comes so near to where its tile 
 WHOLE = 0.7  # of an object's pixels: what a tile shows of it at least, if it shows all
 COVERED = 0.5  # of a part that a tile cut: beyond it, it belongs to the whole object of another tile that covers it
 
+SURE = 0.5  # of the part's score, which the whole object has at least
+
 Ints = NDArray[np.int64]
 
 
-def join_tiles(tiles: Sequence[tuple[View, Instances]], image_size: tuple[int, int]) -> Instances:
-    """Put together what was found in the tiles of an image.
+def join_tiles(tiles: Iterable[tuple[View, Instances]], image_size: tuple[int, int]) -> Instances:
+    """Put together what was found in the tiles of an image: first each row of tiles, and then the rows.
 
     Args:
-        tiles: one at least, row by row, each with its instances in its own pixels.
+        tiles: one at least, row by row, each with its instances in its own pixels. Only one row is kept at a time.
         image_size: (H, W) of the image.
 
     Returns:
         Instances in pixels of the image, by descending score.
     """
+    rows = []
+    for (top, bottom), row in groupby(tiles, key=lambda tile: (tile[0][1], tile[0][3])):
+        size = (bottom - top, image_size[1])
+        own = [
+            _Tile((view[0], 0, view[2], size[0]), found, *np.zeros((2, len(found)), np.bool_)) for view, found in row
+        ]
+        rows.append(_joined(own, size)._replace(view=(0, top, image_size[1], bottom)))
+    return _joined(rows, image_size).instances
+
+
+class _Tile(NamedTuple):
+    """A tile, or a row of tiles."""
+
+    view: View
+    instances: Instances  # N, in its pixels
+    is_cut: NDArray[np.bool_]  # [N], an object may go on where a tile ends
+    is_joined: NDArray[np.bool_]  # [N], it was put together from parts
+
+
+def _joined(tiles: Sequence[_Tile], image_size: tuple[int, int]) -> _Tile:
+    """Put together what was found in the tiles of an image, or in its rows of tiles."""
     parts = _Parts(tiles, image_size)
-    for first, second in _overlapping([view for view, _ in tiles], parts.members):
+    for first, second in _overlapping([tile.view for tile in tiles], parts.members):
         parts.join(first, second)
     parts.complete()
     parts.drop_covered()
     order = parts.kept[np.argsort(-parts.scores[parts.kept], kind="stable")]
-    return replace(
-        tiles[0][1],
+    found = replace(
+        tiles[0].instances,
         boxes=torch.from_numpy(parts.boxes[order]),
         scores=torch.from_numpy(parts.scores[order]),
         labels=torch.from_numpy(parts.labels[order]),
@@ -49,6 +74,7 @@ def join_tiles(tiles: Sequence[tuple[View, Instances]], image_size: tuple[int, i
         image_size=image_size,
         image=None,
     )
+    return _Tile((0, 0, *image_size[::-1]), found, parts.is_cut[order], parts.is_joined[order])
 
 
 class _Parts:
@@ -57,20 +83,19 @@ class _Parts:
     Attributes:
         members: of each tile, the numbers of its instances.
         groups: [N], the same number for all parts of an object.
-        is_cut: [N], an object may go on where its tile ends.
+        is_cut, is_joined: [N], as in `_Tile`.
         kept: the numbers of the instances that stay.
     """
 
-    def __init__(self, tiles: Sequence[tuple[View, Instances]], image_size: tuple[int, int]) -> None:
-        self.views = np.array([view for view, _ in tiles])
-        counts = [len(found) for _, found in tiles]
+    def __init__(self, tiles: Sequence[_Tile], image_size: tuple[int, int]) -> None:
+        self.views, everything = np.array([tile.view for tile in tiles]), [tile.instances for tile in tiles]
+        counts = [len(found) for found in everything]
         self.tiles = np.repeat(np.arange(len(tiles)), counts)
         self.members = np.split(np.arange(sum(counts)), np.cumsum(counts)[:-1])
-        everything = [found for _, found in tiles]
         corners = self.views[self.tiles, :2]
-        self.boxes = _joined(everything, "boxes") + np.tile(corners, 2).astype(np.float32)
-        self.scores, self.mask_scores = _joined(everything, "scores"), _joined(everything, "mask_scores")
-        self.labels = _joined(everything, "labels")
+        self.boxes = _field(everything, "boxes") + np.tile(corners, 2).astype(np.float32)
+        self.scores, self.mask_scores = _field(everything, "scores"), _field(everything, "mask_scores")
+        self.labels = _field(everything, "labels")
         self.regions = [
             region._replace(top=region.top + y, left=region.left + x)
             for region, (x, y) in zip((one for found in everything for one in found.regions), corners, strict=True)
@@ -80,7 +105,8 @@ class _Parts:
         ends_inside = (self.views > 0) & (self.views < (width, height, width, height))
         margin = EDGE * np.tile(self.views[:, 2:] - self.views[:, :2], 2)
         near = np.abs(self.boxes - self.views[self.tiles]) <= margin[self.tiles]
-        self.is_cut = (near & ends_inside[self.tiles]).any(1)
+        self.is_cut = np.concatenate([tile.is_cut for tile in tiles]) | (near & ends_inside[self.tiles]).any(1)
+        self.is_joined = np.concatenate([tile.is_joined for tile in tiles])
 
     def join(self, first: int, second: int) -> None:
         """Give one group to those instances of two tiles that are of one object, the most alike first."""
@@ -109,38 +135,48 @@ class _Parts:
         return np.count_nonzero(masks[0] & masks[1]) / union if union else 0.0
 
     def complete(self) -> None:
-        """Keep one instance of each group: that of a tile that shows the whole object, or all parts in one."""
-        kept = []
-        for group in np.unique(self.groups).tolist():
-            parts = np.flatnonzero(self.groups == group)
-            best = int(parts[self.scores[parts].argmax()])
-            if len(parts) > 1:
-                whole, union = parts[~self.is_cut[parts]], _union([self.regions[index] for index in parts])
-                chosen = int(whole[self.scores[whole].argmax()]) if len(whole) else best
-                if self.is_cut[chosen] or self.regions[chosen].area < WHOLE * union.area:
-                    low, high = self.boxes[parts, :2].min(0), self.boxes[parts, 2:].max(0)
-                    self.regions[best], self.boxes[best], self.is_cut[best] = union, np.concatenate((low, high)), False
-                    chosen = best
-                self.scores[chosen], self.mask_scores[chosen] = self.scores[parts].max(), self.mask_scores[parts].max()
-                best = chosen
-            kept.append(best)
-        self.kept = np.array(kept, np.int64)
+        """Keep one instance of each group: the surest of those that show the whole object, or else all parts in one."""
+        order = np.argsort(self.groups, kind="stable")
+        groups = np.split(order, np.flatnonzero(np.diff(self.groups[order])) + 1)
+        self.kept = np.array([self._complete(parts) for parts in groups if len(parts)], np.int64)
+
+    def _complete(self, parts: Ints) -> int:
+        best = int(parts[self.scores[parts].argmax()])
+        if len(parts) == 1:
+            return best
+        whole, union = parts[~self.is_cut[parts]], _union([self.regions[index] for index in parts])
+        if len(whole):
+            shown = int(whole[self.scores[whole].argmax()])
+            if self.regions[shown].area >= WHOLE * union.area:
+                return shown  # with its own score: what is cut may be taken for something else
+        low, high = self.boxes[parts, :2].min(0), self.boxes[parts, 2:].max(0)
+        self.regions[best], self.boxes[best] = union, np.concatenate((low, high))
+        self.is_cut[best] = self.is_joined[best] = True
+        return best
 
     def drop_covered(self) -> None:
-        """Drop the cut parts that lie on a whole object of another tile, of their class or of a higher score."""
-        whole, dropped = self.kept[~self.is_cut[self.kept]], []
+        """Drop what no tile shows whole and lies on an object that one does, or on a larger one of joined parts."""
+        covering = self.kept[~self.is_cut[self.kept] | self.is_joined[self.kept]]
+        least = [0 if not self.is_cut[index] else self.regions[index].area for index in covering]
+        dropped = []
         for index in self.kept[self.is_cut[self.kept]].tolist():
-            likely = (self.labels[whole] == self.labels[index]) | (self.scores[whole] >= self.scores[index])
-            likely &= (self.tiles[whole] != self.tiles[index]) & _overlap(self.boxes[whole], self.boxes[index])
             region = self.regions[index]
+            area = region.area
+            likely = _overlap(self.boxes[covering], self.boxes[index]) & (covering != index)
+            likely &= self.scores[covering] >= SURE * self.scores[index]
+            likely &= (self.tiles[covering] != self.tiles[index]) | self.is_joined[index]
             rectangle = region.top, region.left, region.top + region.height, region.left + region.width
-            least = COVERED * region.area
-            if any(np.count_nonzero(region.mask & self.regions[one].crop(*rectangle)) > least for one in whole[likely]):
-                dropped.append(index)
+            for number in np.flatnonzero(likely).tolist():
+                other = self.regions[covering[number]]
+                if (not least[number] or least[number] > area) and np.count_nonzero(
+                    region.mask & other.crop(*rectangle)
+                ) > COVERED * area:
+                    dropped.append(index)
+                    break
         self.kept = np.setdiff1d(self.kept, dropped)
 
 
-def _joined(found: Sequence[Instances], field: str) -> NDArray[np.float32]:
+def _field(found: Sequence[Instances], field: str) -> NDArray[np.float32]:
     """Return a field of all instances as a new array."""
     return np.asarray(torch.cat([getattr(one, field) for one in found]).numpy().copy())
 

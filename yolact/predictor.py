@@ -214,13 +214,12 @@ class Predictor:
         image = open_image(source) if isinstance(source, str | Path) else WholeImage(_as_image(source))
         views = tiles.views(image.image_size)
 
-        def work(own: Predictor, parts: list[ImageSource]) -> list[Instances]:
-            return [replace(found, image=None) for found in own._find(parts, threshold)[0]]
-
-        groups = self.overlapped(work, self._batches(map(image.read, views)))
-        parts = (found for group in groups for found in group)
+        groups = self.overlapped(
+            lambda own, group: own._find(group, threshold)[0], self._batches(map(image.read, views))
+        )
+        parts = (replace(found, image=None) for group in groups for found in group)
         shown = tqdm(parts, "tiles", len(views), False, unit="tile", disable=len(views) < MANY_TILES or None)
-        return replace(join_tiles([*zip(views, shown, strict=True)], image.image_size), image=image.pixels)
+        return replace(join_tiles(zip(views, shown, strict=True), image.image_size), image=image.pixels)
 
     def _tiles(self, size: TileSize | None) -> Tiles | None:
         """Return the tiles of a call, or those of the settings."""

@@ -41,9 +41,7 @@ def image_errors(image: Matching) -> Judged:
     detection has found), background (below 0.1 with all), both.
     """
     same = image.labels[:, None] == image.truth_labels
-    # The further column stands for no object.
-    own, other = (np.pad(np.where(which, image.iou, 0.0), ((0, 0), (0, 1))) for which in (same, ~same))
-    own_iou, other_iou = own.max(1), other.max(1)
+    (own_iou, own_object), (other_iou, other_object) = _best(image.iou, same), _best(image.iou, ~same)
     conditions = {
         RIGHT: image.matches >= 0,
         LOCALISATION: (own_iou >= BACKGROUND_IOU) & (own_iou < FOUND_IOU),
@@ -55,7 +53,7 @@ def image_errors(image: Matching) -> Judged:
     counted = (kinds == RIGHT) | ~image.in_crowd
     found = np.isin(np.arange(len(image.truth_labels)), image.matches)
     # The object that a mended detection would find; -1 for none, and where it is found already.
-    meant = np.select([kinds == LOCALISATION, kinds == CLASS], [own.argmax(1), other.argmax(1)], -1)
+    meant = np.select([kinds == LOCALISATION, kinds == CLASS], [own_object, other_object], -1)
     meant[~counted | np.append(found, True)[meant]] = -1
     # Several may mean one object; mended, the best of them finds it and the others go.
     _, best = np.unique(meant, return_index=True)
@@ -65,6 +63,14 @@ def image_errors(image: Matching) -> Judged:
     detections = (image.scores, image.labels, kinds, mended_labels, mendable)
     columns = [*(one[counted] for one in detections), image.truth_labels, found, ~found & ~claimed]
     return Judged(*columns)
+
+
+def _best(iou: NDArray[np.float64], which: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the highest IoU of each row among the columns that count, and its column; 0 where none counts."""
+    if not iou.shape[1]:
+        return np.zeros(len(iou)), np.zeros(len(iou), np.int64)
+    table = np.where(which, iou, 0.0)
+    return table.max(1), table.argmax(1)
 
 
 def total_errors(images: Sequence[Judged], num_classes: int) -> dict[str, Any]:

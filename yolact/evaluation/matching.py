@@ -58,7 +58,10 @@ def match_images(dataset: CocoDataset, records: Iterable[Record], iou_type: IouT
         iou = rle_tools.iou(list(map(place, found)), list(map(place, objects)), is_crowd.astype(int).tolist())
         iou = np.reshape(iou, (len(found), len(objects)))
         same = labels(found)[:, None] == labels(objects)
-        own, single = np.where(same, iou, 0.0), ~is_crowd
+        # Of an image in tiles these tables are large, so that nothing is copied which need not be.
+        own, single = np.where(same, iou, 0.0), ~is_crowd if is_crowd.any() else slice(None)
+        in_crowd, matches = np.any(own[:, is_crowd] >= FOUND_IOU, axis=1), greedy(own[:, single])
+        del own
         yield Matching(
             index=index,
             scores=np.array([record["score"] for record in found], float),
@@ -66,8 +69,8 @@ def match_images(dataset: CocoDataset, records: Iterable[Record], iou_type: IouT
             truth_labels=labels(objects)[single],
             truth_areas=np.array([item["area"] for item in objects], float)[single],
             iou=iou[:, single],
-            in_crowd=np.any(own[:, is_crowd] >= FOUND_IOU, axis=1),
-            matches=greedy(own[:, single]),
+            in_crowd=in_crowd,
+            matches=matches,
         )
 
 
