@@ -20,9 +20,8 @@ from yolact.structures import View
 SAME_IOU = 0.5  # of two masks within the strip, from which on they are of one object
 EDGE = 0.01  # of a tile's side: an object that comes so near to where its tile ends may go on beyond
 WHOLE = 0.7  # of an object's pixels: what a tile shows of it at least, if it shows all
-COVERED = 0.5  # of a part that a tile cut: beyond it, it belongs to the whole object of another tile that covers it
-
-SURE = 0.5  # of the part's score, which the whole object has at least
+COVERED = 0.5  # of a part that a tile cut: beyond it, it belongs to the whole object of another tile that covers it ...
+SURE = 0.5  # ... unless that has less than this of its score
 
 Ints = NDArray[np.int64]
 
@@ -98,7 +97,7 @@ class _Parts:
         self.labels = _field(everything, "labels")
         self.regions = [
             region._replace(top=region.top + y, left=region.left + x)
-            for region, (x, y) in zip((one for found in everything for one in found.regions), corners, strict=True)
+            for region, (x, y) in zip((r for found in everything for r in found.regions), corners.tolist(), strict=True)
         ]
         self.groups, self.kept = np.arange(len(self.boxes)), np.arange(len(self.boxes))
         height, width = image_size
@@ -156,23 +155,21 @@ class _Parts:
 
     def drop_covered(self) -> None:
         """Drop what no tile shows whole and lies on an object that one does, or on a larger one of joined parts."""
+        cut = self.kept[self.is_cut[self.kept]]
         covering = self.kept[~self.is_cut[self.kept] | self.is_joined[self.kept]]
-        least = [0 if not self.is_cut[index] else self.regions[index].area for index in covering]
+        # Of two that were joined only the smaller one goes.
+        largest = np.array([self.regions[i].area if self.is_joined[i] else np.inf for i in covering])
         dropped = []
-        for index in self.kept[self.is_cut[self.kept]].tolist():
+        for index in cut.tolist():
             region = self.regions[index]
-            area = region.area
-            likely = _overlap(self.boxes[covering], self.boxes[index]) & (covering != index)
+            area, mask = region.area, region.mask
+            likely = _overlap(self.boxes[covering], self.boxes[index]) & (largest > area)
             likely &= self.scores[covering] >= SURE * self.scores[index]
             likely &= (self.tiles[covering] != self.tiles[index]) | self.is_joined[index]
             rectangle = region.top, region.left, region.top + region.height, region.left + region.width
-            for number in np.flatnonzero(likely).tolist():
-                other = self.regions[covering[number]]
-                if (not least[number] or least[number] > area) and np.count_nonzero(
-                    region.mask & other.crop(*rectangle)
-                ) > COVERED * area:
-                    dropped.append(index)
-                    break
+            others = (self.regions[other].crop(*rectangle) for other in covering[likely].tolist())
+            if any(np.count_nonzero(mask & other) > COVERED * area for other in others):
+                dropped.append(index)
         self.kept = np.setdiff1d(self.kept, dropped)
 
 

@@ -172,7 +172,9 @@ class Predictor:
             share = getattr(self.runtime, "for_callers", None)
             self._shared = copy.copy(self)
             self._shared.runtime = self.runtime if share is None or self._num_callers == 1 else share(self._num_callers)
-            self._shared._num_callers = 1
+            self._shared._num_callers = 1  # it is within a call already
+        if self._num_callers == 1:  # in this thread, to which a compiled graph may belong
+            return map(partial(work, self._shared), items)
         return in_order(partial(work, self._shared), items, self._num_callers)
 
     def prototypes(self, image: ImageSource) -> Tensor:

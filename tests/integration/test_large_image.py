@@ -51,6 +51,37 @@ def test_memory_stays_below_three_gigabytes(image, crop, boxes):
     assert result["peak"] < 3e9
 
 
+@pytest.mark.long  # half a minute
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak of a process is read from Linux's /proc")
+def test_an_image_of_900_megapixels_is_searched_in_tiles(tmp_path):
+    rasterio = pytest.importorskip("rasterio", reason="reads images by parts")
+    noise = np.random.default_rng(0).integers(0, 256, (3, 256, 256), dtype=np.uint8)
+    options = {"driver": "GTiff", "dtype": "uint8", "count": 3, "tiled": True, "blockxsize": 256, "blockysize": 256}
+    with rasterio.open(tmp_path / "a.tif", "w", width=30_000, height=30_000, sparse_ok=True, **options) as file:
+        for place in range(0, 29_000, 512):  # elsewhere it is black, which takes no room on the disk
+            file.write(noise, window=rasterio.windows.Window(place, place, 256, 256))
+    arguments = [str(tmp_path / "a.tif"), "tiles"]
+    done = subprocess.run([sys.executable, __file__, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["found"] > 50
+    assert result["peak"] < 2e9
+
+
+def predict_in_tiles(path):
+    """Search the image in 4,000 tiles by a network of a few channels, whose results are arbitrary."""
+    changes = ["model.num_classes=2", "model.image_size=64", "model.resize=stretch", "train.image_sizes=[]"]
+    config = override_config(load_config(ROOT / "configs/shapes.yaml"), [*changes, "eval.max_detections=1"])
+    predictor = Predictor(LoadedModel(build_model(config).eval(), config, ["cat", "dog"], [1, 2]))
+    found = predictor(path, score_threshold=0, tiles=640)
+    print(json.dumps({"peak": peak(), "found": len(found)}))
+
+
+def peak():
+    """Return the most memory that this process has had, in bytes."""
+    return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+
+
 def predict(path):
     """Send the image through a whole network, whose results are arbitrary."""
     config = override_config(load_config(ROOT / "configs/yolact_resnet50.yaml"), ["model.num_classes=2"])
@@ -100,10 +131,12 @@ def main(path, crop, boxes):
     assert len(found.to_labelme("large.jpg")["shapes"]) >= COUNT
     for one in found.filter("dog", min_score=0.4, min_area=100):
         one.crops(masked=True)
-    peak = 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
-    print(json.dumps({"peak": peak, "same": same, "covered": covered, "whole": "masks" in vars(found)}))
+    print(json.dumps({"peak": peak(), "same": same, "covered": covered, "whole": "masks" in vars(found)}))
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(*sys.argv[1:])
+    if sys.argv[2] == "tiles":
+        predict_in_tiles(sys.argv[1])
+    else:
+        main(*sys.argv[1:])

@@ -162,8 +162,9 @@ class WindowedImage:
         self._environment, self._window, self._lock = rasterio.Env(**GDAL), rasterio.windows.Window, threading.Lock()
         self._errors = rasterio.errors.RasterioError
         try:
-            with self._environment, warnings.catch_warnings():
-                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            # For good, because threads would disturb each other's filters: photographs are nowhere on a map.
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            with self._environment:
                 self._file = rasterio.open(path.resolve(), driver=DRIVERS[header.kind], sharing=False)
         except self._errors as error:
             self._refuse("one that GDAL can read", error)
