@@ -18,7 +18,7 @@ ROOMS = {
     "core": ["train.py", "eval.py", *(f"yolact/{name}" for name in CORE.split())],
     "tests": ["tests"],
 }
-MOST_LINES = {"everything": 17_885, "core": 9_770, "tests": 16_939}
+MOST_LINES = {"everything": 18_803, "core": 10_352, "tests": 17_774}
 MOST_README_LINES, MOST_DOCS_WORDS = 250, 6_000
 
 

@@ -1,5 +1,6 @@
 """Tiles of an image, and the objects that they cut or see twice."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -135,6 +136,24 @@ def test_joined_parts_of_a_wrong_class_lie_on_the_whole_object():
     assert join_tiles(tiles[:2], IMAGE).boxes.tolist() == [[10, 25, 70, 48]]
     result = join_tiles(tiles, IMAGE)
     assert (result.boxes.tolist(), result.labels.tolist()) == ([[10, 25, 70, 48]], [0])
+
+
+def test_an_object_within_a_larger_one_stays_though_no_tile_shows_either_whole():
+    """Of nine tiles no one shows the outer disc or the inner one whole, and each shows its part of both."""
+    rows, columns = np.mgrid[:600, :600]
+    discs = [(rows - 214) ** 2 + (columns - 214) ** 2 < radius**2 for radius in (140, 45)]
+    tiles = []
+    for view in Tiles((256, 256), 64).views((600, 600)):
+        x0, y0, x1, y1 = view
+        masks = [disc[y0:y1, x0:x1] for disc in discs]
+        seen = [(0, 0, 1, 1, 0.9, label) for label, mask in enumerate(masks) if mask.any()]
+        regions = [MaskRegion.of(mask) for mask in masks if mask.any()]
+        boxes = [(one.left, one.top, one.left + one.width, one.top + one.height) for one in regions]
+        made = found((0, 0, 100, 100), *seen)
+        tiles.append((view, replace(made, regions=regions, boxes=torch.tensor(boxes).float().reshape(-1, 4))))
+    result = join_tiles(tiles, (600, 600))
+    assert sorted(result.boxes.tolist()) == [[75, 75, 354, 354], [170, 170, 259, 259]]
+    assert sorted(region.area for region in result.regions) == sorted(int(disc.sum()) for disc in discs)
 
 
 def test_an_object_over_four_tiles_is_one():

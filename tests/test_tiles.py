@@ -81,6 +81,17 @@ def test_tiles_have_a_size(predictor, image, tiles, message):
         predictor(image, tiles=tiles)
 
 
+@pytest.mark.parametrize("tiles", [np.int64(40), [40, 40], (np.int32(40), 40)])
+def test_tiles_may_be_numbers_of_numpy_or_a_list(predictor, image, tiles):
+    assert len(predictor(image, tiles=tiles)) == len(predictor(image, tiles=40))
+
+
+@pytest.mark.parametrize("tiles", [40.0, "40", (40,), (40, 40, 40), (40, None)])
+def test_tiles_are_whole_numbers(predictor, image, tiles):
+    with pytest.raises(TypeError, match="tiles must be a whole number of pixels or "):
+        predictor(image, tiles=tiles)
+
+
 def test_the_overlap_is_half_a_tile_at_most(sample_checkpoint, image, sample_config):
     with pytest.raises(ValueError, match=r"at least 60 pixels, twice eval\.tile_overlap=30"):
         yolact.load(sample_checkpoint, tile_overlap=30)(image, tiles=40)
@@ -144,7 +155,7 @@ def test_the_tiles_of_an_image_belong_to_one_rank_and_to_whole_batches(dataset):
         assert [piece.image for piece in ends] == [*range(rank, 6, 2)]
 
 
-def test_what_follows_the_tiles_of_a_training(sample_config):
+def test_what_follows_the_tiles_of_a_training(sample_config, caplog):
     """Nine of ten objects have at most 18 pixels a side, but one disc of 19; an overlap is half a tile at most."""
     config, *_ = load_data(override_config(sample_config, ["data.tiles=40", "eval.nms_top_k=1"]))
     assert (config.eval.tiles, config.eval.tile_overlap) == (40, 19)
@@ -152,6 +163,7 @@ def test_what_follows_the_tiles_of_a_training(sample_config):
     assert load_data(override_config(sample_config, ["data.tiles=34"]))[0].eval.tile_overlap == 17
     config, *_ = load_data(override_config(sample_config, ["data.tiles=40", "eval.tiles=50", "eval.tile_overlap=3"]))
     assert (config.eval.tiles, config.eval.tile_overlap) == (50, 3)
+    assert "trains on tiles of 40, but evaluates in tiles of 50 (eval.tiles)" in caplog.text
 
 
 def predict(checkpoint, output, *more):

@@ -154,18 +154,26 @@ class _Parts:
         return best
 
     def drop_covered(self) -> None:
-        """Drop what no tile shows whole and lies on an object that one does, or on a larger one of joined parts."""
+        """Drop parts that lie on a whole object: the tile that shows all of it would show them whole, too.
+
+        A part that no other tile confirms is dropped on a larger object of joined parts as well.
+        """
         cut = self.kept[self.is_cut[self.kept]]
         covering = self.kept[~self.is_cut[self.kept] | self.is_joined[self.kept]]
-        # Of two that were joined only the smaller one goes.
-        largest = np.array([self.regions[i].area if self.is_joined[i] else np.inf for i in covering])
+        joined = self.is_joined[covering]
+        areas = np.array(
+            [self.regions[other].area if is_joined else 0 for other, is_joined in zip(covering, joined, strict=True)]
+        )
         dropped = []
         for index in cut.tolist():
             region = self.regions[index]
             area, mask = region.area, region.mask
-            likely = _overlap(self.boxes[covering], self.boxes[index]) & (largest > area)
+            likely = _overlap(self.boxes[covering], self.boxes[index])
             likely &= self.scores[covering] >= SURE * self.scores[index]
-            likely &= (self.tiles[covering] != self.tiles[index]) | self.is_joined[index]
+            if self.is_joined[index]:
+                likely &= ~joined
+            else:
+                likely &= (self.tiles[covering] != self.tiles[index]) & (~joined | (areas > area))
             rectangle = region.top, region.left, region.top + region.height, region.left + region.width
             others = (self.regions[other].crop(*rectangle) for other in covering[likely].tolist())
             if any(np.count_nonzero(mask & other) > COVERED * area for other in others):

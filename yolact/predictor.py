@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from yolact.config import Config, as_size, load_config
+from yolact.config import Config, load_config
 from yolact.data.images import read_image
 from yolact.data.rendering import prepare_image
 from yolact.data.windows import WholeImage, open_image
@@ -227,11 +227,14 @@ class Predictor:
         """Return the tiles of a call, or those of the settings."""
         if size is None:
             return Tiles.of(self.settings)
+        sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
+        if len(sides) != 2 or not all(isinstance(side, int | np.integer) for side in sides):
+            raise TypeError(f"tiles must be a whole number of pixels or (height, width), got {size!r}.")
         least = max(SMALLEST_TILE, 2 * (self.settings.tile_overlap or 0))
-        if min(as_size(size)) < least:
+        if min(sides) < least:
             reason = f", twice eval.tile_overlap={self.settings.tile_overlap}" if least > SMALLEST_TILE else ""
             raise ValueError(f"tiles must have sides of at least {least} pixels{reason}, got {size}.")
-        return Tiles.of(replace(self.settings, tiles=size))
+        return Tiles.of(replace(self.settings, tiles=(int(sides[0]), int(sides[1]))))
 
     def _batches(self, sources: Iterable[ImageSource]) -> Iterator[list[ImageSource]]:
         """Yield as many images at a time as the device takes at once."""

@@ -55,6 +55,24 @@ def test_parts_are_those_of_the_whole_image(tmp_path, pixels, name, monkeypatch)
     assert image.read(VIEWS[0]).any()
 
 
+def test_where_white_is_zero(tmp_path, pixels):
+    import rasterio
+
+    options = {
+        "driver": "GTiff",
+        "width": 210,
+        "height": 150,
+        "count": 1,
+        "dtype": "uint8",
+        "photometric": "MINISWHITE",
+    }
+    with rasterio.open(tmp_path / "a.tif", "w", **options) as file:
+        file.write(pixels[..., 0], 1)
+    image = open_image(tmp_path / "a.tif")
+    assert isinstance(image, WindowedImage)
+    np.testing.assert_array_equal(image.read((0, 0, 210, 150)), read_image(tmp_path / "a.tif"))
+
+
 @pytest.mark.parametrize("kind", ["gray", "16 bits", "alpha"])
 def test_samples_become_colours_as_in_the_whole_image(tmp_path, pixels, kind):
     made = {
@@ -105,7 +123,7 @@ def test_what_cannot_be_read_by_parts_is_refused(tmp_path, pixels, name, options
     monkeypatch.setattr(windows, "MAX_BLOCK_PIXELS", 31_000)
     if "at most" in reason:
         monkeypatch.setattr(windows, "MAX_WINDOWED_PIXELS", 30_000)
-    with pytest.raises(DatasetError, match=f"cannot be read in parts.*{reason}.*save it as a TIFF in tiles"):
+    with pytest.raises(DatasetError, match=f"cannot be read in parts.*{reason}.*save it as an RGB TIFF in tiles"):
         open_image(tmp_path / name)
 
 

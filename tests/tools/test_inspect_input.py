@@ -118,9 +118,10 @@ def test_large_images_of_small_objects_are_cut_into_tiles(make, tmp_path):
     assert "20 passes over their tiles" in header
 
 
-def test_the_input_of_tiles_is_measured_on_tiles(make, tmp_path):
+def test_the_input_of_tiles_is_measured_on_tiles(make, tmp_path, capsys):
     make([(300, 300)] * 10, 40)
     assert check(tmp_path, "--set", "model.image_size=64", "model.resize=pad", "data.tiles=100") == 0
     content = json.loads((tmp_path / "out/check.json").read_text())
     assert content["input"]["object_side"] == pytest.approx(40 * 64 / 100)
     assert (content["findings"], content["masks"]["objects"]) == ([], 10)
+    assert "stretched" not in capsys.readouterr().out.split("of tiles of 100 x 100")[0]

@@ -283,7 +283,7 @@ def conflicts(config: Config) -> Iterator[str]:
         yield "data.augment.rotate90_probability must be 0 with an input that is no square: a quarter turn fits none"
     overlap, tile = config.eval.tile_overlap, config.eval.tiles or config.data.tiles
     if overlap is not None and tile is not None and overlap > (most := min(as_size(tile)) // 2):
-        yield f"eval.tile_overlap must be at most half a tile, {most} of {tile}, got {overlap}"
+        yield f"eval.tile_overlap must be at most half a tile, {most} of {tile}, got {overlap}; null takes a quarter"
     if jitter is not None and jitter[0] > jitter[1]:
         yield f"data.augment.scale_jitter must be the smallest and the largest scale, got {list(jitter)}"
     if (model.head == "points") == (loss.class_loss == "ohem"):

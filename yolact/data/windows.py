@@ -104,7 +104,8 @@ class Header(NamedTuple):
 def read_header(path: Path) -> Header | None:
     """Return the header of a TIFF, JPEG or PNG, or None for everything else."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sizes and damaged data, which the caller looks at
             start = file.read(8)
             file.seek(0)
             image: Image.Image = next(reader for magic, reader in STARTS if start.startswith(magic))(file)
@@ -169,6 +170,8 @@ class WindowedImage:
         except self._errors as error:
             self._refuse("one that GDAL can read", error)
         self._bands, self._shift = self._kind()
+        is_inverted = self._file.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
+        self._inverted = np.uint8(255 if is_inverted else 0)
         block_height, block_width = self._file.block_shapes[0]
         if block_height * block_width > MAX_BLOCK_PIXELS:
             self._refuse(f"tiles or strips of at most {MAX_BLOCK_PIXELS:,} pixels")
@@ -184,10 +187,10 @@ class WindowedImage:
         return [1, 2, 3] if self._file.count >= 3 else [1], depth
 
     def _refuse(self, expected: str, error: Exception | None = None) -> NoReturn:
-        found = f" ({error})" if error else ""
+        found = f" ({error.__cause__ or error})" if error else ""
         raise DatasetError(
-            f"The image {self.name} cannot be read in parts{found}: expected {expected}; save it as a TIFF in tiles, "
-            "such as by gdal_translate -co TILED=YES, or scale it down.",
+            f"The image {self.name} cannot be read in parts{found}: expected {expected}; save it as an RGB TIFF in "
+            "tiles (gdal_translate -co TILED=YES, with -expand rgb for a palette), or scale it down.",
             "picture-too-large",
         ) from error
 
@@ -220,9 +223,7 @@ class WindowedImage:
             with self._environment:
                 found = self._file.read(self._bands, window=self._window(x0, y0, x1 - x0, y1 - y0))
         except self._errors as error:
-            raise DatasetError(
-                f"Cannot decode the image {self.name} at row {y0} ({error}): it is damaged or cut off; replace it.",
-                "truncated-picture",
-            ) from error
-        planes = [(plane >> self._shift).astype(np.uint8) for plane in reversed(found)]
+            reason = f"({error.__cause__ or error}): it is damaged or cut off; replace it."
+            raise DatasetError(f"Cannot decode the image {self.name} {reason}", "truncated-picture") from error
+        planes = [(plane >> self._shift).astype(np.uint8) ^ self._inverted for plane in reversed(found)]
         return np.asarray(cv2.merge(planes if len(planes) == 3 else planes * 3), np.uint8)

@@ -150,6 +150,8 @@ def load_data(config: Config) -> tuple[Config, CocoDataset, CocoDataset]:
             f"loss.class_weights of configuration '{config.name}' must be a weight for each of the {found} categories "
             f"of {data.train_annotations}, got {len(loss.class_weights)}."
         )
+    if data.tiles is not None and settings.tiles != data.tiles:
+        logger.warning("trains on tiles of %s, but evaluates in tiles of %s (eval.tiles)", data.tiles, settings.tiles)
     if settings.tiles is not None and settings.tile_overlap is None:
         settings = replace(settings, tile_overlap=usual_overlap(train, min(as_size(settings.tiles)) // 2))
     tiles = Tiles.of(settings)

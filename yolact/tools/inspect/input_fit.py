@@ -27,10 +27,12 @@ class InputFit(NamedTuple):
     stride: int  # of the finest level that the head predicts on, in pixels of the input
     object_side: float  # median over the objects of the square root of the box's area, in pixels of the input
     small_objects: float  # share of the objects for which it is below the stride
+    tiles: tuple[int, int] | None = None  # (H, W) of the parts of the images that the input shows, in their pixels
 
 
-def fit_input(inspected: InspectedSet, model: ModelConfig) -> InputFit | None:
-    """Measure an input on a set; None without any object."""
+def fit_input(inspected: InspectedSet, model: ModelConfig, tiles: Tiles | None = None) -> InputFit | None:
+    """Measure an input on a set, or on tiles of its images; None without any object."""
+    inspected = shown_set(inspected, tiles)
     resize = Resize.of(model)
     sides = object_sides(inspected, resize)
     if not len(sides):
@@ -41,6 +43,7 @@ def fit_input(inspected: InspectedSet, model: ModelConfig) -> InputFit | None:
     return InputFit(
         model.resize, resize.size, round(float(np.median(factors)), 3), round(float((factors > SQUASHED).mean()), 4),
         stride, round(float(np.median(sides)), 1), round(float((sides < stride).mean()), 4),
+        tiles and tiles.size,
     )  # fmt: skip
 
 
@@ -75,4 +78,5 @@ def input_line(fit: InputFit) -> str:
     """Say in one line how the input fits."""
     way = "padded" if fit.resize == "pad" else f"stretched, in the median {fit.squashed:.2f} times more on one side"
     small = f"{percent(fit.small_objects)} of the objects are under a cell of {fit.stride} pixels"
+    way += f", of tiles of {size_text(fit.tiles)}" if fit.tiles else ""
     return f"input: {size_text(fit.image_size)} pixels, {way}; half of the objects under {fit.object_side:g}, {small}"
