@@ -44,8 +44,8 @@ setup(
         "notebooks": ["jupyterlab", "ipykernel"],
         "dev": [
             *("pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "tensorboard", "scipy"),
-            *("onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "nbclient", "ipykernel"),
-            *("hotcoco", "supervision>=0.26", "trackers", "gradio>=6", "av>=14", "huggingface_hub>=0.30", "timm", "rasterio"),
+            *("onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "nbclient", "ipykernel", "rasterio"),
+            *("hotcoco", "supervision>=0.26", "trackers", "gradio>=6", "av>=14", "huggingface_hub>=0.30", "timm"),
         ],
     },
     keywords="instance segmentation, real-time, computer vision, PyTorch, COCO",

@@ -73,12 +73,13 @@ def write_config(folder: Path, content: dict[str, Any], num_images: int) -> Path
 
     Args:
         folder: gets `shapes/` and a YAML file, which has the configuration's name.
-        content: everything but the data.
+        content: everything but where the data lie.
         num_images: to train on.
     """
     shapes = folder / "shapes"
     write_shapes(shapes, num_images, 3, 96, 0)
     data = {
+        **content.get("data", {}),
         "train_images": str(shapes / "train"),
         "train_annotations": str(shapes / "instances_train.json"),
         "val_images": str(shapes / "val"),

@@ -8,6 +8,7 @@ import torch
 
 from tests.engine.conftest import batches, do_steps, memory
 from tests.reliability.trainings import equal
+from yolact.data.dataset import PackedObjects
 from yolact.engine.step import read_results, train_step
 from yolact.errors import UserError
 
@@ -79,10 +80,10 @@ def test_a_learning_rate_without_bounds_is_stopped_and_never_saved(make_trainer,
 def only(trainer, *numbers):
     """Restrict the data of a trainer to some images; of the six, number 5 has no objects, number 4 a crowd region."""
     data = trainer.train_data
-    data.images, objects = ([items[number] for number in numbers] for items in (data.images, data._objects))
+    objects = [data.objects(number) for number in numbers]
     if numbers == (4,):
         objects = [[item for item in objects[0] if item.iscrowd]]
-    data._objects = objects
+    data.images, data._objects = [data.images[number] for number in numbers], PackedObjects(objects)
 
 
 @pytest.mark.parametrize("numbers", [(5,), (4,), (4, 5)], ids=["no objects", "crowd only", "both"])

@@ -1,4 +1,4 @@
-"""YOLACT next from training to export: points, task-aligned assignment, masks by RoIAlign, padded rectangles."""
+"""YOLACT next from training to export: points, task-aligned assignment, masks by RoIAlign, padded rectangles, tiles."""
 
 import json
 from dataclasses import replace
@@ -21,6 +21,7 @@ OWN_LOSS = {**OWN_TERMS, "roi_size": 14, "assigner": "task_aligned"}
 NEXT = {
     "name": "next",
     "model": {**TINY["model"], "head": "points", "image_size": [64, 96], "resize": "pad"},
+    "data": {"tiles": [64, 80]},
     "loss": {**OWN_LOSS, "class_weights": "inverse"},
     "train": {
         **TINY["train"],
