@@ -215,7 +215,6 @@ class Predictor:
         """Return the objects of one image, of which one part after the other is read."""
         image = open_image(source) if isinstance(source, str | Path) else WholeImage(_as_image(source))
         views = tiles.views(image.image_size)
-
         groups = self.overlapped(
             lambda own, group: own._find(group, threshold)[0], self._batches(map(image.read, views))
         )
