@@ -83,7 +83,7 @@ class _Parts:
         members: of each tile, the numbers of its instances.
         groups: [N], the same number for all parts of an object.
         is_cut, is_joined: [N], as in `_Tile`.
-        kept: the numbers of the instances that stay.
+        kept: the numbers of the instances that stay, from `complete` on.
     """
 
     def __init__(self, tiles: Sequence[_Tile], image_size: tuple[int, int]) -> None:
@@ -99,7 +99,7 @@ class _Parts:
             region._replace(top=region.top + y, left=region.left + x)
             for region, (x, y) in zip((r for found in everything for r in found.regions), corners.tolist(), strict=True)
         ]
-        self.groups, self.kept = np.arange(len(self.boxes)), np.arange(len(self.boxes))
+        self.groups = np.arange(len(self.boxes))
         height, width = image_size
         ends_inside = (self.views > 0) & (self.views < (width, height, width, height))
         margin = EDGE * np.tile(self.views[:, 2:] - self.views[:, :2], 2)
@@ -160,10 +160,7 @@ class _Parts:
         """
         cut = self.kept[self.is_cut[self.kept]]
         covering = self.kept[~self.is_cut[self.kept] | self.is_joined[self.kept]]
-        joined = self.is_joined[covering]
-        areas = np.array(
-            [self.regions[other].area if is_joined else 0 for other, is_joined in zip(covering, joined, strict=True)]
-        )
+        joined, areas = self.is_joined[covering], np.array([self.regions[other].area for other in covering])
         dropped = []
         for index in cut.tolist():
             region = self.regions[index]

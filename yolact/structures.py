@@ -59,10 +59,8 @@ class Tiles(NamedTuple):
     @classmethod
     def of(cls, settings: "EvalConfig") -> "Tiles | None":
         """Return what a configuration says; by itself a quarter of a side is shared."""
-        if settings.tiles is None:
-            return None
-        size = settings.tiles if isinstance(settings.tiles, tuple) else (settings.tiles, settings.tiles)
-        return cls(size, min(size) // 4 if settings.tile_overlap is None else settings.tile_overlap)
+        size, overlap = settings.tile_size, settings.tile_overlap
+        return None if size is None else cls(size, min(size) // 4 if overlap is None else overlap)
 
     def views(self, image_size: tuple[int, int]) -> list[View]:
         """Return the parts of an image row by row, evenly spread; one that is no larger than a part stays whole."""

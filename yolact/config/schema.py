@@ -244,6 +244,11 @@ class EvalConfig:
     # What computes COCO's metrics: the reference, or an optional extra with equal metrics in a fraction of the time.
     engine: Literal["pycocotools", "hotcoco"] = "pycocotools"
 
+    @property
+    def tile_size(self) -> tuple[int, int] | None:
+        """(H, W) of the tiles, in pixels of the image."""
+        return None if self.tiles is None else as_size(self.tiles)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:

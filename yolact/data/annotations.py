@@ -19,7 +19,6 @@ from yolact.data.segmentations import Rle, Segmentation, decode_counts
 from yolact.errors import DatasetError
 from yolact.text import printable
 
-WITHOUT_TILES = "set data.tiles and eval.tiles, such as to 640, or correct it"
 LISTS = ("images", "annotations", "categories")
 LARGEST_WHOLE = 2**63 - 1  # other readers of the format, such as hotcoco, fail on more
 
@@ -86,10 +85,8 @@ def read_annotation_file(path: Path, max_images: int | None = None, max_pixels: 
     DatasetError for the first entry that is wrong or repeated, or belongs to an image or class that is not declared.
     """
     content = read_outline(path)
-    categories, images = (
-        parse_categories(content["categories"], path),
-        parse_images(content["images"], path, max_pixels),
-    )
+    categories = parse_categories(content["categories"], path)
+    images = parse_images(content["images"], path, max_pixels)
     indices = {image.id: index for index, image in enumerate(images)}
     objects: list[list[ObjectRecord]] = [[] for _ in images[:max_images]]
     dropped: Counter[str] = Counter()
@@ -171,8 +168,8 @@ def parse_image(entry: Any, where: str, max_pixels: int = MAX_PIXELS) -> ImageRe
     if image.height < 1 or image.width < 1 or image.height * image.width > MAX_WINDOWED_PIXELS:
         raise DatasetError(f"{size} {MAX_WINDOWED_PIXELS:,} in all; correct it.", "invalid-picture-size")
     if image.height * image.width > max_pixels:
-        why = f"{size} {max_pixels:,} where images are decoded whole; {WITHOUT_TILES}."
-        raise DatasetError(why, "picture-without-tiles")
+        cure = "set data.tiles and eval.tiles, such as to 640, or correct it."
+        raise DatasetError(f"{size} {max_pixels:,} where images are decoded whole; {cure}", "picture-without-tiles")
     return image
 
 

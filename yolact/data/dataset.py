@@ -120,8 +120,7 @@ class CocoDataset:
         for index, (start, stop) in enumerate(pairwise(np.searchsorted(image, np.arange(len(self) + 1)))):
             views = tiles.views((self.images[index].height, self.images[index].width))
             for number, view in enumerate(views if stop > start else (), start=first):
-                seen = (boxes[start:stop, :2] < view[2:]) & (boxes[start:stop, 2:] > view[:2])
-                shown = labels[start:stop][seen.all(1)]
+                shown = labels[start:stop][_shown(boxes[start:stop], view)]
                 found.append(shown)
                 numbers.append(np.full(len(shown), number))
             first += len(views)
@@ -201,6 +200,11 @@ def _single(objects: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float6
     return objects["label"].astype(np.int64), objects["bbox"]
 
 
+def _shown(boxes: NDArray[np.float64], view: View) -> NDArray[np.bool_]:
+    """Tell which boxes [N, 4] a part of the image shows something of."""
+    return np.asarray((boxes[:, :2] < view[2:]).all(1) & (boxes[:, 2:] > view[:2]).all(1))
+
+
 class PackedObjects:
     """The objects of each image in a few arrays, which cannot be written to.
 
@@ -234,9 +238,7 @@ class PackedObjects:
         first, stop = self._first_object[index : index + 2].tolist()
         numbers = range(first, stop)
         if view is not None:
-            boxes = self._objects["bbox"][first:stop]
-            shown = (boxes[:, :2] < view[2:]).all(1) & (boxes[:, 2:] > view[:2]).all(1)
-            numbers = (first + np.flatnonzero(shown)).tolist()
+            numbers = (first + np.flatnonzero(_shown(self._objects["bbox"][first:stop], view))).tolist()
         return [self._object(number) for number in numbers]
 
     def _object(self, number: int) -> ObjectRecord:

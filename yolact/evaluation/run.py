@@ -217,15 +217,13 @@ def _evaluate(
     batch_size, num_workers = settings[0].batch_size, settings[0].num_workers
     samples = EvaluationSet(dataset, runtime.resize, tiles)
     total = sum(map(len, samples.batches(batch_size, world)))
-    hidden = not (progress and world.is_main_process)
+    hidden, unit = not (progress and world.is_main_process), "tile" if tiles else "image"
     with (
         world.raising_on_all(),
         guard(),
         torch.inference_mode(),
         MaskEncoder(num_workers) as encoder,
-        tqdm(
-            total=total, desc="evaluate", unit="tile" if tiles else "image", disable=hidden, dynamic_ncols=True
-        ) as bar,
+        tqdm(total=total, desc="evaluate", unit=unit, disable=hidden, dynamic_ncols=True) as bar,
     ):
         variants = [_Variant(runtime, dataset, one, encoder) for one in settings]
         speed, *others = (variant.speed for variant in variants)

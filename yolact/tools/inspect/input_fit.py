@@ -31,8 +31,7 @@ class InputFit(NamedTuple):
 
 
 def fit_input(inspected: InspectedSet, model: ModelConfig, tiles: Tiles | None = None) -> InputFit | None:
-    """Measure an input on a set, or on tiles of its images; None without any object."""
-    inspected = shown_set(inspected, tiles)
+    """Measure an input on a set, whose images are `tiles` of others where there are some; None without any object."""
     resize = Resize.of(model)
     sides = object_sides(inspected, resize)
     if not len(sides):

@@ -71,7 +71,9 @@ def inspect(sources: Sequence[Source], config: Config) -> Report:
     summaries = {inspected.source.name: summarise(inspected) for inspected in sets}
     for inspected, summary in zip(sets, summaries.values(), strict=True):
         _check_counts(inspected, summary, config, is_trained_on=inspected is sets[0])
-    fit, shown = fit_input(sets[0], config.model, training_tiles(config)), shown_set(sets[0], training_tiles(config))
+    tiles = training_tiles(config)
+    shown = shown_set(sets[0], tiles)
+    fit = fit_input(shown, config.model, tiles)
     add_findings(sets[0], fit)
     if len(sets) == 2:
         train, val = (set(zip(one.categories.ids, one.categories.names, strict=True)) for one in sets)
