@@ -11,7 +11,7 @@ from yolact.config.schema import SMALLEST_FOR_MASK_IOU
 from yolact.errors import ConfigError
 from yolact.models import build_model
 from yolact.models.backbones import DeformableConv2d, ResNetFeatures
-from yolact.models.yolact import MaskIoUNet
+from yolact.models.yolact import FeaturePyramid, MaskIoUNet
 
 
 def with_backbone(config, **options):
@@ -200,3 +200,26 @@ def test_the_smallest_image_gives_the_smallest_mask_that_fits():
     side = prototype_side(SMALLEST_FOR_MASK_IOU - 1)
     with pytest.raises(RuntimeError, match="Kernel size"):
         net(torch.rand(2, 1, side, side))
+
+
+def leave_nan_in_freed_memory() -> None:
+    blocks = [torch.full((size,), torch.nan) for size in (1000, 10_000, 100_000) for _ in range(20)]
+    assert blocks
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 1), (5, 1), (1, 2), (1, 5), (2, 2), (3, 3)])
+def test_gradients_of_narrow_levels_in_bf16_are_those_of_fp32(size):
+    torch.manual_seed(0)
+    pyramid = FeaturePyramid([8], 16, num_extra=2)
+    x = torch.randn(2, 8, *size)
+    gradients = []
+    for is_half in (False, True, True, True):
+        leave_nan_in_freed_memory()
+        pyramid.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_half):
+            levels = pyramid([x])
+        assert [level.shape[-1] for level in levels] == [size[1], (size[1] + 1) // 2, (size[1] + 3) // 4]
+        sum(level.float().square().sum() for level in levels).backward()
+        gradients.append([parameter.grad for parameter in pyramid.parameters()])
+    for half in gradients[1:]:
+        torch.testing.assert_close(half, gradients[0], rtol=0.1, atol=0.1)

@@ -40,8 +40,17 @@ class FeaturePyramid(nn.Module):
             merged[i - 1] = merged[i - 1] + F.interpolate(merged[i], size, mode="bilinear", align_corners=False)
         levels = [F.relu(output(x), inplace=True) for output, x in zip(self.output, merged, strict=True)]
         for downsample in self.downsample:  # no ReLU here: the published weights were trained without
-            levels.append(downsample(levels[-1]))
+            levels.append(downsample(_at_least_two_wide(levels[-1])))
         return levels
+
+
+def _at_least_two_wide(x: Tensor) -> Tensor:
+    """Append a column of zeros, which a strided convolution pads anyway, to a map [B, C, H, 1].
+
+    PyTorch's bf16 convolutions on CPUs return uninitialised memory as gradient of the weight where a map is one wide
+    (seen in 2.14).
+    """
+    return F.pad(x, (0, 1)) if x.shape[-1] == 1 else x
 
 
 class Protonet(nn.Module):
