@@ -104,7 +104,7 @@ def use(file: Path, folder: Path, unreadable: str = "raise") -> tuple[CocoDatase
         assert target["boxes"].isfinite().all()
         assert len(target["boxes"]) == len(target["masks"]) == len(target["labels"])
         skipped += reasons
-    truth, _ = read_truth(file, "segm")
+    truth, _ = read_truth(dataset, "segm")
     for entry in truth.dataset["annotations"]:
         image, mask = truth.imgs[entry["image_id"]], truth.annToMask(entry)
         assert mask.shape == (image["height"], image["width"])

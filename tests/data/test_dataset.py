@@ -65,7 +65,7 @@ def first(data: dict[str, Any]) -> dict[str, Any]:
 
 def test_what_is_left_out_is_reported(write_set: WriteSet, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        dataset = CocoDataset(*write_set(lambda d: first(d).update(bbox=[10, 5, 0, 15])))
+        dataset = CocoDataset(*write_set(lambda d: first(d).update(bbox=[10, 5, 0, 15], segmentation=[])))
     assert dict(dataset.dropped) == {"box without area": 1}
     assert [record.id for record in dataset.objects(0)] == [2]
     assert "left 1 annotations out of training: 1 with box without area" in caplog.text

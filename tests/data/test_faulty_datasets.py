@@ -57,8 +57,10 @@ def first(content: Content, key: str = "annotations") -> Content:
     return content[key][0]
 
 
-NO_WHOLES = (None, "1", True, 2.5, [], [1], {}, NAN, 2**63, 10**400)
+NO_WHOLES = (None, "one", True, 2.5, [], [1], {}, NAN, 2**63, 10**400)
 NO_TEXTS = (None, 1, True, 2.5, [], ["a.png"], {}, NAN, "")
+FLAT = [10, 5, 30, 5, 30, 20, 10, 20]  # the polygon of the first object
+CORNERS = [[10, 5], [30, 5], [30, 20], [10, 20]]
 REFUSED = [
     *put("file.images", "has no list 'images' .*it holds annotations, categories", MISSING),
     *put("file.images", "has no list 'images'", {}, None),
@@ -75,9 +77,8 @@ REFUSED = [
     *put("categories.name", r"categories\[2\].*repeats the name 'cow'", "cow"),
     *put("images.id", r"'id' of images\[0\]", MISSING, *NO_WHOLES),
     *put("images.id", r"images\[1\].*repeats the id 4;", 4),
-    *put("images.height", r"'height' of images\[0\] .*missing", MISSING),
-    *put("images.width", r"'width' of images\[0\]", *NO_WHOLES),
-    *put("images.width", r"'a.png'.* is -?\d+ x 40 pixels", 0, -1, 10**8, 2**60),
+    *put("images.width", r"'width' of images\[0\]", *NO_WHOLES[1:]),
+    *put("images.width", r"'a.png'.* is -?\d+ x 40 pixels", -1, 10**8, 2**60),
     *put("images.file_name", r"'file_name' of images\[0\]", MISSING, *NO_TEXTS),
     *put(
         "images.file_name", "leaves the image folder",
@@ -90,23 +91,17 @@ REFUSED = [
         "\ud800.png", "\u202egnp.a", "\N{SNOWMAN}.png", "a" * 300 + ".png", "b/" * 3000 + "a.png", "x" * 300 + "/a.png",
         ".", "a.png ", "$(touch x).png", "CON/", "é" * 200 + ".png",
     ),
-    *put("annotations.id", r"'id' of annotations\[0\]", MISSING, *NO_WHOLES),
-    *put("annotations.id", r"annotations\[1\] \(id 2\).*repeats the id 2;", 2),
     *put("annotations.image_id", r"'image_id' of annotations\[0\]", MISSING, *NO_WHOLES),
-    *put("annotations.image_id", r"annotations\[0\] \(id 1\).*image id 77", 77),
+    *put("annotations.image_id", r"annotations\[0\] \(id 1\).*image id 77", 77, "77", 77.0),
     *put("annotations.category_id", r"'category_id' of .*\(image 'a.png'\)", MISSING, *NO_WHOLES),
-    *put("annotations.category_id", r"category_id \d+, .*declare .*\[7, 20, 42\]", 8, 255),
-    *put("annotations.iscrowd", "'iscrowd' of", "0", 2, None, [], {}, NAN),
-    *put("annotations.area", "'area' of", None, "1", True, [], {}, NAN, -3),
-    *put(
-        "annotations.bbox", "'bbox' of",
-        MISSING, None, 2.5, [1, 2, 3], [None] * 4, [[10, 5, 20, 15]], [NAN, 5, 20, 15], [0, 5, INF, 15],
-        ["1", 5, 20, 15], [0, 5, 1e9, 15], [0, 5, 10**400, 15], [1.5] * 10**5,
-    ),
+    *put("annotations.category_id", r"category_id \d+, .*declare .*\[7, 20, 42\]", 8, 255, "8", 8.0),
+    *put("annotations.category_id", "do annotations count from 0", 0),
+    *put("annotations.iscrowd", "'iscrowd' of", "yes", 2, [], {}, NAN),
     *put("annotations.segmentation", "'segmentation' of .* list of polygons or an RLE", "x", 5, True),
     *put(
         "annotations.segmentation", "polygon .* must be a flat list",
-        [1, 2, 3, 4, 5, 6], [None], ["10 5 30 5"], [[[1, 2], [3, 4], [5, 6]]], [["1", 2, 3, 4, 5, 6]],
+        [1, 2, 3, 4], [None], ["10 5 30 5"], [[[1, 2], [3, 4]]], [["one", 2, 3, 4, 5, 6]], [[[[[1, 2, 3, 4, 5, 6]]]]],
+        [[1, 2], [3, 4, 5]],
         [[1, [2], 3, 4, 5, 6]], [[1, 2, 10**400, 4, 5, 6]], [[1, 2, 3, 4, 5, 6], {"size": [40, 60], "counts": [2400]}],
     ),
     *put("annotations.segmentation", r"in pairs, but it is \[1, 2, 3, 4", [[1, 2, 3, 4]], [[1, 2, 3, 4, 5, 6, 7]]),
@@ -129,7 +124,12 @@ REFUSED = [
     ),
 ]  # fmt: skip
 LEFT_OUT = [
-    *put("annotations.bbox", "box without area", [10, 5, 0, 15], [10, 5, 20, -1], outcome="left out"),
+    Fault(
+        "box without area, no mask",
+        "left out",
+        "box without area",
+        lambda content: first(content).update(bbox=[10, 5, 0, 15], segmentation=[]),
+    ),
     *put("annotations.bbox", "box outside the image", [60, 5, 20, 15], [-90, 5, 20, 15], outcome="left out"),
     *put("annotations.segmentation", "no segmentation", MISSING, None, [], [[]], outcome="left out"),
     *put("rle.counts", "no segmentation", [2400], outcome="left out"),
@@ -149,9 +149,31 @@ TAKEN = [
     *put("annotations.bbox", "box-over-edge box-unlike-mask", [10, 5, 60, 15], outcome="taken"),
     *put("annotations.bbox", "thin-box box-unlike-mask", [10, 5, 0.4, 15], outcome="taken"),
     *put("annotations.bbox", "box-unlike-mask", [10, 5, 30, 20], outcome="taken"),
-    *put("annotations.segmentation", "polygon-over-edge", [[10, -3, 30, 5, 30, 20]], outcome="taken"),
+    *put("annotations.segmentation", "mended-area polygon-over-edge", [[10, -3, 30, 5, 30, 20]], outcome="taken"),
     *put("annotations.segmentation", "empty-mask", [[10, 5, 10, 5, 10, 5]], outcome="taken"),
-    *put("annotations.area", "", MISSING, outcome="taken"),
+    *put("images.width", "mended-picture-size", MISSING, None, 0, outcome="taken"),
+    *put("annotations.id", "mended-annotation-id", MISSING, 2, *NO_WHOLES, outcome="taken"),
+    *put("annotations.id", "mended-id", "1", 1.0, outcome="taken"),
+    *put("annotations.image_id", "mended-id", "9", 9.0, " 9", outcome="taken"),
+    *put("annotations.image_id", "mended-reference", "a.png", "a", outcome="taken"),
+    *put("annotations.category_id", "mended-id", "42", 42.0, outcome="taken"),
+    *put("annotations.category_id", "mended-reference", "cat", outcome="taken"),
+    *put("annotations.iscrowd", "mended-crowd", "0", None, False, "false", 0.0, outcome="taken"),
+    *put("annotations.area", "mended-area", MISSING, None, "x", True, [], {}, NAN, -3, 0, 7, 3000, outcome="taken"),
+    *put("annotations.area", "mended-number", "300", outcome="taken"),
+    *put(
+        "annotations.bbox", "mended-box",
+        MISSING, None, 2.5, [1, 2, 3], [None] * 4, [[10, 5, 20, 15]], [NAN, 5, 20, 15], [0, 5, INF, 15],
+        ["x", 5, 20, 15], [0, 5, 1e9, 15], [0, 5, 10**400, 15], [1.5] * 10**5, [10, 5, 0, 15], [10, 5, 20, -1],
+        outcome="taken",
+    ),
+    *put("annotations.bbox", "mended-number", ["10", 5, " 20", "1.5e1"], outcome="taken"),
+    *put(
+        "annotations.segmentation", "mended-nesting",
+        FLAT, CORNERS, [CORNERS], [[FLAT]], [[{"x": x, "y": y} for x, y in CORNERS]],
+        outcome="taken",
+    ),
+    *put("annotations.segmentation", "mended-number", [["10", 5, "30", 5, 30, 20, 10, "20.0"]], outcome="taken"),
     *put("annotations.iscrowd", "", MISSING, outcome="taken"),
     *put("file.annotations", "", [], outcome="taken"),
     *put("images.file_name", "", "\u732b \N{SNOWMAN} \u00e9.png", "  a  b .png", "a" * 251 + ".png", outcome="taken"),

@@ -123,7 +123,7 @@ def _plant_in_images(train: Content, folder: Path) -> None:
     for number, name in enumerate(names, 40):
         train["images"].append({"id": number, "file_name": name, "height": HEIGHT, "width": WIDTH})
     by_name = {entry["file_name"]: entry for entry in train["images"][NUM_IMAGES:]}
-    by_name["zero.jpg"]["width"] = 0
+    by_name["zero.jpg"]["width"] = -1
     by_name["id of 2.jpg"]["id"] = 2
     train["images"].append("3.jpg")
 
@@ -137,8 +137,8 @@ def _plant_in_annotations(train: Content) -> None:
         (4, {"image_id": 999}),
         (4, {"category_id": 99}),
         (4, {"iscrowd": "no"}),
-        (4, {"bbox": [10, NAN, 20, 15]}),
-        (4, {"bbox": [10, 35, 20, 0]}),
+        (4, {"bbox": [10, NAN, 20, 15], "segmentation": []}),
+        (4, {"bbox": [10, 35, 20, 0], "segmentation": []}),
         (5, {"bbox": [90, 35, 20, 15]}),
         (5, {"segmentation": [[10, 35, 30, 35]]}),
         (5, {"segmentation": [[10, 35, 30, 35, NAN, 50]]}),
@@ -151,7 +151,7 @@ def _plant_in_annotations(train: Content) -> None:
         (6, {"bbox": [60, 35, 24, 15], "segmentation": [[60, 35, 80, 35, 80, 50, 60, 50]]}),
         (7, {"bbox": [60, 35, 18, 15], "segmentation": [[60, 35, 84, 35, 84, 50, 60, 50]]}),
         (8, {"bbox": [10, 10, 30, 20], "segmentation": [[10, 10, 30, 10, 30, 20, 10, 20]]}),  # two corners
-        (9, {"bbox": [10, 35, 0.5, 15], "segmentation": [[10, 35, 11, 35, 11, 50, 10, 50]]}),
+        (9, {"area": 15, "bbox": [10, 35, 0.5, 15], "segmentation": [[10, 35, 11, 35, 11, 50, 10, 50]]}),
         (10, {"segmentation": [polygon, []]}),
         (11, {"segmentation": [[10.1, 35.1, 10.2, 35.1, 10.2, 35.2, 10.1, 35.2]]}),
         (12, {}),
@@ -175,7 +175,7 @@ def _plant_in_classes(train: Content, val: Content, folder: Path) -> None:
 
 
 ONCE = """missing-picture unreadable-picture truncated-picture picture-too-large size-mismatch invalid-entry
-    invalid-picture-size name-leaves-folder repeated-picture-id repeated-annotation-id repeated-category unknown-picture
+    invalid-picture-size name-leaves-folder repeated-picture-id mended-annotation-id repeated-category unknown-picture
     undeclared-category class-count-differs invalid-box short-polygon invalid-polygon polygon-far-outside
     invalid-segmentation rle-size-mismatch invalid-rle exif-rotation duplicate-picture repeated-file-name
     unused-category rare-category degenerate-box box-outside box-over-edge thin-box box-unlike-mask polygon-over-edge

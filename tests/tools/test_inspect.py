@@ -14,9 +14,10 @@ from tests.tools.inspect_sets import PLANTED, DataSet, jpeg, make_clean, plant, 
 from yolact.cli import run
 from yolact.cli.check import summary_lines
 from yolact.config import Config, ModelConfig, override_config
+from yolact.data import mending
 from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.data.dataset import CocoDataset
-from yolact.data.segmentations import Rle
+from yolact.data.segmentations import Rle, encode
 from yolact.errors import UserError
 from yolact.tools.inspect.findings import KINDS, MAX_EXAMPLES, SKIPPABLE, Finding
 from yolact.tools.inspect.inspection import (
@@ -29,7 +30,7 @@ from yolact.tools.inspect.inspection import (
     summarise,
 )
 from yolact.tools.inspect.page import render_page
-from yolact.tools.inspect.reading import InspectedSet, Source, encode_mask, inspect_files, object_faults
+from yolact.tools.inspect.reading import InspectedSet, Source, inspect_files, object_faults
 
 EVIL = "<script>alert('\"&')</script>"
 IMAGE = ImageRecord(id=1, file_name="a.jpg", height=60, width=80)
@@ -68,10 +69,10 @@ def test_every_planted_fault_is_found_and_none_invented(planted: Config) -> None
     }
     levels = [finding.level for finding in report.findings]
     assert levels == sorted(levels)  # errors first
-    assert (report.content["errors"], report.content["warnings"]) == (23, 16)
+    assert (report.content["errors"], report.content["warnings"]) == (22, 17)
     assert all(advice.endswith(".") for _, _, advice in KINDS.values())
     elsewhere = {"no-pictures", "no-categories", "no-objects", "squashed-pictures", "small-objects"}
-    elsewhere.add("picture-without-tiles")
+    elsewhere |= {"picture-without-tiles", *mending.KINDS}
     assert set(PLANTED) | elsewhere == set(KINDS)
     json.dumps(report.content, allow_nan=False)
     found = {finding.kind: finding.examples[0] for finding in report.findings}
@@ -145,7 +146,7 @@ def test_only_the_images_that_are_trained_on_count(clean: DataSet, planted: Conf
 
 
 def test_annotations_of_bad_images_and_classes_are_not_at_fault(clean: DataSet) -> None:
-    del clean.train["images"][0]["width"]
+    clean.train["images"][0]["width"] = "wide"
     clean.train["categories"][0]["name"] = 7
     inspected = InspectedSet(sources_of(clean.write())[0])
     assert {kind: finding.count for kind, finding in inspected.findings.items()} == {"invalid-field": 2}
@@ -220,7 +221,7 @@ def faults(box: Any, mask: Any) -> dict[str, str]:
         x1, y1, x2, y2 = mask
         mask = [np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float32)]
     item = ObjectRecord(0, box, False, mask, 1.0, id=1)
-    return dict(object_faults(item, encode_mask(item, IMAGE), IMAGE))
+    return dict(object_faults(item, encode(item.segmentation, (IMAGE.height, IMAGE.width)), IMAGE))
 
 
 @pytest.mark.parametrize(
@@ -318,7 +319,7 @@ def test_the_command_writes_page_and_json(clean: DataSet, tmp_path: Path, capsys
     best = report["anchors"]["options"][0]
     run([*command, "--set", "model.image_size=128", best["override"]])
     assert json.loads((output / "check.json").read_text())["anchors"]["now"]["recall"] == best["recall"]
-    clean.train["annotations"][0]["bbox"][2] = float("nan")
+    clean.train["annotations"][0].update(bbox=[5, 5, float("nan"), 25], segmentation=[])
     clean.write()
     assert run(command) == 1
     found = [one for one in json.loads((output / "check.json").read_text())["findings"] if one["level"] == "error"]
@@ -363,7 +364,7 @@ def test_what_a_run_says_of_its_data(clean: DataSet) -> None:
     )
     assert np.random.get_state()[1].tolist() == before  # a run's random numbers stay as they are
     clean.train["annotations"][0]["segmentation"] = []
-    clean.train["annotations"][2]["bbox"] = [5, 5, 0, 0]
+    clean.train["annotations"][2].update(bbox=[5, 5, 0, 0], segmentation=[])
     clean.train["categories"].append({"id": 50, "name": "fox"})
     train, _ = load(clean.write())
     line = data_line(train, train)

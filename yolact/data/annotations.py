@@ -1,25 +1,24 @@
-"""Checking a COCO annotation file before anything is drawn from it.
+"""The rules of COCO's annotations: what an entry must be before anything is drawn from it.
 
 pycocotools trusts its input: a polygon with NaN hangs it, a coordinate of 1e9 eats all memory, and run lengths that
 fall short return uninitialised memory. So every number is checked here, once, and an error names the entry.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Container
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from reprlib import repr as brief
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from yolact.data.categories import Categories
+from yolact.data.image_folder import ImageFolder, leaves_folder
 from yolact.data.images import MAX_PIXELS, MAX_WINDOWED_PIXELS
 from yolact.data.segmentations import Rle, Segmentation, decode_counts
 from yolact.errors import DatasetError
 from yolact.text import printable
 
-LISTS = ("images", "annotations", "categories")
 LARGEST_WHOLE = 2**63 - 1  # other readers of the format, such as hotcoco, fail on more
 
 
@@ -41,15 +40,6 @@ class ObjectRecord(NamedTuple):
     segmentation: Segmentation
     area: float  # square pixels, as the file gives it
     id: int
-
-
-class AnnotationFile(NamedTuple):
-    """What an annotation file holds."""
-
-    categories: Categories
-    images: list[ImageRecord]  # in the order of the file
-    objects: list[list[ObjectRecord]]  # of each image
-    dropped: Counter[str]  # annotations with nothing to train on, by reason
 
 
 def is_number(value: object) -> bool:
@@ -79,51 +69,6 @@ SEGMENTATION = FieldRule(
 )
 
 
-def read_annotation_file(path: Path, max_images: int | None = None, max_pixels: int = MAX_PIXELS) -> AnnotationFile:
-    """Read and check a COCO annotation file, of which only the first `max_images` images are kept.
-
-    DatasetError for the first entry that is wrong or repeated, or belongs to an image or class that is not declared.
-    """
-    content = read_outline(path)
-    categories = parse_categories(content["categories"], path)
-    images = parse_images(content["images"], path, max_pixels)
-    indices = {image.id: index for index, image in enumerate(images)}
-    objects: list[list[ObjectRecord]] = [[] for _ in images[:max_images]]
-    dropped: Counter[str] = Counter()
-    seen: set[int] = set()
-    for number, entry in enumerate(content["annotations"]):
-        where = f"annotations[{number}] of {path}"
-        annotation_id, image_id = parse_whole(entry, "id", where), parse_whole(entry, "image_id", where)
-        where = f"annotations[{number}] (id {annotation_id}) of {path}"
-        _require_new("id", annotation_id, seen, where)
-        seen.add(annotation_id)
-        if image_id not in indices:
-            why = f"{where} belongs to image id {image_id}, which 'images' does not list"
-            raise DatasetError(f"{why}; add the image or remove the annotation.")
-        index = indices[image_id]
-        if index < len(objects):
-            record = parse_object(entry, where, images[index], categories, dropped)
-            if record is not None:
-                objects[index].append(record)
-    return AnnotationFile(categories, images[: len(objects)], objects, dropped)
-
-
-def read_outline(path: Path) -> dict[str, list[Any]]:
-    """Return the lists images, annotations and categories, whatever is in them; DatasetError if one is not there."""
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DatasetError(f"Cannot read the annotation file {path}: {error.strerror}; check the path.") from None
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"The annotation file {path} is not valid JSON ({error}); export it again.") from None
-    for key in LISTS:
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            held = printable(", ".join(content)) if isinstance(content, dict) else f"a {type(content).__name__}"
-            why = f"The annotation file {path} has no list '{key}' (it holds {held or 'nothing'})"
-            raise DatasetError(f"{why}; export it as COCO object detection.")
-    return {key: content[key] for key in LISTS}
-
-
 def parse_categories(entries: list[Any], path: Path) -> Categories:
     """Return the classes in ascending order of id; DatasetError if there are none, or one is wrong or repeated."""
     if not entries:
@@ -138,21 +83,26 @@ def parse_categories(entries: list[Any], path: Path) -> Categories:
     return Categories(names=[names[category_id] for category_id in sorted(names)], ids=sorted(names))
 
 
-def parse_images(entries: list[Any], path: Path, max_pixels: int = MAX_PIXELS) -> list[ImageRecord]:
+def parse_images(
+    entries: list[Any], path: Path, max_pixels: int = MAX_PIXELS, files: ImageFolder | None = None
+) -> list[ImageRecord]:
     """Return the images in the order of the file; DatasetError if there are none, or one is wrong or repeated."""
     if not entries:
         raise DatasetError(f"The annotation file {path} lists no images; there is nothing to load.")
     images: dict[int, ImageRecord] = {}
     for number, entry in enumerate(entries):
         where = f"images[{number}] of {path}"
-        image = parse_image(entry, where, max_pixels)
+        image = parse_image(entry, where, max_pixels, files)
         _require_new("id", image.id, images, where)
         images[image.id] = image
     return list(images.values())
 
 
-def parse_image(entry: Any, where: str, max_pixels: int = MAX_PIXELS) -> ImageRecord:
-    """Return one image, named `where` in errors; DatasetError if a field is wrong or the name leaves the folder."""
+def parse_image(entry: Any, where: str, max_pixels: int = MAX_PIXELS, files: ImageFolder | None = None) -> ImageRecord:
+    """Return one image, named `where` in errors; DatasetError if a field is wrong or the name leaves the folder.
+
+    `files` proposes another file for such a name.
+    """
     image = ImageRecord(
         id=parse_whole(entry, "id", where),
         file_name=parse_text(entry, "file_name", where),
@@ -160,9 +110,9 @@ def parse_image(entry: Any, where: str, max_pixels: int = MAX_PIXELS) -> ImageRe
         width=parse_whole(entry, "width", where),
     )
     name, shown = image.file_name, printable(image.file_name)
-    parts = {*PurePosixPath(name).parts, *PureWindowsPath(name).parts}
-    if ".." in parts or name.startswith(("/", "\\")) or PureWindowsPath(name).drive:
-        why = f"The file_name '{shown}' in {where} leaves the image folder; use a path below it."
+    if leaves_folder(name):
+        hint = files.hint(name) if files else ""
+        why = f"The file_name '{shown}' in {where} leaves the image folder; use a path below it{hint}."
         raise DatasetError(why, "name-leaves-folder")
     size = f"{where} ('{shown}') is {image.width} x {image.height} pixels (width x height), expected 1 to"
     if image.height < 1 or image.width < 1 or image.height * image.width > MAX_WINDOWED_PIXELS:
@@ -185,9 +135,10 @@ def parse_object(
     try:
         label = categories.label(category_id)
     except KeyError:
+        from_zero = " (do annotations count from 0, and 'categories' from 1?)" if category_id == 0 else ""
         raise DatasetError(
             f"{where} has category_id {category_id}, which 'categories' does not declare (it has "
-            f"{brief(categories.ids)}); declare it or correct the annotation.",
+            f"{brief(categories.ids)}){from_zero}; declare it or correct the annotation.",
             "undeclared-category",
         ) from None
     iscrowd = _field(entry, "iscrowd", where, CROWD, default=0)

@@ -3,8 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
-from contextlib import suppress
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from yolact.data.annotations import ImageRecord, ObjectRecord, read_annotation_file
+from yolact.data.annotations import ImageRecord, ObjectRecord
+from yolact.data.coco_file import read_annotation_file
+from yolact.data.image_folder import ImageFolder
 from yolact.data.images import MAX_PIXELS, MAX_WINDOWED_PIXELS, read_reduced
 from yolact.data.segmentations import IDENTITY, Rle, Segmentation, draw_masks
 from yolact.data.windows import OpenImage, open_image
@@ -89,14 +90,20 @@ class CocoDataset:
         in_tiles: bool = False,
     ) -> None:
         self.annotation_file, self.image_folder = Path(annotation_file), Path(image_folder)
-        self.categories, self.images, objects, self.dropped = read_annotation_file(
-            self.annotation_file, max_images, MAX_WINDOWED_PIXELS if in_tiles else MAX_PIXELS
+        if not os.path.isdir(image_folder):
+            why = f"The image folder {image_folder} (of {annotation_file}) does not exist; check the path."
+            raise DatasetError(why)
+        files = ImageFolder(self.image_folder)
+        self.categories, self.images, objects, self.dropped, mended = read_annotation_file(
+            self.annotation_file, files, max_images, MAX_WINDOWED_PIXELS if in_tiles else MAX_PIXELS
         )
-        _check_files_exist(self.images, self.image_folder, self.annotation_file)
+        _check_files_exist(self.images, files, self.annotation_file)
         self._objects = PackedObjects(objects)
         _, labels, boxes = self._objects.single()
         self.class_counts = np.bincount(labels, minlength=len(self.categories))
         self.longest_sides: NDArray[np.float64] = (boxes[:, 2:] - boxes[:, :2]).max(1)
+        if mended.counts:
+            logger.warning("%s: mended %s", self.annotation_file, "; ".join(mended.lines()))
         if self.dropped:
             reasons = ", ".join(f"{count} with {reason}" for reason, count in self.dropped.most_common())
             total = self.dropped.total()
@@ -158,29 +165,14 @@ def _largest_group(numbers: NDArray[np.int64]) -> int:
     return int(np.unique(numbers, return_counts=True)[1].max(initial=0))
 
 
-def _check_files_exist(images: list[ImageRecord], folder: Path, annotation_file: Path) -> None:
-    """Raise a DatasetError for the first image whose file is absent; one listing per folder, not one call each."""
-
-    @cache
-    def names_in(parent: str) -> set[str]:
-        with suppress(OSError, ValueError):  # a folder that is absent or may not be listed, or a zero in its name
-            return set(os.listdir(folder / parent))
-        return set()
-
-    def is_there(file_name: str) -> bool:
-        parent, name = os.path.split(file_name)
-        # A listing may spell a name otherwise than the file does (accents, case), so ask before refusing. os.path
-        # takes names that are too long for a file, or hold a zero, for absent ones; Path raises.
-        return name in names_in(parent) or os.path.isfile(folder / file_name)
-
-    if not os.path.isdir(folder):
-        raise DatasetError(f"The image folder {folder} (of {annotation_file}) does not exist; check the path.")
-    missing = [image.file_name for image in images if not is_there(image.file_name)]
+def _check_files_exist(images: list[ImageRecord], files: ImageFolder, annotation_file: Path) -> None:
+    """Raise a DatasetError for the first image whose file is absent."""
+    missing = [image.file_name for image in images if not files.holds(image.file_name)]
     if missing:
         others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
         raise DatasetError(
-            f"'{printable(missing[0])}'{others} named by {annotation_file} cannot be found in {folder}; correct the "
-            "folder or the names."
+            f"'{printable(missing[0])}'{others} named by {annotation_file} cannot be found in {files.folder}"
+            f"{files.hint(missing[0])}; correct the folder or the names."
         )
 
 

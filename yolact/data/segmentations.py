@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from yolact.ops.rle import RunLengths
+
 IDENTITY: NDArray[np.float64] = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
@@ -77,6 +79,13 @@ def crop_rle(rle: Rle) -> tuple[NDArray[np.uint8], int, int]:
     rows = np.flatnonzero(columns.any(axis=0))
     top, bottom = int(rows[0]), int(rows[-1]) + 1
     return np.ascontiguousarray(columns[:, top:bottom].T), left, top
+
+
+def encode(segmentation: Segmentation, size: tuple[int, int]) -> RunLengths:
+    """Return the run lengths of a mask of an image of `size` (H, W), as pycocotools has them."""
+    if isinstance(segmentation, Rle):
+        return dict(coco_mask.frPyObjects({"size": list(size), "counts": segmentation.runs.tolist()}, *size))
+    return dict(coco_mask.merge(coco_mask.frPyObjects([one.ravel().tolist() for one in segmentation], *size)))
 
 
 def pixel_index_map(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

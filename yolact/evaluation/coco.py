@@ -2,11 +2,9 @@
 
 import contextlib
 import io
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -15,7 +13,9 @@ from pycocotools import mask as rle_tools
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from yolact.data.coco_file import read_content
 from yolact.data.dataset import CocoDataset, GroundTruth
+from yolact.data.image_folder import ImageFolder
 from yolact.errors import UserError
 from yolact.evaluation.encoding import MaskEncoder
 from yolact.formats import Record, result_records
@@ -107,13 +107,13 @@ class CocoEvaluator:
         return summaries | {"per_class": {kind: one.per_class for kind, one in found.items()}}
 
 
-def read_truth(annotation_file: str | Path, iou_type: IouType) -> tuple[COCO, int]:
-    """Read an annotation file that a `CocoDataset` has accepted, and complete it with what COCOeval wants.
+def read_truth(dataset: CocoDataset, iou_type: IouType) -> tuple[COCO, int]:
+    """Read the annotation file of a data set anew, and complete it with what COCOeval wants.
 
     Returns:
         All that the file holds, and the number of annotations that were left out because they have no mask.
     """
-    data = json.loads(Path(annotation_file).read_bytes())
+    data, _ = read_content(dataset.annotation_file, ImageFolder(dataset.image_folder))
     annotations = [{"iscrowd": 0, **entry} for entry in data["annotations"] if iou_type == "bbox" or _has_mask(entry)]
     # COCOeval marks "unmatched" by 0, so that an object with the id 0 would never count as found.
     if any(entry["id"] == 0 for entry in annotations):
@@ -156,7 +156,7 @@ def compute_metrics(
         UserError: hotcoco is asked for and not installed.
     """
     index, evaluator_class = _tools(engine)
-    data, without_mask = read_truth(dataset.annotation_file, iou_type)
+    data, without_mask = read_truth(dataset, iou_type)
     if without_mask:
         logger.warning(
             "%s: %d annotations without a mask do not enter the mask metrics.", dataset.annotation_file, without_mask

@@ -40,7 +40,7 @@ def match_images(dataset: CocoDataset, records: Iterable[Record], iou_type: IouT
         records: result records of one kind.
         iou_type: "segm" compares masks, "bbox" boxes.
     """
-    truth, _ = read_truth(dataset.annotation_file, iou_type)
+    truth, _ = read_truth(dataset, iou_type)
     by_image: defaultdict[int, list[Record]] = defaultdict(list)
     for record in sorted(records, key=lambda record: -record["score"]):
         by_image[record["image_id"]].append(record)

@@ -6,6 +6,7 @@ An error is what training refuses, at its start or at the image; a warning is wh
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from yolact.data import mending
 from yolact.text import printable
 
 RARE = 10  # objects; a class with fewer is hardly learnt
@@ -23,7 +24,6 @@ REFUSED = (
     ("no-pictures", "files without images", "add entries to 'images'"),
     ("no-categories", "files without classes", "add entries to 'categories'"),
     ("repeated-picture-id", "image ids that are used twice", "number them anew"),
-    ("repeated-annotation-id", "annotation ids that are used twice", "number them anew"),
     ("repeated-category", "class ids or names that are used twice", "merge the classes or rename one"),
     ("unknown-picture", "annotations of images that are not listed", "list the image or remove the annotation"),
     ("undeclared-category", "annotations of a class that is not declared", "declare the class or correct category_id"),
@@ -74,10 +74,13 @@ WARNINGS = (
     ("duplicate-object", "annotations that repeat another one of their image", "One counts as missed; remove it."),
 )
 # fmt: on
+MENDED = tuple(
+    (kind, title, "Taken in spite of that; --fix OUT.json writes it so.") for kind, title in mending.KINDS.items()
+)
 ADVICE = (  # level, and what advice says of all kinds
     ("error", "Training refuses to start; {}.", REFUSED),
     ("error", "Training stops at the first one (or skips it: data.unreadable); {}.", SKIPPABLE),
-    ("warning", "{}", WARNINGS),
+    ("warning", "{}", (*MENDED, *WARNINGS)),
 )
 KINDS = {  # name -> level, title, advice
     name: (level, title, advice.format(remedy)) for level, advice, kinds in ADVICE for name, title, remedy in kinds

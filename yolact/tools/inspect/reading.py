@@ -19,8 +19,10 @@ from tqdm import tqdm
 from yolact.data import annotations as rules  # the loader's own, so that both agree on what is an error
 from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.data.categories import Categories
+from yolact.data.coco_file import read_content
+from yolact.data.image_folder import ImageFolder
 from yolact.data.images import MAX_PIXELS, MAX_WINDOWED_PIXELS, decode_image
-from yolact.data.segmentations import Rle
+from yolact.data.segmentations import Rle, encode
 from yolact.data.windows import open_image
 from yolact.errors import DatasetError, UserError
 from yolact.ops.boxes import box_iou
@@ -57,9 +59,10 @@ class InspectedSet:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        content = rules.read_outline(source.annotation_file)
         if not source.image_folder.is_dir():
             raise DatasetError(f"The image folder {source.image_folder} does not exist; check the path.")
+        self._files = ImageFolder(source.image_folder)
+        content, mended = read_content(source.annotation_file, self._files)
         self.findings: dict[str, Finding] = {}  # by kind
         self.images: list[ImageRecord] = []  # those with a usable entry
         self.objects: list[list[ObjectRecord]] = []  # of each image, as training sees them, without crowd regions
@@ -67,12 +70,15 @@ class InspectedSet:
         self.num_annotations = len(content["annotations"])  # good and bad
         # Bad images are in it too: an annotation is not at fault when its image is.
         self._indices: dict[int, int] = {}  # of images by id, or UNUSED
-        self._annotation_ids: set[int] = set()
         self._known_objects: set[int] = set()  # hashes
         with np.errstate(over="ignore", invalid="ignore"):
             self.categories = self._read_categories(content["categories"])
             self._read_images(content["images"])
             fine = sum(self._read_annotation(*one) for one in self._entries("annotations", content["annotations"]))
+        for kind, count in mended.counts.items():
+            for where in mended.examples[kind]:
+                self.add(kind, where)
+            self.findings[kind].count = count
         self.left_out = self.num_annotations - fine  # what training does not see of the images that it uses
 
     def add(self, kind: str, note: str = "", about: Example = NOWHERE) -> None:
@@ -121,7 +127,7 @@ class InspectedSet:
         for where, entry in self._entries("images", entries):
             name, image_id = entry.get("file_name"), entry.get("id")
             about = Example(name if isinstance(name, str) else None)
-            image = self._try(about, rules.parse_image, entry, where, MAX_WINDOWED_PIXELS)
+            image = self._try(about, rules.parse_image, entry, where, MAX_WINDOWED_PIXELS, self._files)
             if image is None:
                 if type(image_id) is int:
                     self._indices.setdefault(image_id, UNUSED)
@@ -144,10 +150,6 @@ class InspectedSet:
         """Check an annotation; return False where training leaves it out though its image is used."""
         add, annotation_id = self.add, self._try(NOWHERE, rules.parse_whole, entry, "id", where)
         about = Example(annotation=annotation_id)
-        if annotation_id in self._annotation_ids:
-            add("repeated-annotation-id", f"{where} repeats the id {annotation_id}", about)
-        elif annotation_id is not None:
-            self._annotation_ids.add(annotation_id)
         image_id = self._try(about, rules.parse_whole, entry, "image_id", where)
         if image_id not in self._indices:
             if image_id is not None:
@@ -173,7 +175,7 @@ class InspectedSet:
         about = about._replace(box=item.bbox)
         if isinstance(item.segmentation, list) and [] in entry["segmentation"]:
             add("empty-polygon", "its segmentation holds []", about)
-        runs = encode_mask(item, image)
+        runs = encode(item.segmentation, (image.height, image.width))
         for kind, note in object_faults(item, runs, image):
             add(kind, note, about)
         content = hash((index, item.label, item.bbox, runs["counts"]))
@@ -181,14 +183,6 @@ class InspectedSet:
             add("duplicate-object", "the same class, box and mask", about)
         self._known_objects.add(content)
         return True
-
-
-def encode_mask(item: ObjectRecord, image: ImageRecord) -> RunLengths:
-    """Return the mask of an object as pycocotools has it."""
-    size, mask = (image.height, image.width), item.segmentation
-    if isinstance(mask, Rle):
-        return dict(rle_tools.frPyObjects({"size": list(size), "counts": mask.runs.tolist()}, *size))
-    return dict(rle_tools.merge(rle_tools.frPyObjects([polygon.ravel().tolist() for polygon in mask], *size)))
 
 
 def object_faults(item: ObjectRecord, runs: RunLengths, image: ImageRecord) -> Iterator[tuple[str, str]]:

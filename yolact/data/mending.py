@@ -1,0 +1,291 @@
+"""COCO JSON as tools write it, put into COCO's own form where it is certain what is meant.
+
+What is mended is counted, and told by whoever reads. Everything else stays as it is: the rules of
+`yolact.data.annotations` refuse it in a sentence.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import count
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image
+from pycocotools import mask as rle_tools
+
+from yolact.data.annotations import BOX, LARGEST_WHOLE, ImageRecord, is_number, parse_segmentation
+from yolact.data.image_folder import ImageFolder, leaves_folder
+from yolact.data.images import MAX_WINDOWED_PIXELS
+from yolact.data.json_values import as_flag, as_numbers, as_whole, is_nested_well, nested_well
+from yolact.data.segmentations import Rle, encode
+from yolact.errors import DatasetError
+
+KINDS = {  # of what is mended: its name in check.json, and what it is
+    "mended-id": "ids written as text or with decimals",
+    "numbered-id": "ids that are names, numbered in alphabetical order",
+    "mended-reference": "annotations that give the name of their image or class for its id",
+    "repeated-entry": "images or classes that are listed again in the same words, taken once",
+    "mended-annotation-id": "annotation ids that are missing or repeated, numbered anew",
+    "mended-file-name": "file names that differ from the files' in separators, case, accents or escapes",
+    "mended-picture-size": "images without width and height, taken from the files",
+    "mended-number": "numbers written as text",
+    "mended-crowd": "iscrowd written as text, null, true or false",
+    "mended-nesting": "segmentations one list too flat or too deep",
+    "mended-box": "boxes that are missing, no box or without area, taken from the masks",
+    "mended-area": "areas that are missing or not the masks', taken from the masks",
+}
+MAX_EXAMPLES = 1000  # of a kind that are kept
+AREA_FACTOR = 2.0  # by which an area may differ from its mask's: outlines count pixels in several ways
+BOX_FACTOR = 1.1  # where the area is just that of the box
+LEAST_AREA = 100  # pixels; below it outlines and pixels differ by any factor, and all is small
+LEAST_FILL = 0.2  # of its box by the area of an object; below it, and above all of it, the mask is looked at
+
+Entry = dict[str, Any]
+
+
+class Mended:
+    """How much was mended of each kind, and where."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.examples: defaultdict[str, list[str]] = defaultdict(list)  # names of entries, the first ones of each kind
+
+    def note(self, kind: str, where: str) -> None:
+        """Count one entry."""
+        self.counts[kind] += 1
+        if self.counts[kind] <= MAX_EXAMPLES:
+            self.examples[kind].append(where)
+
+    def lines(self) -> Iterator[str]:
+        """Yield what was mended, the most frequent first."""
+        yield from (
+            f"{count:,} {KINDS[kind]} (the first: {self.examples[kind][0]})"
+            for kind, count in self.counts.most_common()
+        )
+
+
+class Ids:
+    """The ids of images or classes: numbers, or names that are numbered, by what annotations write for them."""
+
+    def __init__(self, entries: list[Any], mended: Mended) -> None:
+        self._mended = mended
+        given = [entry.get("id") for entry in entries if isinstance(entry, dict)]
+        are_texts = all(isinstance(one, str) and one for one in given)
+        wholes = {as_whole(one) for one in given} if are_texts else set()
+        # Texts of numbers are these numbers, unless "1" and "01" are two ids.
+        are_names = None in wholes or len(wholes) < len(set(given if are_texts else ()))
+        self._numbers = {name: number for number, name in enumerate(sorted(set(given)), 1)} if are_names else {}
+        self.known: set[object] = set()
+        self._names: dict[str, int | None] = {}  # what else annotations may write for an id; None for several ids
+
+    def declare(self, entry: Entry, where: str) -> None:
+        """Take the id of an image or class, which becomes a number where it is certain which."""
+        if "id" in entry:
+            entry["id"] = self._number(entry["id"], where)
+            if isinstance(entry["id"], int):
+                self.known.add(entry["id"])
+
+    def add_names(self, entry: Entry, names: Iterable[str]) -> None:
+        """Let annotations write these names for the id of an entry; a name of several entries means none of them."""
+        if isinstance(entry.get("id"), int):
+            self._names.update({name: None if name in self._names else entry["id"] for name in names})
+
+    def of_annotation(self, value: object, where: str) -> object:
+        """Return the id that an annotation means by `value`, as a number where that is certain."""
+        if type(value) is int and value in self.known:
+            return value
+        found = self._number(value, where)
+        if isinstance(value, str) and found not in self.known and self._names.get(value) is not None:
+            self._mended.note("mended-reference", where)
+            return self._names[value]
+        return found
+
+    def _number(self, value: object, where: str) -> object:
+        if isinstance(value, str) and value in self._numbers:
+            self._mended.note("numbered-id", where)
+            return self._numbers[value]
+        whole = as_whole(value)
+        if whole is None or type(value) is int:
+            return value
+        self._mended.note("mended-id", where)
+        return whole
+
+
+def mend(content: dict[str, list[Any]], files: ImageFolder | None) -> Mended:
+    """Mend the lists of an annotation file in place and return what was done; `files` finds file names and sizes."""
+    mended = Mended()
+    classes = Ids(content["categories"], mended)
+    for where, entry in _entries("categories", content):
+        classes.declare(entry, where)
+        if isinstance(entry.get("name"), str):
+            classes.add_names(entry, {entry["name"]})
+    images = Ids(content["images"], mended)
+    records: dict[int, ImageRecord] = {}  # of images whose size can be one
+    for where, entry in _entries("images", content):
+        images.declare(entry, where)
+        _mend_image(entry, where, files, mended)
+        if isinstance(entry.get("file_name"), str):
+            name = PureWindowsPath(entry["file_name"])
+            images.add_names(entry, {entry["file_name"], name.name, name.stem})
+        sides: Any = entry.get("height"), entry.get("width")
+        is_size = all(type(side) is int and side > 0 for side in sides) and math.prod(sides) <= MAX_WINDOWED_PIXELS
+        if is_size and isinstance(entry.get("id"), int):
+            records[entry["id"]] = ImageRecord(entry["id"], str(entry.get("file_name")), *sides)
+    for key in ("categories", "images"):
+        _take_once(key, content, mended)
+    _mend_annotation_ids(content, mended)
+    for where, entry in _entries("annotations", content):
+        for key, ids in (("image_id", images), ("category_id", classes)):
+            if key in entry:
+                entry[key] = ids.of_annotation(entry[key], where)
+        image_id = entry.get("image_id")
+        _mend_annotation(entry, where, records.get(image_id) if isinstance(image_id, int) else None, mended)
+    return mended
+
+
+def _entries(key: str, content: dict[str, list[Any]]) -> Iterator[tuple[str, Entry]]:
+    for position, entry in enumerate(content[key]):
+        if isinstance(entry, dict):
+            yield f"{key}[{position}]", entry
+
+
+def _take_once(key: str, content: dict[str, list[Any]], mended: Mended) -> None:
+    """Take out entries that repeat an earlier one in every word."""
+    first: dict[object, Entry] = {}
+    repeated = set()
+    for where, entry in _entries(key, content):
+        earlier = first.setdefault(entry["id"], entry) if isinstance(entry.get("id"), int) else entry
+        if earlier is not entry and earlier == entry:
+            repeated.add(id(entry))
+            mended.note("repeated-entry", where)
+    if repeated:
+        content[key] = [entry for entry in content[key] if id(entry) not in repeated]
+
+
+def _mend_annotation_ids(content: dict[str, list[Any]], mended: Mended) -> None:
+    """Number those annotations anew that have no id of their own, to which nothing in the file can refer."""
+    seen: set[int] = set()
+    unnumbered = []
+    for where, entry in _entries("annotations", content):
+        number = as_whole(entry.get("id"))
+        if number is None or number in seen or abs(number) > LARGEST_WHOLE:
+            unnumbered.append((where, entry))
+            continue
+        seen.add(number)
+        if number is not entry["id"] and type(entry["id"]) is not int:
+            entry["id"] = number
+            mended.note("mended-id", where)
+    free = (number for number in count(1) if number not in seen)
+    for where, entry in unnumbered:
+        entry["id"] = next(free)
+        mended.note("mended-annotation-id", where)
+
+
+def _mend_image(entry: Entry, where: str, files: ImageFolder | None, mended: Mended) -> None:
+    name = entry.get("file_name")
+    if name is None and isinstance(entry.get("coco_url"), str):  # LVIS
+        parts = entry["coco_url"].split("/")
+        name = entry["file_name"] = parts[-1] if files and files.holds(parts[-1]) else "/".join(parts[-2:])
+        mended.note("mended-file-name", where)
+    if files and isinstance(name, str) and name and not files.holds(name):
+        found = files.resolve(name)
+        if found is not None:
+            name = entry["file_name"] = found
+            mended.note("mended-file-name", where)
+    given = [entry.get("height"), entry.get("width")]
+    if all(type(side) is int and side != 0 for side in given):
+        return
+    sides = [as_whole(side) or None for side in given]
+    if None not in sides:
+        entry["height"], entry["width"] = sides
+        mended.note("mended-number", where)
+    elif files and isinstance(name, str) and not leaves_folder(name):
+        size = _stored_size(files.folder / name)
+        if size is not None and all(side in (None, 0, own) for side, own in zip(given, size, strict=True)):
+            entry["height"], entry["width"] = size
+            mended.note("mended-picture-size", where)
+
+
+def _stored_size(path: Path) -> tuple[int, int] | None:
+    """Return (H, W) of an image file that its EXIF data do not turn by a quarter, by its header."""
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return None if turned else (image.height, image.width)
+    except Exception:  # Pillow's plugins raise errors of many kinds on damaged headers
+        return None
+
+
+def _mend_annotation(entry: Entry, where: str, image: ImageRecord | None, mended: Mended) -> None:
+    crowd = entry.get("iscrowd", 0)
+    if type(crowd) is not int and (flag := as_flag(crowd)) is not None:
+        entry["iscrowd"] = flag
+        mended.note("mended-crowd", where)
+    segmentation = entry.get("segmentation")
+    if isinstance(segmentation, list) and not is_nested_well(segmentation):
+        polygons = nested_well(_mend_numbers(entry, "segmentation", where, mended))
+        if polygons != entry["segmentation"]:
+            entry["segmentation"] = polygons
+            mended.note("mended-nesting", where)
+    box: Any = entry.get("bbox")
+    area: Any = entry.get("area")
+    if not BOX.allows(box):
+        box = _mend_numbers(entry, "bbox", where, mended)
+    if isinstance(area, str):
+        area = _mend_numbers(entry, "area", where, mended)
+    box = box if BOX.allows(box) and box[2] > 0 and box[3] > 0 else None
+    if box and is_number(area) and LEAST_FILL <= area / (box[2] * box[3]) < 1:
+        return  # without a look at the mask, which takes longer than all before
+    own, around = _measure(entry, where, image)
+    if not own:
+        return
+    if box is None:
+        entry["bbox"] = around
+        mended.note("mended-box", where)
+    if not is_number(area) or not _is_area_of(own, area, box):
+        entry["area"] = own
+        mended.note("mended-area", where)
+
+
+def _mend_numbers(entry: Entry, key: str, where: str, mended: Mended) -> Any:
+    """Put numbers in place of texts of numbers into a field, and return it."""
+    given = entry.get(key)
+    numbers = as_numbers(given)
+    if numbers != given:
+        entry[key] = numbers
+        mended.note("mended-number", where)
+    return entry.get(key)
+
+
+def _measure(entry: Entry, where: str, image: ImageRecord | None) -> tuple[int, list[float]]:
+    """Return the pixels of the mask of an annotation, 0 where it has none or a wrong one, and [x, y, w, h] around it.
+
+    The box of polygons is that of their points.
+    """
+    try:
+        mask = parse_segmentation(entry, where, image) if image else None
+    except DatasetError:  # of which whoever reads will tell
+        return 0, []
+    if image is None or mask is None:
+        return 0, []
+    runs = encode(mask, (image.height, image.width))
+    if isinstance(mask, Rle):
+        box = [float(one) for one in rle_tools.toBbox(runs)]
+    else:
+        points = np.concatenate(mask).astype(float)
+        low, high = points.min(axis=0), points.max(axis=0)
+        box = [*low.tolist(), *(high - low).tolist()]
+    return int(rle_tools.area(runs)), box
+
+
+def _is_area_of(own: int, area: float, box: list[float] | None) -> bool:
+    """Tell whether an area may be that of a mask of `own` pixels."""
+    if area <= 0:
+        return False
+    if max(own, area) < LEAST_AREA:
+        return True
+    is_box = box is not None and math.isclose(area, box[2] * box[3], rel_tol=1e-3)
+    factor = BOX_FACTOR if is_box else AREA_FACTOR
+    return own / factor <= area <= own * factor
