@@ -52,6 +52,19 @@ def test_a_callback_that_stops_ends_the_training_and_it_is_saved(make_trainer):
     assert steps(trainer.folder) == [1, 2]
 
 
+def test_where_nothing_is_to_be_found_there_is_no_best(make_trainer, caplog):
+    trainer = make_trainer(max_steps=2, eval_every=1, patience=1)
+    everything = trainer.val_data.annotation_file
+    content = json.loads(everything.read_text())
+    trainer.val_data.annotation_file = trainer.folder / "empty.json"
+    trainer.val_data.annotation_file.write_text(json.dumps({**content, "annotations": []}))
+    with caplog.at_level(logging.INFO):
+        assert trainer.fit() is None
+    assert (trainer.step, trainer.best) == (2, None)
+    assert not (trainer.folder / "best.pth").exists()
+    assert f"step 1: mask AP not defined, box AP not defined: {trainer.config.data.val_annotations} has" in caplog.text
+
+
 def test_a_training_that_no_longer_improves_ends(make_trainer, caplog):
     trainer = make_trainer(max_steps=30, eval_every=1, patience=3)
     with caplog.at_level(logging.INFO):

@@ -8,7 +8,7 @@ import pytest
 from yolact.config import Config, TrainConfig, override_config
 from yolact.distributed import SINGLE, World
 from yolact.engine.start import check_training, inverse_weights, load_data
-from yolact.errors import ConfigError
+from yolact.errors import ConfigError, DatasetError
 
 
 def config(**options):
@@ -54,11 +54,20 @@ def test_what_follows_the_data(sample_config):
     assert (few.eval.max_detections, train.most_objects()[0]) == (2, 2)
 
 
-def test_data_without_objects_are_named(sample_config, tmp_path, caplog):
+def test_data_without_objects(sample_config, tmp_path, caplog):
     content, empty = json.loads(Path(sample_config.data.val_annotations).read_text()), tmp_path / "empty.json"
     empty.write_text(json.dumps({**content, "annotations": []}))
     load_data(override_config(sample_config, [f"data.val_annotations={empty}"]))
-    assert f"{empty} has no objects: it scores nothing" in caplog.text
+    assert f"{empty} has no objects: there is nothing to score" in caplog.text
+    nothing = override_config(sample_config, [f"data.train_annotations={empty}"])
+    with pytest.raises(DatasetError, match=rf"{empty} has no objects to train on: label some"):
+        load_data(nothing)
+    load_data(override_config(nothing, ["data.allow_empty=true"]))
+    crowds = [{**entry, "iscrowd": 1} for entry in content["annotations"]]
+    empty.write_text(json.dumps({**content, "annotations": crowds}))
+    with pytest.raises(DatasetError, match=rf"has no objects to train on but {len(crowds)} crowd regions"):
+        load_data(nothing)
+    assert f"{len(crowds)} of {len(crowds)} objects are crowd regions (iscrowd)" in caplog.text
 
 
 def test_weights_of_classes_by_hand():

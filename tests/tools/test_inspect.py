@@ -72,7 +72,7 @@ def test_every_planted_fault_is_found_and_none_invented(planted: Config) -> None
     assert (report.content["errors"], report.content["warnings"]) == (22, 17)
     assert all(advice.endswith(".") for _, _, advice in KINDS.values())
     elsewhere = {"no-pictures", "no-categories", "no-objects", "squashed-pictures", "small-objects"}
-    elsewhere |= {"picture-without-tiles", *mending.KINDS}
+    elsewhere |= {"picture-without-tiles", "nothing-to-score", "many-crowds", *mending.KINDS}
     assert set(PLANTED) | elsewhere == set(KINDS)
     json.dumps(report.content, allow_nan=False)
     found = {finding.kind: finding.examples[0] for finding in report.findings}

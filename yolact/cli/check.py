@@ -3,9 +3,11 @@
 yolact check --config configs/custom.yaml
 yolact check --annotations instances.json --images images --output checked
 yolact check --annotations instances.json --images images --write-config mine.yaml    # to begin with
+yolact check --annotations instances.json --images images --fix clean.json
 
-Writes index.html, to look at, and check.json, for programs. Exit code 1: training would refuse the data or stop on
-them; 0: it would not, there may be warnings; 2: there was nothing to check.
+Writes index.html, to look at, and check.json, for programs; with --fix also fixed.json, which lists what was mended and
+left out. Exit code 1: training would refuse the data or stop on them; 0: it would not, there may be warnings; 2: there
+was nothing to check.
 """
 
 import argparse
@@ -30,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, metavar="DIR", help="the images of --annotations")
     text = "write a configuration to begin with, of the size and shape that fit; with --annotations, without validation"
     parser.add_argument("--write-config", type=Path, metavar="FILE.yaml", help=text)
+    text = "write the annotations of --annotations anew: mended, and without what is certainly broken, which is listed"
+    parser.add_argument("--fix", type=Path, metavar="OUT.json", help=text)
+    text = "with --fix: take the mark iscrowd off all objects; CVAT gives it to each mask"
+    parser.add_argument("--crowds-are-objects", action="store_true", help=text)
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: runs/check/ and the configuration's name")
 
 
@@ -41,11 +47,16 @@ def run(arguments: argparse.Namespace) -> int:
 
     from yolact.config import Config, load_config, override_config
     from yolact.output import output_folder, write_bytes, write_json
+    from yolact.tools.inspect.fixing import fix
     from yolact.tools.inspect.inspection import inspect, sources_of
     from yolact.tools.inspect.page import render_page
     from yolact.tools.inspect.reading import Source
     from yolact.tools.inspect.starting_config import starting_config
 
+    if arguments.fix and (not alone or arguments.fix.exists()):
+        raise UserError("--fix takes the name of a new file, and needs --annotations and --images; correct them.")
+    if arguments.crowds_are_objects and not arguments.fix:
+        raise UserError("--crowds-are-objects says what --fix OUT.json writes; give both.")
     target = arguments.write_config
     if target is not None and (target.exists() or target.suffix != ".yaml"):
         raise UserError(f"--write-config takes the name of a new .yaml file, got '{target}'; give another one.")
@@ -59,6 +70,13 @@ def run(arguments: argparse.Namespace) -> int:
         write_bytes(render_page(report).encode(), output / "index.html")
         write_json(report.content, output / "check.json", indent=1)
     print("\n".join(summary_lines(report)) + f": see {output / 'index.html'}")
+    if arguments.fix:
+        fixed = fix(sources[0], report.sets[0].bad_images, arguments.crowds_are_objects)
+        write_json(fixed.content, arguments.fix)
+        write_json({"mended": fixed.mended, "left_out": fixed.left_out}, output / "fixed.json", indent=1)
+        print(f"written {arguments.fix}", *fixed.lines(), f"all of it in {output / 'fixed.json'}", sep="\n  ")
+    elif alone and report.content["errors"]:
+        print("--fix OUT.json writes the annotations without what is broken")
     if target is not None:
         text = starting_config(report.sets[0], _data_of(arguments, config), target.stem)
         write_bytes(text.encode(), target, "--write-config")

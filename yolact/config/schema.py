@@ -128,6 +128,8 @@ class DataConfig:
     worker_timeout: NotNegative = 300.0  # seconds without a batch after which these count as hung; 0 waits for ever
     # An unreadable image met while training: stop with its name, or take the next one and count it.
     unreadable: Literal["raise", "skip"] = "raise"
+    # A training set without one object is refused, as an export that lost them looks like that; true trains on it.
+    allow_empty: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

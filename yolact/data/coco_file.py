@@ -70,8 +70,8 @@ def read_annotation_file(
     return AnnotationFile(categories, images[: len(objects)], objects, dropped, mended)
 
 
-def read_content(path: Path, files: ImageFolder | None) -> tuple[dict[str, list[Any]], Mended]:
-    """Return the lists of an annotation file, mended, and what that did; `files` finds names and sizes of images.
+def read_content(path: Path, files: ImageFolder | None) -> tuple[dict[str, Any], Mended]:
+    """Return the content of an annotation file, mended, and what that did; `files` finds names and sizes of images.
 
     DatasetError where the file cannot be read or is not of COCO's form at all.
     """
@@ -79,8 +79,8 @@ def read_content(path: Path, files: ImageFolder | None) -> tuple[dict[str, list[
     return content, mend(content, files)
 
 
-def read_outline(path: Path) -> dict[str, list[Any]]:
-    """Return the lists images, annotations and categories, whatever is in them; DatasetError if one is not there."""
+def read_outline(path: Path) -> dict[str, Any]:
+    """Return what a file holds; DatasetError if images, annotations or categories are no lists, whatever is in them."""
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
@@ -92,4 +92,4 @@ def read_outline(path: Path) -> dict[str, list[Any]]:
             held = printable(", ".join(content)) if isinstance(content, dict) else f"a {type(content).__name__}"
             why = f"The annotation file {path} has no list '{key}' (it holds {held or 'nothing'})"
             raise DatasetError(f"{why}; export it as COCO object detection.")
-    return {key: content[key] for key in LISTS}
+    return dict(content)

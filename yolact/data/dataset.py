@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from yolact.data import mending
 from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.data.coco_file import read_annotation_file
 from yolact.data.image_folder import ImageFolder
@@ -24,6 +25,8 @@ from yolact.structures import Tiles, View
 from yolact.text import printable
 
 logger = logging.getLogger(__name__)
+
+MOST_CROWDS = 0.1  # of all objects, above which it is told how many are crowd regions; COCO has 1.2 %
 
 
 class GroundTruth:
@@ -73,6 +76,7 @@ class CocoDataset:
         categories: the classes, taken from the file.
         images: the images, in the order of the file.
         class_counts: int64 [C], the objects of each label, crowd regions left out.
+        num_crowds: crowd regions (iscrowd), which neither teach nor score.
         longest_sides: float64 [N], of the boxes of all objects, in pixels of their images; likewise.
         dropped: how many annotations give nothing to train on, by reason. They are left out; evaluation still sees
             them, because it reads the file itself.
@@ -100,10 +104,17 @@ class CocoDataset:
         _check_files_exist(self.images, files, self.annotation_file)
         self._objects = PackedObjects(objects)
         _, labels, boxes = self._objects.single()
+        self.num_crowds = self._objects.num_crowds
         self.class_counts = np.bincount(labels, minlength=len(self.categories))
         self.longest_sides: NDArray[np.float64] = (boxes[:, 2:] - boxes[:, :2]).max(1)
-        if mended.counts:
-            logger.warning("%s: mended %s", self.annotation_file, "; ".join(mended.lines()))
+        if mended:
+            logger.warning("%s: mended %s", self.annotation_file, "; ".join(mending.lines(mended)))
+        if self.num_crowds > MOST_CROWDS * sum(map(len, objects)):
+            logger.warning(
+                "%s: %d of %d objects are crowd regions (iscrowd), which neither teach nor score; CVAT marks each mask "
+                "so, and `yolact check --fix OUT.json --crowds-are-objects` takes the mark off",
+                self.annotation_file, self.num_crowds, sum(map(len, objects)),
+            )  # fmt: skip
         if self.dropped:
             reasons = ", ".join(f"{count} with {reason}" for reason, count in self.dropped.most_common())
             total = self.dropped.total()
@@ -215,6 +226,11 @@ class PackedObjects:
         self._first_object, self._first_part, self._first_word = (
             np.cumsum([0, *map(len, groups)]) for groups in (images, parts, words)
         )
+
+    @property
+    def num_crowds(self) -> int:
+        """Return how many are crowd regions."""
+        return int(self._objects["iscrowd"].sum())
 
     def single(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """Return image index, label and box [N, 4] of every object that is no crowd region."""

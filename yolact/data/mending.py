@@ -5,7 +5,7 @@ What is mended is counted, and told by whoever reads. Everything else stays as i
 """
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path, PureWindowsPath
@@ -36,7 +36,6 @@ KINDS = {  # of what is mended: its name in check.json, and what it is
     "mended-box": "boxes that are missing, no box or without area, taken from the masks",
     "mended-area": "areas that are missing or not the masks', taken from the masks",
 }
-MAX_EXAMPLES = 1000  # of a kind that are kept
 AREA_FACTOR = 2.0  # by which an area may differ from its mask's: outlines count pixels in several ways
 BOX_FACTOR = 1.1  # where the area is just that of the box
 LEAST_AREA = 100  # pixels; below it outlines and pixels differ by any factor, and all is small
@@ -45,25 +44,13 @@ LEAST_FILL = 0.2  # of its box by the area of an object; below it, and above all
 Entry = dict[str, Any]
 
 
-class Mended:
-    """How much was mended of each kind, and where."""
+Mended = defaultdict[str, list[str]]  # the names of the entries that were mended, by kind
 
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.examples: defaultdict[str, list[str]] = defaultdict(list)  # names of entries, the first ones of each kind
 
-    def note(self, kind: str, where: str) -> None:
-        """Count one entry."""
-        self.counts[kind] += 1
-        if self.counts[kind] <= MAX_EXAMPLES:
-            self.examples[kind].append(where)
-
-    def lines(self) -> Iterator[str]:
-        """Yield what was mended, the most frequent first."""
-        yield from (
-            f"{count:,} {KINDS[kind]} (the first: {self.examples[kind][0]})"
-            for kind, count in self.counts.most_common()
-        )
+def lines(mended: Mended) -> Iterator[str]:
+    """Yield what was mended, the most frequent first."""
+    for kind, names in sorted(mended.items(), key=lambda item: -len(item[1])):
+        yield f"{len(names):,} {KINDS[kind]} (the first: {names[0]})"
 
 
 class Ids:
@@ -71,12 +58,13 @@ class Ids:
 
     def __init__(self, entries: list[Any], mended: Mended) -> None:
         self._mended = mended
-        given = [entry.get("id") for entry in entries if isinstance(entry, dict)]
+        given: list[Any] = [entry.get("id") for entry in entries if isinstance(entry, dict)]
         are_texts = all(isinstance(one, str) and one for one in given)
         wholes = {as_whole(one) for one in given} if are_texts else set()
         # Texts of numbers are these numbers, unless "1" and "01" are two ids.
-        are_names = None in wholes or len(wholes) < len(set(given if are_texts else ()))
-        self._numbers = {name: number for number, name in enumerate(sorted(set(given)), 1)} if are_names else {}
+        names = sorted(set(given if are_texts else ()))
+        are_names = None in wholes or len(wholes) < len(names)
+        self._numbers = {name: number for number, name in enumerate(names, 1)} if are_names else {}
         self.known: set[object] = set()
         self._names: dict[str, int | None] = {}  # what else annotations may write for an id; None for several ids
 
@@ -98,24 +86,24 @@ class Ids:
             return value
         found = self._number(value, where)
         if isinstance(value, str) and found not in self.known and self._names.get(value) is not None:
-            self._mended.note("mended-reference", where)
+            self._mended["mended-reference"].append(where)
             return self._names[value]
         return found
 
     def _number(self, value: object, where: str) -> object:
         if isinstance(value, str) and value in self._numbers:
-            self._mended.note("numbered-id", where)
+            self._mended["numbered-id"].append(where)
             return self._numbers[value]
         whole = as_whole(value)
         if whole is None or type(value) is int:
             return value
-        self._mended.note("mended-id", where)
+        self._mended["mended-id"].append(where)
         return whole
 
 
-def mend(content: dict[str, list[Any]], files: ImageFolder | None) -> Mended:
+def mend(content: dict[str, Any], files: ImageFolder | None) -> Mended:
     """Mend the lists of an annotation file in place and return what was done; `files` finds file names and sizes."""
-    mended = Mended()
+    mended: Mended = defaultdict(list)
     classes = Ids(content["categories"], mended)
     for where, entry in _entries("categories", content):
         classes.declare(entry, where)
@@ -145,13 +133,13 @@ def mend(content: dict[str, list[Any]], files: ImageFolder | None) -> Mended:
     return mended
 
 
-def _entries(key: str, content: dict[str, list[Any]]) -> Iterator[tuple[str, Entry]]:
+def _entries(key: str, content: dict[str, Any]) -> Iterator[tuple[str, Entry]]:
     for position, entry in enumerate(content[key]):
         if isinstance(entry, dict):
             yield f"{key}[{position}]", entry
 
 
-def _take_once(key: str, content: dict[str, list[Any]], mended: Mended) -> None:
+def _take_once(key: str, content: dict[str, Any], mended: Mended) -> None:
     """Take out entries that repeat an earlier one in every word."""
     first: dict[object, Entry] = {}
     repeated = set()
@@ -159,12 +147,12 @@ def _take_once(key: str, content: dict[str, list[Any]], mended: Mended) -> None:
         earlier = first.setdefault(entry["id"], entry) if isinstance(entry.get("id"), int) else entry
         if earlier is not entry and earlier == entry:
             repeated.add(id(entry))
-            mended.note("repeated-entry", where)
+            mended["repeated-entry"].append(where)
     if repeated:
         content[key] = [entry for entry in content[key] if id(entry) not in repeated]
 
 
-def _mend_annotation_ids(content: dict[str, list[Any]], mended: Mended) -> None:
+def _mend_annotation_ids(content: dict[str, Any], mended: Mended) -> None:
     """Number those annotations anew that have no id of their own, to which nothing in the file can refer."""
     seen: set[int] = set()
     unnumbered = []
@@ -176,11 +164,11 @@ def _mend_annotation_ids(content: dict[str, list[Any]], mended: Mended) -> None:
         seen.add(number)
         if number is not entry["id"] and type(entry["id"]) is not int:
             entry["id"] = number
-            mended.note("mended-id", where)
+            mended["mended-id"].append(where)
     free = (number for number in count(1) if number not in seen)
     for where, entry in unnumbered:
         entry["id"] = next(free)
-        mended.note("mended-annotation-id", where)
+        mended["mended-annotation-id"].append(where)
 
 
 def _mend_image(entry: Entry, where: str, files: ImageFolder | None, mended: Mended) -> None:
@@ -188,24 +176,24 @@ def _mend_image(entry: Entry, where: str, files: ImageFolder | None, mended: Men
     if name is None and isinstance(entry.get("coco_url"), str):  # LVIS
         parts = entry["coco_url"].split("/")
         name = entry["file_name"] = parts[-1] if files and files.holds(parts[-1]) else "/".join(parts[-2:])
-        mended.note("mended-file-name", where)
+        mended["mended-file-name"].append(where)
     if files and isinstance(name, str) and name and not files.holds(name):
         found = files.resolve(name)
         if found is not None:
             name = entry["file_name"] = found
-            mended.note("mended-file-name", where)
+            mended["mended-file-name"].append(where)
     given = [entry.get("height"), entry.get("width")]
     if all(type(side) is int and side != 0 for side in given):
         return
     sides = [as_whole(side) or None for side in given]
     if None not in sides:
         entry["height"], entry["width"] = sides
-        mended.note("mended-number", where)
+        mended["mended-number"].append(where)
     elif files and isinstance(name, str) and not leaves_folder(name):
         size = _stored_size(files.folder / name)
         if size is not None and all(side in (None, 0, own) for side, own in zip(given, size, strict=True)):
             entry["height"], entry["width"] = size
-            mended.note("mended-picture-size", where)
+            mended["mended-picture-size"].append(where)
 
 
 def _stored_size(path: Path) -> tuple[int, int] | None:
@@ -222,13 +210,13 @@ def _mend_annotation(entry: Entry, where: str, image: ImageRecord | None, mended
     crowd = entry.get("iscrowd", 0)
     if type(crowd) is not int and (flag := as_flag(crowd)) is not None:
         entry["iscrowd"] = flag
-        mended.note("mended-crowd", where)
+        mended["mended-crowd"].append(where)
     segmentation = entry.get("segmentation")
     if isinstance(segmentation, list) and not is_nested_well(segmentation):
         polygons = nested_well(_mend_numbers(entry, "segmentation", where, mended))
         if polygons != entry["segmentation"]:
             entry["segmentation"] = polygons
-            mended.note("mended-nesting", where)
+            mended["mended-nesting"].append(where)
     box: Any = entry.get("bbox")
     area: Any = entry.get("area")
     if not BOX.allows(box):
@@ -243,10 +231,10 @@ def _mend_annotation(entry: Entry, where: str, image: ImageRecord | None, mended
         return
     if box is None:
         entry["bbox"] = around
-        mended.note("mended-box", where)
+        mended["mended-box"].append(where)
     if not is_number(area) or not _is_area_of(own, area, box):
         entry["area"] = own
-        mended.note("mended-area", where)
+        mended["mended-area"].append(where)
 
 
 def _mend_numbers(entry: Entry, key: str, where: str, mended: Mended) -> Any:
@@ -255,7 +243,7 @@ def _mend_numbers(entry: Entry, key: str, where: str, mended: Mended) -> Any:
     numbers = as_numbers(given)
     if numbers != given:
         entry[key] = numbers
-        mended.note("mended-number", where)
+        mended["mended-number"].append(where)
     return entry.get(key)
 
 

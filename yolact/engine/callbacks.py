@@ -36,11 +36,16 @@ class Callback:
 
 
 class BestCheckpoint(Callback):
-    """Save best.pth when the mask AP is the highest so far; end a training that has not improved on it for long."""
+    """Save best.pth when the mask AP is the highest so far; end a training that has not improved on it for long.
+
+    Where nothing is to be found there is no AP and no best.
+    """
 
     def on_evaluate(self, trainer: "Trainer") -> None:
         assert trainer.metrics is not None
-        mask_ap = trainer.metrics["segm"]["AP"] or 0.0
+        mask_ap = trainer.metrics["segm"]["AP"]
+        if mask_ap is None:
+            return
         if trainer.best is None or mask_ap > trainer.best:
             trainer.best, trainer.stale_evaluations = mask_ap, 0
             trainer.save(BEST)

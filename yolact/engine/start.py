@@ -139,9 +139,14 @@ def load_data(config: Config) -> tuple[Config, CocoDataset, CocoDataset]:
             f"model.num_classes of configuration '{config.name}' is {expected}, but {data.train_annotations} "
             f"declares {found} categories: set it to {found}, or to null to take it from the file."
         )
-    for dataset, path, effect in ((train, data.train_annotations, "teaches"), (val, data.val_annotations, "scores")):
-        if not dataset.class_counts.sum():
-            logger.warning("%s has no objects: it %s nothing", path, effect)
+    if not train.class_counts.sum() and not data.allow_empty:
+        crowds = f" but {train.num_crowds} crowd regions (iscrowd)" if train.num_crowds else ""
+        raise DatasetError(
+            f"{data.train_annotations} has no objects to train on{crowds}: label some (`yolact check` says more), or "
+            "set data.allow_empty=true to train on background alone."
+        )
+    if not val.class_counts.sum():
+        logger.warning("%s has no objects: there is nothing to score, and no best checkpoint", data.val_annotations)
     loss, settings = config.loss, config.eval
     if loss.class_weights == "inverse":
         loss = replace(loss, class_weights=inverse_weights(train.class_counts))

@@ -274,8 +274,10 @@ class Trainer:
         except (Interrupted, GaveUpError):
             return
         self.metrics, self.further, self.awaits_evaluation = result.metrics, result.further, False
-        mask_ap, box_ap = (self.metrics[kind]["AP"] or 0.0 for kind in ("segm", "bbox"))
-        logger.info("step %d: mask AP %.4f, box AP %.4f", self.step, mask_ap, box_ap)
+        found = [(name, self.metrics[kind]["AP"]) for name, kind in (("mask", "segm"), ("box", "bbox"))]
+        scores = ", ".join(f"{name} AP {'not defined' if ap is None else f'{ap:.4f}'}" for name, ap in found)
+        nothing = "" if found[0][1] is not None else f": {self.config.data.val_annotations} has no objects to score"
+        logger.info("step %d: %s%s", self.step, scores, nothing)
         for callback in self.callbacks:  # the best checkpoint before last.pth, which says that it has been saved
             callback.on_evaluate(self)
         self.save(LAST)

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from yolact.config import Config, ModelConfig
-from yolact.data.dataset import CocoDataset
+from yolact.data.dataset import MOST_CROWDS, CocoDataset
 from yolact.data.segmentations import draw_masks
 from yolact.data.tiling import shown_parts
 from yolact.data.transforms import view_matrix
@@ -155,7 +155,12 @@ def _check_counts(inspected: InspectedSet, summary: dict[str, Any], config: Conf
     if inspected.source.name == "train" and declared and config.model.num_classes not in (None, declared):
         add("class-count-differs", f"model.num_classes is {config.model.num_classes}, the file declares {declared}")
     if inspected.images and summary["objects"] == 0:
-        add("no-objects", f"{summary['pictures']} images, {summary['annotations']} annotations")
+        kind = "no-objects" if is_trained_on and not config.data.allow_empty else "nothing-to-score"
+        crowds = f", {inspected.crowd_regions} crowd regions" * (inspected.crowd_regions > 0)
+        add(kind, f"{summary['pictures']} images, {summary['annotations']} annotations{crowds}")
+    marked = inspected.crowd_regions
+    if marked > MOST_CROWDS * (marked + summary["objects"]):
+        add("many-crowds", f"{marked:,} of {marked + summary['objects']:,} objects")
 
 
 def fit_lines(content: dict[str, Any]) -> list[str]:

@@ -66,6 +66,7 @@ class InspectedSet:
         self.findings: dict[str, Finding] = {}  # by kind
         self.images: list[ImageRecord] = []  # those with a usable entry
         self.objects: list[list[ObjectRecord]] = []  # of each image, as training sees them, without crowd regions
+        self.bad_images: set[int] = set()  # ids of those whose files cannot be used, after `inspect_files`
         self.crowd_regions = 0
         self.num_annotations = len(content["annotations"])  # good and bad
         # Bad images are in it too: an annotation is not at fault when its image is.
@@ -75,10 +76,9 @@ class InspectedSet:
             self.categories = self._read_categories(content["categories"])
             self._read_images(content["images"])
             fine = sum(self._read_annotation(*one) for one in self._entries("annotations", content["annotations"]))
-        for kind, count in mended.counts.items():
-            for where in mended.examples[kind]:
-                self.add(kind, where)
-            self.findings[kind].count = count
+        for kind, names in mended.items():
+            for name in names:
+                self.add(kind, name)
         self.left_out = self.num_annotations - fine  # what training does not see of the images that it uses
 
     def add(self, kind: str, note: str = "", about: Example = NOWHERE) -> None:
@@ -249,6 +249,8 @@ def inspect_files(inspected: InspectedSet, trained_on: Mapping[bytes, str] | Non
                 faults["shared-picture"] = f"'{trained_on[content]}' of the training set"
             for kind, note in faults.items():
                 inspected.add(kind, note, Example(image.file_name, image=index))
+                if KINDS[kind][0] == "error":
+                    inspected.bad_images.add(image.id)
     return first
 
 

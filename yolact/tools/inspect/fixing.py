@@ -1,0 +1,167 @@
+"""Writing an annotation file anew: mended, and without what is certainly broken; all of that is counted and listed.
+
+What only a person can decide, such as a class of two names, is refused in the sentence of the loader.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as rle_tools
+
+from yolact.data import annotations as rules
+from yolact.data.annotations import ImageRecord
+from yolact.data.categories import Categories
+from yolact.data.coco_file import read_content
+from yolact.data.image_folder import ImageFolder
+from yolact.data.images import MAX_WINDOWED_PIXELS
+from yolact.data.mending import KINDS
+from yolact.data.segmentations import encode
+from yolact.errors import DatasetError
+from yolact.text import counted
+from yolact.tools.inspect.reading import Source, object_faults
+
+Entry = dict[str, Any]
+MOST = 5  # entries that are named in a line
+
+MADE_CROWD_OBJECTS = "crowd regions taken as single objects"
+MENDED_NAMES = "file names that led nowhere, taken from the only file of that name"
+MENDED_PARTS = "broken parts of objects, left out of them"
+MENDED_BOXES = "boxes unlike their masks, taken from these"
+
+
+@dataclass
+class Fixed:
+    """A clean annotation file, and what was done: kind -> names of entries."""
+
+    content: dict[str, Any]
+    mended: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    left_out: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def lines(self) -> list[str]:
+        """Return what was done in a few lines."""
+        kept = f"{counted(len(self.content['images']), 'image')}, {counted(len(self.content['annotations']), 'object')}"
+        lines = [f"kept: {kept}"]
+        for verb, kinds in (("mended", self.mended), ("left out", self.left_out)):
+            for kind, names in kinds.items():
+                more = ", ..." * (len(names) > MOST)
+                lines.append(f"{verb}: {len(names):,} {kind} ({', '.join(names[:MOST])}{more})")
+        return lines
+
+
+def fix(source: Source, bad_images: Collection[int], crowds_are_objects: bool = False) -> Fixed:
+    """Return the content of a clean file.
+
+    Args:
+        source: the set, as it was inspected.
+        bad_images: ids of images that cannot be used, as their files are broken or of another size.
+        crowds_are_objects: take the mark iscrowd off, which CVAT gives to each mask.
+
+    Raises:
+        DatasetError: classes or images are declared in a way that only a person can mend, or nothing is left.
+    """
+    path, files = source.annotation_file, ImageFolder(source.image_folder)
+    content, mended = read_content(path, files)
+    fixed = Fixed({**content, "images": [], "annotations": []})
+    fixed.mended.update({KINDS[kind]: names for kind, names in mended.items()})
+    categories = rules.parse_categories(content["categories"], path)
+    images: dict[int, ImageRecord] = {}
+    for number, entry in enumerate(content["images"]):
+        image = _usable_image(entry, f"images[{number}]", files, bad_images, fixed)
+        if image is not None:
+            if image.id in images:
+                raise DatasetError(f"images[{number}] of {path} repeats the id {image.id}; give each its own.")
+            images[image.id] = image
+            fixed.content["images"].append(entry)
+    for number, entry in enumerate(content["annotations"]):
+        if _fix_annotation(entry, f"annotations[{number}]", images, categories, crowds_are_objects, fixed):
+            fixed.content["annotations"].append(entry)
+    if not fixed.content["annotations"]:
+        raise DatasetError(f"Of {path} no object is left that could be used; look at how it was exported.")
+    return fixed
+
+
+def _usable_image(
+    entry: Any, where: str, files: ImageFolder, bad_images: Collection[int], fixed: Fixed
+) -> ImageRecord | None:
+    name = entry.get("file_name") if isinstance(entry, dict) else None
+    if isinstance(name, str) and not files.holds(name) and (found := files.only_of_its_name(name)):
+        entry["file_name"] = found
+        fixed.mended[MENDED_NAMES].append(where)
+    try:
+        image = rules.parse_image(entry, where, MAX_WINDOWED_PIXELS)
+    except DatasetError:
+        fixed.left_out["images that are declared wrongly"].append(where)
+        return None
+    if not files.holds(image.file_name):
+        fixed.left_out["images without a file"].append(image.file_name)
+    elif image.id in bad_images:
+        fixed.left_out["images that cannot be used"].append(image.file_name)
+    else:
+        return image
+    return None
+
+
+def _fix_annotation(
+    entry: Any,
+    where: str,
+    images: dict[int, ImageRecord],
+    categories: Categories,
+    crowds_are_objects: bool,
+    fixed: Fixed,
+) -> bool:
+    """Mend an annotation in place; tell whether it can be used."""
+    if not isinstance(entry, dict):
+        fixed.left_out["entries that are not objects"].append(where)
+        return False
+    image = images.get(entry["image_id"]) if isinstance(entry.get("image_id"), int) else None
+    if image is None:
+        fixed.left_out["objects of images that are not there"].append(where)
+        return False
+    if _drop_bad_parts(entry, where, image):
+        fixed.mended[MENDED_PARTS].append(where)
+    dropped: Counter[str] = Counter()
+    try:
+        item = rules.parse_object(entry, where, image, categories, dropped)
+    except DatasetError:
+        fixed.left_out["objects whose fields are broken"].append(where)
+        return False
+    if item is None:
+        [reason] = dropped
+        fixed.left_out[f"objects with {reason}"].append(where)
+        return False
+    runs = encode(item.segmentation, (image.height, image.width))
+    faults = dict(object_faults(item, runs, image))
+    if "empty-mask" in faults:
+        fixed.left_out["objects whose mask has no pixel"].append(where)
+        return False
+    if "box-unlike-mask" in faults:
+        entry["bbox"] = [float(one) for one in rle_tools.toBbox(runs)]
+        fixed.mended[MENDED_BOXES].append(where)
+    if item.iscrowd and crowds_are_objects:
+        entry["iscrowd"] = 0
+        fixed.mended[MADE_CROWD_OBJECTS].append(where)
+    return True
+
+
+def _drop_bad_parts(entry: Entry, where: str, image: ImageRecord) -> bool:
+    """Take those polygons out of an object that no rule allows, unless that would leave none; tell whether it did."""
+    parts = entry.get("segmentation")
+    if not isinstance(parts, list):
+        return False
+    good = [part for part in parts if part and _is_right({"segmentation": [part]}, where, image)]
+    if len(good) in (0, len(parts)):
+        return False
+    entry["segmentation"] = good
+    runs = encode([np.reshape(part, (-1, 2)) for part in good], (image.height, image.width))
+    entry["area"] = int(rle_tools.area(runs))
+    return True
+
+
+def _is_right(entry: Entry, where: str, image: ImageRecord) -> bool:
+    try:
+        return rules.parse_segmentation(entry, where, image) is not None
+    except DatasetError:
+        return False
