@@ -91,5 +91,5 @@ def read_outline(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             held = printable(", ".join(content)) if isinstance(content, dict) else f"a {type(content).__name__}"
             why = f"The annotation file {path} has no list '{key}' (it holds {held or 'nothing'})"
-            raise DatasetError(f"{why}; export it as COCO object detection.")
+            raise DatasetError(f"{why}; export it as COCO object detection, or try `yolact convert`.")
     return dict(content)
