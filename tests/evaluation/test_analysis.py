@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.conftest import AWAY, CAT, DOG, HERE, THERE
-from yolact.evaluation.analysis import SIZE_BORDERS, ImageQuality, Pair, Shown, analyse, most_confused
+from yolact.evaluation.analysis import SIZE_BORDERS, ImageQuality, Pair, Shown, Trust, analyse, most_confused
 from yolact.evaluation.matching import greedy
 
 
@@ -91,8 +91,46 @@ def test_only_the_images_of_the_data_set_count_and_masks_are_shown(scene) -> Non
     scene.num_images = 3
     scene.add([(CAT, HERE), (DOG, THERE, 2), (CAT, HERE, 3)], [(DOG, (40, 40, 10, 4), 0.9, 2)])
     scene.detections[0]["segmentation"] = scene.objects[1]["segmentation"]
-    errors, total = analyse(scene.dataset(max_images=2), {"segm": scene.detections, "bbox": scene.detections})
+    dataset, total = scene.dataset(max_images=2), Shown(2)
+    errors = analyse(dataset, {"segm": scene.detections, "bbox": scene.detections}, [total])
     assert errors["segm"]["count"] == dict.fromkeys(errors["segm"]["count"], 0) | {"missed": 1}
     assert errors["bbox"]["count"] == dict.fromkeys(errors["segm"]["count"], 0) | {"missed": 1, "localisation": 1}
     assert total.confusion.tolist() == [[0, 0, 1], [0, 1, 0], [0, 0, 0]]
     assert [image.index for image in total.qualities] == [0, 1]
+
+
+def trust(scene):
+    total = Trust(2)
+    for image in scene.matchings():
+        total.add(image)
+    return total
+
+
+def test_the_best_threshold_of_each_class(scene) -> None:
+    """Of three cats 0.9 and 0.5 find one each, 0.7 and 0.3 none: F1 is 2/4, 2/5, 4/6 and 4/7; no dog is found."""
+    cats = [(CAT, HERE), (CAT, THERE), (CAT, (70, 0, 10, 10))]
+    found = [(CAT, HERE, 0.9), (CAT, AWAY, 0.7), (CAT, THERE, 0.5), (CAT, AWAY, 0.3)]
+    scene.add([*cats, (DOG, (70, 30, 10, 10))], [*found, (DOG, AWAY, 0.6)])
+    assert trust(scene).best_thresholds() == [(0.5, pytest.approx(4 / 6)), None]
+
+
+def test_equal_scores_stand_or_fall_together(scene) -> None:
+    scene.add([(CAT, HERE)], [(CAT, HERE, 0.5), (CAT, AWAY, 0.5)])
+    assert trust(scene).best_thresholds()[0] == (0.5, pytest.approx(2 / 3))
+
+
+def test_how_often_detections_are_right_from_a_score_on(scene) -> None:
+    scene.add(
+        [(CAT, HERE), (CAT, THERE), (CAT, (0, 60, 70, 40), 1, True)],
+        [(CAT, AWAY, 0.9), (CAT, HERE, 0.8), (CAT, THERE, 0.7), (CAT, (70, 20, 9, 9), 0.6), (CAT, (20, 70, 9, 9), 0.5)],
+    )
+    shares = trust(scene).in_detections()
+    assert shares[0] == {0.9: pytest.approx(2 / 3), 0.8: pytest.approx(2 / 3), 0.7: pytest.approx(2 / 3), 0.6: 0.5}
+    assert shares[1] == {}
+
+
+def test_how_often_objects_of_a_class_and_size_are_found(scene) -> None:
+    scene.add([(CAT, HERE), (CAT, THERE), (CAT, (50, 50, 40, 40))], [(CAT, HERE, 0.9), (CAT, THERE, 0.2)])
+    shares = trust(scene).in_absence()
+    assert shares[0].tolist() == [0, 1 / 3, 0, 0, 0, 0, 0, 0]
+    assert shares[1].tolist() == [0] * 8

@@ -373,3 +373,12 @@ def test_what_a_run_says_of_its_data(clean: DataSet) -> None:
     assert "12 of the images are both trained on and validated on" in line
     clean.train["annotations"] = []
     assert anchor_line(clean.write(), load(clean.write())[0]) == "anchors: there are no objects that could meet one"
+
+
+def test_labels_that_a_model_contradicts(tmp_path: Path, sample_checkpoint: Path, sample_data: Path) -> None:
+    data = ["--annotations", f"{sample_data}/annotations.json", "--images", f"{sample_data}/pictures"]
+    output = tmp_path / "out"
+    assert run(["check", *data, "--weights", str(sample_checkpoint), "--output", str(output)]) == 0
+    odd = json.loads((output / "odd_labels_data.json").read_text())
+    assert {"kind", "doubt", "file_name", "box", "annotation_id", "category", "found", "score"} == set(odd[0])
+    assert "Odd labels of data" in (output / "index.html").read_text()

@@ -4,6 +4,7 @@ yolact check --config configs/custom.yaml
 yolact check --annotations instances.json --images images --output checked
 yolact check --annotations instances.json --images images --write-config mine.yaml    # to begin with
 yolact check --annotations instances.json --images images --fix clean.json
+yolact check --config configs/custom.yaml --weights runs/custom/first/best.pth    # and the labels that it contradicts
 
 Writes index.html, to look at, and check.json, for programs; with --fix also fixed.json, which lists what was mended and
 left out. Exit code 1: training would refuse the data or stop on them; 0: it would not, there may be warnings; 2: there
@@ -22,6 +23,7 @@ from yolact.text import counted
 if TYPE_CHECKING:
     from yolact.config import Config, DataConfig
     from yolact.tools.inspect.inspection import Report
+    from yolact.tools.report.odd_labels import DrawnLabel
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fix", type=Path, metavar="OUT.json", help=text)
     text = "with --fix: take the mark iscrowd off all objects; CVAT gives it to each mask"
     parser.add_argument("--crowds-are-objects", action="store_true", help=text)
+    text = (
+        "a model trained on such data: the page shows the labels that it contradicts most, odd_labels_*.json lists them"
+    )
+    parser.add_argument("--weights", type=Path, metavar="FILE", help=text)
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: runs/check/ and the configuration's name")
 
 
@@ -67,7 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     name = arguments.annotations.stem if alone else config.name
     with output_folder(arguments.output or Path("runs/check") / name) as output:
         report = inspect(sources, config)
-        write_bytes(render_page(report).encode(), output / "index.html")
+        odd = _odd_labels(arguments.weights, report, output) if arguments.weights else {}
+        write_bytes(render_page(report, odd).encode(), output / "index.html")
         write_json(report.content, output / "check.json", indent=1)
     print("\n".join(summary_lines(report)) + f": see {output / 'index.html'}")
     if arguments.fix:
@@ -82,6 +89,38 @@ def run(arguments: argparse.Namespace) -> int:
         write_bytes(text.encode(), target, "--write-config")
         print(f"written {target}: train with `yolact train --config {target}`")
     return int(report.content["errors"] > 0)
+
+
+def _odd_labels(weights: Path, report: "Report", output: Path) -> "dict[str, list[DrawnLabel]]":
+    """List the labels of each set that a model contradicts most in odd_labels_*.json; return the drawn ones."""
+    from yolact.api import evaluate
+    from yolact.data.categories import Categories
+    from yolact.data.dataset import CocoDataset
+    from yolact.evaluation.analysis import analyse
+    from yolact.evaluation.run import check_classes
+    from yolact.loaded import load_weights
+    from yolact.predictor import Predictor
+    from yolact.tools.report.evaluation_page import Analysis
+    from yolact.tools.report.gallery import Records
+    from yolact.tools.report.odd_labels import DRAWN, draw_odd_labels, write_odd_labels
+
+    if report.content["errors"]:
+        print("odd labels are looked for where there are no errors: mend these first, or give --fix OUT.json")
+        return {}
+    predictor, drawn = Predictor(load_weights(weights)), {}
+    for source in (one.source for one in report.sets):
+        dataset = CocoDataset(
+            source.annotation_file, source.image_folder, max_images=source.max_images, in_tiles=source.in_tiles
+        )
+        own = Categories(predictor.class_names, predictor.category_ids)
+        check_classes(own, predictor.names_known, dataset, weights)
+        evaluation, analysis = evaluate(predictor, dataset), Analysis.of(dataset)
+        records: Records = {"segm": evaluation.segm, "bbox": evaluation.bbox}
+        analyse(dataset, records, analysis)
+        odd = analysis.odd_labels.ranked(analysis.trust, records)
+        write_odd_labels(output / f"odd_labels_{source.name}.json", odd, dataset)
+        drawn[source.name] = draw_odd_labels(odd[:DRAWN], dataset, records)
+    return drawn
 
 
 def _data_of(arguments: argparse.Namespace, config: "Config") -> "DataConfig":

@@ -35,7 +35,8 @@ def run(arguments: argparse.Namespace) -> None:
     from yolact.evaluation.analysis import analyse
     from yolact.output import output_folder
     from yolact.runtimes.exported import kind_of
-    from yolact.tools.report.evaluation_page import terminal_text, write_report
+    from yolact.tools.report.evaluation_page import Analysis, terminal_text, write_report
+    from yolact.tools.report.gallery import Records
 
     with joined_world() as world, ExitStack() as stack:
         logging.basicConfig(level=logging.INFO if world.is_main_process else logging.WARNING, format="%(message)s")
@@ -54,18 +55,20 @@ def run(arguments: argparse.Namespace) -> None:
         evaluation = evaluate(predictor, dataset, world=world)
         if not world.is_main_process:
             return
-        errors, shown = analyse(dataset, {"segm": evaluation.segm, "bbox": evaluation.bbox})
+        records: Records = {"segm": evaluation.segm, "bbox": evaluation.bbox}
+        curves = evaluation.curves
+        analysis = Analysis.of(dataset)
         metrics = {
             **evaluation.metrics,
             "annotations_sha256": hashlib.sha256(dataset.annotation_file.read_bytes()).hexdigest(),
-            "errors": errors,
+            "errors": analyse(dataset, records, analysis),
         }
-        records, curves = {"segm": evaluation.segm, "bbox": evaluation.bbox}, evaluation.curves
         weights, command = arguments.weights, shlex.join(arguments.command_line)
-        gallery = write_report(output, metrics, records, curves, shown, dataset, predictor.config, weights, command)
+        gallery = write_report(output, metrics, records, curves, analysis, dataset, predictor.config, weights, command)
         print(f"\n{terminal_text(metrics)}")
         print(
-            f"\nWritten to {output}: report.html, metrics.json, config.yaml, detections_segm.json, detections_bbox.json"
+            f"\nWritten to {output}: report.html, metrics.json, config.yaml, odd_labels.json, detections_segm.json, "
+            "detections_bbox.json"
         )
         if gallery:
             print(f"Best and worst images, ground truth beside result: {output / 'gallery'}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,20 +19,29 @@ SHOWN_SCORE = 0.3
 SIZE_BORDERS = (8, 16, 32, 64, 96, 128, 256)
 
 
-def analyse(dataset: CocoDataset, records: Mapping[IouType, Sequence[Record]]) -> tuple[dict[str, Any], "Shown"]:
-    """Return the errors of mask and box records, as metrics.json holds them, and what became of the masks shown.
+class Observer(Protocol):
+    """Something that looks at the masks of one image after another."""
+
+    def add(self, image: Matching) -> None:
+        """Look at one image."""
+
+
+def analyse(
+    dataset: CocoDataset, records: Mapping[IouType, Sequence[Record]], observers: Sequence[Observer] = ()
+) -> dict[str, Any]:
+    """Return the errors of mask and box records, as metrics.json holds them, and show all masks to the observers.
 
     One image is in memory at a time.
     """
-    shown, errors = Shown(len(dataset.categories)), dict[str, Any]()
+    errors = dict[str, Any]()
     for kind, found in records.items():
         images = []
         for image in match_images(dataset, found, kind):
             images.append(image_errors(image))
-            if kind == "segm":
-                shown.add(image)
+            for observer in observers if kind == "segm" else ():
+                observer.add(image)
         errors[kind] = total_errors(images, len(dataset.categories))
-    return errors, shown
+    return errors
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,7 @@ class Shown:
         wrong = np.flatnonzero(shown & (image.matches < 0) & ~image.in_crowd)
         found = image.matches[right]
         missed = np.setdiff1d(np.arange(len(image.truth_labels)), found)
-        sizes = np.searchsorted(SIZE_BORDERS, np.sqrt(image.truth_areas), side="right")
+        sizes = size_steps(image)
         np.add.at(self.objects, sizes, 1)
         np.add.at(self.found, sizes[found], 1)
         np.add.at(self.confusion, (image.truth_labels[found], image.truth_labels[found]), 1)
@@ -85,6 +94,55 @@ class Shown:
         if number := len(found) + (len(missed) + len(wrong)) / 2:
             quality = float(image.iou[right, found].sum() / number)
             self.qualities.append(ImageQuality(image.index, len(found), len(missed), len(wrong), quality))
+
+
+def size_steps(image: Matching) -> NDArray[np.int64]:
+    """Return the interval of `SIZE_BORDERS` that each object of an image is in, [G]."""
+    return np.searchsorted(SIZE_BORDERS, np.sqrt(image.truth_areas), side="right")
+
+
+class Trust:
+    """How often the model is right, counted over the masks of one image after another."""
+
+    def __init__(self, num_classes: int) -> None:
+        self._scores: list[list[float]] = [[] for _ in range(num_classes)]  # of detections, by label
+        self._right: list[list[bool]] = [[] for _ in range(num_classes)]  # which of them find an object
+        self._objects, self._found = np.zeros((2, num_classes, len(SIZE_BORDERS) + 1))
+
+    def add(self, image: Matching) -> None:
+        """Count an image."""
+        right = image.matches >= 0
+        for row in np.flatnonzero(right | ~image.in_crowd):
+            self._scores[image.labels[row]].append(float(image.scores[row]))
+            self._right[image.labels[row]].append(bool(right[row]))
+        sizes, hits = size_steps(image), image.matches[right & (image.scores >= SHOWN_SCORE)]
+        np.add.at(self._objects, (image.truth_labels, sizes), 1)
+        np.add.at(self._found, (image.truth_labels[hits], sizes[hits]), 1)
+
+    def best_thresholds(self) -> list[tuple[float, float] | None]:
+        """Return, for each label, the score from which on F1 is highest, and that F1; None where nothing is right."""
+        best: list[tuple[float, float] | None] = []
+        for scores, right, objects in zip(self._scores, self._right, self._objects.sum(1), strict=True):
+            order = np.argsort(scores)[::-1]
+            ranked, hits = np.array(scores)[order], np.cumsum(np.array(right, bool)[order])
+            f1 = 2 * hits / (np.arange(1, len(order) + 1) + objects)
+            f1[:-1][ranked[1:] == ranked[:-1]] = 0  # equal scores come together
+            best.append((float(ranked[f1.argmax()]), float(f1.max())) if hits[-1:].any() else None)
+        return best
+
+    def in_detections(self) -> list[dict[float, float]]:
+        """Return, for each label, score -> share of the detections from it on that are right, made to rise only."""
+        shares = []
+        for scores, right in zip(self._scores, self._right, strict=True):
+            order = np.argsort(scores)[::-1]
+            share = np.cumsum(np.array(right, float)[order]) / np.arange(1, len(order) + 1)
+            rising = np.maximum.accumulate(share[::-1])[::-1]  # as COCO does: the first one wrong proves nothing
+            shares.append(dict(zip(np.array(scores)[order].tolist(), rising.tolist(), strict=True)))
+        return shares
+
+    def in_absence(self) -> NDArray[np.float64]:
+        """Return [C, sizes], the share of the objects that is found; of a few objects it says little."""
+        return np.asarray(self._found / (self._objects + 1))
 
 
 class Pair(NamedTuple):

@@ -116,8 +116,8 @@ def read_truth(dataset: CocoDataset, iou_type: IouType) -> tuple[COCO, int]:
     data, _ = read_content(dataset.annotation_file, ImageFolder(dataset.image_folder))
     annotations = [{"iscrowd": 0, **entry} for entry in data["annotations"] if iou_type == "bbox" or _has_mask(entry)]
     # COCOeval marks "unmatched" by 0, so that an object with the id 0 would never count as found.
-    if any(entry["id"] == 0 for entry in annotations):
-        annotations = [{**entry, "id": number} for number, entry in enumerate(annotations, start=1)]
+    free = 1 + max((entry["id"] for entry in annotations), default=0)
+    annotations = [{**entry, "id": entry["id"] or free} for entry in annotations]
     truth = _index({**data, "annotations": annotations})
     for entry in annotations:
         if isinstance(entry.get("segmentation"), list):

@@ -21,6 +21,8 @@ class Matching:
     """One image with D detections, best first, and G objects, crowd regions left out."""
 
     index: int  # of the image in the data set
+    records: list[Record]  # [D]
+    truth: list[Record]  # [G], the annotations
     scores: NDArray[np.float64]  # [D]
     labels: NDArray[np.int64]  # [D]
     truth_labels: NDArray[np.int64]  # [G]
@@ -64,6 +66,8 @@ def match_images(dataset: CocoDataset, records: Iterable[Record], iou_type: IouT
         del own
         yield Matching(
             index=index,
+            records=found,
+            truth=[item for item in objects if not item["iscrowd"]],
             scores=np.array([record["score"] for record in found], float),
             labels=labels(found),
             truth_labels=labels(objects)[single],

@@ -15,6 +15,7 @@ from yolact.data.transforms import boxes_of, map_boxes
 from yolact.draw import draw_instances, resize_image
 from yolact.instances import Instances
 from yolact.ops.regions import MaskRegion
+from yolact.structures import View
 from yolact.text import counted, percent, printable
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito: told apart by everybody
@@ -46,17 +47,19 @@ def draw_objects(
     objects: Sequence[ObjectRecord],
     categories: Categories,
     scale: float,
-    image_size: tuple[int, int],
+    view: View,
     scores: Sequence[float] | None = None,
 ) -> np.ndarray:
-    """Draw objects of an image of (H, W) onto a copy of it, uint8 BGR; the first ones on top.
+    """Draw objects of an image onto a copy of the part of it that is `view`, uint8 BGR; the first ones on top.
 
-    `image` may be smaller than that; the copy is `scale` times as large as it. Masks are drawn at the size of the copy,
-    one at a time; labels have scores where there are some.
+    `image` shows that part, and may be smaller than it; the copy is `scale` times as large as `image`. Masks are drawn
+    at the size of the copy, one at a time; labels have scores where there are some.
     """
     canvas = resize_image(image, scale)
     height, width = canvas.shape[:2]
-    matrix = np.diag((width / image_size[1], height / image_size[0], 0))[:2]
+    x0, y0, x1, y1 = view
+    factors = width / (x1 - x0), height / (y1 - y0)
+    matrix = np.array([[factors[0], 0, -x0 * factors[0]], [0, factors[1], -y0 * factors[1]]])
     masks = (draw_masks([item.segmentation], matrix, (height, width))[0] for item in objects)
     confidence = torch.ones(len(objects)) if scores is None else torch.tensor(scores)
     instances = Instances(

@@ -14,7 +14,7 @@ from yolact.evaluation.analysis import analyse
 from yolact.evaluation.coco import compute_metrics
 from yolact.ops.regions import MaskRegion
 from yolact.ops.rle import encode_region
-from yolact.tools.report.evaluation_page import write_report
+from yolact.tools.report.evaluation_page import Analysis, write_report
 
 Found = Callable[[int, int, int], int | None]  # image, object and its label -> the label that is found
 
@@ -53,7 +53,8 @@ def write_evaluation(dataset: CocoDataset, sample_config: Config, tmp_path: Path
         records = records_of(dataset, found)
         scored = {kind: compute_metrics(dataset, one, kind) for kind, one in records.items()}
         curves = {kind: one.curves for kind, one in scored.items()}
-        errors, shown = analyse(dataset, records)
+        analysis = Analysis.of(dataset)
+        errors = analyse(dataset, records, analysis)
         metrics = {
             **{kind: one.summary for kind, one in scored.items()},
             "per_class": {kind: one.per_class for kind, one in scored.items()},
@@ -74,7 +75,7 @@ def write_evaluation(dataset: CocoDataset, sample_config: Config, tmp_path: Path
         folder = tmp_path / name
         folder.mkdir(parents=True)
         weights, command = Path("a <b>.pth"), "yolact eval --x '<y>'"
-        write_report(folder, metrics, records, curves, shown, dataset, sample_config, weights, command)
+        write_report(folder, metrics, records, curves, analysis, dataset, sample_config, weights, command)
         return folder
 
     return write

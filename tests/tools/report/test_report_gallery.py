@@ -6,12 +6,14 @@ import numpy as np
 from tests.tools.report.conftest import records_of
 from yolact.data.dataset import CocoDataset
 from yolact.draw import display_scale, resize_image
-from yolact.evaluation.analysis import analyse
+from yolact.evaluation.analysis import Shown, analyse
 from yolact.tools.report.gallery import write_gallery
 
 
 def gallery(folder, dataset, records, count=6):
-    return write_gallery(folder, dataset, records, analyse(dataset, records)[1].qualities, count)
+    shown = Shown(len(dataset.categories))
+    analyse(dataset, records, [shown])
+    return write_gallery(folder, dataset, records, shown.qualities, count)
 
 
 def only(*indices):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from yolact.data.dataset import CocoDataset
-from yolact.evaluation.analysis import Shown
+from yolact.evaluation.analysis import Shown, Trust
 from yolact.evaluation.coco import Curves
-from yolact.tools.report.evaluation_page import _class_section, _confusion_section, _matrix, terminal_text
+from yolact.tools.report.evaluation_page import Analysis, _class_section, _confusion_section, _matrix, terminal_text
+from yolact.tools.report.odd_labels import OddLabels
 from yolact.tools.report.sections import ERRORS, METRICS
 
 EVIL = "<script>alert('\"&')</script>"
@@ -32,6 +33,7 @@ def changed(dataset, tmp_path, image_folder=None, **changes):
 def test_all_files_are_written_and_the_page_shows_everything(write_evaluation, check_page):
     folder = write_evaluation("out", mixed)
     files = {"metrics.json", "detections_segm.json", "detections_bbox.json", "config.yaml", "report.html", "gallery"}
+    files.add("odd_labels.json")
     assert {path.name for path in folder.iterdir()} == files
     metrics, page = json.loads((folder / "metrics.json").read_text()), (folder / "report.html").read_text()
     checker = check_page(page)
@@ -43,7 +45,8 @@ def test_all_files_are_written_and_the_page_shows_everything(write_evaluation, c
     assert errors["count"]["class"] == 1
     assert f"{errors['dAP']['missed']:.3f}" in checker.texts
     titles = ["Metrics", "Errors", "Precision and recall", "Object size", "Classes", "Speed", "Confusion", "Images"]
-    for text in (*titles, "How this was made", *ERRORS, "disc", "square", "a <b>.pth", "yolact eval --x '<y>'"):
+    titles += ["Odd labels", "How this was made"]
+    for text in (*titles, *ERRORS, "disc", "square", "a <b>.pth", "yolact eval --x '<y>'"):
         assert text in checker.texts
     assert "image_size: 64" in page
     assert "Measured on cpu (test), PyTorch, float32, batch 1" in page
@@ -79,14 +82,14 @@ def test_data_without_objects_has_a_page(write_evaluation, dataset, tmp_path, ch
     assert "There are no objects to find." in terminal_text(json.loads((folder / "metrics.json").read_text()))
 
 
-def test_one_class_needs_no_table_of_classes(write_evaluation, dataset, tmp_path, check_page):
+def test_one_class_needs_no_curves_of_its_own(write_evaluation, dataset, tmp_path, check_page):
     annotations = json.loads(Path(dataset.annotation_file).read_text())["annotations"]
     for annotation in annotations:
         annotation["category_id"] = 3
     one = changed(dataset, tmp_path, categories=[{"id": 3, "name": "thing"}], annotations=annotations)
     folder = write_evaluation("out", dataset=one)
     page = (folder / "report.html").read_text()
-    assert "Classes" not in check_page(page).texts
+    assert "Classes" in check_page(page).texts
     assert "for each class" not in page
     assert "AP per class" not in terminal_text(json.loads((folder / "metrics.json").read_text()))
 
@@ -102,18 +105,20 @@ def test_hostile_names_stay_text(write_evaluation, dataset, tmp_path, check_page
     evil = changed(dataset, tmp_path, tmp_path / "images", images=images, categories=categories)
     folder = write_evaluation("out", mixed, dataset=evil, device=EVIL)
     checker = check_page((folder / "report.html").read_text())
-    assert checker.tags.count("img") == 5
+    odd_labels = json.loads((folder / "odd_labels.json").read_text())
+    assert checker.tags.count("img") == 5 + len(odd_labels)
     assert EVIL in checker.texts
     terminal_text(json.loads((folder / "metrics.json").read_text())).encode()
 
 
-def test_classes_without_objects_stand_last_and_have_no_curve():
+def test_classes_without_objects_stand_last_and_have_no_curve(dataset):
     shown = Shown(3)
+    analysis = Analysis(shown, Trust(3), OddLabels(dataset))
     precision = np.full((3, 101, 3), 0.5)
     precision[:, :, 0] = np.nan
     precision[:, :, 2] = 0.25
     curves = dict.fromkeys(("segm", "bbox"), Curves(precision, np.full((3, 3), np.nan)))
-    rows = _class_section(curves, shown, ["none", "good", "bad"]).rows
+    rows = _class_section(curves, analysis, ["none", "good", "bad"]).rows
     assert [[cell.text for cell in row[:4]] for row in rows] == [
         ["bad", "0", "0.250", "0.250"],
         ["good", "0", "0.500", "0.500"],

@@ -1,6 +1,7 @@
 """The report as one HTML page, with images on which the objects of the annotations are drawn."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +14,8 @@ from yolact.tools.inspect.inspection import Report, fit_lines, verdict
 from yolact.tools.inspect.reading import InspectedSet
 from yolact.tools.pages import draw_objects, render
 from yolact.tools.report.charts import bar_chart
+from yolact.tools.report.odd_labels import KINDS as ODD_KINDS
+from yolact.tools.report.odd_labels import DrawnLabel
 
 SAMPLED = 12  # images of each set that are drawn at random
 MARKED = 4  # images of each finding that are drawn
@@ -21,8 +24,8 @@ MAX_DRAWN = 500  # objects of an image; more cannot be told apart at this size
 RED = (0, 0, 255)  # BGR
 
 
-def render_page(report: Report) -> str:
-    """Return the page; images are read and drawn on the way."""
+def render_page(report: Report, odd_labels: Mapping[str, Sequence[DrawnLabel]] | None = None) -> str:
+    """Return the page, with the drawn odd labels of some sets; images are read and drawn on the way."""
     content, sheets, marked = report.content, {}, []
     bars: list[tuple[Sequence[str], Mapping[str, Sequence[float]], str]] = []  # names, series, axis
     if fit := content["anchors"]:
@@ -42,8 +45,10 @@ def render_page(report: Report) -> str:
         inspected = next(one for one in report.sets if one.source.name == finding.set)
         marked.append([(inspected.images[i], draw_thumbnail(inspected, i, box)) for i, box in chosen.items()])
     charts = [bar_chart(*one, lambda value: f"{value:,.0f}" if value else "") for one in bars]
-    texts = {"verdict": verdict(content), "fit_lines": fit_lines(content)}
-    return render("inspect.html", charts=charts, sheets=sheets, marked=marked, **texts, **content)
+    texts: dict[str, Any] = {"verdict": verdict(content), "fit_lines": fit_lines(content), "odd_kinds": ODD_KINDS}
+    return render(
+        "inspect.html", odd_sets=odd_labels or {}, charts=charts, sheets=sheets, marked=marked, **texts, **content
+    )
 
 
 def draw_thumbnail(inspected: InspectedSet, index: int, mark: Sequence[float] | None = None) -> bytes | None:
@@ -58,7 +63,7 @@ def draw_thumbnail(inspected: InspectedSet, index: int, mark: Sequence[float] | 
     except (UserError, ValueError):
         return None
     objects = sorted(inspected.objects[index][:MAX_DRAWN], key=lambda item: item.area)  # the small above the large
-    canvas = draw_objects(image, objects, inspected.categories, SIDE / max(image.shape[:2]), size)
+    canvas = draw_objects(image, objects, inspected.categories, SIDE / max(image.shape[:2]), (0, 0, *size[::-1]))
     if mark is not None:
         low, high = (
             (np.reshape(mark, (2, 2)) * SIDE / max(size)).round().clip(0, canvas.shape[1::-1]).astype(int).tolist()

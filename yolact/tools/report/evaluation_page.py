@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from yolact.config import Config, dump_config
 from yolact.data.dataset import CocoDataset
-from yolact.evaluation.analysis import SHOWN_SCORE, SIZE_BORDERS, Shown, most_confused
+from yolact.evaluation.analysis import SHOWN_SCORE, SIZE_BORDERS, Shown, Trust, most_confused
 from yolact.evaluation.coco import CURVES, RECALLS, Curves
 from yolact.evaluation.matching import FOUND_IOU
 from yolact.evaluation.speed import PAPER_DEFINITION
@@ -19,6 +19,8 @@ from yolact.text import counted, percent, printable, size_text
 from yolact.tools.pages import COLOURS, render
 from yolact.tools.report.charts import bar_chart, line_chart
 from yolact.tools.report.gallery import GalleryImage, Records, write_gallery
+from yolact.tools.report.odd_labels import DRAWN, OddLabels, draw_odd_labels, write_odd_labels
+from yolact.tools.report.odd_labels import KINDS as ODD_KINDS
 from yolact.tools.report.runs import Metrics, measured_on, table
 from yolact.tools.report.sections import ERRORS, KINDS, METRICS, Section, cells, decimals, text_of
 
@@ -29,41 +31,58 @@ GRID_CLASSES = 100  # of the confusion matrix; more cannot be distinguished
 PAIRS = 20
 
 
+class Analysis(NamedTuple):
+    """What looks at the masks of an evaluation, as observers of `analyse`."""
+
+    shown: Shown
+    trust: Trust
+    odd_labels: OddLabels
+
+    @classmethod
+    def of(cls, dataset: CocoDataset) -> "Analysis":
+        """Return new ones."""
+        num_classes = len(dataset.categories)
+        return cls(Shown(num_classes), Trust(num_classes), OddLabels(dataset))
+
+
 def write_report(
     folder: Path,
     metrics: Metrics,
     records: Records,
     curves: Mapping[str, Curves],
-    shown: Shown,
+    analysis: Analysis,
     dataset: CocoDataset,
     config: Config,
     weights: Path,
     command: str,
 ) -> list[GalleryImage]:
-    """Write metrics.json, detections_segm.json, detections_bbox.json, config.yaml, gallery/ and report.html.
+    """Write metrics.json, detections_*.json, config.yaml, odd_labels.json, gallery/ and report.html.
 
     Args:
         folder: exists; a UserError says that something cannot be written.
         metrics: what metrics.json shall hold, with "errors".
         records: of masks and boxes, of the same detections in the same order; so are `curves`.
-        shown: confusion and sizes among detections that people are shown.
+        analysis: has seen them.
         dataset: what was evaluated; with what say `config`, `weights` and `command`.
 
     Returns the images of the gallery.
     """
-    for kind in KINDS:
-        write_json(records[kind], folder / f"detections_{kind}.json")
+    for kind, found in records.items():
+        write_json(found, folder / f"detections_{kind}.json")
     write_json(metrics, folder / "metrics.json", indent=2)
     write_bytes(dump_config(config).encode(), folder / "config.yaml")
+    shown, trust = analysis.shown, analysis.trust
     gallery = write_gallery(folder / "gallery", dataset, records, shown.qualities)
+    odd = analysis.odd_labels.ranked(trust, records)
+    write_odd_labels(folder / "odd_labels.json", odd, dataset)
     names = [printable(name) for name in dataset.categories.names]
     sections = [_metric_section(metrics), _error_section(metrics)]
     if curves and not np.isnan(curves["segm"].average()).all():
         sections.append(_curve_section(curves))
     if shown.objects.any():
         sections.append(_size_section(shown))
-    if len(names) > 1 and curves:
-        sections.append(_class_section(curves, shown, names))
+    if curves:
+        sections.append(_class_section(curves, analysis, names))
     sections += [_speed_section(metrics), _confusion_section(shown, names)]
     tiles = {"mask AP": decimals(metrics["segm"]["AP"]), "box AP": decimals(metrics["bbox"]["AP"])}
     page = render(
@@ -81,6 +100,9 @@ def write_report(
         shown_score=SHOWN_SCORE,
         found_iou=FOUND_IOU,
         gallery=gallery,
+        odd_labels=draw_odd_labels(odd[:DRAWN], dataset, records),
+        odd_kinds=ODD_KINDS,
+        num_odd=len(odd),
         command=command,
         facts={
             "device": metrics["device"],
@@ -194,15 +216,33 @@ def _size_section(shown: Shown) -> Section:
     return Section("Object size", notes=[note], charts=[chart])
 
 
-def _class_section(curves: Mapping[str, Curves], shown: Shown, names: Sequence[str]) -> Section:
-    objects = shown.confusion[:-1].sum(1)
+def _class_section(curves: Mapping[str, Curves], analysis: Analysis, names: Sequence[str]) -> Section:
+    objects = analysis.shown.confusion[:-1].sum(1)
     masks, boxes = curves["segm"].per_class()[:, [2, 0, 1]], curves["bbox"].per_class()[:, [2, 0, 1]]
     values = np.hstack([masks, curves["segm"].by_size, boxes])
     written = [["-" if np.isnan(value) else f"{value:.3f}" for value in row] for row in values]
     order = np.argsort(masks[:, 0], kind="stable")  # those without objects last
-    rows = [cells(names[label], f"{objects[label]:,}", *written[label]) for label in order]
-    heads = ["class", "objects", "mask AP", "AP50", "AP75", "APs", "APm", "APl", "box AP", "AP50", "AP75"]
-    return Section("Classes", heads, rows, ["The worst first."])
+    best = [
+        ("-", "-") if one is None else (f"{one[0]:.2f}", f"{one[1]:.3f}") for one in analysis.trust.best_thresholds()
+    ]
+    rows = [cells(names[label], f"{objects[label]:,}", *written[label], *best[label]) for label in order]
+    heads = [
+        "class",
+        "objects",
+        "mask AP",
+        "AP50",
+        "AP75",
+        "APs",
+        "APm",
+        "APl",
+        "box AP",
+        "AP50",
+        "AP75",
+        "best at",
+        "F1",
+    ]
+    note = f'The worst first. F1 of masks (IoU {FOUND_IOU:g}) is highest where a score of "best at" or more is shown.'
+    return Section("Classes", [*heads, "best at", "F1"], rows, [note])
 
 
 def _confusion_section(shown: Shown, names: Sequence[str]) -> Section:

@@ -1,6 +1,6 @@
 """The best and the worst images of an evaluation, ground truth and result."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -11,13 +11,14 @@ from yolact.data.dataset import CocoDataset
 from yolact.data.segmentations import Rle, decode_counts
 from yolact.draw import display_scale, encode_jpeg, encode_png, side_by_side
 from yolact.evaluation.analysis import SHOWN_SCORE, ImageQuality
+from yolact.evaluation.coco import IouType
 from yolact.formats import Record
 from yolact.output import output_folder, write_bytes
 from yolact.tools.pages import draw_objects
 
 LARGEST_SIDE = 1000  # pixels of a drawn image
 PAGE_SIDE = 1400  # pixels of two side by side on a page
-Records = Mapping[str, Sequence[Record]]  # by "segm" and "bbox", as in the files detections_*.json
+Records = Mapping[IouType, Sequence[Record]]  # by "segm" and "bbox", as in the files detections_*.json
 
 
 class GalleryImage(NamedTuple):
@@ -71,17 +72,26 @@ def _draw_comparison(dataset: CocoDataset, records: Records, quality: ImageQuali
     image = dataset.open_image(quality.index).overview(LARGEST_SIDE)
     truth = [item for item in dataset.objects(quality.index) if not item.iscrowd]
     truth.sort(key=lambda item: item.area)  # so that no object hides a smaller one
-    found, scores = [], []
-    for mask, box in zip(records["segm"], records["bbox"], strict=True):
-        if mask["image_id"] == entry.id and mask["score"] >= SHOWN_SCORE:
-            x, y, w, h = box["bbox"]
-            runs = decode_counts(mask["segmentation"]["counts"]).astype(np.uint32)
-            label = dataset.categories.label(mask["category_id"])
-            found.append(ObjectRecord(label, (x, y, x + w, y + h), False, Rle(height, width, runs), w * h, id=0))
-            scores.append(mask["score"])
-    size, scale = (height, width), min(display_scale(height, width), LARGEST_SIDE / max(image.shape))
-    left = draw_objects(image, truth, dataset.categories, scale, size)
-    right = draw_objects(image, found, dataset.categories, scale, size, scores)
+    pairs = zip(records["segm"], records["bbox"], strict=True)
+    shown = [pair for pair in pairs if pair[0]["image_id"] == entry.id and pair[0]["score"] >= SHOWN_SCORE]
+    found, scores = found_objects(shown, dataset)
+    view, scale = (0, 0, width, height), min(display_scale(height, width), LARGEST_SIDE / max(image.shape))
+    left = draw_objects(image, truth, dataset.categories, scale, view)
+    right = draw_objects(image, found, dataset.categories, scale, view, scores)
     result = f"Result: {quality.found} found, {quality.missed} missed, {quality.wrong} wrong"
     heading = f"{entry.file_name}    quality {quality.quality:.2f} (F1 at mask IoU 0.5, times mean IoU)"
     return side_by_side(left, right, (f"Ground truth: {len(truth)} objects", result), heading)
+
+
+def found_objects(
+    pairs: Iterable[tuple[Record, Record]], dataset: CocoDataset
+) -> tuple[list[ObjectRecord], list[float]]:
+    """Return objects to draw, and their scores, of mask and box records of the same detections."""
+    found, scores = [], []
+    for mask, box in pairs:
+        (x, y, w, h), (height, width) = box["bbox"], mask["segmentation"]["size"]
+        runs = decode_counts(mask["segmentation"]["counts"]).astype(np.uint32)
+        label = dataset.categories.label(mask["category_id"])
+        found.append(ObjectRecord(label, (x, y, x + w, y + h), False, Rle(height, width, runs), w * h, id=0))
+        scores.append(mask["score"])
+    return found, scores

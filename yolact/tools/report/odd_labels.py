@@ -1,0 +1,190 @@
+"""The annotations that a trained model disagrees with most, likely mistakes of whoever labelled: a file and pictures.
+
+How far the model can be trusted in a disagreement is measured on the same data: by the share of its detections of that
+class that are right from their score on, or by the share of the objects of that class and size that it finds.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from yolact.data.dataset import CocoDataset
+from yolact.data.segmentations import encode
+from yolact.draw import encode_jpeg, side_by_side
+from yolact.evaluation.analysis import SHOWN_SCORE, Trust, size_steps
+from yolact.evaluation.error_kinds import BACKGROUND_IOU
+from yolact.evaluation.matching import FOUND_IOU, Matching
+from yolact.formats import Record
+from yolact.output import write_json
+from yolact.structures import View
+from yolact.text import printable
+from yolact.tools.inspect.reading import object_faults
+from yolact.tools.pages import draw_objects
+from yolact.tools.report.gallery import Records, found_objects
+
+KINDS = {
+    "not labelled": "the model finds an object where none is labelled",
+    "another class": "the model finds an object of another class there",
+    "another outline": "the model finds an object of this class, with another outline",
+    "nothing there": "the model finds nothing there, but most objects of this class and size",
+    "box unlike mask": "the label's own box and mask do not belong together",
+}
+LISTED = 1000  # in odd_labels.json
+DRAWN = 40  # on a page
+SIDE = 330  # pixels of a drawn part
+SLOW = 100  # labels, from which on a bar is shown
+LEAST_VIEW = 48  # pixels of the image on a side of it
+AROUND = 2.0  # how much wider than the object it is
+RED = (0, 0, 255)  # BGR
+
+
+DrawnLabel = tuple[str, str, bytes]  # kind, words and a JPEG
+
+
+class OddLabel(NamedTuple):
+    """One disagreement."""
+
+    kind: str  # a key of `KINDS`
+    doubt: float  # in [0, 1], of the label
+    image: int  # its index in the data set
+    box: tuple[float, float, float, float]  # xywh, of the label, or of the detection where there is none
+    annotation_id: int | None
+    category: str | None  # of the label
+    found: str | None  # the class that the model finds
+    score: float | None
+
+    def text(self) -> str:
+        """Return what is odd in a few words."""
+        label = f"labelled {self.category}" if self.category else "no label"
+        model = f"the model finds {self.found} ({self.score:.2f})" if self.found else "the model finds nothing"
+        return f"{label}, {model if self.kind != 'box unlike mask' else 'its box is another than its mask'}"
+
+
+class Case(NamedTuple):
+    """A disagreement whose weight is not known yet, because it follows from all images."""
+
+    kind: str
+    share: float  # of the trust in the model, such as the part of two outlines that differs
+    image: int
+    truth: Record | None
+    record: Record | None
+    size: int = 0  # of the label, as `size_steps`
+
+
+class OddLabels:
+    """Collects the disagreements of one image after another, of masks; crowd regions are not looked at."""
+
+    def __init__(self, dataset: CocoDataset) -> None:
+        self.dataset = dataset
+        self._cases: list[Case] = []
+
+    def add(self, image: Matching) -> None:
+        """Add one image."""
+        self._cases += _cases(image, self.dataset)
+
+    def ranked(self, trust: Trust, records: Records) -> list[OddLabel]:
+        """Return them, the most doubtful label first, at most one of a label and at most `LISTED` in all.
+
+        `records` are of masks and boxes, of the same detections in the same order.
+        """
+        boxes = {id(mask): box["bbox"] for mask, box in zip(records["segm"], records["bbox"], strict=True)}
+        right, seen, categories = trust.in_detections(), trust.in_absence(), self.dataset.categories
+        odd = []
+        for kind, share, image, truth, record, size in self._cases:
+            label = categories.label((record or truth or {})["category_id"])
+            doubt = share
+            if record is not None:
+                doubt *= right[label][record["score"]]
+            elif kind == "nothing there":
+                doubt *= seen[label, size]
+            own, found = (
+                categories.names[categories.label(one["category_id"])] if one else None for one in (truth, record)
+            )
+            place = truth["bbox"] if truth else boxes[id(record)]
+            annotation_id, score = truth["id"] if truth else None, float(record["score"]) if record else None
+            odd.append(OddLabel(kind, float(doubt), image, tuple(place), annotation_id, own, found, score))
+        return sorted(odd, key=lambda one: -one.doubt)[:LISTED]
+
+
+def _cases(image: Matching, dataset: CocoDataset) -> Iterator[Case]:
+    """Yield the disagreements of an image."""
+    overlap, entry = image.iou.max(1, initial=0), dataset.images[image.index]
+    for row in np.flatnonzero((overlap < BACKGROUND_IOU) & ~image.in_crowd & (image.scores >= SHOWN_SCORE)):
+        yield Case("not labelled", 1, image.index, None, image.records[row])
+    finders = {column: row for row, column in enumerate(image.matches.tolist())}
+    items = {item.id: item for item in dataset.objects(image.index)}
+    for column, (truth, size) in enumerate(zip(image.truth, size_steps(image).tolist(), strict=True)):
+        item = items.get(truth["id"])
+        if item is not None:
+            runs = encode(item.segmentation, (entry.height, entry.width))
+            if "box-unlike-mask" in dict(object_faults(item, runs, entry)):
+                yield Case("box unlike mask", 1, image.index, truth, None)
+                continue
+        iou, is_same, is_free = image.iou[:, column], image.labels == image.truth_labels[column], image.matches < 0
+        own = finders.get(column)
+        first = len(iou) if own is None else own  # detections are in the order of their scores
+        others = np.flatnonzero(~is_same[:first] & (iou[:first] >= FOUND_IOU) & is_free[:first])
+        near = np.flatnonzero(is_same & (iou >= BACKGROUND_IOU) & is_free)
+        if len(others):
+            yield Case("another class", 1, image.index, truth, image.records[others[0]])
+        elif own is not None:
+            yield Case("another outline", 1 - iou[own], image.index, truth, image.records[own])
+        elif len(near):
+            yield Case("another outline", 1 - iou[near[0]], image.index, truth, image.records[near[0]])
+        elif iou.max(initial=0) < BACKGROUND_IOU:
+            yield Case("nothing there", 1, image.index, truth, None, size)
+
+
+def write_odd_labels(path: Path, odd: Sequence[OddLabel], dataset: CocoDataset) -> None:
+    """Write them as JSON: a list of what `OddLabel` has, with the name of the image in place of its index."""
+    content = []
+    for one in odd:
+        fields: dict[str, Any] = {"file_name": dataset.images[one.image].file_name, **one._asdict()}
+        del fields["image"]
+        content.append(fields)
+    write_json(content, path, indent=1)
+
+
+def draw_odd_labels(odd: Sequence[OddLabel], dataset: CocoDataset, records: Records) -> list[DrawnLabel]:
+    """Draw the labels around each, and what the model finds there, with itself in red."""
+    by_image: defaultdict[int, list[tuple[Record, Record]]] = defaultdict(list)
+    for mask, box in zip(records["segm"], records["bbox"], strict=True):
+        if mask["score"] >= SHOWN_SCORE:
+            by_image[mask["image_id"]].append((mask, box))
+    drawn = []
+    for one in tqdm(odd, "odd labels", unit="label", disable=len(odd) < SLOW or None):
+        image = dataset.images[one.image]
+        view = _view(one.box, (image.height, image.width))
+        pixels = dataset.open_image(one.image).read(view)
+        scale = SIDE / max(pixels.shape[:2])
+        truth = [item for item in dataset.objects(one.image, view) if not item.iscrowd]
+        truth.sort(key=lambda item: item.area)
+        found, scores = found_objects(by_image[image.id], dataset)
+        left = draw_objects(pixels, truth, dataset.categories, scale, view)
+        right = draw_objects(pixels, found, dataset.categories, scale, view, scores)
+        for canvas in (left, right):
+            factor = canvas.shape[1] / (view[2] - view[0])
+            corner = (np.array(one.box[:2]) - view[:2]) * factor
+            low, high = (
+                np.round(point).astype(int).tolist() for point in (corner, corner + np.array(one.box[2:]) * factor)
+            )
+            cv2.rectangle(canvas, low, high, RED, 2)
+        name = printable(image.file_name) + ("" if one.annotation_id is None else f", annotation {one.annotation_id}")
+        sheet = side_by_side(left, right, ("label", "model"))
+        drawn.append((one.kind, f"{name}: {one.text()}", encode_jpeg(sheet, 3 * SIDE)))
+    return drawn
+
+
+def _view(box: Sequence[float], image_size: tuple[int, int]) -> View:
+    """Return a square around a box (xywh), as far as the image (H, W) goes."""
+    x, y, width, height = box
+    half = max(LEAST_VIEW, AROUND * max(width, height)) / 2
+    middle = x + width / 2, y + height / 2
+    x0, y0 = (min(max(0, int(place - half)), side - 1) for place, side in zip(middle, image_size[::-1], strict=True))
+    x1, y1 = (min(side, int(place + half) + 1) for place, side in zip(middle, image_size[::-1], strict=True))
+    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
