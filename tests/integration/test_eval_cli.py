@@ -32,7 +32,14 @@ def test_pycocotools_scores_the_files_identically(results, sample_config, kind):
 
 def test_everything_promised_is_written(results):
     names = {path.name for path in results.iterdir()}
-    files = {"metrics.json", "detections_segm.json", "detections_bbox.json", "config.yaml", "report.html"}
+    files = {
+        "metrics.json",
+        "detections_segm.json",
+        "detections_bbox.json",
+        "config.yaml",
+        "report.html",
+        "odd_labels.json",
+    }
     assert names == {*files, "gallery"}
     assert {path.name for path in (results / "gallery").iterdir()} >= {"best_1.png", "worst_1.png"}
     page = (results / "report.html").read_text(encoding="utf-8")
