@@ -15,6 +15,7 @@ from yolact.formats import Record
 
 # What a person would be shown; AP itself counts detections of every score.
 SHOWN_SCORE = 0.3
+BLOCK = 50  # detections of neighbouring scores, of which it is counted how many are right
 # Borders of the sizes in pixels, size being the square root of the area; COCO's are 32 and 96.
 SIZE_BORDERS = (8, 16, 32, 64, 96, 128, 256)
 
@@ -131,12 +132,16 @@ class Trust:
         return best
 
     def in_detections(self) -> list[dict[float, float]]:
-        """Return, for each label, score -> share of the detections from it on that are right, made to rise only."""
+        """Return, for each label, score -> share that is right of the `BLOCK` detections of about that score.
+
+        A higher score never has a lower share.
+        """
         shares = []
         for scores, right in zip(self._scores, self._right, strict=True):
             order = np.argsort(scores)[::-1]
-            share = np.cumsum(np.array(right, float)[order]) / np.arange(1, len(order) + 1)
-            rising = np.maximum.accumulate(share[::-1])[::-1]  # as COCO does: the first one wrong proves nothing
+            blocks = np.array_split(np.array(right, float)[order], max(1, len(order) // BLOCK))
+            means = np.array([block.mean() if len(block) else 0 for block in blocks])
+            rising = np.maximum.accumulate(means[::-1])[::-1].repeat([len(block) for block in blocks])
             shares.append(dict(zip(np.array(scores)[order].tolist(), rising.tolist(), strict=True)))
         return shares
 

@@ -6,6 +6,7 @@ class that are right from their score on, or by the share of the objects of that
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,13 +89,14 @@ class OddLabels:
         self._cases += _cases(image, self.dataset)
 
     def ranked(self, trust: Trust, records: Records) -> list[OddLabel]:
-        """Return them, the most doubtful label first, at most one of a label and at most `LISTED` in all.
+        """Return them, at most one of a label and at most `LISTED` in all.
 
-        `records` are of masks and boxes, of the same detections in the same order.
+        The kinds take turns, and the most doubtful label of each comes first: one kind, such as outlines that differ a
+        little, would else hide the others. `records` are of masks and boxes, of the same detections in the same order.
         """
         boxes = {id(mask): box["bbox"] for mask, box in zip(records["segm"], records["bbox"], strict=True)}
         right, seen, categories = trust.in_detections(), trust.in_absence(), self.dataset.categories
-        odd = []
+        odd: dict[str, list[OddLabel]] = {kind: [] for kind in KINDS}
         for kind, share, image, truth, record, size in self._cases:
             label = categories.label((record or truth or {})["category_id"])
             doubt = share
@@ -107,8 +109,9 @@ class OddLabels:
             )
             place = truth["bbox"] if truth else boxes[id(record)]
             annotation_id, score = truth["id"] if truth else None, float(record["score"]) if record else None
-            odd.append(OddLabel(kind, float(doubt), image, tuple(place), annotation_id, own, found, score))
-        return sorted(odd, key=lambda one: -one.doubt)[:LISTED]
+            odd[kind].append(OddLabel(kind, float(doubt), image, tuple(place), annotation_id, own, found, score))
+        rounds = zip_longest(*(sorted(of_kind, key=lambda one: -one.doubt) for of_kind in odd.values()))
+        return [one for turn in rounds for one in sorted(filter(None, turn), key=lambda one: -one.doubt)][:LISTED]
 
 
 def _cases(image: Matching, dataset: CocoDataset) -> Iterator[Case]:
@@ -130,8 +133,12 @@ def _cases(image: Matching, dataset: CocoDataset) -> Iterator[Case]:
         first = len(iou) if own is None else own  # detections are in the order of their scores
         others = np.flatnonzero(~is_same[:first] & (iou[:first] >= FOUND_IOU) & is_free[:first])
         near = np.flatnonzero(is_same & (iou >= BACKGROUND_IOU) & is_free)
+        if not len(others) and own is None and not len(near):
+            others = np.flatnonzero(~is_same & (iou >= BACKGROUND_IOU) & is_free)
         if len(others):
-            yield Case("another class", 1, image.index, truth, image.records[others[0]])
+            yield Case(
+                "another class", min(1, iou[others[0]] / FOUND_IOU), image.index, truth, image.records[others[0]]
+            )
         elif own is not None:
             yield Case("another outline", 1 - iou[own], image.index, truth, image.records[own])
         elif len(near):
