@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_score_threshold(parser)
     text = "cut larger images into parts of N x N of their pixels, and join what they cut (eval.tiles)"
     parser.add_argument("--tiles", type=count, metavar="N", help=text)
-    parser.add_argument("--classes", metavar="A,B", help="only these classes, by name")
+    text = "only these classes, by name; may be given again, and a name with a comma in it stands for itself first"
+    parser.add_argument("--classes", action="append", metavar="A,B", help=text)
     parser.add_argument("--boxes-only", action="store_true", help="draw and write no masks")
     parser.add_argument("--csv", action="store_true", help="also write predictions.csv")
     parser.add_argument("--masks", action="store_true", help="also write each mask as a PNG of the image's size")
@@ -56,12 +57,11 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(
             "--prototypes draws those of one image of the network: leave --tiles out, or set eval.tiles=null."
         )
-    classes = None if arguments.classes is None else [name.strip() for name in arguments.classes.split(",")]
-    if classes is not None:
-        find_labels(classes, predictor.class_names)
+    if arguments.classes is not None:
+        find_labels(arguments.classes, predictor.class_names)
     wanted = Wanted(
-        arguments.output, chosen_score_threshold(arguments, predictor), classes, arguments.boxes_only, arguments.csv,
-        arguments.masks, arguments.prototypes, arguments.track, arguments.max_frames,
+        arguments.output, chosen_score_threshold(arguments, predictor), arguments.classes, arguments.boxes_only,
+        arguments.csv, arguments.masks, arguments.prototypes, arguments.track, arguments.max_frames,
     )  # fmt: skip
     with output_folder(arguments.output):
         if video:
