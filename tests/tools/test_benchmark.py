@@ -84,6 +84,7 @@ def test_the_training_step_is_the_trainers(sample_config, tmp_path):
 def test_every_part_is_measured_and_written(sample_config, tmp_path, capsys):
     (tmp_path / "sample.yaml").write_text(dump_config(sample_config))
     (tmp_path / "images").mkdir()
+    (tmp_path / "speed.png").write_text("of an earlier run")
     for number, size in enumerate([(40, 60, 3), (70, 50, 3)]):
         cv2.imwrite(str(tmp_path / f"images/{number}.jpg"), np.full(size, 90, np.uint8))
     run([

@@ -63,5 +63,6 @@ def run(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     if arguments.output:
         write_json(result, arguments.output, indent=2)
+        arguments.output.with_suffix(".png").unlink(missing_ok=True)  # of an earlier run
         if drawn := speed_plot(result):
             write_bytes(drawn, arguments.output.with_suffix(".png"))
