@@ -12,7 +12,7 @@ from yolact.data.dataset import CocoDataset
 from yolact.data.transforms import Transform
 from yolact.device import Precision, pick_device
 from yolact.distributed import SINGLE, World
-from yolact.engine.callbacks import BEST, Callback
+from yolact.engine.callbacks import BEST, LAST, Callback
 from yolact.engine.start import started
 from yolact.engine.trainer import Parts, Trainer
 from yolact.errors import UserError
@@ -81,7 +81,11 @@ def train(
         if trainer.saved is None and trainer.config.model.head == "anchors":
             logger.info(anchor_line(trainer.config, trainer.train_data))
         if trainer.fit() is None:
-            logger.info("done: best mask AP %.4f; %s", trainer.best or 0.0, trainer.folder / BEST)
+            best = trainer.folder / BEST
+            if trainer.best is not None and best.exists():
+                logger.info("done: best mask AP %.4f; %s", trainer.best, best)
+            else:
+                logger.info("done, without a best.pth; %s", trainer.folder / LAST)
         else:
             logger.info("stopped at step %d; go on with --resume %s", trainer.step, trainer.folder)
         return trainer

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from yolact.compat import dbolya
-from yolact.config import Config, config_from_dict, override_config
+from yolact.config import Config, override_config
 from yolact.data.categories import COCO_CATEGORY_IDS, COCO_CLASSES, VOC_CATEGORY_IDS, VOC_CLASSES
 from yolact.device import pick_device
-from yolact.engine.checkpoint import load_checkpoint, model_weights
+from yolact.engine.checkpoint import load_checkpoint, model_weights, saved_config
 from yolact.errors import CheckpointError, UserError
 from yolact.models import Yolact, build_model
 from yolact.runtimes.exported import ExportedRuntime, kind_of
@@ -121,7 +121,7 @@ def model_from_checkpoint(
     """Build the model, on the CPU, of a checkpoint that was read from `path`; otherwise like `load_model`."""
     ours = "format" in checkpoint
     if ours:
-        config = config or config_from_dict(checkpoint["config"], str(path))
+        config = config or saved_config(checkpoint, path)
         weights = model_weights(checkpoint)
         names, ids = list(checkpoint["class_names"]), list(checkpoint["category_ids"])
         known = checkpoint.get("names_known", True)

@@ -42,6 +42,7 @@ def training_state(trainer: "Trainer") -> dict[str, Any]:
         "optimizer": trainer.optimizer.state_dict(),
         "scaler": trainer.scaler.state_dict(),
         "config": config_to_dict(trainer.config),
+        "directory": str(trainer.directory),
         "class_names": list(categories.names),
         "category_ids": list(categories.ids),
     }
