@@ -29,6 +29,7 @@ from yolact.text import printable
 logger = logging.getLogger(__name__)
 
 FORMAT = "yolact-1"
+DATA_PATHS = ("train_images", "train_annotations", "val_images", "val_annotations")  # of a configuration's data
 PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device)
 ZIP_START = b"PK\x03\x04"
 LEGACY_START = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # the magic number of PyTorch before 1.6
@@ -126,7 +127,7 @@ def saved_config(checkpoint: dict[str, Any], path: str | Path) -> Config:
     """
     config, began = config_from_dict(checkpoint["config"], str(path)), Path(checkpoint.get("directory", ""))
     changes: dict[str, Any] = {}
-    for key in ("train_images", "train_annotations", "val_images", "val_annotations"):
+    for key in DATA_PATHS:
         given = getattr(config.data, key)
         if not os.path.exists(given) and os.path.exists(began / given):
             changes[key] = str(began / given)

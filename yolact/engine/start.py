@@ -22,7 +22,7 @@ from yolact.data.dataset import CocoDataset
 from yolact.device import compute_deterministically
 from yolact.distributed import World
 from yolact.engine.callbacks import BestCheckpoint, MetricsFile, TensorBoard
-from yolact.engine.checkpoint import load_checkpoint, model_weights, num_bytes, saved_config
+from yolact.engine.checkpoint import DATA_PATHS, load_checkpoint, model_weights, num_bytes, saved_config
 from yolact.engine.folder import find_checkpoint, locked, prepare_folder, set_up_logging, sweep, warn_of_little_space
 from yolact.engine.optim import batch_norm_size
 from yolact.engine.pretrained import fitting_weights, load_backbone, transfer_weights
@@ -105,6 +105,8 @@ def started(
         if found is not None:
             for warning in found.warnings:
                 logger.warning("WARNING: %s", warning)
+            if any(getattr(before.data, key) != found.checkpoint["config"]["data"][key] for key in DATA_PATHS):
+                logger.info("the data are those of %s, where the run began", found.checkpoint["directory"])
             restore(trainer, found.checkpoint, found.path)
             changes = f" with {' '.join(overrides)}" if overrides else ""
             instead = " instead; the steps since then are done again" if found.warnings else ""
@@ -225,8 +227,7 @@ def fine_tuning(config: Config | None, weights: Path, data: DataConfig) -> str:
         except ConfigError:
             continue
         if replace(model, num_classes=None) == replace(config.model, num_classes=None):
-            paths = ("train_images", "train_annotations", "val_images", "val_annotations")
-            settings = ["model.num_classes=null", *(f"data.{key}={getattr(data, key)}" for key in paths)]
+            settings = ["model.num_classes=null", *(f"data.{key}={getattr(data, key)}" for key in DATA_PATHS)]
             command = shlex.join(["--config", name, "--weights", str(weights), "--set", *settings])
             return f", or fine-tune this model, '{config.name}': {command}"
     return f" (this is '{config.name}', with {config.model.backbone.name})"
