@@ -125,7 +125,7 @@ def saved_config(checkpoint: dict[str, Any], path: str | Path) -> Config:
     Paths of data are relative to where the training began, and are so from another working directory too, unless the
     files are in this one.
     """
-    config, began = config_from_dict(checkpoint["config"], str(path)), Path(checkpoint.get("directory", ""))
+    config, began = config_from_dict(checkpoint["config"], str(path)), Path(str(checkpoint.get("directory", "")))
     changes: dict[str, Any] = {}
     for key in DATA_PATHS:
         given = getattr(config.data, key)
