@@ -1,11 +1,13 @@
 """Text in scripts that the usual font has, that another one has, and that none has."""
 
+import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import features
 
 from tests.made import make_instances
@@ -43,11 +45,23 @@ def test_each_word_has_a_font_that_has_its_letters() -> None:
     assert fonts.runs(f"caf\u00e9 1 {CIRCLED}  0.93") == [
         ("caf\u00e9 1 ", fonts.USUAL), (f"{CIRCLED}  ", OTHER), ("0.93", fonts.USUAL)
     ]  # fmt: skip
+    assert fonts.runs(f"{CIRCLED}/cell{CIRCLED}") == [(f"{CIRCLED}/cell{CIRCLED}", OTHER)]
+    both = "\u0531" + CIRCLED  # an Armenian letter, which the other font lacks
+    assert fonts.runs(both) == [("\u0531", fonts.USUAL), (CIRCLED, OTHER)]
+    assert fonts.is_drawable(both) == features.check("raqm")  # they go around other letters
     assert fonts.runs("") == []
     assert fonts.runs(CHINESE) == [(CHINESE, fonts.USUAL)]  # boxes
     assert {path for path, _ in fonts._system_fonts()} == {OTHER}
     width = fonts.font(20).getlength("a ") + fonts.font(20, OTHER).getlength(CIRCLED)
     assert fonts.text_width(f"a {CIRCLED}", 20) == width > 0
+
+
+def test_matplotlib_draws_a_text_with_the_same_fonts(recwarn: pytest.WarningsRecorder) -> None:
+    assert fonts.families("cell") == ["DejaVu Sans"]
+    text = f"cell {CIRCLED}"
+    assert fonts.families(text) == ["DejaVu Sans", "STIXGeneral"]
+    Figure().text(0, 0, text, fontfamily=fonts.families(text)).figure.savefig(io.BytesIO(), format="png")
+    assert not recwarn.list  # of glyphs that are missing
 
 
 def test_a_class_whose_name_has_no_font_shows_its_number_and_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:

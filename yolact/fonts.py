@@ -3,7 +3,9 @@
 import logging
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import cache, lru_cache
+from itertools import chain
 from pathlib import Path
 
 import matplotlib
@@ -32,8 +34,7 @@ def is_drawable(text: str) -> bool:
 
     What is missing is logged, once for all texts.
     """
-    words = text.split()
-    if not all(_font_of(frozenset(word)) for word in words):
+    if not all(map(_font_of, map(frozenset, "".join(text.split())))):
         _warn(text, "its letters are in no font of this computer", "install one, such as fonts-noto-core or -cjk")
         return False
     if any(map(_needs_layout, unicodedata.normalize("NFC", text))) and not features.check("raqm"):
@@ -43,15 +44,33 @@ def is_drawable(text: str) -> bool:
 
 
 def runs(text: str) -> list[tuple[str, str]]:
-    """Part a line where its font changes, which is between words: (text, file of a font), ..."""
+    """Part a line where its font changes, between words where possible: (text, file of a font), ..."""
     parts: list[tuple[str, str]] = []
-    for word in re.findall(r"\s*\S+\s*|\s+", text):
+    for word in chain.from_iterable(map(_pieces, re.findall(r"\s*\S+\s*|\s+", text))):
         path = _font_of(frozenset(word.strip())) or USUAL
         if parts and parts[-1][1] == path:
             parts[-1] = parts[-1][0] + word, path
         else:
             parts.append((word, path))
     return parts
+
+
+def _pieces(word: str) -> Iterator[str]:
+    """Yield a word, or if no font has all of it parts that are as long as one has."""
+    start = 0
+    for end in range(1, len(word)):
+        if not _font_of(frozenset(word[start : end + 1].strip())):
+            yield word[start:end]
+            start = end
+    yield word[start:]
+
+
+def families(text: str) -> list[str]:
+    """Return the names by which matplotlib draws a text with the fonts of `runs`."""
+    paths = [path for _, path in runs(text) if path != USUAL]
+    for path in paths:
+        font_manager.fontManager.addfont(path)
+    return [FT2Font(path).family_name for path in dict.fromkeys([USUAL, *paths])]
 
 
 def text_width(text: str, size: int) -> float:
