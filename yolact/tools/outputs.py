@@ -5,6 +5,7 @@ The record is outputs.jsonl: a line {"file_name": "photos/a.jpg", "output": "mas
 
 import json
 import os
+import threading
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from yolact.errors import UserError
 RECORD, RECORDS, TABLE = "outputs.jsonl", "predictions.json", "predictions.csv"
 MASKS = "masks"  # folder
 UNFINISHED = f"{RECORDS}.tmp"
+_NOTING = threading.Lock()
 MAX_STEM, MAX_CLASS = 120, 60  # bytes: with what comes behind, names stay below the 255 that file systems take
 
 
@@ -72,9 +74,9 @@ def video_of(source: str) -> str:
 
 
 def note(folder: Path, file_name: str, outputs: Sequence[str]) -> None:
-    """Add the files that come from one input to the record."""
-    lines = (json.dumps({"file_name": file_name, "output": output}) + "\n" for output in outputs)
-    with (folder / RECORD).open("a", encoding="ascii") as file:
+    """Add the files that come from one input to the record; threads may."""
+    lines = [json.dumps({"file_name": file_name, "output": output}) + "\n" for output in outputs]
+    with _NOTING, (folder / RECORD).open("a", encoding="ascii") as file:
         file.writelines(lines)
 
 

@@ -123,6 +123,8 @@ def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wante
             image = open_image(source.path).overview(OVERVIEW_SIDE) if found.image is None else found.image
         except DatasetError as error:
             return str(error).replace(str(source.path), source.shown)
+        more = [prototypes_of(source.target.stem)] if wanted.prototypes else []
+        note(wanted.folder, source.shown, [source.target.name, *more])  # before, for the sake of a kill
         if wanted.prototypes:
             drawn = draw_prototypes(detections.prototypes[0], image)
             _write(drawn, source.target.with_name(prototypes_of(source.target.stem)))
@@ -140,8 +142,6 @@ def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wante
             if isinstance(found, str):
                 failures.append((source, found))
             else:
-                more = [prototypes_of(source.target.stem)] if wanted.prototypes else []
-                note(wanted.folder, source.shown, [source.target.name, *more])
                 add(found, number + 1, source.shown, source.target.stem)
     if len(failures) == len(sources):
         for name in (RECORDS, TABLE, RECORD):
