@@ -38,7 +38,8 @@ train() {
 
 predict() {
     local images=("$data"/val/*)
-    "$python" -m yolact.cli predict "${images[@]:0:8}" --weights "$run/best.pth" --output "$run/predictions"
+    "$python" -m yolact.cli predict "${images[@]:0:8}" --weights "$run/best.pth" --output "$run/predictions" \
+        --overwrite
 }
 
 part "Installing" prepare_environment

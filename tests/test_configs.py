@@ -12,6 +12,7 @@ import yaml
 from yolact.cli import train
 from yolact.compat import dbolya
 from yolact.config import config_from_dict, config_to_dict, dump_config, load_config
+from yolact.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -26,6 +27,14 @@ PUBLISHED = {
     "yolact_im700": (300, *LONG),
     "yolact_resnet50_pascal": (100, 120_000, (60_000, 100_000)),
 }
+
+
+def test_a_path_of_the_repository_leads_to_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"There is no configs/custom\.yaml here; .* is --config custom\."):
+        load_config("configs/custom.yaml")
+    with pytest.raises(ConfigError, match="there is no such configuration file"):
+        load_config("configs/none.yaml")
 
 
 def test_the_expected_files_are_there() -> None:

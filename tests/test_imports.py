@@ -15,7 +15,7 @@ PACKAGE = sorted((ROOT / "yolact").rglob("*.py"))
 # From the bottom up; a room imports rooms of lower rows only, so that those of one row do not know each other.
 ROWS = (
     {"text", "errors"},
-    {"device", "output", "structures", "threads"},
+    {"device", "fonts", "output", "structures", "threads"},
     {"ops"},
     {"config"},
     {"distributed"},
@@ -36,7 +36,7 @@ ROW = {room: number for number, rooms in enumerate(ROWS) for room in rooms}
 LIBRARIES = {
     "cv2": {"data", "ops", "draw", "tools"},
     "pycocotools": {"data", "ops", "evaluation", "tools"},
-    "matplotlib": {"draw", "tools"},
+    "matplotlib": {"fonts", "tools"},
     "yaml": {"config"},
     "filelock": {"engine"},
     **{name: {"runtimes", "tools"} for name in ("onnxruntime", "openvino", "tensorrt")},

@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 from tests.made import make_instances
 from yolact.data.segmentations import IDENTITY, draw_masks
 from yolact.errors import UserError
-from yolact.instances import Instances
+from yolact.instances import Instances, find_labels
 from yolact.ops.regions import regions_of
 
 SIZE = (60, 80)
@@ -84,7 +84,9 @@ def test_the_text_counts_the_classes(instances: Instances) -> None:
         ({"min_area": 9}, [1]),
         ({"classes": "dog", "min_score": 0.75, "min_area": 6}, [0]),
         ({"classes": "dgo"}, "'dgo' is none of the 2 classes of this model; did you mean 'dog'?"),
-        ({"classes": ["dog", "x"]}, "'x' is none of the 2 classes of this model; did you mean 'cat'?"),
+        ({"classes": ["dog", "x"]}, "'x' is none of the 2 classes of this model; known are cat, dog."),
+        ({"classes": "dog, cat"}, [0, 1, 2]),
+        ({"classes": "dog,person"}, "'person' is none of the 2 classes of this model; known are cat, dog."),
         ({"classes": 2}, "2 is none of the 2 classes of this model; give a name, or a number from 0 to 1."),
         ({"classes": [-1]}, "-1 is none of"),
         ({"min_score": 30}, "[0, 1], got 30"),
@@ -238,3 +240,11 @@ def test_supervision_detections_hold_everything(masks: np.ndarray, monkeypatch: 
     monkeypatch.setitem(sys.modules, "supervision", None)  # as if it were not installed
     with pytest.raises(UserError, match="pip install supervision"):
         instances.to_supervision()
+
+
+def test_a_name_with_a_comma_is_one_name_before_it_is_two() -> None:
+    classes = ["nut", "hex", "nut, hex", "bolt"]
+    assert find_labels("nut, hex", classes) == {2}
+    assert find_labels(["nut,hex", "nut, hex"], classes) == {0, 1, 2}
+    assert find_labels("bolt , nut", classes) == {0, 3}
+    assert find_labels("nut, hex", classes[2:]) == {0}

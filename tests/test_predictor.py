@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from yolact.compat import dbolya
-from yolact.config import Config, config_to_dict
+from yolact.config import Config, config_to_dict, override_config
 from yolact.data import CocoDataset
 from yolact.engine.checkpoint import load_checkpoint, save_checkpoint
 from yolact.errors import CheckpointError, ConfigError, DatasetError
@@ -225,3 +225,13 @@ def test_published_weights_bring_their_classes(
     assert config_to_dict(loaded.config)["model"]["image_size"] == 550
     for key, value in model.state_dict().items():
         assert torch.equal(value, loaded.model.state_dict()[key])
+
+
+def test_a_checkpoint_with_a_configuration_of_another_model_says_that_it_has_its_own(
+    sample_checkpoint: Path, sample_config: Config
+) -> None:
+    other = override_config(sample_config, ["model.fpn_channels=24"])
+    with pytest.raises(CheckpointError, match=r"do not fit .*: leave --config \(config=\) out, as the checkpoint has"):
+        load(sample_checkpoint, config=other)
+    with pytest.raises(CheckpointError, match=r"\): give the configuration, or the backbone"):
+        load_model(sample_checkpoint, overrides=["model.fpn_channels=24"])

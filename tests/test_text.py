@@ -34,3 +34,4 @@ def test_an_unknown_name_gets_a_hint() -> None:
     assert did_you_mean("dors", ["doors", "name"], "car.") == "; did you mean 'car.doors'?"
     assert did_you_mean("x", ["doors", "name"]) == "; known are doors, name."
     assert did_you_mean("x", []) == "."
+    assert did_you_mean("x", ["a\n"] * 43).endswith(", a\ufffd and 3 more.")

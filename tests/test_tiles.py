@@ -183,7 +183,7 @@ def test_the_command_line_takes_tiles(sample_checkpoint, image, tmp_path, predic
     shapes = [cv2.imread(str(tmp_path / "out" / name)).shape[:2] for name in ("a.png", "b.png")]
     assert shapes == [(200, 440), (300, 660)]  # the first was read by parts: half its size, enlarged for people
     with pytest.raises(UserError, match="--prototypes draws those of one image of the network"):
-        predict(sample_checkpoint, tmp_path / "out", tmp_path / "b.png", "--prototypes", *options)
+        predict(sample_checkpoint, tmp_path / "new", tmp_path / "b.png", "--prototypes", *options)
 
 
 def test_a_training_on_tiles_runs_and_its_checkpoint_finds_in_tiles(sample_config, tmp_path):

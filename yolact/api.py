@@ -81,10 +81,11 @@ def train(
         if trainer.saved is None and trainer.config.model.head == "anchors":
             logger.info(anchor_line(trainer.config, trainer.train_data))
         if trainer.fit() is None:
-            if trainer.best is None:
-                logger.info("done: no mask AP, so that there is no best checkpoint; %s", trainer.folder / LAST)
+            best = trainer.folder / BEST
+            if trainer.best is not None and best.exists():
+                logger.info("done: best mask AP %.4f; %s", trainer.best, best)
             else:
-                logger.info("done: best mask AP %.4f; %s", trainer.best, trainer.folder / BEST)
+                logger.info("done, without a best.pth; %s", trainer.folder / LAST)
         else:
             logger.info("stopped at step %d; go on with --resume %s", trainer.step, trainer.folder)
         return trainer

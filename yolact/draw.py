@@ -11,10 +11,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import cv2
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from yolact.fonts import font, is_drawable, runs, text_width
 from yolact.text import printable
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ def draw_instances(
         texts = []
         for i, label in enumerate(classes):
             parts = [f"#{tracks[i]}"] if tracks is not None and tracks[i] >= 0 else []
-            parts += [] if one_class else [printable(instances.class_names[label])]
+            name = printable(instances.class_names[label])
+            parts += [] if one_class else [name if is_drawable(name) else f"class {label}"]
             parts += [f"{float(instances.mask_scores[i]):.2f}"] if scores else []
             texts.append(" ".join(parts))
         _draw_labels(canvas, texts, corners, colours)
@@ -118,9 +119,9 @@ def titled(image: np.ndarray, title: str, size: int, width: int = 1) -> np.ndarr
     """Put text on white above an image, made at least `width` wide; long text gets smaller, then is cut with dots."""
     image = cv2.copyMakeBorder(image, 2 * size, 0, 0, max(0, width - image.shape[1]), cv2.BORDER_CONSTANT, value=WHITE)
     title, width, bar = printable(title), image.shape[1], 2 * size
-    while size > 10 and font(size).getlength(title) > 0.95 * width:
+    while size > 10 and text_width(title, size) > 0.95 * width:
         size -= 1
-    while len(title) > 1 and font(size).getlength(title) > 0.95 * width:
+    while len(title) > 1 and text_width(title, size) > 0.95 * width:
         title = title[:-2] + "\N{HORIZONTAL ELLIPSIS}"
     line = _line(title, size, DARK, WHITE)[:bar, :width]
     top = (bar - len(line)) // 2
@@ -151,12 +152,6 @@ def encode_jpeg(image: np.ndarray, largest_side: int) -> bytes:
 def encode_png(image: np.ndarray) -> bytes:
     """Return an image as a PNG file."""
     return cv2.imencode(".png", image)[1].tobytes()
-
-
-@lru_cache(maxsize=64)
-def font(size: int) -> ImageFont.FreeTypeFont:
-    """Return the sans-serif font that matplotlib brings; OpenCV's own strokes know ASCII only."""
-    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
 
 
 def _draw_mask(
@@ -201,9 +196,13 @@ def _draw_labels(canvas: np.ndarray, texts: Sequence[str], corners: np.ndarray, 
 @lru_cache(maxsize=1024)
 def _line(text: str, size: int, ink: Colour, paint: Colour) -> np.ndarray:
     """Return a line of text on a ground of one colour, a read-only BGR image as wide as the text."""
-    ascent, descent = font(size).getmetrics()
+    parts = [(part, font(size, path)) for part, path in runs(text)]
+    ascents, descents = zip(*(own.getmetrics() for own in (font(size), *(own for _, own in parts))), strict=True)
     margin = max(2, size // 5)
-    width = math.ceil(font(size).getlength(text)) + 2 * margin
-    line = Image.new("RGB", (width, ascent + descent + margin), paint)
-    ImageDraw.Draw(line).text((margin, margin // 2), text, ink, font(size))
+    width = math.ceil(text_width(text, size)) + 2 * margin
+    line = Image.new("RGB", (width, max(ascents) + max(descents) + margin), paint)
+    left: float = margin
+    for part, own in parts:
+        ImageDraw.Draw(line).text((left, margin // 2 + max(ascents)), part, ink, own, anchor="ls")  # on the base line
+        left += own.getlength(part)
     return np.asarray(line)

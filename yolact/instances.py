@@ -1,6 +1,5 @@
 """`Instances`: what was found in one image, in its own pixels, and the forms in which programs take it."""
 
-import difflib
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from yolact.errors import UserError
 from yolact.ops.regions import MaskRegion, full_masks
+from yolact.text import did_you_mean
 
 if TYPE_CHECKING:
     from yolact.draw import Drawing
@@ -84,7 +84,7 @@ class Instances:
         """Select instances by class, score and size; those that meet all conditions stay.
 
         Args:
-            classes: a name, a label or several of either; None takes all.
+            classes: a name, names with commas between, a label, or a list of them; None takes all.
             min_score: the least class probability (`scores`), in [0, 1].
             min_area: the least number of pixels of the mask.
 
@@ -232,16 +232,17 @@ class Instances:
 
 
 def find_labels(classes: Classes, class_names: list[str]) -> set[int]:
-    """Return the labels of classes that are given by name or label; a UserError says that there is no such class."""
+    """Return the labels of classes, given as in `Instances.filter`; a UserError says that there is no such class."""
     labels: set[int] = set()
     for item in classes if isinstance(classes, Iterable) and not isinstance(classes, str) else [classes]:
-        wanted = item if isinstance(item, str) else int(item)
-        found = {label for label, name in enumerate(class_names) if wanted in (label, name)}
-        if not found:
-            hint = f"give a name, or a number from 0 to {len(class_names) - 1}."
-            if isinstance(wanted, str):
-                near = difflib.get_close_matches(wanted, class_names, 1) or class_names[:1]
-                hint = f"did you mean '{near[0]}'?"
-            raise UserError(f"{wanted!r} is none of the {len(class_names)} classes of this model; {hint}")
-        labels |= found
+        parts: list[str | int] = [item if isinstance(item, str) else int(item)]
+        if isinstance(item, str) and item not in class_names:  # a name may itself have a comma
+            parts = [part.strip() for part in item.split(",")]
+        for wanted in parts:
+            found = {label for label, name in enumerate(class_names) if wanted in (label, name)}
+            if not found:
+                hint = f"; give a name, or a number from 0 to {len(class_names) - 1}."
+                hint = did_you_mean(wanted, class_names) if isinstance(wanted, str) else hint
+                raise UserError(f"{wanted!r} is none of the {len(class_names)} classes of this model{hint}")
+            labels |= found
     return labels

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from yolact.compat import dbolya
-from yolact.config import Config, config_from_dict, override_config
+from yolact.config import Config, override_config
 from yolact.data.categories import COCO_CATEGORY_IDS, COCO_CLASSES, VOC_CATEGORY_IDS, VOC_CLASSES
 from yolact.device import pick_device
-from yolact.engine.checkpoint import load_checkpoint, model_weights
+from yolact.engine.checkpoint import load_checkpoint, model_weights, saved_config
 from yolact.errors import CheckpointError, UserError
 from yolact.models import Yolact, build_model
 from yolact.runtimes.exported import ExportedRuntime, kind_of
@@ -119,9 +119,9 @@ def model_from_checkpoint(
     backbone: nn.Module | None = None,
 ) -> LoadedModel:
     """Build the model, on the CPU, of a checkpoint that was read from `path`; otherwise like `load_model`."""
-    ours = "format" in checkpoint
+    ours, given = "format" in checkpoint, config is not None
     if ours:
-        config = config or config_from_dict(checkpoint["config"], str(path))
+        config = config or saved_config(checkpoint, path)
         weights = model_weights(checkpoint)
         names, ids = list(checkpoint["class_names"]), list(checkpoint["category_ids"])
         known = checkpoint.get("names_known", True)
@@ -138,7 +138,8 @@ def model_from_checkpoint(
         )
     config = replace(config, model=replace(config.model, num_classes=len(names)))
     model = build_model(config, backbone)
-    _require_fit(model, weights, path, config.name, ours)
+    instead = "leave --config (config=) out, as the checkpoint has its own, or " if ours and given else ""
+    _require_fit(model, weights, path, config.name, ours, instead)
     model.load_state_dict(weights)
     return LoadedModel(model.eval(), config, names, ids, known, _threshold(config, overrides))
 
@@ -152,7 +153,9 @@ def _published_classes(num_classes: int) -> tuple[list[str], list[int], bool]:
     return [f"class {number}" for number in numbers], numbers, False
 
 
-def _require_fit(model: Yolact, weights: Mapping[str, Tensor], path: str | Path, config_name: str, ours: bool) -> None:
+def _require_fit(
+    model: Yolact, weights: Mapping[str, Tensor], path: str | Path, config_name: str, ours: bool, instead: str
+) -> None:
     """Require every tensor of the model in its shape and no other, or name the first that differs as the file does.
 
     Batch norm's counters may be missing, because PyTorch before 0.4.1 did not save them and nothing here reads them.
@@ -170,6 +173,6 @@ def _require_fit(model: Yolact, weights: Mapping[str, Tensor], path: str | Path,
         count = "1 tensor differs" if len(faults) == 1 else f"{len(faults)} tensors differ"
         raise CheckpointError(
             f"The weights of '{path}' do not fit the model of configuration '{config_name}' ({count}: {faults[0]}): "
-            "give the configuration, or the backbone of your own (backbone=), that they were trained with, or get the "
-            "file again if it is incomplete."
+            f"{instead}give the configuration, or the backbone of your own (backbone=), that they were trained with, "
+            "or get the file again if it is incomplete."
         )

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 MAX_TEXT = 300  # characters of a name or note
+MOST_NAMES = 40  # that a sentence lists
 
 
 def printable(text: str, most: int = MAX_TEXT) -> str:
@@ -28,9 +29,10 @@ def percent(share: float) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """Return the end of a sentence about an unknown name: the closest of those `known`, else all of them, if any."""
+    """Return the end of a sentence about an unknown name: one of those `known` that is near, else a list of them."""
     known = list(known)
     near = difflib.get_close_matches(name, known, 1)
     if near:
-        return f"; did you mean '{prefix}{near[0]}'?"
-    return f"; known are {', '.join(known)}." if known else "."
+        return f"; did you mean '{prefix}{printable(near[0])}'?"
+    others = f" and {len(known) - MOST_NAMES:,} more" if len(known) > MOST_NAMES else ""
+    return f"; known are {', '.join(map(printable, known[:MOST_NAMES]))}{others}." if known else "."

@@ -102,7 +102,7 @@ def test_what_means_the_same_loads_the_same(small_weights, change, tmp_path):
 
 def test_fine_tuning_takes_such_files_too(small_weights, tmp_path):
     path = save({f"module.{key}": value for key, value in legacy(small_weights).items()}, tmp_path / "a.pth")
-    assert read_weights(str(path)).keys() == dbolya.convert(small_weights).keys()
+    assert read_weights(str(path)).weights.keys() == dbolya.convert(small_weights).keys()
 
 
 class Payload:

@@ -1,13 +1,14 @@
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from yolact.config import Config, TrainConfig, override_config
+from yolact.config import Config, DataConfig, TrainConfig, config_to_dict, dump_config, load_config, override_config
 from yolact.distributed import SINGLE, World
-from yolact.engine.start import check_training, inverse_weights, load_data
+from yolact.engine.start import check_training, fine_tuning, inverse_weights, load_data, read_weights
 from yolact.errors import ConfigError, DatasetError
 
 
@@ -80,3 +81,24 @@ def test_weights_must_be_as_many_as_the_classes(sample_config):
         load_data(override_config(sample_config, ["loss.class_weights=[1, 2, 3]"]))
     with pytest.raises(ConfigError, match=r"class_weights must be one of none, inverse, got 'rare'"):
         override_config(sample_config, ["loss.class_weights=rare"])
+
+
+def test_weights_of_another_model_come_with_the_command_that_fine_tunes_them(
+    sample_checkpoint, sample_config, tmp_path
+):
+    """Of the configuration beside them, or of that name, if it has that model; else they say whose they are."""
+    data = DataConfig(train_images="my images")
+    path = tmp_path / "last.pth"
+    shutil.copy(sample_checkpoint, path)
+    known = read_weights(str(path)).config
+    assert config_to_dict(known)["model"] == config_to_dict(sample_config)["model"]
+    assert fine_tuning(known, path, data) == " (this is 'sample', with tiny)"
+    (tmp_path / "config.yaml").write_text(dump_config(override_config(sample_config, ["model.num_prototypes=9"])))
+    assert fine_tuning(known, path, data) == " (this is 'sample', with tiny)"
+    (tmp_path / "config.yaml").write_text(dump_config(sample_config))
+    assert fine_tuning(known, path, data).startswith(
+        f", or fine-tune this model, 'sample': --config {tmp_path}/config.yaml --weights {path} --set "
+        "model.num_classes=null 'data.train_images=my images' data.train_annotations=data/coco/annotations/"
+    )
+    assert ": --config shapes --weights a/b.pth " in fine_tuning(load_config("shapes"), Path("a/b.pth"), data)
+    assert fine_tuning(None, path, data) == ""

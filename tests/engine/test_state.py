@@ -98,7 +98,8 @@ def test_what_makes_it_another_training_is_told(make_trainer, saved, caplog, fro
     checkpoint["processes"] = ranks
     if ranks is None:
         del checkpoint["processes"]  # as in the first checkpoints
-    checkpoint["num_pictures"] = 8
+    checkpoint["num_pictures"], checkpoint["config"]["data"]["tiles"] = 8, 32
     restore(make_trainer(freeze_batch_norm=frozen), checkpoint, path)
     assert "WARNING: there are 6 images to train on, and there were 8: they come in another order now" in caplog.text
+    assert "WARNING: data.tiles is None, and was 32: an epoch has other samples now" in caplog.text
     assert caplog.text.count("batch norms see 2 images at once now, and saw 1") == warned

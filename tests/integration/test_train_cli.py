@@ -1,11 +1,13 @@
 """The training command line on a handful of generated images: artefacts, options, fine-tuning."""
 
 import json
+import re
 
 import pytest
 
 from tests.integration.conftest import lines, train
 from yolact.engine.checkpoint import load_checkpoint
+from yolact.errors import UserError
 
 
 @pytest.fixture
@@ -67,6 +69,15 @@ def test_fine_tuning_to_other_classes_lists_what_it_remade(run, config, finished
             annotation["category_id"] = 5
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     own = [f"data.{name}_annotations={tmp_path}/{name}.json" for name in ("train", "val")]
+    command = f"fine-tune this model, 'tiny': --config {finished}/config.yaml --weights {finished}/best.pth --set model"
+    with pytest.raises(UserError, match=re.escape(command)):
+        run(
+            "other",
+            *own,
+            "model.fpn_channels=24",
+            "model.protonet_channels=24",
+            options=["--weights", finished / "best.pth"],
+        )
     folder = run("fine", *own, "train.max_steps=1", options=["--weights", finished / "best.pth"])
     log = (folder / "log.txt").read_text()
     assert "re-made head.class_logits.bias: the file has [18], the model [6]" in log

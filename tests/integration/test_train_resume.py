@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.integration.conftest import lines, train
+from tests.integration.conftest import evaluate, lines, train
 from tests.reliability.trainings import differences
 from yolact.data import CocoDataset
 from yolact.data.loader import EvaluationSet
@@ -95,6 +95,42 @@ def test_another_model_is_not_gone_on_with(finished):
     with pytest.raises(UserError, match=r"last\.pth does not fit this model or its optimizer \(.*--weights") as caught:
         train("--resume", finished, "--set", "model.fpn_channels=24")
     assert "\n" not in str(caught.value)
+
+
+def test_steps_of_another_size_and_a_plan_that_is_behind_are_refused(cut, folder, at_step, capsys):
+    at_step(7, stop)
+    assert cut() == STOPPED
+    kept = {name: (folder / name).read_bytes() for name in ("config.yaml", "last.pth", "metrics.jsonl")}
+    for settings, said in (
+        (["train.batch_size=8"], r"have 2 images \(train\.batch_size 2 .* makes it 8 \(8 x 1\).* keep the product"),
+        (["train.accumulate=3"], r"makes it 6 \(2 x 3\)"),
+        (["train.max_steps=6"], r"is at step 7, and the plan has 6 now: raise train\.max_steps"),
+        (["train.epochs=1"], r"is at step 7, and the plan has 4 now"),
+    ):
+        with pytest.raises(UserError, match=said):
+            train("--resume", folder, "--set", *settings)
+        assert {name: (folder / name).read_bytes() for name in kept} == kept
+    assert train("--resume", folder, "--set", "train.batch_size=1", "train.accumulate=2") == 0
+    assert f"done: best mask AP 0.0000; {folder}/best.pth" in capsys.readouterr().out
+    (folder / "best.pth").unlink()
+    assert train("--resume", folder, "--set", "train.batch_size=1", "train.accumulate=2") == 0
+    assert f"done, without a best.pth; {folder}/last.pth" in capsys.readouterr().out
+
+
+def test_relative_paths_are_those_of_where_the_training_began(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(config.parent)
+    data = [f"data.{part}_annotations=shapes/instances_{part}.json" for part in ("train", "val")]
+    data += [f"data.{part}_images=shapes/{part}" for part in ("train", "val")]
+    options = ["--runs", tmp_path, "--name", "one", "--set", *data]
+    assert train("--config", config, *options, "train.max_steps=1") == 0
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "tiny/one"
+    assert train("--resume", folder, "--set", "train.max_steps=2") == 0
+    assert f"the data are those of {config.parent}, where the run began" in (folder / "log.txt").read_text()
+    assert lines(folder)[-1]["step"] == 2
+    assert evaluate("--weights", folder / "last.pth", "--output", tmp_path / "eval") is None
+    shutil.copytree(config.parent / "shapes", tmp_path / "shapes")  # those of the working directory come first
+    assert load_model(folder / "last.pth", overrides=data).config.data.val_images == "shapes/val"
 
 
 def test_deterministic_algorithms_give_the_same_metrics(cut, folder, finished):

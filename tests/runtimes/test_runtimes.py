@@ -240,6 +240,7 @@ def test_a_checkpoint_is_exported_for_a_runtime_once(sample_checkpoint, sample_d
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     image = sample_data / "pictures/picture 0.png"
     command = ["predict", str(image), "--weights", str(sample_checkpoint), "--output", str(tmp_path / "out")]
+    command.append("--overwrite")
     objects = []
     for setting in ("eval.nms=fast", "eval.max_detections=7", "eval.score_threshold=0.9"):
         run([*command, "--runtime", "openvino", "--set", setting])

@@ -84,6 +84,7 @@ def test_the_training_step_is_the_trainers(sample_config, tmp_path):
 def test_every_part_is_measured_and_written(sample_config, tmp_path, capsys):
     (tmp_path / "sample.yaml").write_text(dump_config(sample_config))
     (tmp_path / "images").mkdir()
+    (tmp_path / "speed.png").write_text("of an earlier run")
     for number, size in enumerate([(40, 60, 3), (70, 50, 3)]):
         cv2.imwrite(str(tmp_path / f"images/{number}.jpg"), np.full(size, 90, np.uint8))
     run([
@@ -136,6 +137,10 @@ def test_a_trained_model_is_measured_in_every_runtime(sample_checkpoint, tmp_pat
 def test_weights_and_data_that_exist_are_taken(sample_checkpoint, sample_config, tmp_path, capsys):
     run(["benchmark", "--weights", str(sample_checkpoint), "--parts", "loader", "--repeats", "1"])
     assert "sample" in capsys.readouterr().out
+    command = ["benchmark", "--weights", str(sample_checkpoint), "--images", str(tmp_path)]
+    with pytest.raises(UserError, match="holds no images"):
+        run([*command, "--set", "data.val_annotations=nowhere.json"])
+    assert "note: no mask AP, as there is no 'nowhere.json'" in capsys.readouterr().err
     kept = prepare(sample_config, None, None, tmp_path / "a", **HOW)
     assert kept.config.data == sample_config.data
     data = replace(sample_config.data, train_annotations="nowhere.json")
@@ -144,5 +149,11 @@ def test_weights_and_data_that_exist_are_taken(sample_checkpoint, sample_config,
     assert len(made.samples.dataset.categories) == made.model.num_classes == 80
     with pytest.raises(UserError, match="holds no images; give a folder of images with --images"):
         run(["benchmark", "--config", "shapes", "--images", str(tmp_path)])
+    text = dump_config(replace(config, data=replace(sample_config.data, train_images="nowhere")))
+    (tmp_path / "no_images.yaml").write_text(text)
+    capsys.readouterr()
+    with pytest.raises(UserError, match=r"The image folder nowhere .* does not exist"):
+        run(["benchmark", "--config", str(tmp_path / "no_images.yaml"), "--parts", "evaluation", "training"])
+    assert capsys.readouterr().out == ""  # before anything was measured
     with pytest.raises(UserError, match="of --output does not exist"):
         run(["benchmark", "--config", "shapes", "--output", str(tmp_path / "none/speed.json")])

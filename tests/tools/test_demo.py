@@ -109,6 +109,9 @@ def test_hostile_uploads_are_refused_and_a_good_one_is_answered_as_by_the_predic
             head + bytes(3_000_001) + b"\r\n--x--\r\n",
             "multipart/form-data; boundary=x",
         )
+    with pytest.raises(urllib.error.HTTPError, match="405") as refusal:
+        ask(url, head + encode("JPEG") + b"\r\n--x--\r\n", "multipart/form-data; boundary=x")
+    assert b"by gradio_client, as `yolact demo --help` shows" in refusal.value.read()
     good = sample_data / "pictures" / "picture 0.png"
     call = json.dumps({"data": [{"path": str(good), "meta": {"_type": "gradio.FileData"}}]}).encode()
     event = json.loads(ask(f"{url}gradio_api/call/find", call, "application/json"))["event_id"]

@@ -64,7 +64,7 @@ def test_an_image_gives_an_annotated_copy_and_records(
     predict: Predict, images: Path, output: Path, capsys: Output
 ) -> None:
     records = predict(images / "a.png")
-    assert names(output) == ["a.png", "predictions.json"]
+    assert names(output) == ["a.png", "outputs.jsonl", "predictions.json"]
     original, drawn = cv2.imread(str(images / "a.png")), cv2.imread(str(output / "a.png"))
     assert drawn.shape[0] == 8 * original.shape[0]  # enlarged, so that labels can be read
     assert len(records) > 2
@@ -84,12 +84,12 @@ def test_the_threshold_of_set_counts(predict: Predict, images: Path, capsys: Out
     override = ["--set", "eval.score_threshold=0.95"]
     counts = []
     for arguments, given, threshold in (([], None, 0.3), (override, None, 0.95), (override, "0.2", 0.2)):
-        records = predict(images / "a.png", *arguments, threshold=given)
+        records = predict(images / "a.png", "--overwrite", *arguments, threshold=given)
         assert f"(score above {threshold:g})" in capsys.readouterr().out
         assert min(record["score"] for record in records) > threshold
         counts.append(len(records))
     assert counts[1] < min(counts[0], counts[2])
-    assert predict(images / "a.png", threshold="1") == []  # nothing found is a result
+    assert predict(images / "a.png", "--overwrite", threshold="1") == []  # nothing found is a result
 
 
 def test_folders_and_patterns_leave_broken_images_out_and_results_never_overwrite_each_other(
@@ -97,9 +97,9 @@ def test_folders_and_patterns_leave_broken_images_out_and_results_never_overwrit
 ) -> None:
     for name in ("below/a.jpg", "below/a_2.png", "below/a.bmp"):
         shutil.copy(images / "b.jpg", images / name)
-    records = predict(images, images / "**" / "a*", images / "a.png", "--classes", "square")
-    results = ["a.png", "a_2.png", "a_2_2.png", "a_3.jpg", "a_4.png", "b.jpg", "predictions.json"]
-    assert names(output) == results
+    records = predict(images, images / "**" / "a*", images / "a.png", "--classes", "square", "--classes", "square")
+    results = ["a_2.png", "a_png.png", "b.jpg", "below_a_bmp.png", "below_a_jpg.jpg", "below_a_png.png"]
+    assert names(output) == [*results, "outputs.jsonl", "predictions.json"]
     assert {record["image_id"] for record in records} <= {1, 2, 4, 5, 6, 7}  # the broken one is the third
     assert {record["category_name"] for record in records} == {"square"}
     errors = capsys.readouterr().err
@@ -112,7 +112,7 @@ def test_a_broken_image_that_was_named_is_an_error_after_the_others(
 ) -> None:
     with pytest.raises(UserError, match="1 of 2 images could not be read"):
         predict(images / "broken.jpg", images / "a.png", "--prototypes", "--csv", "--boxes-only")
-    assert names(output) == ["a.png", "a_prototypes.png", "predictions.csv", "predictions.json"]
+    assert names(output) == ["a.png", "a_prototypes.png", "outputs.jsonl", "predictions.csv", "predictions.json"]
     records = json.loads((output / "predictions.json").read_text())
     assert all("segmentation" not in record for record in records)
     rows = list(csv.DictReader((output / "predictions.csv").open()))
@@ -134,7 +134,7 @@ def test_mistakes_are_named_and_leave_nothing_behind(
         ([good, "--output", images], UserError, "overwrite"),
         ([good, "--output", good], UserError, "cannot be written"),
         ([good, "--classes", "disc,squares"], UserError, r"'squares'.*did you mean 'square'"),
-        ([video, "--output", video.parent], UserError, "would overwrite that video"),
+        ([video, "--output", video.parent], UserError, r"beside .*moving\.mp4' and might overwrite it"),
         ([tmp_path / "none.mp4"], UserError, "There is no video"),
         ([tmp_path / "none.mp4", good], UserError, "one video at a time"),
         ([good, "--score-threshold", "30"], SystemExit, "2"),
@@ -156,7 +156,7 @@ def video(tmp_path: Path, images: Path) -> Path:
 
 def test_a_video_gives_a_video_of_its_rate_and_length(predict: Predict, video: Path, output: Path) -> None:
     records = predict(video, "--csv", "--masks", "--max-frames", 12)
-    assert names(output) == ["masks", "moving.mp4", "predictions.csv", "predictions.json"]
+    assert names(output) == ["masks", "moving.mp4", "outputs.jsonl", "predictions.csv", "predictions.json"]
     drawn = Video(str(output / "moving.mp4"))
     assert (drawn.fps, drawn.image_size) == (10, (96, 96))
     assert [seconds for _, seconds in drawn] == pytest.approx([number / 10 for number in range(12)], abs=1e-3)
@@ -198,13 +198,72 @@ def test_tracks_number_objects_through_the_frames(
     assert len(set(tracks)) < len(tracks)
     monkeypatch.setitem(sys.modules, "trackers", None)  # as if it were not installed
     with pytest.raises(UserError, match="run `pip install trackers supervision`"):
-        predict(video, "--track")
+        predict(video, "--track", "--overwrite")
+
+
+def test_images_of_one_stem_and_their_masks_and_prototypes_have_names_of_their_own(
+    predict: Predict, images: Path, output: Path
+) -> None:
+    for name in (
+        "a.jpg",
+        "below/A.png",
+        "below/b_000_square.jpg",
+        "below/b_prototypes.png",
+        "below/predictions.json.jpg",
+    ):
+        shutil.copy(images / "a.png", images / name)
+    (images / "broken.jpg").unlink()
+    records = predict(images, images / "below", "--masks", "--prototypes")
+    lines = [json.loads(line) for line in (output / "outputs.jsonl").read_text().splitlines()]
+    outputs = [line["output"] for line in lines]
+    files = {str(path.relative_to(output)) for path in output.rglob("*.*")} - {"outputs.jsonl", "predictions.json"}
+    assert sorted(outputs) == sorted(files)
+    assert len({name.lower() for name in outputs}) == len(outputs) > 2 * 8
+    sources = {name: line["file_name"] for name, line in zip(outputs, lines, strict=True)}
+    for name, source in (
+        ("b.jpg", "b.jpg"), ("b_000_square.jpg", "below/b_000_square.jpg"), ("b_prototypes.png", "b.jpg"),
+        ("predictions.json.jpg", "below/predictions.json.jpg"), ("a_jpg.jpg", "a.jpg"), ("a_png.png", "a.png"),
+    ):  # fmt: skip
+        assert sources[name] == str(images / source)
+    assert all(sources[record["mask"]] == record["file_name"] for record in records)
+
+
+def test_a_second_run_takes_the_place_of_the_first_only_when_asked(
+    predict: Predict, images: Path, output: Path, capsys: Output
+) -> None:
+    predict(images / "a.png", "--masks", "--csv", "--prototypes")
+    (output / "mine.png").write_text("foreign")
+    (output / "masks" / "a_000_mine.png").write_text("foreign")
+    before = sorted(output.rglob("*"))
+    with pytest.raises(UserError, match="results of an earlier run: give another --output, or --overwrite"):
+        predict(images / "b.jpg")
+    with pytest.raises(UserError, match="none of the 2 classes"):
+        predict(images / "b.jpg", "--overwrite", "--classes", "x")
+    assert sorted(output.rglob("*")) == before
+    predict(images / "b.jpg", "--overwrite")
+    assert names(output) == ["b.jpg", "masks", "mine.png", "outputs.jsonl", "predictions.json"]
+    assert names(output / "masks") == ["a_000_mine.png"]
 
 
 def test_a_stream_over_http(predict: Predict, video: Path, output: Path, web: Any) -> None:
     web.files["moving.mp4"] = video.read_bytes()
     predict(f"{web.url}/moving.mp4", "--max-frames", 3)
     assert len(list(Video(str(output / "moving.mp4")))) == 3
+
+
+def test_images_over_http(predict: Predict, images: Path, output: Path, web: Any, capsys: Output) -> None:
+    for name in ("shop/a.png?id=1", "a"):
+        web.files[name] = (images / "a.png").read_bytes()
+    web.files["cut.png"] = web.files["a"][:99]
+    places = [f"{web.url}/{name}" for name in web.files]
+    with pytest.raises(UserError, match="1 of 4 images could not be read"):
+        predict(*places, images / "b.jpg")
+    assert names(output) == ["address1_a_png.png", "address2_a_png.png", "b.jpg", "outputs.jsonl", "predictions.json"]
+    records = json.loads((output / "predictions.json").read_text())
+    assert {record["file_name"] for record in records} >= {*places[:2]}
+    assert f"Cannot decode the image {places[2]} (99 bytes)" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"none\.png' cannot be fetched"):
+        predict(f"{web.url}/none.png")
 
 
 @pytest.mark.parametrize("name", ["predictions.json.tmp", "predictions.csv"])
@@ -222,7 +281,7 @@ def test_no_objects_and_a_file_name_of_bytes_that_are_not_text(tmp_path: Path) -
         pass
     assert json.loads((tmp_path / "predictions.json").read_text()) == []
     assert (tmp_path / "predictions.csv").read_text().startswith("file,frame,number,class")
-    assert names(tmp_path) == ["predictions.csv", "predictions.json"]
+    assert names(tmp_path) == ["outputs.jsonl", "predictions.csv", "predictions.json"]
     with write_results(wanted, Counter()) as add:
         add(make_instances(np.zeros((1, 4, 4), bool)), 1, "\udcff.jpg", "stem")
     (record,) = json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ but have no AP. Missing images are generated."""
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from yolact.cli.arguments import PRECISIONS, add_device, add_set, count
@@ -53,15 +54,19 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.weights:
         loaded = load_model(arguments.weights, "cpu", config if arguments.config else None, arguments.set)
     precisions = {arguments.precision} if arguments.precision else {"fp32", resolve_precision("auto", device)}
-    val_data = None
-    if loaded is not None and Path(loaded.config.data.val_annotations).is_file():
-        val_data = validation_set(loaded, arguments.weights)
+    parts, val_data = arguments.parts or (PARTS if loaded is None else PARTS[:1]), None
+    if loaded is not None and "runtimes" in parts:
+        if Path(annotations := loaded.config.data.val_annotations).is_file():
+            val_data = validation_set(loaded, arguments.weights)
+        else:
+            print(f"note: no mask AP, as there is no '{annotations}' (--set data.val_annotations)", file=sys.stderr)
     result = measure(
-        arguments.parts or (PARTS if loaded is None else PARTS[:1]), loaded.config if loaded else config, loaded,
+        parts, loaded.config if loaded else config, loaded,
         arguments.images, device=device, precisions=sorted(precisions, reverse=True), repeats=arguments.repeats,
         batch_sizes=arguments.batch_sizes, num_images=arguments.num_images, val_data=val_data,
     )  # fmt: skip
     if arguments.output:
         write_json(result, arguments.output, indent=2)
+        arguments.output.with_suffix(".png").unlink(missing_ok=True)  # of an earlier run
         if drawn := speed_plot(result):
             write_bytes(drawn, arguments.output.with_suffix(".png"))

@@ -4,6 +4,12 @@ yolact demo --weights runs/shapes/quickstart/best.pth
 
 It listens on this machine only and asks no other host. To use it from another machine, forward the port
 (ssh -L 8000:127.0.0.1:8000 HOST) rather than giving --host. Uploads are kept in a temporary folder until it ends.
+
+Programs ask it by gradio_client, which comes with gradio, for what the page shows, with COCO records:
+    client = gradio_client.Client("http://127.0.0.1:8000")
+    client.predict(gradio_client.handle_file("street.jpg"), api_name="/find")
+    file, text, records = client.predict(0.3, [], ["masks", "boxes", "labels"], api_name="/show")
+which takes the score threshold, labels of classes ([]: all) and what to draw.
 """
 
 import argparse

@@ -2,9 +2,12 @@
 
 yolact explain street.jpg --weights weights/yolact_base_54_800000.pth --output explained
 yolact explain street.jpg --weights runs/custom/first/best.pth --output explained --instance 4 7
+
+What an earlier run drew of an image of this name is replaced.
 """
 
 import argparse
+import re
 from pathlib import Path
 
 from yolact.cli.arguments import add_model, add_score_threshold, chosen_score_threshold, load_chosen_predictor
@@ -43,7 +46,10 @@ def run(arguments: argparse.Namespace) -> None:
                 f"--instance {number} does not exist: {count}, numbered from 0; give another number or a lower "
                 "--score-threshold."
             )
+    drawing = re.compile(re.escape(arguments.image.stem) + r"_\d+_(coefficients|contributions|sum|mask)\.png")
     with output_folder(arguments.output) as output:
+        for old in [file for file in output.iterdir() if drawing.fullmatch(file.name)]:  # objects of an earlier run
+            old.unlink()
         for name, drawn in draw_all(parts, chosen):
             write_bytes(encode_png(drawn), output / f"{arguments.image.stem}_{name}.png")
     print(count)

@@ -3,12 +3,17 @@
 yolact predict street.jpg --weights weights/yolact_base_54_800000.pth --output found
 yolact predict images/ 'more/**/*.png' --weights runs/shapes/quickstart/best.pth --output found
 yolact predict street.mp4 --weights weights/yolact_base_54_800000.pth --output found --track
-yolact predict 0 --weights ...         # a camera by its number; rtsp://... or http://... for streams
+yolact predict 0 --weights ...         # a camera by its number; rtsp://... or http://... for streams and images
 yolact predict images/ --weights runs/custom/first/best.pth --output found --runtime openvino    # fast on a CPU
 yolact predict map.tif --weights runs/custom/first/best.pth --output found --tiles 640     # a large image, in parts
+
+Results have the names of their images: street.jpg, masks/street_000_person.png. Images that share one are named after
+their paths (a_street_jpg, b_street_jpg). outputs.jsonl says what comes from which image; --overwrite removes that.
 """
 
 import argparse
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from yolact.cli.arguments import (
@@ -23,13 +28,19 @@ from yolact.errors import UserError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `yolact predict`."""
-    parser.add_argument("source", nargs="+", help="images, folders, patterns such as 'a/**/*.png'; or one video")
+    parser.add_argument(
+        "source", nargs="+", help="images, folders, addresses, patterns such as 'a/**/*.png'; or one video"
+    )
     add_model(parser, "eval.nms=cross_class, eval.crop=none")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the results")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder for the results, without those of another run"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="remove the results of an earlier run from it first")
     add_score_threshold(parser)
     text = "cut larger images into parts of N x N of their pixels, and join what they cut (eval.tiles)"
     parser.add_argument("--tiles", type=count, metavar="N", help=text)
-    parser.add_argument("--classes", metavar="A,B", help="only these classes, by name")
+    text = "only these classes, by name; may be given again, and a name with a comma in it stands for itself first"
+    parser.add_argument("--classes", action="append", metavar="A,B", help=text)
     parser.add_argument("--boxes-only", action="store_true", help="draw and write no masks")
     parser.add_argument("--csv", action="store_true", help="also write predictions.csv")
     parser.add_argument("--masks", action="store_true", help="also write each mask as a PNG of the image's size")
@@ -40,15 +51,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Predict; sources, classes and the model are checked before anything is written."""
+    with ExitStack() as stack:
+        _run(arguments, stack)
+
+
+def _run(arguments: argparse.Namespace, stack: ExitStack) -> None:
     from yolact.instances import find_labels
     from yolact.output import output_folder
+    from yolact.tools.addresses import ADDRESS, fetch_image
+    from yolact.tools.outputs import note, require_free, video_of
     from yolact.tools.predict import Wanted, find_images, predict_images, predict_video
     from yolact.tools.video import Video, is_video
 
-    if len(arguments.source) > 1 and any(map(is_video, arguments.source)):
+    downloads = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yolact-")))
+    addresses = dict.fromkeys(filter(ADDRESS.match, arguments.source))
+    fetched = {address: path for address in addresses if (path := fetch_image(address, downloads))}
+    videos = [source for source in arguments.source if is_video(source) and source not in fetched]
+    if videos and len(arguments.source) > 1:
         raise UserError(f"Give one video at a time, or images; got {', '.join(map(repr, arguments.source))}.")
-    video = Video(arguments.source[0]) if is_video(arguments.source[0]) else None
-    images = [] if video else find_images(arguments.source, arguments.output)
+    video = Video(videos[0]) if videos else None
+    images = [] if video else find_images(arguments.source, arguments.output, fetched)
+    paths = [Path(video.source)] if video else [image.path for image in images]
+    require_free(arguments.output, paths, arguments.overwrite)
     if arguments.tiles is not None:
         arguments.set.append(f"eval.tiles={arguments.tiles}")
     predictor = load_chosen_predictor(arguments)
@@ -56,15 +80,18 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(
             "--prototypes draws those of one image of the network: leave --tiles out, or set eval.tiles=null."
         )
-    classes = None if arguments.classes is None else [name.strip() for name in arguments.classes.split(",")]
-    if classes is not None:
-        find_labels(classes, predictor.class_names)
+    if arguments.classes is not None:
+        find_labels(arguments.classes, predictor.class_names)
     wanted = Wanted(
-        arguments.output, chosen_score_threshold(arguments, predictor), classes, arguments.boxes_only, arguments.csv,
-        arguments.masks, arguments.prototypes, arguments.track, arguments.max_frames,
+        arguments.output, chosen_score_threshold(arguments, predictor), arguments.classes, arguments.boxes_only,
+        arguments.csv, arguments.masks, arguments.prototypes, arguments.track, arguments.max_frames,
     )  # fmt: skip
     with output_folder(arguments.output):
-        if video:
-            predict_video(predictor, video, wanted)
-        else:
+        if video is None:
             predict_images(predictor, images, wanted)
+            return
+        try:
+            predict_video(predictor, video, wanted)
+        finally:
+            if (arguments.output / video_of(video.source)).exists():
+                note(arguments.output, video.source, [video_of(video.source)])

@@ -6,12 +6,14 @@ on with (`training_state`); one converted from weights alone has no more than it
 tensors alone is somebody's weights, such as the authors' published ones.
 """
 
+import logging
 import os
 import re
 import shutil
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,11 +21,15 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from yolact.config import Config, config_from_dict
 from yolact.errors import CheckpointError
 from yolact.output import TEMPORARY, atomic_file
 from yolact.text import printable
 
+logger = logging.getLogger(__name__)
+
 FORMAT = "yolact-1"
+DATA_PATHS = ("train_images", "train_annotations", "val_images", "val_annotations")  # of a configuration's data
 PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device)
 ZIP_START = b"PK\x03\x04"
 LEGACY_START = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # the magic number of PyTorch before 1.6
@@ -111,6 +117,23 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: the checkpoint cannot be read: {error.strerror or error}.") from error
     _require_known_form(state, path)
     return state
+
+
+def saved_config(checkpoint: dict[str, Any], path: str | Path) -> Config:
+    """Return the configuration in a checkpoint of ours, read from `path`.
+
+    Paths of data are relative to where the training began, and are so from another working directory too, unless the
+    files are in this one.
+    """
+    config, began = config_from_dict(checkpoint["config"], str(path)), Path(str(checkpoint.get("directory", "")))
+    changes: dict[str, Any] = {}
+    for key in DATA_PATHS:
+        given = getattr(config.data, key)
+        if not os.path.exists(given) and os.path.exists(began / given):
+            changes[key] = str(began / given)
+    if changes:
+        logger.info("data of %s are read from %s, where its training began", path, began)
+    return replace(config, data=replace(config.data, **changes))
 
 
 def model_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:

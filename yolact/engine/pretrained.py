@@ -98,18 +98,26 @@ def _load(backbone: nn.Module, state: dict[str, Tensor], origin: str) -> None:
     backbone.load_state_dict(fitting, strict=False)
 
 
-def transfer_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: str) -> list[str]:
-    """Load every tensor that `model` has in the same shape; the names of the others, still fresh, are returned.
+def fitting_weights(
+    model: nn.Module, weights: Mapping[str, Tensor], origin: str, instead: str = ""
+) -> dict[str, Tensor]:
+    """Return the tensors that `model` has in the same shape.
 
-    CheckpointError if hardly anything fits, so that this is another kind of model.
+    CheckpointError if hardly anything fits, so that this is another kind of model; `instead` ends its sentence.
     """
     own = model.state_dict()
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if len(fitting) < len(own) / 2:
         raise CheckpointError(
             f"Only {len(fitting)} of the model's {len(own)} tensors are in '{origin}' with the same shape: give "
-            "weights of the same backbone (model.backbone.name) and widths."
+            f"weights of the same backbone (model.backbone.name) and widths{instead}."
         )
+    return fitting
+
+
+def transfer_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: str) -> list[str]:
+    """Load `fitting_weights`; the names of the other tensors of `model`, still fresh, are returned."""
+    own, fitting = model.state_dict(), fitting_weights(model, weights, origin)
     model.load_state_dict(fitting, strict=False)
     remade = [name for name in own if name not in fitting]
     for name in sorted({*remade, *weights} - fitting.keys()):

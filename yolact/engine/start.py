@@ -2,12 +2,14 @@
 
 import logging
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,15 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from yolact.compat import dbolya
-from yolact.config import Config, as_size, config_from_dict, dump_config, override_config
+from yolact.config import Config, DataConfig, TrainConfig, as_size, dump_config, load_config, override_config
 from yolact.data.dataset import CocoDataset
 from yolact.device import compute_deterministically
 from yolact.distributed import World
 from yolact.engine.callbacks import BestCheckpoint, MetricsFile, TensorBoard
-from yolact.engine.checkpoint import load_checkpoint, model_weights, num_bytes
+from yolact.engine.checkpoint import DATA_PATHS, load_checkpoint, model_weights, num_bytes, saved_config
 from yolact.engine.folder import find_checkpoint, locked, prepare_folder, set_up_logging, sweep, warn_of_little_space
 from yolact.engine.optim import batch_norm_size
-from yolact.engine.pretrained import load_backbone, transfer_weights
+from yolact.engine.pretrained import fitting_weights, load_backbone, transfer_weights
 from yolact.engine.state import restore, training_state
 from yolact.engine.trainer import Parts, Trainer
 from yolact.errors import ConfigError, DatasetError
@@ -57,7 +59,9 @@ def started(
     found = None
     if resume is not None:
         found = world.broadcast(partial(find_checkpoint, resume, runs))
-        config = override_config(config_from_dict(found.checkpoint["config"], str(found.path)), overrides)
+        before = saved_config(found.checkpoint, found.path)
+        config = override_config(before, overrides)
+        require_equal_steps(before.train, config.train, found.path)
         folder = found.path.parent
     else:
         assert config is not None
@@ -74,6 +78,9 @@ def started(
     initial = read_weights(weights) if weights else None
     torch.manual_seed(config.train.seed)
     network = build_model(config, parts.backbone)
+    if initial is not None:
+        instead = fine_tuning(initial.config, Path(str(weights)), config.data)
+        fitting_weights(network, initial.weights, str(weights), instead)
     with ExitStack() as stack:
         with world.raising_on_all():
             if world.is_main_process:  # it alone writes
@@ -81,9 +88,8 @@ def started(
                 stack.enter_context(locked(folder))
                 set_up_logging(folder)
                 sweep(folder)
-                write_bytes(dump_config(config).encode(), folder / "config.yaml", option="--runs")
                 if initial is not None:
-                    transfer_weights(network, initial, str(weights))
+                    transfer_weights(network, initial.weights, str(weights))
                 elif found is None:
                     _initialise(network, config, world, parts)
             else:
@@ -99,10 +105,20 @@ def started(
         if found is not None:
             for warning in found.warnings:
                 logger.warning("WARNING: %s", warning)
+            if any(getattr(before.data, key) != found.checkpoint["config"]["data"][key] for key in DATA_PATHS):
+                logger.info("the data are those of %s, where the run began", found.checkpoint["directory"])
             restore(trainer, found.checkpoint, found.path)
             changes = f" with {' '.join(overrides)}" if overrides else ""
             instead = " instead; the steps since then are done again" if found.warnings else ""
+            if trainer.step > trainer.plan.max_steps:
+                raise ConfigError(
+                    f"'{found.path}' is at step {trainer.step}, and the plan has {trainer.plan.max_steps} now: raise "
+                    "train.max_steps or train.epochs, or take its weights as they are."
+                )
             logger.info("resumed %s at step %d%s%s", found.path, trainer.step, changes, instead)
+        with world.raising_on_all():
+            if world.is_main_process:
+                write_bytes(dump_config(config).encode(), folder / "config.yaml", option="--runs")
         found = initial = None  # several times the size of the model, which nobody needs while it trains
         if world.is_main_process:
             warn_of_little_space(folder, num_bytes(training_state(trainer)))
@@ -187,10 +203,50 @@ def inverse_weights(counts: NDArray[np.int64]) -> tuple[float, ...]:
     return tuple(weights.tolist())
 
 
-def read_weights(path: str) -> dict[str, Tensor]:
+class Initial(NamedTuple):
+    """Weights to fine-tune from, and the configuration of their model, if it is known."""
+
+    weights: dict[str, Tensor]
+    config: Config | None
+
+
+def read_weights(path: str) -> Initial:
     """Read the weights to fine-tune from: a checkpoint of ours, or one that the authors' code saved."""
     checkpoint = load_checkpoint(path)
-    return model_weights(checkpoint) if "format" in checkpoint else dbolya.convert(checkpoint, path)
+    if "format" in checkpoint:
+        return Initial(model_weights(checkpoint), saved_config(checkpoint, path))
+    weights = dbolya.convert(checkpoint, path)
+    try:
+        return Initial(weights, dbolya.recognise(checkpoint, path))
+    except ConfigError:  # several are alike
+        return Initial(weights, None)
+
+
+def fine_tuning(config: Config | None, weights: Path, data: DataConfig) -> str:
+    """Return the end of a sentence, with the command that fine-tunes weights on `data` by their own configuration."""
+    if config is None:
+        return ""
+    for name in (str(weights.with_name("config.yaml")), config.name):
+        try:
+            model = load_config(name).model
+        except ConfigError:
+            continue
+        if replace(model, num_classes=None) == replace(config.model, num_classes=None):
+            settings = ["model.num_classes=null", *(f"data.{key}={getattr(data, key)}" for key in DATA_PATHS)]
+            command = shlex.join(["--config", name, "--weights", str(weights), "--set", *settings])
+            return f", or fine-tune this model, '{config.name}': {command}"
+    return f" (this is '{config.name}', with {config.model.backbone.name})"
+
+
+def require_equal_steps(before: TrainConfig, now: TrainConfig, path: Path) -> None:
+    """Raise ConfigError where a run would go on with steps of more or fewer images, in which its plan is counted."""
+    images, images_now = (one.batch_size * one.accumulate for one in (before, now))
+    if images != images_now:
+        raise ConfigError(
+            f"The steps of '{path}' have {images} images (train.batch_size {before.batch_size} x train.accumulate "
+            f"{before.accumulate}), and --set makes it {images_now} ({now.batch_size} x {now.accumulate}), but the "
+            "plan counts steps: keep the product, or start anew with --config FILE --weights FILE."
+        )
 
 
 def _initialise(network: Yolact, config: Config, world: World, parts: Parts) -> None:

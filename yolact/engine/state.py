@@ -42,6 +42,7 @@ def training_state(trainer: "Trainer") -> dict[str, Any]:
         "optimizer": trainer.optimizer.state_dict(),
         "scaler": trainer.scaler.state_dict(),
         "config": config_to_dict(trainer.config),
+        "directory": str(trainer.directory),
         "class_names": list(categories.names),
         "category_ids": list(categories.ids),
     }
@@ -107,13 +108,17 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) 
 
 def _warn_of_changes(trainer: "Trainer", checkpoint: dict[str, Any]) -> None:
     """Say what makes the run go on otherwise than it would have."""
+    config_before = config_from_dict(checkpoint["config"], "the checkpoint")
     before, now = checkpoint.get("num_pictures", len(trainer.train_data)), len(trainer.train_data)
     if before != now:
         logger.warning(
             "WARNING: there are %d images to train on, and there were %d: they come in another order now", now, before
         )
+    tiles, tiles_before = (one.data.tiles for one in (trainer.config, config_before))
+    if tiles != tiles_before:
+        logger.warning("WARNING: data.tiles is %s, and was %s: an epoch has other samples now", tiles, tiles_before)
     # As the batch is shared, nothing depends on the number of ranks but what a trained batch norm sees at once.
-    settings, settings_before = trainer.config.train, config_from_dict(checkpoint["config"], "the checkpoint").train
+    settings, settings_before = trainer.config.train, config_before.train
     size = batch_norm_size(settings, trainer.world)
     size_before = batch_norm_size(settings_before, World(size=checkpoint.get("processes", 1)))
     if size not in (0, size_before):

@@ -106,7 +106,7 @@ class Trainer:
         """Bring `network` onto the device, with the main process's weights, and make optimizer, average and plan."""
         settings = config.train
         self.config, self.folder, self.device, self.world, self.parts = config, folder, device, world, parts
-        self.train_data, self.val_data = train_data, val_data
+        self.train_data, self.val_data, self.directory = train_data, val_data, Path.cwd()
         self.plan = Plan(settings, len(training_set(config, train_data)))
         self.precision = resolve_precision(settings.precision, device)
         frozen_batch_norm = not batch_norm_size(settings, world)

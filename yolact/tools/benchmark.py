@@ -280,6 +280,8 @@ def measure(
     result: dict[str, Any] = {"device": device_name(how["device"]), "versions": versions(), "config": config.name}
     with tempfile.TemporaryDirectory() as folder:
         benchmark = prepare(config, loaded, images, Path(folder), **how)
+        if not {"loader", "training"}.isdisjoint(parts):
+            _ = benchmark.samples  # whose faults shall not end what took long
         for part in parts:
             print(
                 part

@@ -11,6 +11,8 @@ import numpy as np
 import PIL.Image
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
 
 from yolact.data.images import read_image
 from yolact.draw import display_scale
@@ -111,12 +113,17 @@ def find_port(host: str, port: int) -> tuple[str, int, bool]:
     return found, port, ipaddress.ip_address(found).is_loopback
 
 
+async def refuse_post(_: Request) -> PlainTextResponse:
+    """Say what programs should do instead of sending images to the page's address."""
+    return PlainTextResponse("Programs send images by gradio_client, as `yolact demo --help` shows.\n", 405)
+
+
 def serve(page: gradio.Blocks, host: str, port: int, is_local: bool, max_bytes: int) -> None:
     """Serve a page until KeyboardInterrupt; uploads of more than `max_bytes` are refused."""
     # By DNS rebinding (a name of its own that suddenly means 127.0.0.1) a page of another site could use this one, so
     # that only names of this machine are answered to. "[" is what Starlette sees of an IPv6 address, which is no name.
     names = ["localhost", "127.0.0.1", "[", host] if is_local else ["*"]
-    _, url, _ = page.launch(
+    app, url, _ = page.launch(
         server_name=f"[{host}]" if ":" in host else host,
         server_port=port,
         share=False,
@@ -127,6 +134,7 @@ def serve(page: gradio.Blocks, host: str, port: int, is_local: bool, max_bytes: 
         theme=gradio.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace")),
         app_kwargs={"middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=names)]},
     )
+    app.add_route("/", refuse_post, methods=["POST"])
     try:
         print(f"Open {url} in a browser; Ctrl-C ends.", flush=True)
         threading.Event().wait()

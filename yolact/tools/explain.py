@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from yolact.draw import CROWD, DARK, WHITE, Drawing, display_scale, font, resize_mask, titled
+from yolact.draw import CROWD, DARK, WHITE, Drawing, display_scale, resize_mask, titled
+from yolact.fonts import font
 from yolact.instances import Instances
 from yolact.ops import masks as mask_ops
 from yolact.ops.boxes import resize_boxes

@@ -6,13 +6,13 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import cv2
 import numpy as np
@@ -28,6 +28,18 @@ from yolact.predictor import Predictor
 from yolact.text import counted
 from yolact.threads import in_order
 from yolact.tools.explain import draw_prototypes
+from yolact.tools.outputs import (
+    MASKS,
+    RECORD,
+    RECORDS,
+    TABLE,
+    UNFINISHED,
+    mask_of,
+    name_outputs,
+    note,
+    prototypes_of,
+    remove_earlier,
+)
 from yolact.tools.video import Frame, Tracker, Video, write_video
 
 OVERVIEW_SIDE = 4000  # pixels of the annotated copy of an image that is too large to be decoded whole
@@ -50,24 +62,26 @@ class Wanted:
 
 
 class InputFile(NamedTuple):
-    """An image file, where its annotated copy goes, and whether the user named it or a folder or pattern led to it."""
+    """An image file, the name that the results have for it, where its annotated copy goes, and whether the user named
+    it or a folder or pattern led to it."""
 
     path: Path
+    shown: str
     target: Path
     is_named: bool
 
 
-def find_images(arguments: list[str], folder: Path) -> list[InputFile]:
-    """Turn files, folders and patterns into image files, each once, in the order given.
+def find_images(arguments: list[str], folder: Path, fetched: Mapping[str, Path]) -> list[InputFile]:
+    """Turn files, folders, patterns and addresses into image files, each once, in the order given.
 
-    Copies go to `folder`; those of one name from several folders get numbers.
+    Copies go to `folder`, with the names of `name_outputs`. `fetched` has the files that came from addresses.
 
     Raises:
-        UserError: an argument leads to no image, or a copy would overwrite one of the images.
+        UserError: an argument leads to no image.
     """
-    files: dict[Path, tuple[Path, bool]] = {}
+    files: dict[Path, tuple[Path, str, bool]] = {}
     for argument in arguments:
-        path = Path(argument)
+        path = fetched.get(argument, Path(argument))
         is_named = path.exists() and not path.is_dir()
         if is_named:
             found = [path]
@@ -78,18 +92,15 @@ def find_images(arguments: list[str], folder: Path) -> list[InputFile]:
             kinds = ", ".join(sorted(SUFFIXES))
             raise UserError(f"'{argument}' leads to no images (expected files ending in {kinds}); check the path.")
         for file in found:
-            files.setdefault(file.resolve(), (file, is_named))
-    sources: dict[str, InputFile] = {}
-    for path, is_named in files.values():
-        stem, number = path.stem, 1
-        while stem in sources:
-            number += 1
-            stem = f"{path.stem}_{number}"
-        target = folder / (stem + (".jpg" if path.suffix.lower() in {".jpg", ".jpeg"} else ".png"))
-        if target.resolve() in files:
-            raise UserError(f"The result '{target}' would overwrite that image; give another --output.")
-        sources[stem] = InputFile(path, target, is_named)
-    return list(sources.values())
+            files.setdefault(file.resolve(), (file, argument if argument in fetched else str(file), is_named))
+    sources = []
+    # What came from an address is named as if it lay here.
+    downloaded = {*fetched.values()}
+    names = name_outputs([Path(*path.parts[-2:]) if path in downloaded else path for path, _, _ in files.values()])
+    for (path, shown, is_named), name in zip(files.values(), names, strict=True):
+        suffix = ".jpg" if path.suffix.lower() in {".jpg", ".jpeg"} else ".png"
+        sources.append(InputFile(path, shown, folder / (name + suffix), is_named))
+    return sources
 
 
 def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wanted) -> None:
@@ -111,10 +122,12 @@ def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wante
                 found = own(source.path, wanted.score_threshold)
             image = open_image(source.path).overview(OVERVIEW_SIDE) if found.image is None else found.image
         except DatasetError as error:
-            return str(error)
+            return str(error).replace(str(source.path), source.shown)
+        more = [prototypes_of(source.target.stem)] if wanted.prototypes else []
+        note(wanted.folder, source.shown, [source.target.name, *more])  # before, for the sake of a kill
         if wanted.prototypes:
             drawn = draw_prototypes(detections.prototypes[0], image)
-            _write(drawn, source.target.with_name(f"{source.target.stem}_prototypes.png"))
+            _write(drawn, source.target.with_name(prototypes_of(source.target.stem)))
         found = found.filter(wanted.classes)
         scale = display_scale(image.shape[0], image.shape[1])
         _write(draw_instances(image, found, masks=not wanted.boxes_only, scale=scale), source.target)
@@ -129,9 +142,9 @@ def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wante
             if isinstance(found, str):
                 failures.append((source, found))
             else:
-                add(found, number + 1, str(source.path), source.target.stem)
+                add(found, number + 1, source.shown, source.target.stem)
     if len(failures) == len(sources):
-        for name in ("predictions.json", "predictions.csv"):
+        for name in (RECORDS, TABLE, RECORD):
             (wanted.folder / name).unlink(missing_ok=True)
         raise DatasetError(failures[0][1])
     _print_summary(wanted, counts, counted(len(sources) - len(failures), "image"), "annotated images")
@@ -184,21 +197,27 @@ def write_results(wanted: Wanted, counts: Counter[str]) -> Iterator[Callable[...
     """Give a function that adds the instances of an image to predictions.json, and if wanted to the other files.
 
     Its arguments are the instances, the image's id, name and stem for the names of mask images; of a video also the
-    frame's number, and that of each instance's object or -1. Files grow as results come, so that memory does not, and
-    are whole after the block, also where an error ends it. `counts` gets the number of objects of each class.
+    frame's number, and that of each instance's object or -1. Files of an earlier run go first. The new ones grow as
+    results come, so that memory does not, and are whole after the block, also where an error ends it. `counts` gets the
+    number of objects of each class.
 
     Raises:
         UserError: a file cannot be written.
     """
-    temporary = wanted.folder / "predictions.json.tmp"
+    temporary = wanted.folder / UNFINISHED
+    remove_earlier(wanted.folder)
 
     def add(
         found: Instances, image_id: int, file_name: str, stem: str, frame: int | None = None,
         tracks: list[int] | None = None,
     ) -> None:  # fmt: skip
+        class_names = [found.class_names[label] for label in found.labels.tolist()]
+        masks = [mask_of(stem, number, name) for number, name in enumerate(class_names)] if wanted.masks else []
+        note(wanted.folder, file_name, masks)
         for number, record in enumerate(found.to_coco(image_id, "bbox" if wanted.boxes_only else None)):
-            name, region = found.class_names[int(found.labels[number])], found.regions[number]
-            more = {"frame": frame, "track_id": tracks[number] if tracks else None}
+            name, region = class_names[number], found.regions[number]
+            more: dict[str, Any] = {"frame": frame, "track_id": tracks[number] if tracks else None}
+            more["mask"] = masks[number] if masks else None
             shown = {key: value for key, value in more.items() if value is not None}
             full = {"file_name": file_name, **shown, "category_name": name, **record}
             text = json.dumps(full, allow_nan=False, ensure_ascii=False)
@@ -210,17 +229,16 @@ def write_results(wanted: Wanted, counts: Counter[str]) -> Iterator[Callable[...
                 score = round(record["score"], 5)
                 table.writerow([file_name, frame, number, name, score, *box, area, more["track_id"]])
             if wanted.masks:
-                plain = "".join(letter if letter.isalnum() else "_" for letter in name)
-                path = wanted.folder / "masks" / f"{stem}_{number:03}_{plain}.png"
-                path.parent.mkdir(exist_ok=True)
-                _write(region.full(found.image_size).astype(np.uint8) * 255, path)
+                (wanted.folder / MASKS).mkdir(exist_ok=True)
+                _write(region.full(found.image_size).astype(np.uint8) * 255, wanted.folder / masks[number])
 
     try:
         with ExitStack() as stack:
+            note(wanted.folder, "", [])  # begins the record
             file = stack.enter_context(_open_text(temporary))
             table = None
             if wanted.table:
-                table = csv.writer(stack.enter_context(_open_text(wanted.folder / "predictions.csv")))
+                table = csv.writer(stack.enter_context(_open_text(wanted.folder / TABLE)))
                 table.writerow(COLUMNS)
             file.write("[")
             try:
@@ -228,7 +246,7 @@ def write_results(wanted: Wanted, counts: Counter[str]) -> Iterator[Callable[...
             finally:
                 file.write("\n]\n")
                 file.close()
-                os.replace(temporary, wanted.folder / "predictions.json")
+                os.replace(temporary, wanted.folder / RECORDS)
     except OSError as error:
         raise UserError(
             f"The results in '{wanted.folder}' could not be written ({error.strerror}); make room or give another "

@@ -1,6 +1,5 @@
 """Fetching the authors' published weights from their repositories on the Hugging Face Hub."""
 
-import difflib
 import hashlib
 import logging
 import os
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 from yolact.compat.published import AUTHORS_FILES, MODELS
 from yolact.errors import DownloadError, UserError
-from yolact.text import printable
+from yolact.text import did_you_mean, printable
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +47,7 @@ def require_known(name: str) -> Published:
     if name in UNPUBLISHED:
         raise UserError(f"{name} cannot be downloaded: {UNPUBLISHED[name]}; train it, or take another model.")
     if name not in FILES:
-        near = difflib.get_close_matches(name, FILES, 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(FILES)}."
-        raise UserError(f"There are no published weights '{printable(name)}'; {hint}")
+        raise UserError(f"There are no published weights '{printable(name)}'{did_you_mean(name, FILES)}")
     return FILES[name]
 
 

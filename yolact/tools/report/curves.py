@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from yolact.engine.callbacks import Callback
 from yolact.engine.trainer import Trainer
+from yolact.fonts import families
 from yolact.tools.pages import COLOURS
 from yolact.tools.report.charts import clean_axis
 
@@ -131,7 +132,7 @@ def draw_accuracy(history: History, title: str = "") -> Figure:
 
 def _finish(axis: Axes, y_name: str, title: str = "") -> None:
     axis.set_ylabel(y_name)
-    axis.set_title(title, loc="left", parse_math=False)
+    axis.set_title(title, loc="left", parse_math=False, fontfamily=families(title))
     if curves := len(axis.get_legend_handles_labels()[0]):
         axis.legend(ncols=curves, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
     clean_axis(axis)

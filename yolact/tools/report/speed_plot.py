@@ -12,6 +12,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from yolact.compat.published import MODELS, PublishedModel
 from yolact.errors import UserError
+from yolact.fonts import families
 from yolact.text import printable
 from yolact.tools.pages import COLOURS
 from yolact.tools.report.charts import clean_axis
@@ -70,7 +71,8 @@ def draw_speed(points: Sequence[Point], published: Iterable[PublishedModel] = MO
     for (label, fps, mask_ap, group), height in zip(drawn, np.linspace(0.98, 0.02, len(drawn)), strict=True):
         leader = {"arrowstyle": "-", "color": colours[group], "linewidth": 0.5, "relpos": (0, 0.5)}
         text = axis.annotate(label, (fps, mask_ap), (1.02, height), textcoords="axes fraction", arrowprops=leader)
-        text.set(va="center", color=colours[group], fontsize=8.5, parse_math=False)  # a dollar sign is a dollar sign
+        text.set(va="center", color=colours[group], fontsize=8.5, fontfamily=families(label))
+        text.set_parse_math(False)  # a dollar sign is a dollar sign
     axis.set_xscale("log")
     ticks = LogLocator(subs=(1, 2, 3, 5))
     axis.xaxis.set(major_locator=ticks, major_formatter=FormatStrFormatter("%g"), minor_formatter=NullFormatter())
