@@ -84,7 +84,7 @@ def test_masks_with_and_without_classes(convert):
     shown, warnings = convert("masks set --output one --class-name cell")
     assert "warning" not in warnings
     assert "one/instances.json: 4 images, 12 objects\n      12 cell\n" in shown
-    assert "There are no images to validate on; --val-share 0.2 makes a fifth of them so." in shown
+    assert "There are no images to validate on, so the command takes those that it trains on" in shown
     convert("masks --images set/images --masks set/masks --output two --class-map 24=person 26=car")
     dataset = CocoDataset(Path("two/instances.json"), Path("two/pictures"))
     assert dataset.categories.names == ["person", "car"]
@@ -104,8 +104,8 @@ def test_masks_with_and_without_classes(convert):
     ("yolo set --output out", "None of the 4 images .* has labels, such as 'labels/0.txt' for 'images/0.png'"),
     ("masks labelme --output out", "There are no images below 'labelme'"),
     ("masks --images set/images --masks labelme --output out", "None of the 4 .* such as 'labelme/0.png' for '0.png'"),
-    ("masks --output out", "Give either SOURCE, or both"),
-    ("masks set --output out --images set", "Give either SOURCE, or both"),
+    ("masks --output out", "Give either PATH, or both"),
+    ("masks set --output out --images set", "Give either PATH, or both"),
     ("masks --output set/masks/x --images set/images --masks set/masks", "lies within"),
     ("masks set --output out --class-map 24=a 24=b", "--class-map takes numbers and names"),
     ("masks set --output out --class-map 3=x", r"no object with a mask \(12 numbers"),

@@ -125,7 +125,7 @@ def test_what_has_no_partner_and_what_is_doubtful_is_counted(tmp_path):
     assert conversion.counts == {
         "images without a mask, left out": 1,
         "masks without an image, passed over": 1,
-        "masks with a single number on several separate areas, taken as one object": 1,
+        "masks of one number on separate areas, taken as one object; --split splits them": 1,
     }
     assert conversion.examples["masks without an image, passed over"] == "masks/d.png"
     assert "'images/c.png' has several masks, masks/c.png and masks/c.tif" in conversion.left_out[0]
@@ -139,8 +139,9 @@ def test_sizes_must_be_equal(tmp_path):
     shutil.rmtree(tmp_path / "masks")
     write_pair(tmp_path, ONE, "a/1.png")
     write_mask(tmp_path / "masks" / "a" / "2.png", ONE.T)
-    with pytest.raises(DatasetError, match=r"2\.png is 40 x 60"):
-        read_masks(tmp_path)
+    conversion = read_masks(tmp_path)
+    assert len(conversion.splits[""][0].objects) == 1  # the other one stays
+    assert "2.png is 40 x 60" in conversion.faults[0]
 
 
 @pytest.mark.parametrize("turned", [False, True])
