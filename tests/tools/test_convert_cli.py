@@ -16,7 +16,7 @@ from yolact.data.dataset import CocoDataset
 from yolact.errors import DatasetError, UserError
 from yolact.tools.convert.common import Conversion, FoundImage, Part, make_object
 from yolact.tools.convert.labelme import read_labelme
-from yolact.tools.convert.writing import share_out, write_conversion
+from yolact.tools.convert.writing import WrittenSplit, share_out, training_lines, write_conversion
 
 
 def everything(folder):
@@ -80,6 +80,48 @@ def test_images_stay_where_they_are(convert):
     assert everything(Path()) == before
 
 
+def test_the_format_is_recognised(convert):
+    """Options may stand before and between the words."""
+    for line in ("./labelme --output out", "--output two labelme labelme", "labelme --output four labelme"):
+        shown, _ = convert(line)
+        assert shown.startswith("read as: labelme\n") == (line[0] == ".")
+    assert Path("out/instances.json").read_bytes() == Path("two/instances.json").read_bytes()
+    assert convert("set --output three --class-name cell")[0].startswith(
+        "read as: masks\nthree/instances.json: 4 images"
+    )
+
+
+def test_the_annotations_may_lie_elsewhere_than_the_images(convert):
+    """Also where the output lies beside them."""
+    convert("labelme --output o labelme --val-share 0.2")
+    shown, _ = convert("o/instances_val.json --images labelme --output o/again")
+    assert shown.startswith("read as: coco\no/again/instances.json: 2 images, ")
+
+
+@pytest.mark.parametrize(("splits", "train", "val"), [
+    ({"": 2}, "instances", "instances"), ({"train": 2}, "instances_train", "instances_train"),
+    ({"train": 2, "val": 1}, "instances_train", "instances_val"), ({"test": 1}, None, None), ({"val": 1}, None, None),
+    ({"train": 1, "test": 1}, "instances_train", "instances_train"), ({"val": 1, "test": 1}, None, None),
+    ({"train": 2, "val": 1, "test": 1}, "instances_train", "instances_val"),
+])  # fmt: skip
+def test_the_command_names_sets_that_were_written(splits, train, val):
+    written = [
+        WrittenSplit(
+            split, Path("out", split or "pictures"), Path("out", f"instances{'_' * bool(split)}{split}.json"), []
+        )
+        for split in splits
+    ]
+    lines = "\n".join(training_lines(written))
+    if train is None:
+        assert lines == f"There are no images to train on, only those of {' and '.join(splits)}."
+        return
+    words = shlex.split(lines.partition("To train on it:\n")[2].replace("\\\n", " "))
+    data = override_config(Config(name="x"), words[5:]).data
+    assert (data.train_annotations, data.val_annotations) == (f"out/{train}.json", f"out/{val}.json")
+    assert (data.train_images == data.val_images) == (train == val)
+    assert ("takes those that it trains on" in lines) == (train == val)
+
+
 def test_masks_with_and_without_classes(convert):
     shown, warnings = convert("masks set --output one --class-name cell")
     assert "warning" not in warnings
@@ -109,6 +151,11 @@ def test_masks_with_and_without_classes(convert):
     ("masks --output set/masks/x --images set/images --masks set/masks", "lies within"),
     ("masks set --output out --class-map 24=a 24=b", "--class-map takes numbers and names"),
     ("masks set --output out --class-map 3=x", r"no object with a mask \(12 numbers"),
+    ("labelme --output out", r"not 'labelme' \(a folder of that name is \./labelme\)"),
+    ("labelme a b --output out", "Give FORMAT and PATH"),
+    ("labelme labelme --output out --split", "--split is for masks, not labelme"),
+    ("labelme labelme --output out --images set", "--images is not for labelme"),
+    ("labelme labelme --output out --masks set", "--masks goes with"),
     ("datumaro cifar set --output out", "FORMAT must be one of coco_panoptic, cvat"),
 ])  # fmt: skip
 def test_mistakes(convert, line, expected):

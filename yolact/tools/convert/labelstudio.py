@@ -61,10 +61,14 @@ def read_labelstudio(source: Path, folder: Path | None = None) -> Conversion:
         is_right = isinstance(results, list) and all(isinstance(result, dict) for result in results)
         check(is_right, where, "result", "a list of objects", results)
         name = _find_image(images, task["data"], where)
-        sizes = {(result.get("original_height"), result.get("original_width")) for result in results} - {(None, None)}
-        size: Any = next(iter(sizes), None)
-        is_right = len(sizes) < 2 and (size is None or all(type(side) is int and side > 0 for side in size))
-        check(is_right, where, "original_height and original_width", "the same whole numbers above 0", [*sizes])
+        sizes = [
+            (result["original_height"], result.get("original_width"))
+            for result in results
+            if "original_height" in result
+        ]
+        size: Any = sizes[0] if sizes else None
+        is_right = all(found == size and all(type(side) is int and side > 0 for side in found) for found in sizes)
+        check(is_right, where, "original_height and original_width", "the same whole numbers above 0", sizes)
         height, width, _ = read_image(conversion.folder / name, size).shape
         regions = _regions(results, where)
         parts = each(regions, lambda region: _read_region(conversion, region, (height, width)))

@@ -2,6 +2,7 @@
 
 import posixpath
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from yolact.tools.convert.finding import Images
 from yolact.tools.convert.mask_files import MASK_SUFFIXES, read_values
 
 TOOL = "COCO panoptic"
+MOST = 20  # annotations by which the folder of the PNGs is searched
 
 
 def is_panoptic(content: Any) -> bool:
@@ -80,28 +82,23 @@ def read_panoptic(source: Path, folder: Path | None = None) -> Conversion:
 
 
 def _mask_folder(conversion: Conversion, entries: list[dict[str, Any]], path: Path) -> str:
-    """Return the folder of the PNGs, in which the numbers of an annotation's segments stand; images may have the names.
+    """Return the folder of the PNGs, which is known by its numbers, as the images may have the same names.
 
-    DatasetError where there is no such folder.
+    DatasetError where there is no file in which numbers of an annotation's segments stand.
     """
-    tried = 0
     names = conversion.list_files(conversion.folder, MASK_SUFFIXES)
-    for entry in entries:
+    for entry in entries[:MOST]:
         given, segments = str(entry.get("file_name")).replace("\\", "/"), entry.get("segments_info")
-        wanted = (
-            {found.get("id") for found in segments or () if isinstance(found, dict)}
-            if isinstance(segments, list)
-            else set()
-        )
-        places = [name for name in names if f"/{name}".endswith(f"/{given}")]
-        for name in places if wanted and tried < 20 else ():
-            tried += 1
-            try:
+        segments = segments if isinstance(segments, list) else []
+        wanted = {found.get("id") for found in segments if isinstance(found, dict) and type(found.get("id")) is int}
+        agreements: dict[str, float] = {}
+        for name in (name for name in names if f"/{name}".endswith(f"/{given}")):
+            with suppress(DatasetError):
                 found = {*np.unique(_segment_numbers(conversion.folder / name)).tolist()}
-            except DatasetError:
-                continue
-            if not found.isdisjoint(wanted):
-                return name[: -len(given)].rstrip("/") or "."
+                agreements[name] = len(found & wanted) / len(found | wanted)
+        best = max(agreements, key=lambda name: agreements[name], default="")
+        if best and agreements[best]:
+            return best[: -len(given)].rstrip("/") or "."
     raise DatasetError(f"The PNGs that {path} names are not below '{conversion.folder}'; put their folder there.")
 
 

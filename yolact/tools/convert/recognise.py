@@ -46,9 +46,8 @@ class Format(NamedTuple):
 
 
 def _read_voc(source: Path) -> Conversion:
-    places = (source.glob(pattern) for pattern in ("", "*/ImageSets/Segmentation", "*/*/ImageSets/Segmentation"))
-    found = [place.parents[1] for paths in places for place in paths if place != source]
-    return voc.read(source if (source / "ImageSets").is_dir() or not found else found[0])[0]
+    roots = [source, *sorted(source.glob("*")), *sorted(source.glob("*/*"))]  # as in VOCdevkit/VOC2012
+    return voc.read(next((root for root in roots if (root / "ImageSets/Segmentation").is_dir()), source))[0]
 
 
 def _masks_clue(clues: Clues) -> str:

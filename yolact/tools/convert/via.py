@@ -29,7 +29,8 @@ def read_via(source: Path, folder: Path | None = None) -> Conversion:
     The first attribute of a region is its class. DatasetError where no image can be used.
     """
     conversion = Conversion(folder or (source.parent if source.is_file() else source))
-    images, jobs = Images(conversion), {}
+    images = Images(conversion)
+    jobs: dict[str, Any] = {}
     for path, content in conversion.json_files(source, is_via, TOOL):
         entries = content.get("_via_img_metadata", content).values()
         jobs |= {f"entry {index} of {path}": entry for index, entry in enumerate(entries)}
