@@ -7,6 +7,7 @@ ordinary suite tries the same examples each time; `pytest -m long tests/test_fuz
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from yolact.tools.convert.cvat import read_cvat
 from yolact.tools.convert.labelme import read_labelme
 from yolact.tools.convert.labelstudio import read_labelstudio
 from yolact.tools.convert.panoptic import read_panoptic
+from yolact.tools.convert.recognise import recognise
 from yolact.tools.convert.via import read_via
 from yolact.tools.convert.writing import coco_content, warning_lines, write_conversion
 from yolact.tools.convert.yolo import read_yolo
@@ -103,6 +105,8 @@ def reader(read: Callable[[Path], Conversion], name: str) -> Callable[[Path, byt
             (folder / "set" / path).write_bytes(content)
         if name != "panoptic.json":
             (folder / "set/masks/a.png").unlink()
+        with suppress(UserError):
+            recognise(folder / "set")
         write_out(read(folder / "set"), folder)
 
     return read_file

@@ -5,7 +5,9 @@ from tests.tools.convert_sources import HEIGHT, WIDTH, block, converted, drawn, 
 from yolact.errors import DatasetError
 from yolact.tools.convert.cvat import read_cvat
 
-META = "<version>1.1</version><meta><task><labels><label><name>cat</name></label></labels></task></meta>"
+LABELS = "<label><name>{}</name><type>{}</type></label>"
+META = "".join(LABELS.format(*label) for label in (("dog", "any"), ("cow", "polygon"), ("path", "polyline")))
+META = f"<version>1.1</version><meta><task><labels>{META}</labels></task></meta>"
 SQUARE = '<polygon label="cat" occluded="1" points="6.0,4.0;30.0,4.0;30.0,24.0;6.0,24.0" z_order="3"/>'
 
 
@@ -36,6 +38,7 @@ def test_shapes_by_hand(tmp_path):
     }  # fmt: skip
     names, masks = zip(*converted(conversion, tmp_path / "out")["a.png"], strict=True)
     assert names == ("cat", "dog", "dog", "cat", "cat")
+    assert conversion.class_names == {1: "dog", 2: "cow", 3: "cat"}  # as declared, then what is not
     diamond = block(0, 0, 0, 0)
     diamond[30:33, 50:54] = [[0, 1, 1, 0], [1, 1, 1, 1], [0, 1, 1, 0]]
     group = block(40, 5, 50, 15) | block(0, 37, 4, 40)

@@ -159,9 +159,9 @@ def test_which_annotation_is_taken_is_said(tmp_path):
 
 @pytest.mark.parametrize(("wrong", "why"), [
     (region(points=[[1, float("nan")], [2, 2], [3, 3]]), "'points' of result 1"),
-    (region(points=[[1, 1], [2, 2]]), "must be a flat list"),
+    (region(points=[[1, 1], [2, 2]]), "'points' of result 1 of task 7"),
     (region("brushlabels", rle=[0, 0, 0]), "ends too early"),
-    (region("ellipselabels", x=1, y=1, radiusX="2", radiusY=1), "'x, y, radiusX, radiusY, rotation' of result 1"),
+    (region("ellipselabels", x=1, y=1, radiusX="2", radiusY=1), "'x, y, radiusX, radiusY' of result 1"),
     ({**SQUARE, "image_rotation": 90}, "turned in the tool"),
     (region(points=SQUARE["value"]["points"], label="a\nb"), "must be text without control"),
 ])  # fmt: skip

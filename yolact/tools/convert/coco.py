@@ -32,7 +32,7 @@ def read_coco(source: Path, folder: Path | None = None) -> Conversion:
     Polygons, run lengths and category ids stay as they are. Each file is a split where its name or folder is that of
     one. DatasetError where no image can be used, UserError where two files contradict each other.
     """
-    conversion = Conversion(folder or (source.parent if source.is_file() else source))
+    conversion = Conversion.of(source, folder)
     images, jobs = Images(conversion), {}
     names: dict[int, str] = {}
     for path, content in conversion.json_files(source, is_coco, TOOL):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from yolact.data.annotations import ImageRecord, parse_segmentation
+from yolact.data.annotations import ImageRecord, is_number, parse_segmentation
 from yolact.errors import DatasetError
 from yolact.ops.rle import RunLengths, encode_ends
 
@@ -65,6 +65,11 @@ class Conversion:
     faults: list[str] = field(default_factory=list)  # for each object that cannot be used, of images that can
     counts: Counter[str] = field(default_factory=Counter)  # of what else was passed over, by kind
     examples: dict[str, str] = field(default_factory=dict)  # the first of each kind
+
+    @classmethod
+    def of(cls, source: Path, images: Path | None) -> "Conversion":
+        """Return an empty one, for the images below `images`, or else those beside or below the source."""
+        return cls(images or (source.parent if source.is_file() else source))
 
     def note(self, kind: str, *examples: str) -> None:
         """Count what was passed over."""
@@ -277,6 +282,21 @@ def check(is_right: bool, where: object, name: str, expected: str, found: object
     """Raise a DatasetError on a field of a label file unless it is right."""
     if not is_right:
         raise DatasetError(f"'{name}' of {where} must be {expected}, not {brief(found)}; correct it.")
+
+
+def numbers_of(entry: Mapping[str, Any], keys: Iterable[str], where: object) -> list[float]:
+    """Return these fields of an entry of a label file; DatasetError where one is no finite number."""
+    found = [entry.get(key) for key in keys]
+    check(all(map(is_number, found)), where, ", ".join(keys), "finite numbers", found)
+    return [float(number) for number in found]  # type: ignore[arg-type]
+
+
+def points_of(entry: Mapping[str, Any], where: object) -> Polygon:
+    """Return the "points" of an entry of a label file, [M, 2]; DatasetError where they are not pairs of numbers."""
+    pairs = entry["points"] if isinstance(entry.get("points"), list) else [entry.get("points")]
+    is_right = all(isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) for pair in pairs)
+    check(is_right, where, "points", "a list of [x, y] in finite numbers", pairs)
+    return np.array(pairs, np.float64).reshape(-1, 2)
 
 
 def read_json(path: Path) -> Any:

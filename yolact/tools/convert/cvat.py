@@ -30,6 +30,8 @@ from yolact.tools.convert.outlines import ellipse, rectangle, rotate
 MAX_BYTES = 500_000_000  # of a file, whose elements take ten times as much in memory
 MARK, START = "<annotations>", 2000  # stands within so many bytes
 
+NO_AREA = ("points", "polyline", "cuboid", "skeleton", "tag")  # kinds of labels
+
 
 def is_cvat(path: Path) -> bool:
     """Tell whether an XML file begins as CVAT's do."""
@@ -42,17 +44,21 @@ def read_cvat(source: Path, folder: Path | None = None) -> Conversion:
 
     DatasetError where there is none, it is of "CVAT for video", or no image can be used.
     """
-    conversion = Conversion(folder or (source.parent if source.is_file() else source))
+    conversion = Conversion.of(source, folder)
     paths = [source] if source.is_file() else [source / name for name in conversion.list_files(source, {".xml"})]
     paths = [path for path in paths if is_cvat(path)]
     if not paths:
         raise DatasetError(f"There is no XML file of CVAT (with <annotations>) at '{source}'; check the path.")
     images = Images(conversion)
     entries: dict[str, tuple[Path, ElementTree.Element]] = {}
+    labels: list[str] = []
     for path in paths:
         root = read_xml(path)
         if root.find("track") is not None:
             raise DatasetError(f'{path} has tracks, as "CVAT for video"; export it as "CVAT for images 1.1".')
+        for label in root.iterfind("meta//label"):
+            if label.findtext("type") not in NO_AREA and label.find("parent") is None:
+                labels.append(label.findtext("name", ""))
         entries |= {f"image {index} of {path}": (path, entry) for index, entry in enumerate(root.findall("image"))}
 
     def read(where: str) -> FoundImage:
@@ -69,6 +75,9 @@ def read_cvat(source: Path, folder: Path | None = None) -> Conversion:
         return FoundImage(name, (height, width), conversion.objects(parts, size), subset)
 
     conversion.collect(entries, read)
+    # In the order of the task, so that two exports of it have the same ids.
+    used = [*filter(is_text, labels), *conversion.class_names.values()]
+    conversion.class_names = dict(enumerate(dict.fromkeys(used), start=1))
     conversion.note("images that the file does not list, left out", *images.unused())
     return conversion
 

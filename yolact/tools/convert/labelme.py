@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from yolact.data.annotations import is_number
 from yolact.data.images import SUFFIXES, decode_image, read_image
 from yolact.errors import DatasetError
 from yolact.tools.convert import common
@@ -97,7 +96,7 @@ def _base64(entry: Any, key: str, where: object) -> bytes:
 def _read_shape(conversion: Conversion, shape: Any, where: str, image_size: tuple[int, int]) -> Iterator[Part]:
     """Yield a shape of a label file if it has an area; those of one label and group_id are one object."""
     check(isinstance(shape, dict), where, "shape", "an object", shape)
-    label, pairs, kind, group = (shape.get(key) for key in ("label", "points", "shape_type", "group_id"))
+    label, kind, group = (shape.get(key) for key in ("label", "shape_type", "group_id"))
     check(is_text(label), where, "label", "text without control characters", label)
     check(group is None or type(group) is int, where, "group_id", "a whole number or null", group)
     kind = "polygon" if kind is None else kind  # labelme before version 3.16
@@ -105,20 +104,17 @@ def _read_shape(conversion: Conversion, shape: Any, where: str, image_size: tupl
     if kind not in KINDS:
         conversion.note(f"shapes of the kind {kind!r}, which have no area, passed over", where)
         return
-    pairs = pairs if isinstance(pairs, list) else [pairs]
-    is_right = all(isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) for pair in pairs)
-    check(is_right, where, "points", "a list of [x, y] in finite numbers", pairs)
-    points = np.array(pairs, np.float64).reshape(-1, 2)
+    points = common.points_of(shape, where)
     if kind in OUTLINES and len(points) < min(KINDS[kind][0], 3):
         conversion.note(f"shapes of the kind '{kind}' with fewer than three points, passed over", where)
         return
-    check(len(points) in KINDS[kind], where, "points", f"as many as the kind '{kind}' has", pairs)
+    check(len(points) in KINDS[kind], where, "points", f"as many as the kind '{kind}' has", points.tolist())
     area: Polygon | RunLengths = points
     if kind == "mask":
         area = _stored_mask(shape, points, image_size, where)
     elif kind == "circle":
         radius = math.dist(*points)
-        area = ellipse(tuple(points[0]), (radius, radius), 0, image_size)
+        area = ellipse(points[0], (radius, radius), 0, image_size)
     elif len(points) == 2:
         area = rectangle(*points.ravel())
     yield Part(label, area, where, group)

@@ -8,11 +8,22 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from yolact.data.annotations import is_number
 from yolact.data.images import SUFFIXES, read_image
 from yolact.errors import DatasetError
 from yolact.text import printable
-from yolact.tools.convert.common import Conversion, FoundImage, Part, check, each, encode_mask, is_text
+from yolact.tools.convert.common import (
+    Conversion,
+    FoundImage,
+    Part,
+    Polygon,
+    RunLengths,
+    check,
+    each,
+    encode_mask,
+    is_text,
+    numbers_of,
+    points_of,
+)
 from yolact.tools.convert.finding import Images
 from yolact.tools.convert.outlines import ellipse, rectangle, rotate
 
@@ -43,7 +54,7 @@ def read_labelstudio(source: Path, folder: Path | None = None) -> Conversion:
 
     The first annotation of a task that was not cancelled is taken. DatasetError where none can be used.
     """
-    conversion = Conversion(folder or (source.parent if source.is_file() else source))
+    conversion = Conversion.of(source, folder)
     images, tasks = Images(conversion), {}
     for path, content in conversion.json_files(source, is_labelstudio, TOOL):
         for index, task in enumerate(content if isinstance(content, list) else [content]):
@@ -148,28 +159,21 @@ def _read_region(conversion: Conversion, region: Region, image_size: tuple[int, 
     where, kinds, value, turned = region
     given = [found for key, found in value.items() if key.endswith("labels") and isinstance(found, list)]
     labels = [label for found in given for label in found]
-    height, width = image_size
-
-    def numbers(*keys: str) -> list[float]:
-        found: list[Any] = [value.get(key, 0 if key == "rotation" else None) for key in keys]
-        check(all(map(is_number, found)), where, ", ".join(keys), "finite numbers", found)
-        return [float(number) for number in found]
-
+    to_pixels = np.array(image_size[::-1]) / 100  # from percent
+    [degrees] = numbers_of({"rotation": 0, **value}, ["rotation"], where)
+    area: Polygon | RunLengths
     if "rle" in value:
-        area: Any = encode_mask(decode_rle(value["rle"], image_size, where))
+        area = encode_mask(decode_rle(value["rle"], image_size, where))
     elif "points" in value:
-        pairs: Any = value["points"] if isinstance(value["points"], list) else [value["points"]]
-        is_right = all(isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) for pair in pairs)
-        check(is_right, where, "points", "a list of [x, y] in finite numbers", pairs)
-        area = np.array(pairs, np.float64).reshape(-1, 2) * (width / 100, height / 100)
+        area = points_of(value, where) * to_pixels
+        check(len(area) > 2, where, "points", "three or more", value["points"])
     elif "radiusX" in value:
-        x, y, radius_x, radius_y, degrees = numbers("x", "y", "radiusX", "radiusY", "rotation")
-        centre = x * width / 100, y * height / 100
-        area = ellipse(centre, (radius_x * width / 100, radius_y * height / 100), degrees, image_size)
+        x, y, *radii = numbers_of(value, ("x", "y", "radiusX", "radiusY"), where)
+        area = ellipse(to_pixels * (x, y), to_pixels * radii, degrees, image_size)
     elif "height" in value and "x" in value:
-        x, y, w, h, degrees = numbers("x", "y", "width", "height", "rotation")
-        x0, y0, x1, y1 = (x * width / 100, y * height / 100, (x + w) * width / 100, (y + h) * height / 100)
-        area = rotate(rectangle(x0, y0, x1, y1), (x0, y0), degrees)  # about its first corner
+        x, y, w, h = numbers_of(value, ("x", "y", "width", "height"), where)
+        corners = rectangle(x, y, x + w, y + h) * to_pixels
+        area = rotate(corners, corners[0], degrees)
         conversion.note("rectangles, taken as objects that fill them", where)
     else:
         conversion.note(f"results of the kind '{kinds[0]}', which have no area, passed over", where)

@@ -33,7 +33,7 @@ def read_panoptic(source: Path, folder: Path | None = None) -> Conversion:
 
     The segments of things become objects; isthing stands in the categories. DatasetError where no image can be used.
     """
-    conversion = Conversion(folder or (source.parent if source.is_file() else source))
+    conversion = Conversion.of(source, folder)
     jobs: dict[str, tuple[Path, Any, dict[int, Any], dict[int, str], str]] = {}
     masks: set[str] = set()
     names: dict[int, str] = {}

@@ -8,7 +8,7 @@ import numpy as np
 
 from yolact.data.annotations import is_number
 from yolact.data.images import read_image
-from yolact.tools.convert.common import Conversion, FoundImage, Part, check, each, is_text
+from yolact.tools.convert.common import Conversion, FoundImage, Part, check, each, is_text, numbers_of
 from yolact.tools.convert.finding import Images
 from yolact.tools.convert.outlines import ellipse, rectangle
 
@@ -28,7 +28,7 @@ def read_via(source: Path, folder: Path | None = None) -> Conversion:
 
     The first attribute of a region is its class. DatasetError where no image can be used.
     """
-    conversion = Conversion(folder or (source.parent if source.is_file() else source))
+    conversion = Conversion.of(source, folder)
     images = Images(conversion)
     jobs: dict[str, Any] = {}
     for path, content in conversion.json_files(source, is_via, TOOL):
@@ -57,12 +57,6 @@ def _read_region(conversion: Conversion, where: str, region: Any, image_size: tu
     shape: Any = region.get("shape_attributes") if isinstance(region, dict) else None
     check(isinstance(shape, dict), where, "shape_attributes", "an object", shape)
     kind, attributes = shape.get("name"), region.get("region_attributes")
-
-    def numbers(*keys: str) -> list[float]:
-        found = [shape.get(key, 0 if key == "theta" else None) for key in keys]
-        check(all(map(is_number, found)), where, ", ".join(keys), "finite numbers", found)
-        return [float(number) for number in found]
-
     if kind == "polygon":
         xs, ys = shape.get("all_points_x"), shape.get("all_points_y")
         is_right = isinstance(xs, list) and isinstance(ys, list) and len(xs) == len(ys) > 2
@@ -70,15 +64,15 @@ def _read_region(conversion: Conversion, where: str, region: Any, image_size: tu
         check(is_right, where, "all_points_x and all_points_y", "equally many finite numbers, from 3 on", (xs, ys))
         area = np.array([xs, ys], np.float64).T
     elif kind == "rect":
-        x, y, width, height = numbers("x", "y", "width", "height")
+        x, y, width, height = numbers_of(shape, ("x", "y", "width", "height"), where)
         area = rectangle(x, y, x + width, y + height)
         conversion.note("rectangles, taken as objects that fill them", where)
     elif kind == "circle":
-        x, y, radius = numbers("cx", "cy", "r")
-        area = ellipse((x, y), (radius, radius), 0, image_size)
+        *centre, radius = numbers_of(shape, ("cx", "cy", "r"), where)
+        area = ellipse(centre, (radius, radius), 0, image_size)
     elif kind == "ellipse":
-        x, y, radius_x, radius_y, theta = numbers("cx", "cy", "rx", "ry", "theta")
-        area = ellipse((x, y), (radius_x, radius_y), np.degrees(theta), image_size)
+        x, y, *radii, theta = numbers_of({"theta": 0, **shape}, ("cx", "cy", "rx", "ry", "theta"), where)
+        area = ellipse((x, y), radii, np.degrees(theta), image_size)
     else:
         conversion.note(f"regions of the kind {str(kind)[:20]!r}, which have no area, passed over", where)
         return
