@@ -164,6 +164,20 @@ def test_panoptic_files_that_are_wrong(tmp_path):
         read_panoptic(path)
 
 
+@pytest.mark.parametrize("file_name", ["../outside/b.png", "/etc/b.png", "..\\outside\\b.png", "gone.png", None])
+def test_a_png_elsewhere_is_not_read(tmp_path, file_name):
+    source = tmp_path / "source"
+    path = write_panoptic(source, [segment(300)], RING * 300)
+    content = json.loads(path.read_text())
+    second = {**content["annotations"][0], "image_id": 2, "file_name": file_name}
+    write(path, [*content["annotations"], second], [image(), image(2, file_name="b.png")])
+    for folder in ("source/images", "outside"):
+        write_image(tmp_path / folder / "b.png")
+    conversion = read_panoptic(source)
+    assert [image.name for image in conversion.splits[""]] == ["images/a.png"]
+    assert "must be that of a PNG below" in conversion.left_out[0]
+
+
 def test_perfect_predictions_of_a_converted_set_score_one(tmp_path):
     """COCO's own evaluation of the masks that were drawn for the source."""
     from pycocotools.coco import COCO

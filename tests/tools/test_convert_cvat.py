@@ -55,6 +55,7 @@ def test_shapes_by_hand(tmp_path):
 @pytest.mark.parametrize("shape", [
     '<mask label="cat" rle="1,2" left="0" top="0" width="4" height="3"/>',
     '<mask label="cat" rle="-1,13" left="0" top="0" width="4" height="3"/>',
+    '<mask label="cat" rle="0,12" left="0.5" top="0" width="4" height="3"/>',
     '<mask label="cat" rle="0,12" left="58" top="0" width="4" height="3"/>',
     '<polygon label="cat" points="1,1;2,2;nan,3"/>', '<polygon label="cat" points="1,1;2,2"/>',
     '<polygon points="1,1;2,1;2,2"/>', '<box label="cat" xtl="1" ytl="x" xbr="2" ybr="3"/>',

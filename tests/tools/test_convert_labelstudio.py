@@ -162,6 +162,7 @@ def test_which_annotation_is_taken_is_said(tmp_path):
     (region(points=[[1, 1], [2, 2]]), "'points' of result 1 of task 7"),
     (region("brushlabels", rle=[0, 0, 0]), "ends too early"),
     (region("ellipselabels", x=1, y=1, radiusX="2", radiusY=1), "'x, y, radiusX, radiusY' of result 1"),
+    (region("bitmasklabels", imageDataURL="data:image/png;base64,"), "is a bitmask, which is not read"),
     ({**SQUARE, "image_rotation": 90}, "turned in the tool"),
     (region(points=SQUARE["value"]["points"], label="a\nb"), "must be text without control"),
 ])  # fmt: skip

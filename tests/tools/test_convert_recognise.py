@@ -78,7 +78,7 @@ def test_a_file(tmp_path, name, file):
 
 @pytest.mark.parametrize(("files", "why"), [
     ({"a.csv": "x", "b.csv": "y", "c.txt": "z"}, r"not recognised \(it holds 2 of \.csv, 1 of \.txt\); known are lab"),
-    ({}, r"not recognised \(it holds no files\)"),
+    ({}, r"not recognised \(it holds no files of known kinds\)"),
     ({"a.json": LISTS, "labels/a.txt": SQUARE}, r"coco \(a\.json\) and yolo \(labels/a\.txt\); name one, as in"),
     ({"ds/ann/a.jpg.json": {"objects": [], "size": {}}}, "holds Supervisely .* export it as COCO there"),
     ({"annotations/a.json": {"items": [], "categories": {}, "info": {}}}, "`yolact convert datumaro datumaro PATH"),

@@ -44,15 +44,16 @@ def read_coco(source: Path, folder: Path | None = None) -> Conversion:
                     f"'{printable(name)}' in {path}; convert one file at a time."
                 )
         objects = _by_image(conversion, content["annotations"], path)
+        near = near_folders(conversion, path)
         for index, entry in enumerate(content["images"]):
-            jobs[f"images[{index}] of {path}"] = path, categories, entry, objects
+            jobs[f"images[{index}] of {path}"] = path, categories, entry, objects, near
     owners: dict[str, Path] = {}
 
     def read(where: str) -> FoundImage:
-        path, categories, entry, objects = jobs[where]
+        path, categories, entry, objects, near = jobs[where]
         given = _file_name(entry, where)
         image = parse_image({**entry, "file_name": posixpath.basename(given)}, where)
-        name = images.find(given, where, near_folders(conversion, path))
+        name = images.find(given, where, near)
         if owners.setdefault(name, path) != path:
             raise UserError(f"{owners[name]} and {path} both list the image '{name}'; convert one file at a time.")
         size = image.height, image.width

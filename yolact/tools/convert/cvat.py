@@ -132,8 +132,7 @@ def _read_shape(
         x, y, radius_x, radius_y = numbers("cx", "cy", "rx", "ry")
         area = ellipse((x, y), (radius_x, radius_y), degrees, image_size)
     elif shape.tag == "mask":
-        left, top, width, height = map(int, numbers("left", "top", "width", "height"))
-        area = encode_mask(_mask(shape.get("rle", ""), (left, top, width, height), image_size, where))
+        area = encode_mask(_mask(shape.get("rle", ""), numbers("left", "top", "width", "height"), image_size, where))
     if area is None:
         kind = printable(shape.tag)
         conversion.note(f"shapes of the kind '{kind}', which have no area, passed over", where)
@@ -153,12 +152,12 @@ def _points(text: str, where: str) -> NDArray[np.float64]:
     return points
 
 
-def _mask(text: str, box: tuple[int, int, int, int], image_size: tuple[int, int], where: str) -> NDArray[np.bool_]:
+def _mask(text: str, box: list[float], image_size: tuple[int, int], where: str) -> NDArray[np.bool_]:
     """Return a mask [H, W] from run lengths over its box, row by row, beginning with a run of zeros."""
-    left, top, width, height = box
-    inside = left >= 0 and top >= 0 and width > 0 and height > 0
+    left, top, width, height = map(int, box)
+    inside = box == [left, top, width, height] and left >= 0 and top >= 0 and width > 0 and height > 0
     inside = inside and left + width <= image_size[1] and top + height <= image_size[0]
-    check(inside, where, "left, top, width, height", f"a box within the image, {image_size[::-1]}", box)
+    check(inside, where, "left, top, width, height", f"whole, and within the image of {image_size[::-1]}", box)
     try:
         runs = [int(run) for run in text.split(",")]
     except ValueError:

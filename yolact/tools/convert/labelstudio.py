@@ -175,6 +175,8 @@ def _read_region(conversion: Conversion, region: Region, image_size: tuple[int, 
         corners = rectangle(x, y, x + w, y + h) * to_pixels
         area = rotate(corners, corners[0], degrees)
         conversion.note("rectangles, taken as objects that fill them", where)
+    elif "imageDataURL" in value:
+        raise DatasetError(f"{where} is a bitmask, which is not read; export PNG masks, for `yolact convert masks`.")
     else:
         conversion.note(f"results of the kind '{kinds[0]}', which have no area, passed over", where)
         return

@@ -120,8 +120,8 @@ def _numbered_parts(
         where = f"{number} in {path}"
         is_class = number < CLASS_STEP and number in class_map
         name = class_map.get(number if is_class else number // CLASS_STEP) if class_map else class_name
-        may_split = is_class or (len(objects) == 1 and not class_map)
-        areas = _areas(numbers == number) if may_split else [runs]
+        is_single = len(objects) == 1 and not class_map
+        areas = _areas(numbers == number) if is_single or (is_class and split) else [runs]
         if name is None:
             conversion.note("numbers whose class --class-map does not name, passed over", where)
         elif split:

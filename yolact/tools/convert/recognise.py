@@ -17,6 +17,7 @@ from yolact.tools.prepare import voc
 
 MOST = 50  # files of one suffix that are looked into
 START = 20_000  # bytes of a text that are
+ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".rar", ".7z"})
 YOLO_LINE = re.compile(r"\d+(\.0*)?( rle \d+ \d+ \S+.*|( [-+.\de]+){4,})")
 BRIDGE = "`yolact convert datumaro {} PATH --output OUT` reads it"
 
@@ -118,7 +119,7 @@ def recognise(source: Path) -> str:
         if tool in clues.examples:
             raise UserError(f"'{source}' holds {tool} ({clues.examples[tool]}), which is not read here: {advice}.")
     counts = Counter(posixpath.splitext(name)[1].lower() or "no suffix" for name in clues.names).most_common(4)
-    held = ", ".join(f"{count} of {suffix}" for suffix, count in counts) or "no files"
+    held = ", ".join(f"{count} of {suffix}" for suffix, count in counts) or "no files of known kinds"
     raise UserError(
         f"The format of '{source}' is not recognised (it holds {printable(held)}); known are {', '.join(FORMATS)} and "
         "datumaro, to be named as in `yolact convert masks PATH ...`."
@@ -130,7 +131,7 @@ def _look(source: Path) -> Clues:
     if source.is_file():
         folder, names = source.parent, [source.name]
     else:
-        suffixes = {".json", ".xml", ".txt", ".yaml", ".yml", ".mat", ".zip", ".csv", *SUFFIXES}
+        suffixes = {".json", ".xml", ".txt", ".yaml", ".yml", ".mat", ".csv", *ARCHIVES, *SUFFIXES}
         folder, names = source, Conversion(source).list_files(source, suffixes)
     examples: dict[str, str] = {}
     by_suffix: dict[str, list[str]] = {}
@@ -151,7 +152,7 @@ def _kind(path: Path, suffix: str) -> str:
             content = read_json(path)
             return next((kind for kind, is_kind in KINDS.items() if is_kind(content)), "")
         return ""
-    if suffix in (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z"):
+    if suffix in ARCHIVES:
         return "an archive"
     if suffix not in (".xml", ".txt", ".yaml", ".yml"):
         return ""
@@ -168,4 +169,4 @@ def _kind(path: Path, suffix: str) -> str:
         return "yolo" * bool(re.search(r"^names:", text, re.MULTILINE))
     if path.name == "labelmap.txt":
         return "VOC's masks in colours" * text.startswith("# label:color_rgb")
-    return "yolo" * any(YOLO_LINE.fullmatch(line.strip()) for line in text.splitlines()[:5])
+    return "yolo" * any(YOLO_LINE.fullmatch(" ".join(line.split())) for line in text.splitlines()[:5])
