@@ -131,6 +131,14 @@ def test_a_wrong_shape_leaves_the_others(tmp_path):
     assert "3 objects of the images kept were left out:\n  'shape' of shapes[2]" in warnings
 
 
+def test_a_single_label_file(tmp_path):
+    path = write_labelme(tmp_path, [shape()], "a")
+    write_labelme(tmp_path, [shape()], "b")
+    conversion = read_labelme(path)
+    assert [image.name for image in conversion.splits[""]] == ["a.png"]
+    assert conversion.counts == {"images without a usable label file, left out": 1}
+
+
 def test_images_elsewhere_in_the_source(tmp_path):
     source = tmp_path / "source"
     write_image(source / "imgs" / "x.png")

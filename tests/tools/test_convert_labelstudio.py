@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from tests.tools.convert_sources import HEIGHT, WIDTH, block, converted, drawn, write_image
 from yolact.errors import DatasetError
-from yolact.tools.convert.labelstudio import decode_rle, read_labelstudio
+from yolact.tools.convert.brush import decode_rle
+from yolact.tools.convert.labelstudio import read_labelstudio
 
 RING = block(5, 5, 25, 25) & ~block(10, 10, 15, 20)
 

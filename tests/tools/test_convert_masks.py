@@ -157,6 +157,18 @@ def test_what_has_no_partner_and_what_is_doubtful_is_counted(tmp_path):
     assert "'images/c.png' has several masks, masks/c.png and masks/c.tif" in conversion.left_out[0]
 
 
+def test_masks_that_are_no_numbers_but_look_so(tmp_path):
+    """White with soft edges, as after scaling, is said; JPEG is refused."""
+    soft = cv2.GaussianBlur(block(10, 5, 50, 35) * np.uint8(255), (15, 15), 0)
+    write_pair(tmp_path, soft)
+    kind = "masks of 0 and 255 with other grays at the edges, each taken as an object; remove them"
+    assert kind in read_masks(tmp_path).counts
+    (tmp_path / "masks" / "a.png").unlink()
+    write_pair(tmp_path, soft, "a.jpg")
+    with pytest.raises(DatasetError, match=r"masks/a\.jpg is a JPEG file, which .* save masks as PNG"):
+        read_masks(tmp_path)
+
+
 def test_sizes_must_be_equal(tmp_path):
     for size in ((WIDTH, HEIGHT), (HEIGHT, WIDTH + 1)):
         write_pair(tmp_path, ONE, size=size)

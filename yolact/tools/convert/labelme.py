@@ -29,10 +29,11 @@ def is_labelme(content: Any) -> bool:
     return isinstance(content, dict) and "shapes" in content
 
 
-def read_labelme(folder: Path) -> Conversion:
-    """Read all label files below a folder; DatasetError where there are none, or none can be used."""
-    conversion = Conversion(folder)
-    paths = [folder / name for name in conversion.list_files(folder, {".json"})]
+def read_labelme(source: Path) -> Conversion:
+    """Read a label file, or all below a folder; DatasetError where there are none, or none can be used."""
+    conversion = Conversion.of(source, None)
+    folder = conversion.folder
+    paths = [source] if source.is_file() else [folder / name for name in conversion.list_files(folder, {".json"})]
     images = conversion.collect(paths, partial(_read_image, conversion))
     if not images:
         raise DatasetError(f"There are no label files of labelme (JSON with 'shapes') below '{folder}'; check it.")

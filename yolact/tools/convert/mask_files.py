@@ -19,6 +19,7 @@ from yolact.tools.convert import common
 from yolact.tools.convert.common import Conversion, FoundImage, Part, RunLengths
 
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})  # JPEG changes the numbers
+MOST_GRAYS = 20  # numbers of a mask that is mostly of 255, the white of binary masks
 CLASS_STEP = 1000  # of a class map, as in Cityscapes
 
 
@@ -47,6 +48,11 @@ def read_masks(
         names = [name for name in names if common.name_below(masks, folder / name) is None]
     stems = {name: common.label_stem(name, "masks") if masks is None else os.path.splitext(name)[0] for name in names}
     found = _find_masks(conversion, stems, mask_names)
+    targets = {*stems.values()}
+    likely = () if found else conversion.list_files(mask_folder, {".jpg", ".jpeg"})
+    jpeg = next((name for name in likely if os.path.splitext(name)[0] in targets), None)
+    if jpeg:
+        raise DatasetError(f"The mask {mask_folder / jpeg} is a JPEG file, which changes numbers; save masks as PNG.")
     conversion.require_labels({name: mask_folder / f"{stem}.png" for name, stem in stems.items()}, found)
 
     def read(name: str) -> FoundImage:
@@ -116,6 +122,10 @@ def _numbered_parts(
             "or a palette; save it so."
         )
     objects = list(common.encode_numbers(numbers))
+    if len(objects) > MOST_GRAYS and objects[-1][0] == 255 and (numbers == 255).sum() > (numbers > 0).sum() / 2:
+        conversion.note(
+            "masks of 0 and 255 with other grays at the edges, each taken as an object; remove them", str(path)
+        )
     for number, runs in objects:
         where = f"{number} in {path}"
         is_class = number < CLASS_STEP and number in class_map
