@@ -19,7 +19,7 @@ from yolact.tools.convert import common
 from yolact.tools.convert.common import Conversion, FoundImage, Part, RunLengths
 
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})  # JPEG changes the numbers
-MOST_GRAYS = 20  # numbers of a mask that is mostly of 255, the white of binary masks
+MOST_GRAYS = 10  # numbers of a mask that is mostly of 255, the white of binary masks
 CLASS_STEP = 1000  # of a class map, as in Cityscapes
 
 
