@@ -19,7 +19,7 @@ from yolact.tools.convert import common
 from yolact.tools.convert.common import Conversion, FoundImage, Part, RunLengths
 
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})  # JPEG changes the numbers
-MOST_GRAYS = 10  # numbers of a mask that is mostly of 255, the white of binary masks
+MOST_GRAYS = 10  # numbers of a mask of which 255, the white of binary masks, is the most frequent
 CLASS_STEP = 1000  # of a class map, as in Cityscapes
 
 
@@ -122,7 +122,8 @@ def _numbered_parts(
             "or a palette; save it so."
         )
     objects = list(common.encode_numbers(numbers))
-    if len(objects) > MOST_GRAYS and objects[-1][0] == 255 and (numbers == 255).sum() > (numbers > 0).sum() / 2:
+    is_white = bool(objects) and objects[-1][0] == 255 and np.bincount(numbers.ravel())[1:].argmax() == 254
+    if is_white and len(objects) > MOST_GRAYS:
         conversion.note(
             "masks of 0 and 255 with other grays at the edges, each taken as an object; remove them", str(path)
         )
