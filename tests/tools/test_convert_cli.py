@@ -82,9 +82,11 @@ def test_images_stay_where_they_are(convert):
 
 def test_the_format_is_recognised(convert):
     """Options may stand before and between the words."""
-    for line in ("./labelme --output out", "--output two labelme labelme", "labelme --output four labelme"):
+    Path("masks").mkdir()
+    convert("masks --images set/images --masks set/masks --output masked")  # no folder of that name is meant
+    for line in ("labelme --output out", "--output two labelme labelme", "labelme --output four labelme"):
         shown, _ = convert(line)
-        assert shown.startswith("read as: labelme\n") == (line[0] == ".")
+        assert shown.startswith("read as: labelme\n") == (line == "labelme --output out")
     assert Path("out/instances.json").read_bytes() == Path("two/instances.json").read_bytes()
     assert convert("set --output three --class-name cell")[0].startswith(
         "read as: masks\nthree/instances.json: 4 images"
@@ -151,7 +153,7 @@ def test_masks_with_and_without_classes(convert):
     ("masks --output set/masks/x --images set/images --masks set/masks", "lies within"),
     ("masks set --output out --class-map 24=a 24=b", "--class-map takes numbers and names"),
     ("masks set --output out --class-map 3=x", r"no object with a mask \(12 numbers"),
-    ("labelme --output out", r"not 'labelme' \(a folder of that name is \./labelme\)"),
+    ("yolo --output out", r"Give FORMAT and PATH, PATH alone, or datumaro, NAME and PATH, not 'yolo'"),
     ("labelme a b --output out", "Give FORMAT and PATH"),
     ("labelme labelme --output out --split", "--split is for masks, not labelme"),
     ("labelme labelme --output out --images set", "--images is not for labelme"),

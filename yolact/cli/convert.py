@@ -93,21 +93,19 @@ def run(arguments: argparse.Namespace) -> None:
 def _source(arguments: argparse.Namespace) -> tuple[str | None, str, Path]:
     """Return the format, or None for the one that is recognised, datumaro's name of it, and the source."""
     words, name, bridge = arguments.words, None, ""
-    if words[0] in FORMATS:
+    is_folder = len(words) == 1 and not arguments.masks and Path(words[0]).exists()  # of a format's name
+    if words[0] in FORMATS and not is_folder:
         name, words = words[0], words[1:]
     if name == "datumaro" and words:
         bridge, words = words[0], words[1:]
-    given = [bool(words), bool(arguments.images), bool(arguments.masks)]
+    given = [len(words), bool(arguments.images), bool(arguments.masks)]
     if name == "masks" and given not in ([1, 0, 0], [0, 1, 1]):
         raise UserError("Give either PATH, or both --images and --masks.")
     if name != "masks" and (len(words) != 1 or arguments.masks):
-        held = f" (a folder of that name is ./{name})" if name and not words else ""
         raise UserError(
-            f"Give FORMAT and PATH, PATH alone, or datumaro, NAME and PATH, not '{' '.join(arguments.words)}'{held}; "
-            "--masks goes with `masks --images DIR`."
+            f"Give FORMAT and PATH, PATH alone, or datumaro, NAME and PATH, not '{' '.join(arguments.words)}'; --masks "
+            "goes with `masks --images DIR`."
         )
-    if len(words) > 1:
-        raise UserError(f"Give one PATH, not '{' '.join(words)}'.")
     return name, bridge, Path(words[0]) if words else arguments.images
 
 
