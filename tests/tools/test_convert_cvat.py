@@ -80,6 +80,12 @@ def test_what_is_refused(tmp_path, head, shape, why):
         read_cvat(write(tmp_path, shape, head=head))
 
 
+def test_a_file_that_would_fill_the_memory(tmp_path):
+    (tmp_path / "a.xml").write_text("<annotations>" + "<a>" * 5_000_001 + "</a>" * 5_000_001)
+    with pytest.raises(DatasetError, match="more than 10,000,000 elements and attributes"):
+        read_cvat(tmp_path)
+
+
 def test_a_file_of_tracks_names_the_export_to_use(tmp_path):
     (tmp_path / "a.xml").write_text("<annotations><track id='0' label='cat'/></annotations>")
     with pytest.raises(DatasetError, match=r'as "CVAT for video"; export it as "CVAT for images 1\.1"'):

@@ -27,9 +27,9 @@ from yolact.tools.convert.common import (
 from yolact.tools.convert.finding import Images
 from yolact.tools.convert.outlines import ellipse, rectangle, rotate
 
-MAX_BYTES = 500_000_000  # of a file, whose elements take ten times as much in memory
+MAX_BYTES = 500_000_000  # of a file
+MAX_NODES = 10_000_000  # elements and attributes, of a few hundred bytes each in memory; a million shapes
 MARK, START = "<annotations>", 2000  # stands within so many bytes
-
 NO_AREA = ("points", "polyline", "cuboid", "skeleton", "tag")  # kinds of labels
 
 
@@ -94,6 +94,8 @@ def read_xml(path: Path) -> ElementTree.Element:
         text = data.decode("utf-8-sig")
         if any(word in text.upper() for word in ("<!DOCTYPE", "<!ENTITY")):
             raise ValueError("it has a DOCTYPE or ENTITY, which annotations do not need")
+        if text.count("<") + text.count("=") > MAX_NODES:
+            raise ValueError(f"it has more than {MAX_NODES:,} elements and attributes, the limit; use smaller tasks")
         try:
             return ElementTree.fromstring(text)
         except ElementTree.ParseError as error:
