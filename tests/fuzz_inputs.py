@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 import cv2
 import numpy as np
@@ -147,6 +148,74 @@ def shapes() -> dict[str, Any]:
 
 def shape_files() -> st.SearchStrategy[bytes]:
     return as_json(changed(shapes()))
+
+
+def tasks() -> list[dict[str, Any]]:
+    """Return tasks of Label Studio for the image; its run lengths are of two long runs, zeros and opaque ones."""
+    size = {"original_width": WIDTH, "original_height": HEIGHT, "image_rotation": 0}
+    number, half = 4 * HEIGHT * WIDTH, 2 * HEIGHT * WIDTH
+    bits = f"{number:032b}{7:05b}{'1111' * 4}" + "".join(f"100{half - 1:016b}{value:08b}" for value in (0, 255))
+    bits += "0" * (-len(bits) % 8)
+    rle = [int(bits[at : at + 8], 2) for at in range(0, len(bits), 8)]
+    values: dict[str, dict[str, Any]] = {
+        "polygonlabels": {"points": [[10, 10], [50, 10], [50, 60]]},
+        "rectanglelabels": {"x": 50, "y": 50, "width": 20, "height": 10, "rotation": 30},
+        "ellipselabels": {"x": 50, "y": 50, "radiusX": 20, "radiusY": 10, "rotation": 30},
+        "brushlabels": {"format": "rle", "rle": rle},
+    }
+    results = [{"id": kind, "type": kind, "value": {**value, kind: ["cat"]}, **size} for kind, value in values.items()]
+    annotations = [{"result": results, "was_cancelled": False}, {"result": []}]
+    return [
+        {"id": 1, "data": {"image": "/data/upload/1/0a1b2c3d-a.png"}, "annotations": annotations, "predictions": []}
+    ]
+
+
+def via_entries() -> dict[str, Any]:
+    outlines: list[dict[str, Any]] = [
+        {"name": "polygon", "all_points_x": [1, 9, 9], "all_points_y": [1, 1, 7]},
+        {"name": "rect", "x": 1, "y": 2, "width": 9, "height": 5},
+        {"name": "ellipse", "cx": 9, "cy": 9, "rx": 5, "ry": 3, "theta": 0.5},
+    ]
+    regions = [{"shape_attributes": shape, "region_attributes": {"class": "cat"}} for shape in outlines]
+    return {"_via_img_metadata": {"a.png9": {"filename": "a.png", "regions": regions}}}
+
+
+def segments() -> dict[str, Any]:
+    """Return a panoptic file for a PNG of numbers 1 and 2."""
+    found = [{"id": 1, "category_id": 3, "iscrowd": 0}, {"id": 2, "category_id": 4, "iscrowd": 1}]
+    return {
+        "images": [{"id": 5, "file_name": "a.png", "height": HEIGHT, "width": WIDTH}],
+        "annotations": [{"image_id": 5, "file_name": "a.png", "segments_info": found}],
+        "categories": [{"id": 3, "name": "cat", "isthing": 1}, {"id": 4, "name": "sky", "isthing": 1}],
+    }
+
+
+def cvat_files() -> st.SearchStrategy[bytes]:
+    image: dict[str, Any] = {"name": "a.png", "width": WIDTH, "height": HEIGHT, "subset": "train"}
+    shapes: list[list[Any]] = [
+        ["polygon", {"label": "cat", "points": "1,1;9,1;9,7", "group_id": "1"}],
+        ["box", {"label": "cat", "xtl": 1, "ytl": 2, "xbr": 9.5, "ybr": 7, "rotation": 30}],
+        ["ellipse", {"label": "dog", "cx": 9, "cy": 9, "rx": 5, "ry": 3}],
+        ["mask", {"label": "cat", "rle": "1, 2, 1, 4, 1, 2, 1", "left": 5, "top": 6, "width": 4, "height": 3}],
+    ]
+
+    def attributes(entry: object) -> str:
+        items = entry.items() if isinstance(entry, dict) else ()
+        return "".join(f" {key}={quoteattr(str(value))}" for key, value in items)
+
+    def write(content: Any) -> str:
+        inner = [shape for shape in content[1] if isinstance(shape, list) and len(shape) == 2]
+        body = "".join(f"<{tag}{attributes(entry)}/>" for tag, entry in inner)
+        return f"<annotations><image{attributes(content[0])}>{body}</image></annotations>"
+
+    spoilt = changed([image, shapes]).filter(lambda content: isinstance(content, list) and len(content) == 2)
+    texts = spoilt.filter(lambda content: isinstance(content[1], list)).map(write)
+    whole = write([image, shapes])
+    inserts = st.sampled_from(["<!DOCTYPE a>", "<!ENTITY a 'b'>", "&a;", "&#0;", "<![CDATA[", "<a>", "<track/>", "'"])
+    return st.one_of(
+        *[texts.map(lambda text: text.encode(errors="surrogatepass"))] * 2,
+        edited(whole.encode(), inserts.map(str.encode)),
+    )
 
 
 def with_checksums(data: bytes) -> bytes:

@@ -7,9 +7,12 @@ ordinary suite tries the same examples each time; `pytest -m long tests/test_fuz
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -22,8 +25,14 @@ from yolact.config import dump_config, load_config
 from yolact.data.categories import VOC_CLASSES
 from yolact.engine.checkpoint import load_checkpoint
 from yolact.errors import UserError
+from yolact.tools.convert.coco import read_coco
 from yolact.tools.convert.common import Conversion
+from yolact.tools.convert.cvat import read_cvat
 from yolact.tools.convert.labelme import read_labelme
+from yolact.tools.convert.labelstudio import read_labelstudio
+from yolact.tools.convert.panoptic import read_panoptic
+from yolact.tools.convert.recognise import recognise
+from yolact.tools.convert.via import read_via
 from yolact.tools.convert.writing import coco_content, warning_lines, write_conversion
 from yolact.tools.convert.yolo import read_yolo
 from yolact.tools.prepare import voc
@@ -84,6 +93,25 @@ def read_shapes(folder: Path, data: bytes) -> None:
     write_out(read_labelme(folder / "set"), folder)
 
 
+def reader(read: Callable[[Path], Conversion], name: str) -> Callable[[Path, bytes], None]:
+    """Return what reads a file of annotations, called `name`, beside an image and a mask of two numbers."""
+
+    def read_file(folder: Path, data: bytes) -> None:
+        numbers = np.zeros((inputs.HEIGHT, inputs.WIDTH, 3), np.uint8)
+        numbers[2:9, 3:12, 2], numbers[12:20, 3:12, 2] = 1, 2  # red
+        mask = cv2.imencode(".png", numbers)[1].tobytes()
+        for path, content in (("images/a.png", inputs.PICTURE), ("masks/a.png", mask), (name, data)):
+            (folder / "set" / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "set" / path).write_bytes(content)
+        if name != "panoptic.json":
+            (folder / "set/masks/a.png").unlink()
+        with suppress(UserError):
+            recognise(folder / "set")
+        write_out(read(folder / "set"), folder)
+
+    return read_file
+
+
 def read_voc(folder: Path, case: tuple[bytes, bytes, bytes]) -> None:
     files = ("ImageSets/Segmentation/train.txt", "SegmentationObject/2008_000002.png",
              "SegmentationClass/2008_000002.png")  # fmt: skip
@@ -119,6 +147,11 @@ TARGETS = {
     "COCO JSON": Target(inputs.annotation_files(), read_annotations),
     "YOLO text": Target(inputs.labels(), read_labels),
     "labelme JSON": Target(inputs.shape_files(), read_shapes),
+    "Label Studio JSON": Target(inputs.as_json(inputs.changed(inputs.tasks())), reader(read_labelstudio, "a.json")),
+    "CVAT XML": Target(inputs.cvat_files(), reader(read_cvat, "a.xml")),
+    "VIA JSON": Target(inputs.as_json(inputs.changed(inputs.via_entries())), reader(read_via, "a.json")),
+    "COCO JSON of others": Target(inputs.as_json(inputs.changed(inputs.annotations())), reader(read_coco, "a.json")),
+    "panoptic JSON": Target(inputs.as_json(inputs.changed(inputs.segments())), reader(read_panoptic, "panoptic.json")),
     "VOC lists and masks": Target(inputs.voc_files(), read_voc),
     "configuration": Target(inputs.configurations(), read_configuration),
     "checkpoint": Target(inputs.checkpoints(), read_checkpoint),

@@ -56,6 +56,11 @@ def write_yolo(folder: Path, labels: dict[str, str | None], images: str = "image
     return folder
 
 
+def names_of(conversion: Conversion) -> dict[str, list[str]]:
+    """Return the names of the images of each split."""
+    return {split: [image.name for image in images] for split, images in conversion.splits.items()}
+
+
 def block(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
     mask = np.zeros((HEIGHT, WIDTH), bool)
     mask[y0:y1, x0:x1] = True

@@ -16,7 +16,7 @@ from yolact.data.dataset import CocoDataset
 from yolact.errors import DatasetError, UserError
 from yolact.tools.convert.common import Conversion, FoundImage, Part, make_object
 from yolact.tools.convert.labelme import read_labelme
-from yolact.tools.convert.writing import share_out, write_conversion
+from yolact.tools.convert.writing import WrittenSplit, share_out, training_lines, write_conversion
 
 
 def everything(folder):
@@ -80,11 +80,55 @@ def test_images_stay_where_they_are(convert):
     assert everything(Path()) == before
 
 
+def test_the_format_is_recognised(convert):
+    """Options may stand before and between the words."""
+    Path("masks").mkdir()
+    convert("masks --images set/images --masks set/masks --output masked")  # no folder of that name is meant
+    for line in ("labelme --output out", "--output two labelme labelme", "labelme --output four labelme"):
+        shown, _ = convert(line)
+        assert shown.startswith("read as: labelme\n") == (line == "labelme --output out")
+    assert Path("out/instances.json").read_bytes() == Path("two/instances.json").read_bytes()
+    assert convert("set --output three --class-name cell")[0].startswith(
+        "read as: masks\nthree/instances.json: 4 images"
+    )
+
+
+def test_the_annotations_may_lie_elsewhere_than_the_images(convert):
+    """Also where the output lies beside them."""
+    convert("labelme --output o labelme --val-share 0.2")
+    shown, _ = convert("o/instances_val.json --images labelme --output o/again")
+    assert shown.startswith("read as: coco\no/again/instances.json: 2 images, ")
+
+
+@pytest.mark.parametrize(("splits", "train", "val"), [
+    ({"": 2}, "instances", "instances"), ({"train": 2}, "instances_train", "instances_train"),
+    ({"train": 2, "val": 1}, "instances_train", "instances_val"), ({"test": 1}, None, None), ({"val": 1}, None, None),
+    ({"train": 1, "test": 1}, "instances_train", "instances_train"), ({"val": 1, "test": 1}, None, None),
+    ({"train": 2, "val": 1, "test": 1}, "instances_train", "instances_val"),
+])  # fmt: skip
+def test_the_command_names_sets_that_were_written(splits, train, val):
+    written = [
+        WrittenSplit(
+            split, Path("out", split or "pictures"), Path("out", f"instances{'_' * bool(split)}{split}.json"), []
+        )
+        for split in splits
+    ]
+    lines = "\n".join(training_lines(written))
+    if train is None:
+        assert lines == f"There are no images to train on, only those of {' and '.join(splits)}."
+        return
+    words = shlex.split(lines.partition("To train on it:\n")[2].replace("\\\n", " "))
+    data = override_config(Config(name="x"), words[5:]).data
+    assert (data.train_annotations, data.val_annotations) == (f"out/{train}.json", f"out/{val}.json")
+    assert (data.train_images == data.val_images) == (train == val)
+    assert ("takes those that it trains on" in lines) == (train == val)
+
+
 def test_masks_with_and_without_classes(convert):
     shown, warnings = convert("masks set --output one --class-name cell")
     assert "warning" not in warnings
     assert "one/instances.json: 4 images, 12 objects\n      12 cell\n" in shown
-    assert "There are no images to validate on; --val-share 0.2 makes a fifth of them so." in shown
+    assert "There are no images to validate on, so the command takes those that it trains on" in shown
     convert("masks --images set/images --masks set/masks --output two --class-map 24=person 26=car")
     dataset = CocoDataset(Path("two/instances.json"), Path("two/pictures"))
     assert dataset.categories.names == ["person", "car"]
@@ -104,11 +148,16 @@ def test_masks_with_and_without_classes(convert):
     ("yolo set --output out", "None of the 4 images .* has labels, such as 'labels/0.txt' for 'images/0.png'"),
     ("masks labelme --output out", "There are no images below 'labelme'"),
     ("masks --images set/images --masks labelme --output out", "None of the 4 .* such as 'labelme/0.png' for '0.png'"),
-    ("masks --output out", "Give either SOURCE, or both"),
-    ("masks set --output out --images set", "Give either SOURCE, or both"),
+    ("masks --output out", "Give either PATH, or both"),
+    ("masks set --output out --images set", "Give either PATH, or both"),
     ("masks --output set/masks/x --images set/images --masks set/masks", "lies within"),
     ("masks set --output out --class-map 24=a 24=b", "--class-map takes numbers and names"),
     ("masks set --output out --class-map 3=x", r"no object with a mask \(12 numbers"),
+    ("yolo --output out", r"Give FORMAT and PATH, PATH alone, or datumaro, NAME and PATH, not 'yolo'"),
+    ("labelme a b --output out", "Give FORMAT and PATH"),
+    ("labelme labelme --output out --split", "--split is for masks, not labelme"),
+    ("labelme labelme --output out --images set", "--images is not for labelme"),
+    ("labelme labelme --output out --masks set", "--masks goes with"),
     ("datumaro cifar set --output out", "FORMAT must be one of coco_panoptic, cvat"),
 ])  # fmt: skip
 def test_mistakes(convert, line, expected):

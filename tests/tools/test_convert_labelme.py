@@ -8,7 +8,7 @@ import pytest
 from tests.tools.convert_sources import HEIGHT, WIDTH, block, converted, drawn, shape, write_image, write_labelme
 from yolact.errors import DatasetError
 from yolact.tools.convert.labelme import read_labelme
-from yolact.tools.convert.writing import write_conversion
+from yolact.tools.convert.writing import warning_lines, write_conversion
 
 
 def png_text(mask):
@@ -114,6 +114,29 @@ def test_shapes_that_are_wrong(tmp_path, fields, why):
     write_labelme(tmp_path / "source", [fields])
     with pytest.raises(DatasetError, match=f"None of 1 images can be used; the first: .*{why}"):
         read_labelme(tmp_path / "source")
+
+
+def test_a_wrong_shape_leaves_the_others(tmp_path):
+    """Also where it is no object; the image is left out where all are wrong."""
+    far = shape("dog", [[1, 1], [900, 2], [3, 1]])
+    write_labelme(tmp_path, [shape(), far, 7, shape(points="x")], "a")
+    write_labelme(tmp_path, [far, shape(kind="line")], "b")
+    conversion = read_labelme(tmp_path)
+    assert [(image.name, len(image.objects)) for image in conversion.splits[""]] == [("a.png", 1)]
+    for place, fault in zip(("shapes[2]", "shapes[3]", "shapes[1]"), conversion.faults, strict=True):
+        assert f"{place} of " in fault
+    [sentence] = conversion.left_out
+    assert "shapes[0] of" in sentence
+    warnings = "\n".join(warning_lines(conversion))
+    assert "3 objects of the images kept were left out:\n  'shape' of shapes[2]" in warnings
+
+
+def test_a_single_label_file(tmp_path):
+    path = write_labelme(tmp_path, [shape()], "a")
+    write_labelme(tmp_path, [shape()], "b")
+    conversion = read_labelme(path)
+    assert [image.name for image in conversion.splits[""]] == ["a.png"]
+    assert conversion.counts == {"images without a usable label file, left out": 1}
 
 
 def test_images_elsewhere_in_the_source(tmp_path):

@@ -92,18 +92,44 @@ def test_a_folder_of_masks_for_each_image(tmp_path, image):
         read_masks(source, class_map={1: "car"})
 
 
+def crowd(item):
+    return item.annotation["iscrowd"]
+
+
 def test_classes_in_the_numbers(tmp_path):
     numbers = (ONE * 24_001 + TWO * 26_000).astype(np.uint16)
     numbers[15, 10:20], numbers[16, 10:20] = 24, 25_003  # a class without a number, and one that is not named
+    numbers[15, 30:35], numbers[17, 10:20] = 24, 25
     write_pair(tmp_path / "source", numbers)
     conversion = read_masks(tmp_path / "source", class_map={26: "car", 24: "person"})
     kind = "numbers whose class --class-map does not name, passed over"
-    assert conversion.counts == {kind: 2}
-    assert conversion.examples[kind].startswith("24 in ")
+    crowds = "classes without numbers of objects, taken as crowd regions; --split splits them"
+    assert conversion.counts == {kind: 2, crowds: 1}
+    assert conversion.examples[kind].startswith("25 in ")
     assert conversion.class_names == {1: "car", 2: "person"}
+    assert [(item.class_name, crowd(item)) for item in conversion.splits[""][0].objects] == [
+        ("person", 1), ("person", 0), ("car", 0),
+    ]  # fmt: skip
     found = converted(conversion, tmp_path / "out")["a.png"]
-    assert [name for name, _ in found] == ["person", "car"]
-    np.testing.assert_array_equal([mask for _, mask in found], [ONE, TWO])
+    np.testing.assert_array_equal([mask for _, mask in found], [numbers == 24, ONE, TWO])
+    split = read_masks(tmp_path / "source", class_map={26: "car", 24: "person"}, split=True)
+    assert [(item.annotation["area"], crowd(item)) for item in split.splits[""][0].objects] == [
+        (10, 0), (5, 0), (63, 0), (200, 0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_a_mask_of_one_number_is_split_into_its_areas(tmp_path, value):
+    """Pixels that touch at a corner belong together; several numbers are objects already."""
+    mask = ONE | TWO
+    mask[9, 12] = True  # touches ONE at a corner
+    touching = mask & ~TWO
+    write_pair(tmp_path / "source", mask * np.uint8(value))
+    found = converted(read_masks(tmp_path / "source", split=True), tmp_path / "out")["a.png"]
+    np.testing.assert_array_equal([mask for _, mask in found], [touching, TWO])
+    assert len(read_masks(tmp_path / "source").splits[""][0].objects) == 1
+    write_pair(tmp_path / "source", (ONE | TWO) * np.uint8(1) + block(40, 0, 41, 1) * np.uint8(2))
+    assert len(read_masks(tmp_path / "source", split=True).splits[""][0].objects) == 2
 
 
 def test_two_folders_of_any_name(tmp_path):
@@ -125,10 +151,22 @@ def test_what_has_no_partner_and_what_is_doubtful_is_counted(tmp_path):
     assert conversion.counts == {
         "images without a mask, left out": 1,
         "masks without an image, passed over": 1,
-        "masks with a single number on several separate areas, taken as one object": 1,
+        "masks of one number on separate areas, taken as one object; --split splits them": 1,
     }
     assert conversion.examples["masks without an image, passed over"] == "masks/d.png"
     assert "'images/c.png' has several masks, masks/c.png and masks/c.tif" in conversion.left_out[0]
+
+
+def test_masks_that_are_no_numbers_but_look_so(tmp_path):
+    """White with soft edges, as after scaling, is said; JPEG is refused."""
+    soft = cv2.GaussianBlur(block(10, 5, 50, 35) * np.uint8(255), (15, 15), 0)
+    write_pair(tmp_path, soft)
+    kind = "masks of 0 and 255 with other grays at the edges, each taken as an object; remove them"
+    assert kind in read_masks(tmp_path).counts
+    (tmp_path / "masks" / "a.png").unlink()
+    write_pair(tmp_path, soft, "a.jpg")
+    with pytest.raises(DatasetError, match=r"masks/a\.jpg is a JPEG file, which .* save masks as PNG"):
+        read_masks(tmp_path)
 
 
 def test_sizes_must_be_equal(tmp_path):
@@ -139,8 +177,9 @@ def test_sizes_must_be_equal(tmp_path):
     shutil.rmtree(tmp_path / "masks")
     write_pair(tmp_path, ONE, "a/1.png")
     write_mask(tmp_path / "masks" / "a" / "2.png", ONE.T)
-    with pytest.raises(DatasetError, match=r"2\.png is 40 x 60"):
-        read_masks(tmp_path)
+    conversion = read_masks(tmp_path)
+    assert len(conversion.splits[""][0].objects) == 1  # the other one stays
+    assert "2.png is 40 x 60" in conversion.faults[0]
 
 
 @pytest.mark.parametrize("turned", [False, True])

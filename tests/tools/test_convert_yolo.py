@@ -3,16 +3,13 @@ import re
 import numpy as np
 import pytest
 
-from tests.tools.convert_sources import block, converted, write_yolo
+from tests.tools.convert_sources import HEIGHT, WIDTH, block, converted, names_of, write_yolo
 from yolact.errors import ConfigError, DatasetError
+from yolact.tools.convert.common import encode_mask
 from yolact.tools.convert.writing import write_conversion
 from yolact.tools.convert.yolo import read_yolo
 
 SQUARE = "0.1 0.1 0.5 0.1 0.5 0.6 0.1 0.6"  # columns 6 to 29, rows 4 to 23
-
-
-def names_of(conversion):
-    return {split: [image.name for image in images] for split, images in conversion.splits.items()}
 
 
 @pytest.mark.parametrize(("line", "found"), [
@@ -26,6 +23,42 @@ def test_lines_that_are_wrong(tmp_path, line, found):
     source = write_yolo(tmp_path, {"a": line})
     with pytest.raises(DatasetError, match=rf"None of 1 images .*line 1 of .*a\.txt {found}.*expected `class x1"):
         read_yolo(source)
+
+
+def run_lengths(mask):
+    """Return COCO's run lengths of a mask, column by column, beginning with zeros, by hand."""
+    flat = np.concatenate(([False], mask.ravel(order="F"), [False]))
+    borders = np.flatnonzero(np.diff(flat)).tolist()
+    return np.diff([0, *borders, mask.size]).tolist()
+
+
+def test_lines_of_run_lengths(tmp_path):
+    """Compressed or not, beside an outline."""
+    ring = block(10, 10, 30, 30) & ~block(15, 15, 20, 20)
+    text = encode_mask(ring)["counts"].decode()
+    numbers = " ".join(map(str, run_lengths(ring)))
+    lines = [f"0 {SQUARE}", f"1 rle {HEIGHT} {WIDTH} {text}", f"1 rle {HEIGHT} {WIDTH} {numbers}"]
+    conversion = read_yolo(write_yolo(tmp_path / "source", {"a": "\n".join(lines)}))
+    masks = [mask for _, mask in converted(conversion, tmp_path / "out")["a.png"]]
+    np.testing.assert_array_equal(masks, [block(6, 4, 30, 24), ring, ring])
+    assert not conversion.faults
+
+
+@pytest.mark.parametrize(("line", "why"), [
+    ("0 rle 60 40 2400", r"must have size \[height, width\] = \[40, 60\]"), ("0 rle 40 60 5 9", "add up to 2400"),
+    ("0 rle 40 60", "expected `class rle height width counts`"), ("0 rle x y z", "expected `class rle height width"),
+    ("x rle 40 60 2400", "holds 'x rle"), ("0 0.1 0.1 0.2 0.2 0.3 0.3 0.9", r"7 numbers .*confidence \(save_conf\)"),
+    ("0 0.1,0.1 0.2,0.2 0.3,0.1", "holds '0 0.1,0.1"), ("9 0.1 0.1 0.2 0.2 0.3 0.3", "has class 9, but there are 1"),
+])  # fmt: skip
+def test_a_wrong_line_leaves_the_others(tmp_path, line, why):
+    source = write_yolo(tmp_path, {"a": f"{line}\n0 {SQUARE}\n", "b": f"0 {SQUARE}"})
+    (source / "classes.txt").write_text("cat\n")
+    conversion = read_yolo(source)
+    assert [len(image.objects) for image in conversion.splits[""]] == [1, 1]
+    [fault] = conversion.faults
+    assert re.search(why, fault)
+    assert "line 1 of" in fault
+    assert not conversion.left_out
 
 
 def test_a_set_by_hand(tmp_path):

@@ -59,8 +59,8 @@ def read_datumaro(name: str, source: Path) -> Conversion:
 
 def _read_parts(
     conversion: Conversion, item: Any, labels: list[str], name: str, image_size: tuple[int, int]
-) -> Iterator[Part]:
-    """Yield the polygons and masks of an image, and count what has no mask."""
+) -> Iterator[Part | DatasetError]:
+    """Yield the polygons and masks of an image, or what is wrong with one, and count what has no mask."""
     with_mask = {(found.group, found.label) for found in item.annotations if found.type.name in ("polygon", "mask")}
     for index, found in enumerate(item.annotations):
         kind, label, group = found.type.name, getattr(found, "label", None), found.group or None
@@ -72,6 +72,7 @@ def _read_parts(
         else:
             mask = np.asarray(found.image) != 0 if kind == "mask" else None
             if mask is not None and mask.shape != image_size:
-                raise DatasetError(f"A mask of '{name}' is of {mask.shape} pixels, not {image_size}; correct it.")
+                yield DatasetError(f"A mask of '{name}' is of {mask.shape} pixels, not {image_size}; correct it.")
+                continue
             area = np.reshape(found.points, (-1, 2)) if mask is None else encode_mask(mask)
             yield Part(labels[label], area, name, group, bool(found.attributes.get("is_crowd", False)))

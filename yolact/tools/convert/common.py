@@ -1,5 +1,6 @@
 """What all readers share: objects as COCO stores them, what was left aside, and names that stay below a folder."""
 
+import json
 import os
 import re
 import unicodedata
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from yolact.data.annotations import ImageRecord, parse_segmentation
+from yolact.data.annotations import ImageRecord, is_number, parse_segmentation
 from yolact.errors import DatasetError
 from yolact.ops.rle import RunLengths, encode_ends
 
@@ -61,8 +62,14 @@ class Conversion:
     splits: dict[str, list[FoundImage]] = field(default_factory=dict)  # "train", "val" and "test", or all under ""
     class_names: dict[int, str] = field(default_factory=dict)  # by category id, in ascending order
     left_out: list[str] = field(default_factory=list)  # for each image that cannot be used, a sentence that says why
+    faults: list[str] = field(default_factory=list)  # for each object that cannot be used, of images that can
     counts: Counter[str] = field(default_factory=Counter)  # of what else was passed over, by kind
     examples: dict[str, str] = field(default_factory=dict)  # the first of each kind
+
+    @classmethod
+    def of(cls, source: Path, images: Path | None) -> "Conversion":
+        """Return an empty one, for the images below `images`, or else those beside or below the source."""
+        return cls(images or (source.parent if source.is_file() else source))
 
     def note(self, kind: str, *examples: str) -> None:
         """Count what was passed over."""
@@ -138,19 +145,69 @@ class Conversion:
         self.class_names = dict(enumerate(sorted({item.class_name for image in images for item in image.objects}), 1))
         return images
 
-    def objects(self, parts: Iterable[Part], image_size: tuple[int, int]) -> list[FoundObject]:
-        """Return the objects that the parts of an image make; DatasetError as `make_object`."""
+    def objects(self, parts: Iterable[Part | DatasetError], image_size: tuple[int, int]) -> list[FoundObject]:
+        """Return the objects that the parts of an image make, where parts that are wrong stand as their errors.
+
+        What is wrong is left out alone. DatasetError where no object remains because of that, as the image is none
+        without objects.
+        """
         groups: dict[object, list[Part]] = {}
+        faults = []
         for index, part in enumerate(parts):
-            groups.setdefault(index if part.group is None else (part.class_name, part.group), []).append(part)
+            if isinstance(part, DatasetError):
+                faults.append(part)
+            else:
+                groups.setdefault(index if part.group is None else (part.class_name, part.group), []).append(part)
         made = []
         for group in groups.values():
-            item = make_object(group, image_size)
+            try:
+                item = make_object(group, image_size)
+            except DatasetError as error:
+                faults.append(error)
+                continue
             if item is None:
                 self.note("objects that cover no pixel, passed over", group[0].where)
             else:
                 made.append(item)
+        self.keep_faults(faults, made)
         return made
+
+    def keep_faults(self, faults: list[DatasetError], objects: Collection[object]) -> None:
+        """Keep what was wrong of an image beside its `objects`; the first fault is raised where there are none."""
+        if faults and not objects:
+            raise faults[0]
+        self.faults += map(str, faults)
+
+    def json_files(self, source: Path, is_own: Callable[[Any], bool], tool: str) -> Iterator[tuple[Path, Any]]:
+        """Yield the JSON files at or below `source` that are the tool's, with what they hold.
+
+        The others are counted, and those that are no JSON left out. DatasetError where there are none.
+        """
+        paths = [source] if source.is_file() else [source / name for name in self.list_files(source, {".json"})]
+        found, broken = False, len(self.left_out)
+        for path in paths:
+            try:
+                content = read_json(path)
+            except DatasetError as error:
+                self.left_out.append(str(error))
+                continue
+            if is_own(content):
+                found = True
+                yield path, content
+            else:
+                self.note(f"JSON files that are not {tool}'s, passed over", str(path))
+        if not found:
+            reason = "".join(f" ({sentence})" for sentence in self.left_out[broken : broken + 1])
+            raise DatasetError(f"There are no JSON files of {tool} at '{source}'{reason}; check the path.")
+
+
+def each(entries: Iterable[T], read: Callable[[T], Iterable[Part]]) -> Iterator[Part | DatasetError]:
+    """Yield the parts that `read` makes of each entry of a label; the error of one does not end the others."""
+    for entry in entries:
+        try:
+            yield from read(entry)
+        except DatasetError as error:
+            yield error
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> RunLengths:
@@ -225,6 +282,26 @@ def check(is_right: bool, where: object, name: str, expected: str, found: object
     """Raise a DatasetError on a field of a label file unless it is right."""
     if not is_right:
         raise DatasetError(f"'{name}' of {where} must be {expected}, not {brief(found)}; correct it.")
+
+
+def numbers_of(entry: Mapping[str, Any], keys: Iterable[str], where: object) -> list[float]:
+    """Return these fields of an entry of a label file; DatasetError where one is no finite number."""
+    found = [entry.get(key) for key in keys]
+    check(all(map(is_number, found)), where, ", ".join(keys), "finite numbers", found)
+    return [float(number) for number in found]  # type: ignore[arg-type]
+
+
+def points_of(entry: Mapping[str, Any], where: object) -> Polygon:
+    """Return the "points" of an entry of a label file, [M, 2]; DatasetError where they are not pairs of numbers."""
+    pairs = entry["points"] if isinstance(entry.get("points"), list) else [entry.get("points")]
+    is_right = all(isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) for pair in pairs)
+    check(is_right, where, "points", "a list of [x, y] in finite numbers", pairs)
+    return np.array(pairs, np.float64).reshape(-1, 2)
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds; DatasetError where it cannot be read or is none."""
+    return read_labels(path, json.loads, "valid JSON")
 
 
 def read_labels(path: Path, parse: Callable[[bytes], T], kind: str) -> T:

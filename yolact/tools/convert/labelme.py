@@ -1,7 +1,6 @@
 """Folders of labelme's JSON files, one for each image."""
 
 import base64
-import json
 import math
 import os
 import sys
@@ -13,23 +12,28 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from yolact.data.annotations import is_number
 from yolact.data.images import SUFFIXES, decode_image, read_image
 from yolact.errors import DatasetError
 from yolact.tools.convert import common
 from yolact.tools.convert.common import Conversion, FoundImage, Part, Polygon, RunLengths, check, is_text
 from yolact.tools.convert.mask_files import decode_values, foreground
+from yolact.tools.convert.outlines import ellipse, rectangle
 
 # How many points the kinds that have an area may have.
 OUTLINES = {"polygon": range(3, sys.maxsize), "rectangle": (2, 4), "oriented_rectangle": (4,), "rotation": (4,)}
 KINDS = {**OUTLINES, "circle": (2,), "mask": (2,)}
-CIRCLE_ERROR = 0.05  # pixels by which the sides of the polygon may fall short of a circle
 
 
-def read_labelme(folder: Path) -> Conversion:
-    """Read all label files below a folder; DatasetError where there are none, or none can be used."""
-    conversion = Conversion(folder)
-    paths = [folder / name for name in conversion.list_files(folder, {".json"})]
+def is_labelme(content: Any) -> bool:
+    """Tell whether a JSON file is a label file of labelme."""
+    return isinstance(content, dict) and "shapes" in content
+
+
+def read_labelme(source: Path) -> Conversion:
+    """Read a label file, or all below a folder; DatasetError where there are none, or none can be used."""
+    conversion = Conversion.of(source, None)
+    folder = conversion.folder
+    paths = [source] if source.is_file() else [folder / name for name in conversion.list_files(folder, {".json"})]
     images = conversion.collect(paths, partial(_read_image, conversion))
     if not images:
         raise DatasetError(f"There are no label files of labelme (JSON with 'shapes') below '{folder}'; check it.")
@@ -40,8 +44,8 @@ def read_labelme(folder: Path) -> Conversion:
 
 def _read_image(conversion: Conversion, path: Path) -> FoundImage | None:
     """Return what a label file says of its image, None where it is no label file of labelme."""
-    content = _read_json(path)
-    if not isinstance(content, dict) or "shapes" not in content:
+    content = common.read_json(path)
+    if not is_labelme(content):
         conversion.note("JSON files that are not labelme's, passed over", str(path))
         return None
     name, embedded = _find_image(conversion, content, path)
@@ -51,12 +55,11 @@ def _read_image(conversion: Conversion, path: Path) -> FoundImage | None:
     check(is_right, path, "imageHeight and imageWidth", "whole numbers above 0", size)
     image = decode_image(embedded(), path, size) if embedded else read_image(conversion.folder / name, size)
     height, width, _ = image.shape
-    parts = _read_shapes(conversion, content["shapes"], (height, width), path)
+    shapes = content["shapes"]
+    check(isinstance(shapes, list), path, "shapes", "a list of objects", shapes)
+    entries = [(shape, f"shapes[{index}] of {path}") for index, shape in enumerate(shapes)]
+    parts = common.each(entries, lambda entry: _read_shape(conversion, *entry, (height, width)))
     return FoundImage(name, (height, width), conversion.objects(parts, (height, width)), embedded=embedded)
-
-
-def _read_json(path: Path) -> Any:
-    return common.read_labels(path, json.loads, "valid JSON")
 
 
 def _find_image(conversion: Conversion, content: dict[str, Any], path: Path) -> tuple[str, Callable[[], bytes] | None]:
@@ -77,7 +80,7 @@ def _find_image(conversion: Conversion, content: dict[str, Any], path: Path) -> 
         return beside, None
     if beside is not None and given.name.strip(".") and content.get("imageData") is not None:
         # Read when it is needed, as the images of all label files might fill the memory.
-        return beside, lambda: _base64(_read_json(path), "imageData", path)
+        return beside, lambda: _base64(common.read_json(path), "imageData", path)
     raise DatasetError(
         f"The image '{text}' of {path} is no file below '{conversion.folder}', and the label file does "
         "not hold it as imageData; give the folder that holds both, or correct 'imagePath'."
@@ -91,47 +94,31 @@ def _base64(entry: Any, key: str, where: object) -> bytes:
         raise DatasetError(f"'{key}' of {where} is not base64 text; save the file again.") from None
 
 
-def _read_shapes(conversion: Conversion, shapes: Any, image_size: tuple[int, int], path: Path) -> Iterator[Part]:
-    """Yield the shapes of a label file that have an area; those of one label and group_id are one object."""
-    is_right = isinstance(shapes, list) and all(isinstance(shape, dict) for shape in shapes)
-    check(is_right, path, "shapes", "a list of objects", shapes)
-    for index, shape in enumerate(shapes):
-        where = f"shapes[{index}] of {path}"
-        label, pairs, kind, group = (shape.get(key) for key in ("label", "points", "shape_type", "group_id"))
-        check(is_text(label), where, "label", "text without control characters", label)
-        check(group is None or type(group) is int, where, "group_id", "a whole number or null", group)
-        kind = "polygon" if kind is None else kind  # labelme before version 3.16
-        check(isinstance(kind, str), where, "shape_type", "text", kind)
-        if kind not in KINDS:
-            conversion.note(f"shapes of the kind {kind!r}, which have no area, passed over", where)
-            continue
-        pairs = pairs if isinstance(pairs, list) else [pairs]
-        is_right = all(isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) for pair in pairs)
-        check(is_right, where, "points", "a list of [x, y] in finite numbers", pairs)
-        points = np.array(pairs, np.float64).reshape(-1, 2)
-        if kind in OUTLINES and len(points) < min(KINDS[kind][0], 3):
-            conversion.note(f"shapes of the kind '{kind}' with fewer than three points, passed over", where)
-            continue
-        check(len(points) in KINDS[kind], where, "points", f"as many as the kind '{kind}' has", pairs)
-        area: Polygon | RunLengths = points
-        if kind == "mask":
-            area = _stored_mask(shape, points, image_size, where)
-        elif kind == "circle":
-            area = _circle(points, image_size)
-        elif len(points) == 2:
-            (x0, y0), (x1, y1) = points
-            area = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
-        yield Part(label, area, where, group)
-
-
-def _circle(points: Polygon, image_size: tuple[int, int]) -> Polygon:
-    """Return a circle, given by its centre and a point on it, as a polygon whose sides nearly touch it."""
-    radius = math.dist(*points)
-    number = max(12, math.ceil(math.pi / math.acos(max(1 - CIRCLE_ERROR / max(radius, CIRCLE_ERROR), 0))))
-    angles = np.linspace(0, 2 * math.pi, number, endpoint=False)
-    outline = points[0] + radius * np.stack((np.cos(angles), np.sin(angles)), axis=1)
-    # A circle may reach far out of the image, unlike outlines drawn by hand; within it nothing changes.
-    return np.clip(outline, 0, image_size[::-1])
+def _read_shape(conversion: Conversion, shape: Any, where: str, image_size: tuple[int, int]) -> Iterator[Part]:
+    """Yield a shape of a label file if it has an area; those of one label and group_id are one object."""
+    check(isinstance(shape, dict), where, "shape", "an object", shape)
+    label, kind, group = (shape.get(key) for key in ("label", "shape_type", "group_id"))
+    check(is_text(label), where, "label", "text without control characters", label)
+    check(group is None or type(group) is int, where, "group_id", "a whole number or null", group)
+    kind = "polygon" if kind is None else kind  # labelme before version 3.16
+    check(isinstance(kind, str), where, "shape_type", "text", kind)
+    if kind not in KINDS:
+        conversion.note(f"shapes of the kind {kind!r}, which have no area, passed over", where)
+        return
+    points = common.points_of(shape, where)
+    if kind in OUTLINES and len(points) < min(KINDS[kind][0], 3):
+        conversion.note(f"shapes of the kind '{kind}' with fewer than three points, passed over", where)
+        return
+    check(len(points) in KINDS[kind], where, "points", f"as many as the kind '{kind}' has", points.tolist())
+    area: Polygon | RunLengths = points
+    if kind == "mask":
+        area = _stored_mask(shape, points, image_size, where)
+    elif kind == "circle":
+        radius = math.dist(*points)
+        area = ellipse(points[0], (radius, radius), 0, image_size)
+    elif len(points) == 2:
+        area = rectangle(*points.ravel())
+    yield Part(label, area, where, group)
 
 
 def _stored_mask(shape: dict[str, Any], points: Polygon, image_size: tuple[int, int], where: str) -> RunLengths:

@@ -16,21 +16,28 @@ from PIL import Image
 from yolact.data.images import MAX_PIXELS, SUFFIXES, header_size, read_image
 from yolact.errors import DatasetError
 from yolact.tools.convert import common
-from yolact.tools.convert.common import Conversion, FoundImage, Part
+from yolact.tools.convert.common import Conversion, FoundImage, Part, RunLengths
 
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})  # JPEG changes the numbers
+MOST_GRAYS = 10  # numbers of a mask of which 255, the white of binary masks, is the most frequent
 CLASS_STEP = 1000  # of a class map, as in Cityscapes
 
 
 def read_masks(
-    folder: Path, masks: Path | None = None, class_name: str = "object", class_map: dict[int, str] | None = None
+    folder: Path,
+    masks: Path | None = None,
+    class_name: str = "object",
+    class_map: dict[int, str] | None = None,
+    split: bool = False,
 ) -> Conversion:
     """Read images and their masks from one folder, or from the folder of the images and that of the masks.
 
     The masks of `images/a.jpg` are `masks/a.png`, whose pixels number the objects, or all files in `masks/a/`, one for
     each object; both folders may have subfolders. Where `images` holds a single image, as in `<id>/images/<id>.png`,
-    they may also be all files in `<id>/masks/`. With a class map, {number: name}, pixels hold class * 1000 + number,
-    and objects of other classes are passed over. DatasetError where no image has masks that can be used.
+    they may also be all files in `<id>/masks/`. With a class map, {number: name}, pixels hold class * 1000 + number, or
+    the class alone for a crowd region, and objects of other classes are passed over. With `split`, what is one number
+    only for want of others, that of a mask with a single number or such a class, is an object for each of its areas, of
+    pixels that touch at sides or corners. DatasetError where no image has masks that can be used.
     """
     conversion, mask_folder = Conversion(folder), masks or folder
     names, mask_names = conversion.list_files(folder, SUFFIXES), conversion.list_files(mask_folder, MASK_SUFFIXES)
@@ -41,6 +48,11 @@ def read_masks(
         names = [name for name in names if common.name_below(masks, folder / name) is None]
     stems = {name: common.label_stem(name, "masks") if masks is None else os.path.splitext(name)[0] for name in names}
     found = _find_masks(conversion, stems, mask_names)
+    targets = {*stems.values()}
+    likely = () if found else conversion.list_files(mask_folder, {".jpg", ".jpeg"})
+    jpeg = next((name for name in likely if os.path.splitext(name)[0] in targets), None)
+    if jpeg:
+        raise DatasetError(f"The mask {mask_folder / jpeg} is a JPEG file, which changes numbers; save masks as PNG.")
     conversion.require_labels({name: mask_folder / f"{stem}.png" for name, stem in stems.items()}, found)
 
     def read(name: str) -> FoundImage:
@@ -51,10 +63,12 @@ def read_masks(
         if class_map and not is_numbered:
             raise DatasetError(f"The masks of '{name}' are a folder, but --class-map is for masks of numbers; drop it.")
         height, width, _ = read_image(folder / name).shape
-        parts: list[Part] = []
-        for path in (mask_folder / mask for mask in own):
+
+        def read_mask(mask: str) -> Iterator[Part]:
+            nonlocal height, width
+            path = mask_folder / mask
             values = read_values(path)
-            if values.shape[:2] == (width, height) and not parts:
+            if values.shape[:2] == (width, height) and mask == own[0]:
                 with suppress(DatasetError):  # an image that EXIF turns, while the masks are of the stored one
                     height, width, _ = read_image(folder / name, (width, height)).shape
             if values.shape[:2] != (height, width):
@@ -63,9 +77,11 @@ def read_masks(
                     f"{name} {width} x {height}; make them equal."
                 )
             if is_numbered:
-                parts += _numbered_parts(conversion, values, path, class_name, class_map)
+                yield from _numbered_parts(conversion, values, path, class_name, class_map or {}, split)
             else:
-                parts.append(Part(class_name, common.encode_mask(foreground(values)), str(path)))
+                yield Part(class_name, common.encode_mask(foreground(values)), str(path))
+
+        parts = list(common.each(own, read_mask))  # which may change the size
         return FoundImage(name, (height, width), conversion.objects(parts, (height, width)))
 
     conversion.collect(found, read)
@@ -94,7 +110,7 @@ def _find_masks(conversion: Conversion, stems: dict[str, str], mask_names: list[
 
 
 def _numbered_parts(
-    conversion: Conversion, values: NDArray[Any], path: Path, class_name: str, class_map: dict[int, str] | None
+    conversion: Conversion, values: NDArray[Any], path: Path, class_name: str, class_map: dict[int, str], split: bool
 ) -> Iterator[Part]:
     """Yield the objects of a mask whose gray values or palette indices, of up to 32 bits, number them."""
     numbers = values[..., 0] if values.ndim == 3 else values
@@ -106,14 +122,37 @@ def _numbered_parts(
             "or a palette; save it so."
         )
     objects = list(common.encode_numbers(numbers))
-    if len(objects) == 1 and not class_map and cv2.connectedComponents((numbers > 0).astype(np.uint8))[0] > 2:
-        conversion.note("masks with a single number on several separate areas, taken as one object", str(path))
+    is_white = bool(objects) and objects[-1][0] == 255 and np.bincount(numbers.ravel())[1:].argmax() == 254
+    if is_white and len(objects) > MOST_GRAYS:
+        conversion.note(
+            "masks of 0 and 255 with other grays at the edges, each taken as an object; remove them", str(path)
+        )
     for number, runs in objects:
-        name = class_map.get(number // CLASS_STEP) if class_map else class_name
+        where = f"{number} in {path}"
+        is_class = number < CLASS_STEP and number in class_map
+        name = class_map.get(number if is_class else number // CLASS_STEP) if class_map else class_name
+        is_single = len(objects) == 1 and not class_map
+        areas = _areas(numbers == number) if is_single or (is_class and split) else [runs]
         if name is None:
-            conversion.note("numbers whose class --class-map does not name, passed over", f"{number} in {path}")
+            conversion.note("numbers whose class --class-map does not name, passed over", where)
+        elif split:
+            yield from (Part(name, area, str(path)) for area in areas)
         else:
-            yield Part(name, runs, str(path))
+            if is_class:
+                conversion.note(
+                    "classes without numbers of objects, taken as crowd regions; --split splits them", where
+                )
+            elif len(areas) > 1:
+                conversion.note(
+                    "masks of one number on separate areas, taken as one object; --split splits them", str(path)
+                )
+            yield Part(name, runs, str(path), iscrowd=is_class)
+
+
+def _areas(mask: NDArray[np.bool_]) -> list[RunLengths]:
+    """Return the run lengths of each area of pixels that touch at sides or corners, of a mask [H, W]."""
+    areas = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[1]
+    return [runs for _, runs in common.encode_numbers(areas)]
 
 
 def read_values(path: Path) -> NDArray[Any]:

@@ -143,11 +143,15 @@ def count_lines(written: list[WrittenSplit]) -> Iterator[str]:
 
 def warning_lines(conversion: Conversion) -> Iterator[str]:
     """Yield what was left aside, and what of the result may not be meant so."""
-    if conversion.left_out:
-        yield f"{counted(len(conversion.left_out), 'image was', 'images were')} left out:"
-        yield from (f"  {sentence}" for sentence in conversion.left_out[:MOST])
-        if len(conversion.left_out) > MOST:
-            yield f"  and {len(conversion.left_out) - MOST} more"
+    for sentences, one, several in (
+        (conversion.left_out, "image was", "images were"),
+        (conversion.faults, "object of the images kept was", "objects of the images kept were"),
+    ):
+        if sentences:
+            yield f"{counted(len(sentences), one, several)} left out:"
+            yield from (f"  {sentence}" for sentence in sentences[:MOST])
+        if len(sentences) > MOST:
+            yield f"  and {len(sentences) - MOST} more"
     yield from conversion.notes()
     images = [image for part in conversion.splits.values() for image in part]
     empty = [image.name for image in images if not image.objects]
@@ -164,14 +168,24 @@ def warning_lines(conversion: Conversion) -> Iterator[str]:
             yield f"{counted(len(names), 'class', 'classes')} {kind}: {', '.join(names[:MOST])}{rest}"
 
 
-def train_command(written: list[WrittenSplit]) -> str:
-    """Return the command that trains on the result, for a shell; what follows --set is YAML."""
+def training_lines(written: list[WrittenSplit]) -> Iterator[str]:
+    """Yield how to train on the result, for a shell; what follows --set is YAML."""
+    splits = {item.split or "train": item for item in written}
+    if "train" not in splits:
+        yield f"There are no images to train on, only those of {' and '.join(splits)}."
+        return
+    if "val" not in splits:
+        yield (
+            "There are no images to validate on, so the command takes those that it trains on, which says little of "
+            "others; --val-share 0.2 makes a fifth of them so."
+        )
+    yield "To train on it:"
     lines = ["yolact train --config custom --set"]
-    for item in [item for item in written if item.split != "test"]:
+    for split, item in (("train", splits["train"]), ("val", splits.get("val", splits["train"]))):
         settings = []
         for key, path in (("images", str(item.folder)), ("annotations", str(item.annotations))):
             is_plain = re.fullmatch(r"[\w./-]*/[\w./-]*", path)  # for YAML as it is
             value = path if is_plain else json.dumps(path, ensure_ascii=False)
-            settings.append(shlex.quote(f"data.{item.split or 'train'}_{key}={value}"))
+            settings.append(shlex.quote(f"data.{split}_{key}={value}"))
         lines.append("  " + " ".join(settings))
-    return " \\\n".join(lines)
+    yield " \\\n".join(lines)

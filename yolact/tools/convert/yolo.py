@@ -1,4 +1,7 @@
-"""YOLO segmentation text: a line `class x1 y1 x2 y2 ...` for each object, in shares of the image's sides."""
+"""YOLO segmentation text: a line `class x1 y1 x2 y2 ...` for each object, in shares of the image's sides.
+
+A line may also be `class rle HEIGHT WIDTH COUNTS`, with COCO's run lengths.
+"""
 
 import math
 import os
@@ -10,15 +13,19 @@ from typing import Any
 import numpy as np
 
 from yolact.config.loading import read_mapping
+from yolact.data.annotations import ImageRecord, parse_segmentation
 from yolact.data.images import SUFFIXES, read_image
+from yolact.data.segmentations import Rle
 from yolact.errors import DatasetError
+from yolact.ops.rle import encode_ends
 from yolact.text import printable
 from yolact.tools.convert import common
-from yolact.tools.convert.common import SPLITS, Conversion, FoundImage, Part, is_text
+from yolact.tools.convert.common import SPLITS, Conversion, FoundImage, Part, RunLengths, is_text
 
 BOX_NUMBERS = 4  # a line of detection: class, centre, width and height
 OVERHANG = 0.01  # of a side by which rounding may put a point outside
 MAX_CLASS = 999_999
+EXPECTED = "expected `class x1 y1 x2 y2 x3 y3 ...` in shares of the image's sides"
 
 
 def read_yolo(source: Path) -> Conversion:
@@ -35,7 +42,8 @@ def read_yolo(source: Path) -> Conversion:
 
     def read(name: str) -> FoundImage:
         height, width, _ = read_image(folder / name).shape
-        parts = _read_parts(conversion, folder / labels[name], names, (height, width))
+        lines = _read_lines(conversion, folder / labels[name])
+        parts = common.each(lines, lambda line: _read_line(conversion, *line, names, (height, width)))
         return FoundImage(name, (height, width), conversion.objects(parts, (height, width)))
 
     images = conversion.collect(splits, read)
@@ -128,32 +136,52 @@ def _lines(path: Path) -> list[str]:
     return [line.strip() for line in text.splitlines()]
 
 
-def _read_parts(
-    conversion: Conversion, path: Path, names: dict[int, str], image_size: tuple[int, int]
-) -> Iterator[Part]:
-    """Yield the outlines of a label file; DatasetError where a line is no class with points within the image."""
+def _read_lines(conversion: Conversion, path: Path) -> list[tuple[str, str]]:
+    """Return what names each line of a label file that is not empty, and its text."""
     if not path.is_file():
         conversion.note("images without a label file, taken as images without objects", str(path))
-        return
-    for number, line in enumerate(_lines(path), start=1):
-        where = f"line {number} of {path}"
-        if not line:
-            continue
-        try:
-            index, *values = [float(word) for word in line.split()]
-        except ValueError:
-            index, values = math.nan, []
-        outside = [value for value in values if not -OVERHANG <= value <= 1 + OVERHANG]  # and NaN
-        is_class = index.is_integer() and 0 <= index <= MAX_CLASS
-        if outside or not is_class or len(values) < BOX_NUMBERS or len(values) % 2:
-            found = f"{outside[0]:g}" if outside else f"'{printable(line, 40)}'"
-            raise DatasetError(
-                f"{where} holds {found}, expected `class x1 y1 x2 y2 x3 y3 ...` in shares of the image's sides."
-            )
-        if names and index not in names:
-            raise DatasetError(f"{where} has class {index:g}, but there are {len(names)} class names; correct it.")
-        if len(values) == BOX_NUMBERS:
-            conversion.note("boxes (lines of 5 numbers, as for detection) without a mask, passed over", where)
-        else:
-            points = np.reshape(values, (-1, 2)) * image_size[::-1]
-            yield Part(names.get(int(index), str(int(index))), points, where)
+        return []
+    return [(f"line {number} of {path}", line) for number, line in enumerate(_lines(path), start=1) if line]
+
+
+def _read_line(
+    conversion: Conversion, where: str, line: str, names: dict[int, str], image_size: tuple[int, int]
+) -> Iterator[Part]:
+    """Yield the object of a line; DatasetError where it is no class with points within the image, or run lengths."""
+    first, *words = line.split()
+    rest = words if words[:1] != ["rle"] else []
+    try:
+        index, *values = [float(word) for word in (first, *rest)]
+    except ValueError:
+        index, values = math.nan, []
+    outside = [value for value in values if not -OVERHANG <= value <= 1 + OVERHANG]  # and NaN
+    if not (index.is_integer() and 0 <= index <= MAX_CLASS) or outside or (rest and len(rest) < BOX_NUMBERS):
+        found = f"{outside[0]:g}" if outside else f"'{printable(line, 40)}'"
+        raise DatasetError(f"{where} holds {found}, {EXPECTED}.")
+    if names and index not in names:
+        raise DatasetError(f"{where} has class {index:g}, but there are {len(names)} class names; correct it.")
+    name = names.get(int(index), str(int(index)))
+    if len(values) == BOX_NUMBERS:
+        conversion.note("boxes (lines of 5 numbers, as for detection) without a mask, passed over", where)
+    elif words[:1] == ["rle"]:
+        yield Part(name, _run_lengths(words[1:], where, image_size), where)
+    elif not values or len(values) % 2:
+        hint = "; if the last is a confidence (save_conf), save without it" if values else ""
+        raise DatasetError(
+            f"{where} holds '{printable(line, 40)}', {len(values)} numbers after the class, {EXPECTED}{hint}."
+        )
+    else:
+        yield Part(name, np.reshape(values, (-1, 2)) * image_size[::-1], where)
+
+
+def _run_lengths(words: list[str], where: str, image_size: tuple[int, int]) -> RunLengths:
+    """Return run lengths that a line has as `rle HEIGHT WIDTH COUNTS`, of COCO's text or of numbers."""
+    height, width, *counts = words if len(words) > 2 else [*words, "", "", ""]
+    is_text = len(counts) == 1 and not counts[0].isdigit()
+    is_right = all(word.isascii() and word.isdigit() and len(word) < 12 for word in (height, width, *counts[is_text:]))
+    if not is_right:
+        raise DatasetError(f"{where} holds run lengths, expected `class rle height width counts` as COCO has them.")
+    value = {"size": [int(height), int(width)], "counts": counts[0] if is_text else [*map(int, counts)]}
+    found = parse_segmentation({"segmentation": value}, where, ImageRecord(0, where, *image_size))
+    runs = found.runs if isinstance(found, Rle) else [image_size[0] * image_size[1]]
+    return encode_ends(np.cumsum(runs, dtype=np.int64)[:-1], image_size)

@@ -109,4 +109,4 @@ def _found_image(conversion: Conversion, photo: str, numbers: NDArray[Any], cate
     conversion.note("areas without a category, passed over", *[photo] * len(runs.keys() - categories.keys()))
     conversion.note("categories without a pixel, passed over", *[photo] * len(categories.keys() - runs.keys()))
     parts = [Part(VOC_CLASSES[categories[n] - 1], mask, photo) for n, mask in runs.items() if n in categories]
-    return FoundImage(Path(photo).name, numbers.shape, conversion.objects(parts, numbers.shape))
+    return FoundImage(photo, numbers.shape, conversion.objects(parts, numbers.shape))

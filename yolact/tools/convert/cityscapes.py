@@ -1,0 +1,72 @@
+"""Cityscapes as it is downloaded: leftImg8bit and gtFine, with a folder for each split and city."""
+
+import posixpath
+from pathlib import Path
+
+from yolact.data.images import read_image
+from yolact.errors import DatasetError
+from yolact.tools.convert import common
+from yolact.tools.convert.common import Conversion, FoundImage, Part
+from yolact.tools.convert.mask_files import CLASS_STEP, read_values
+
+CLASSES = {24: "person", 25: "rider", 26: "car", 27: "truck", 28: "bus", 31: "train", 32: "motorcycle", 33: "bicycle"}
+LABELS = ("_gtFine_instanceIds.png", "_gtCoarse_instanceIds.png")  # the first is taken where both are
+IMAGE = "_leftImg8bit"
+
+
+def read_cityscapes(folder: Path) -> Conversion:
+    """Read images and their instanceIds; the eight classes of which Cityscapes numbers and scores the objects.
+
+    Areas of such a class without a number, of several objects that cannot be told apart, are crowd regions.
+    DatasetError where no image has labels.
+    """
+    conversion = Conversion(folder)
+    labels: dict[str, str] = {}
+    for name in sorted(conversion.list_files(folder, {".png"}), key=lambda name: "_gtCoarse_" in name):
+        for end in LABELS:
+            if name.endswith(end):
+                labels.setdefault(posixpath.basename(name).removesuffix(end), name)
+    images = {
+        posixpath.basename(name).partition(IMAGE)[0]: name
+        for name in conversion.list_files(folder, {".png", ".jpg"})
+        if IMAGE in posixpath.basename(name)
+    }
+    conversion.require_labels({name: f"{stem}{LABELS[0]}" for stem, name in images.items()}, images.keys() & labels)
+    conversion.note("images without instanceIds, left out", *(images[stem] for stem in sorted(images.keys() - labels)))
+    conversion.note(
+        "instanceIds without an image, passed over", *(labels[stem] for stem in sorted(labels.keys() - images))
+    )
+
+    def read(stem: str) -> FoundImage | None:
+        name, path = images[stem], folder / labels[stem]
+        height, width, _ = read_image(folder / name).shape
+        numbers = read_values(path)
+        if numbers.shape != (height, width) or numbers.dtype.kind not in "ui":
+            raise DatasetError(
+                f"{path} is {numbers.dtype} of shape {numbers.shape}, expected whole numbers for each of its image's "
+                f"{width} x {height} pixels (width x height); unpack it again."
+            )
+        parts = []
+        for number, runs in common.encode_numbers(numbers):
+            is_crowd = number < CLASS_STEP
+            class_name = CLASSES.get(number if is_crowd else number // CLASS_STEP)
+            if class_name is None:
+                conversion.note(
+                    "areas of classes that Cityscapes does not score as objects, passed over", f"{number} in {path}"
+                )
+            else:
+                if is_crowd:
+                    conversion.note(
+                        "areas of several objects without a number, taken as crowd regions", f"{number} in {path}"
+                    )
+                parts.append(Part(class_name, runs, str(path), iscrowd=is_crowd))
+        objects = conversion.objects(parts, (height, width))
+        subset = "train" if "/train_extra/" in f"/{name}" else ""  # of the coarse labels
+        if not objects and "/test/" in f"/{name}":
+            conversion.note("test images without objects, left out, as Cityscapes keeps their labels to itself", name)
+            return None
+        return FoundImage(name, (height, width), objects, subset)
+
+    conversion.collect(sorted(images.keys() & labels), read)
+    conversion.class_names = dict(enumerate(CLASSES.values(), start=1))
+    return conversion

@@ -1,0 +1,129 @@
+"""COCO's own JSON as others lay it out: Roboflow's folders, LVIS, one file for each split."""
+
+import posixpath
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from yolact.data.annotations import LISTS, ImageRecord, parse_categories, parse_image, parse_object, parse_whole
+from yolact.data.categories import Categories
+from yolact.data.images import read_image
+from yolact.data.segmentations import IDENTITY, draw_masks
+from yolact.errors import DatasetError, UserError
+from yolact.text import printable
+from yolact.tools.convert.common import DECIMALS, SPLIT_NAME, Conversion, FoundImage, FoundObject, check
+from yolact.tools.convert.finding import Images
+
+TOOL = "COCO"
+
+
+def is_coco(content: Any) -> bool:
+    """Tell whether a JSON file has the three lists of COCO's object detection."""
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in LISTS):
+        return False
+    return not any(isinstance(entry, dict) and "segments_info" in entry for entry in content["annotations"][:1])
+
+
+def read_coco(source: Path, folder: Path | None = None) -> Conversion:
+    """Read an annotation file, or those below a folder; the images lie below `folder`, or the source's.
+
+    Polygons, run lengths and category ids stay as they are. Each file is a split where its name or folder is that of
+    one. DatasetError where no image can be used, UserError where two files contradict each other.
+    """
+    conversion = Conversion.of(source, folder)
+    images, jobs = Images(conversion), {}
+    names: dict[int, str] = {}
+    for path, content in conversion.json_files(source, is_coco, TOOL):
+        categories = parse_categories(content["categories"], path)
+        for category_id, name in zip(categories.ids, categories.names, strict=True):
+            if names.setdefault(category_id, name) != name:
+                raise UserError(
+                    f"Category {category_id} is '{printable(names[category_id])}' in one file of '{source}' and "
+                    f"'{printable(name)}' in {path}; convert one file at a time."
+                )
+        objects = _by_image(conversion, content["annotations"], path)
+        near = near_folders(conversion, path)
+        for index, entry in enumerate(content["images"]):
+            jobs[f"images[{index}] of {path}"] = path, categories, entry, objects, near
+    owners: dict[str, Path] = {}
+
+    def read(where: str) -> FoundImage:
+        path, categories, entry, objects, near = jobs[where]
+        given = _file_name(entry, where)
+        image = parse_image({**entry, "file_name": posixpath.basename(given)}, where)
+        name = images.find(given, where, near)
+        if owners.setdefault(name, path) != path:
+            raise UserError(f"{owners[name]} and {path} both list the image '{name}'; convert one file at a time.")
+        size = image.height, image.width
+        read_image(conversion.folder / name, size)
+        made, faults = [], []
+        for place, annotation in objects.get(image.id, []):
+            try:
+                found = _read_object(conversion, annotation, place, image, categories)
+                made += [found] if found else []
+            except DatasetError as error:
+                faults.append(error)
+        conversion.keep_faults(faults, made)
+        return FoundImage(name, size, made, split_of(path, source))
+
+    conversion.collect(jobs, read)
+    conversion.class_names = dict(sorted(names.items()))
+    conversion.note("images that no file lists, left out", *images.unused())
+    return conversion
+
+
+def split_of(path: Path, source: Path) -> str:
+    """Return the split that the name of a file below `source`, or a folder of it, says; "" where none does."""
+    parts = (path.relative_to(source) if path != source else Path(path.name)).with_suffix("").parts[::-1]
+    words = (word for part in parts for word in re.split(r"[^a-z0-9]+", part.lower()))
+    return next((match[1] for match in map(SPLIT_NAME.fullmatch, words) if match), "")
+
+
+def near_folders(conversion: Conversion, path: Path) -> list[str]:
+    """Return folders, relative to that of the images, where those of an annotation file may lie."""
+    words = [word for word in re.split(r"[^A-Za-z0-9]+", path.stem) if SPLIT_NAME.fullmatch(word.lower())]
+    places = [path.parent, *(above / word for above in (path.parent, path.parent.parent) for word in words)]
+    places += [conversion.folder / word for word in words]
+    return [posixpath.relpath(place / below, conversion.folder) for place in places for below in ("", "images")]
+
+
+def _file_name(entry: Any, where: str) -> str:
+    """Return the path of an image; LVIS gives its address alone."""
+    check(isinstance(entry, dict), where, "image", "an object", entry)
+    name = entry.get("file_name")
+    if name is None and isinstance(entry.get("coco_url"), str):
+        name = "/".join(urlsplit(entry["coco_url"]).path.split("/")[-2:])
+    check(isinstance(name, str), where, "file_name", "text", name)
+    return str(name).replace("\\", "/")
+
+
+def _by_image(conversion: Conversion, entries: list[Any], path: Path) -> dict[int, list[tuple[str, Any]]]:
+    """Return the annotations of each image id, with what names them."""
+    found = defaultdict(list)
+    for index, entry in enumerate(entries):
+        where = f"annotations[{index}] of {path}"
+        try:
+            found[parse_whole(entry, "image_id", where)].append((where, entry))
+        except DatasetError as error:
+            conversion.faults.append(str(error))
+    return found
+
+
+def _read_object(
+    conversion: Conversion, entry: dict[str, Any], where: str, image: ImageRecord, categories: Categories
+) -> FoundObject | None:
+    dropped: Counter[str] = Counter()
+    record = parse_object(entry, where, image, categories, dropped)
+    if record is None:
+        conversion.note(f"annotations without a mask ({next(iter(dropped))}), passed over", where)
+        return None
+    x0, y0, x1, y1 = record.bbox
+    area = record.area
+    if not entry.get("area"):
+        area = float(draw_masks([record.segmentation], IDENTITY, (image.height, image.width)).sum())
+        conversion.note("annotations without an area, which is now that of the mask", where)
+    box = [round(number, DECIMALS) for number in (x0, y0, x1 - x0, y1 - y0)]
+    mask = {"iscrowd": int(record.iscrowd), "bbox": box, "area": area, "segmentation": entry["segmentation"]}
+    return FoundObject(categories.names[record.label], mask)

@@ -1,0 +1,84 @@
+"""VGG Image Annotator's JSON, of projects and of annotations."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolact.data.annotations import is_number
+from yolact.data.images import read_image
+from yolact.tools.convert.common import Conversion, FoundImage, Part, check, each, is_text, numbers_of
+from yolact.tools.convert.finding import Images
+from yolact.tools.convert.outlines import ellipse, rectangle
+
+TOOL = "VGG Image Annotator"
+NO_CLASS = "object"  # of regions without attributes, as where there is one class
+
+
+def is_via(content: Any) -> bool:
+    """Tell whether a JSON file is VIA's: entries with a filename and regions, in a project or alone."""
+    entries = content.get("_via_img_metadata", content) if isinstance(content, dict) else None
+    first = next(iter(entries.values()), None) if isinstance(entries, dict) else None
+    return isinstance(first, dict) and {"filename", "regions"} <= first.keys()
+
+
+def read_via(source: Path, folder: Path | None = None) -> Conversion:
+    """Read a JSON file, or those below a folder; the images lie below `folder`, or the source's.
+
+    The first attribute of a region is its class. DatasetError where no image can be used.
+    """
+    conversion = Conversion.of(source, folder)
+    images = Images(conversion)
+    jobs: dict[str, Any] = {}
+    for path, content in conversion.json_files(source, is_via, TOOL):
+        entries = content.get("_via_img_metadata", content).values()
+        jobs |= {f"entry {index} of {path}": entry for index, entry in enumerate(entries)}
+
+    def read(where: str) -> FoundImage:
+        entry = jobs[where]
+        check(isinstance(entry, dict), where, "entry", "an object", entry)
+        given, regions = entry.get("filename"), entry.get("regions")
+        check(is_text(given), where, "filename", "text without control characters", given)
+        regions = list(regions.values()) if isinstance(regions, dict) else regions  # VIA 1
+        check(isinstance(regions, list), where, "regions", "a list", regions)
+        name = images.find(given, where)
+        height, width, _ = read_image(conversion.folder / name).shape
+        numbered = [(f"regions[{index}] of {where}", region) for index, region in enumerate(regions)]
+        parts = each(numbered, lambda region: _read_region(conversion, *region, (height, width)))
+        return FoundImage(name, (height, width), conversion.objects(parts, (height, width)))
+
+    conversion.collect(jobs, read)
+    conversion.note("images that no file lists, left out", *images.unused())
+    return conversion
+
+
+def _read_region(conversion: Conversion, where: str, region: Any, image_size: tuple[int, int]) -> Iterator[Part]:
+    shape: Any = region.get("shape_attributes") if isinstance(region, dict) else None
+    check(isinstance(shape, dict), where, "shape_attributes", "an object", shape)
+    kind, attributes = shape.get("name"), region.get("region_attributes")
+    if kind == "polygon":
+        xs, ys = shape.get("all_points_x"), shape.get("all_points_y")
+        is_right = isinstance(xs, list) and isinstance(ys, list) and len(xs) == len(ys) > 2
+        is_right = is_right and all(map(is_number, [*xs, *ys]))
+        check(is_right, where, "all_points_x and all_points_y", "equally many finite numbers, from 3 on", (xs, ys))
+        area = np.array([xs, ys], np.float64).T
+    elif kind == "rect":
+        x, y, width, height = numbers_of(shape, ("x", "y", "width", "height"), where)
+        area = rectangle(x, y, x + width, y + height)
+        conversion.note("rectangles, taken as objects that fill them", where)
+    elif kind == "circle":
+        *centre, radius = numbers_of(shape, ("cx", "cy", "r"), where)
+        area = ellipse(centre, (radius, radius), 0, image_size)
+    elif kind == "ellipse":
+        x, y, *radii, theta = numbers_of({"theta": 0, **shape}, ("cx", "cy", "rx", "ry", "theta"), where)
+        area = ellipse((x, y), radii, np.degrees(theta), image_size)
+    else:
+        conversion.note(f"regions of the kind {str(kind)[:20]!r}, which have no area, passed over", where)
+        return
+    label = next(iter(attributes.values()), None) if isinstance(attributes, dict) else None
+    label = next((name for name, is_on in label.items() if is_on), None) if isinstance(label, dict) else label
+    if not label:
+        conversion.note(f"regions without attributes, taken as '{NO_CLASS}'", where)
+    check(not label or is_text(label), where, "region_attributes", "text without control characters", label)
+    yield Part(label or NO_CLASS, area, where)
