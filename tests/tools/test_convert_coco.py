@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.tools.convert_sources import HEIGHT, TRIANGLE, WIDTH, block, converted, drawn, load, names_of, write_image
+from yolact.data.mending import KINDS
 from yolact.errors import DatasetError, UserError
 from yolact.tools.convert.coco import read_coco
 from yolact.tools.convert.common import encode_mask
@@ -59,7 +60,7 @@ def test_an_area_that_is_missing_is_that_of_the_mask(tmp_path):
     [(name, mask)] = converted(conversion, tmp_path / "out")["a.png"]  # which compares area and mask
     assert name == "cat"
     np.testing.assert_array_equal(mask, drawn(POLYGON))
-    assert "annotations without an area, which is now that of the mask" in conversion.counts
+    assert conversion.counts == {KINDS["mended-area"]: 1}
 
 
 def test_roboflows_folders_are_splits(tmp_path):
@@ -95,12 +96,21 @@ def test_names_of_images(tmp_path, entry, name):
 def test_what_is_wrong_is_left_out_alone(tmp_path):
     write_image(tmp_path / "a.png")
     wrong = [annotation([[1, 2, 3]]), annotation(image_id="x"), annotation(category_id=9), annotation([])]
-    write(tmp_path / "a.json", [annotation(), *wrong], [image(), image(2, file_name="gone.png")])
+    entries = [{**entry, "id": number} for number, entry in enumerate([annotation(), *wrong], 1)]
+    write(tmp_path / "a.json", entries, [image(), image(2, file_name="gone.png")])
     conversion = read_coco(tmp_path)
     assert [len(image.objects) for image in conversion.splits[""]] == [1]
     assert len(conversion.faults) == 3
     assert "The image 'gone.png' of images[1]" in conversion.left_out[0]
     assert conversion.counts == {"annotations without a mask (no segmentation), passed over": 1}
+
+
+def test_what_is_certain_in_spite_of_a_fault_is_taken_and_counted(tmp_path):
+    write_image(tmp_path / "a.png")
+    write(tmp_path / "a.json", [annotation(image_id="1", category_id="3")])
+    conversion = read_coco(tmp_path)
+    assert [len(image.objects) for image in conversion.splits[""]] == [1]
+    assert conversion.counts == {KINDS["mended-id"]: 2}
 
 
 def test_files_that_contradict_each_other(tmp_path):

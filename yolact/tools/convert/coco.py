@@ -5,12 +5,12 @@ import re
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from yolact.data.annotations import LISTS, ImageRecord, parse_categories, parse_image, parse_object, parse_whole
+from yolact.data.annotations import ImageRecord, parse_categories, parse_image, parse_object, parse_whole
 from yolact.data.categories import Categories
+from yolact.data.coco_file import LISTS
 from yolact.data.images import read_image
-from yolact.data.segmentations import IDENTITY, draw_masks
+from yolact.data.mending import KINDS, mend
 from yolact.errors import DatasetError, UserError
 from yolact.text import printable
 from yolact.tools.convert.common import DECIMALS, SPLIT_NAME, Conversion, FoundImage, FoundObject, check
@@ -36,6 +36,8 @@ def read_coco(source: Path, folder: Path | None = None) -> Conversion:
     images, jobs = Images(conversion), {}
     names: dict[int, str] = {}
     for path, content in conversion.json_files(source, is_coco, TOOL):
+        for kind, places in mend(content, None).items():
+            conversion.note(KINDS[kind], *(f"{place} of {path}" for place in places))
         categories = parse_categories(content["categories"], path)
         for category_id, name in zip(categories.ids, categories.names, strict=True):
             if names.setdefault(category_id, name) != name:
@@ -90,11 +92,9 @@ def near_folders(conversion: Conversion, path: Path) -> list[str]:
 
 
 def _file_name(entry: Any, where: str) -> str:
-    """Return the path of an image; LVIS gives its address alone."""
+    """Return the path of an image."""
     check(isinstance(entry, dict), where, "image", "an object", entry)
     name = entry.get("file_name")
-    if name is None and isinstance(entry.get("coco_url"), str):
-        name = "/".join(urlsplit(entry["coco_url"]).path.split("/")[-2:])
     check(isinstance(name, str), where, "file_name", "text", name)
     return str(name).replace("\\", "/")
 
@@ -120,10 +120,6 @@ def _read_object(
         conversion.note(f"annotations without a mask ({next(iter(dropped))}), passed over", where)
         return None
     x0, y0, x1, y1 = record.bbox
-    area = record.area
-    if not entry.get("area"):
-        area = float(draw_masks([record.segmentation], IDENTITY, (image.height, image.width)).sum())
-        conversion.note("annotations without an area, which is now that of the mask", where)
     box = [round(number, DECIMALS) for number in (x0, y0, x1 - x0, y1 - y0)]
-    mask = {"iscrowd": int(record.iscrowd), "bbox": box, "area": area, "segmentation": entry["segmentation"]}
+    mask = {"iscrowd": int(record.iscrowd), "bbox": box, "area": record.area, "segmentation": entry["segmentation"]}
     return FoundObject(categories.names[record.label], mask)

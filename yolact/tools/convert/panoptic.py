@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yolact.data.annotations import LISTS, parse_categories, parse_image, parse_whole
+from yolact.data.annotations import parse_categories, parse_image, parse_whole
+from yolact.data.coco_file import LISTS
 from yolact.data.images import read_image
 from yolact.errors import DatasetError, UserError
 from yolact.tools.convert.coco import near_folders, split_of
