@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torchvision.ops import box_convert
 
 from yolact.errors import UserError
@@ -11,11 +13,12 @@ from yolact.ops.rle import RunLengths
 
 if TYPE_CHECKING:
     from yolact.instances import Instances
+    from yolact.ops.regions import MaskRegion
 
 Record = dict[str, Any]
 
 LABELME_VERSION = "5.4.1"  # labelme warns of files of another major version
-PIXEL_CENTRE = 0.5  # where labelme has the centre of the first pixel
+PIXEL_CENTRE = 0.5  # where labelme, and continuous coordinates, have the centre of the first pixel
 
 
 def result_records(
@@ -38,19 +41,30 @@ def result_records(
     return masks, boxes
 
 
+def object_lines(region: "MaskRegion", tolerance: float) -> list[NDArray[np.float64]]:
+    """Return the outlines of a mask [M, 2] in continuous coordinates, a line around each part.
+
+    A hole is joined to the outline around it by a line that is walked both ways. Outlines may be off by `tolerance`
+    pixels, less for small objects, for the sake of fewer points.
+    """
+    return [
+        one_line(simplified(outline, tolerance), [simplified(hole, tolerance) for hole in holes]) + PIXEL_CENTRE
+        for outline, holes in mask_polygons(region)
+    ]
+
+
 def labelme_content(instances: "Instances", image_path: str, tolerance: float) -> dict[str, Any]:
     """Return the content of a labelme file; `Instances.to_labelme` says which."""
     if not tolerance >= 0:
         raise UserError(f"The tolerance of outlines must be 0 or more pixels, got {tolerance}; correct it.")
     shapes = []
     for number, (label, region) in enumerate(zip(instances.labels.tolist(), instances.regions, strict=True), start=1):
-        polygons = mask_polygons(region)
-        for outline, holes in polygons:
-            line = one_line(simplified(outline, tolerance), [simplified(hole, tolerance) for hole in holes])
+        lines = object_lines(region, tolerance)
+        for line in lines:
             shape = {
                 "label": instances.class_names[label],
-                "points": (line + PIXEL_CENTRE).tolist(),
-                "group_id": number if len(polygons) > 1 else None,
+                "points": line.tolist(),
+                "group_id": number if len(lines) > 1 else None,
                 "description": "",
                 "shape_type": "polygon",
                 "flags": {},

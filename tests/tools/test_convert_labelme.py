@@ -147,7 +147,7 @@ def test_images_elsewhere_in_the_source(tmp_path):
     write_labelme(source / "labels", [shape("dog")], "y", image=False, imagePath="../imgs/deep/é 雪.png")
     write_labelme(source / "imgs", [shape()], "z", imagePath="C:\\Users\\me\\z.png")  # was moved, with its image
     conversion = read_labelme(source)
-    assert list(conversion.counts) == ["label files whose imagePath leads nowhere, with the image beside them instead"]
+    assert list(conversion.counts) == ["label files whose imagePath leads nowhere, with the image of that name instead"]
     assert set(converted(conversion, tmp_path / "out")) == {"x.png", "z.png", "deep/é 雪.png"}
 
 

@@ -5,6 +5,7 @@ yolact predict images/ 'more/**/*.png' --weights runs/shapes/quickstart/best.pth
 yolact predict street.mp4 --weights weights/yolact_base_54_800000.pth --output found --track
 yolact predict 0 --weights ...         # a camera by its number; rtsp://... or http://... for streams and images
 yolact predict images/ --weights runs/custom/first/best.pth --output found --runtime openvino    # fast on a CPU
+yolact predict new_images/ --weights runs/custom/first/best.pth --output found --labels labelme    # to correct them
 yolact predict map.tif --weights runs/custom/first/best.pth --output found --tiles 640     # a large image, in parts
 
 Results have the names of their images: street.jpg, masks/street_000_person.png. Images that share one are named after
@@ -44,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--boxes-only", action="store_true", help="draw and write no masks")
     parser.add_argument("--csv", action="store_true", help="also write predictions.csv")
     parser.add_argument("--masks", action="store_true", help="also write each mask as a PNG of the image's size")
+    text = "images: also write labels to correct by hand, files of labelme or one of COCO, for CVAT and others"
+    parser.add_argument("--labels", choices=("labelme", "coco"), help=text)
     parser.add_argument("--track", action="store_true", help="videos: number objects through the frames (trackers)")
     parser.add_argument("--max-frames", type=count, metavar="N", help="videos: stop after so many frames")
     parser.add_argument("--prototypes", action="store_true", help="images: also draw the prototypes")
@@ -84,7 +87,7 @@ def _run(arguments: argparse.Namespace, stack: ExitStack) -> None:
         find_labels(arguments.classes, predictor.class_names)
     wanted = Wanted(
         arguments.output, chosen_score_threshold(arguments, predictor), arguments.classes, arguments.boxes_only,
-        arguments.csv, arguments.masks, arguments.prototypes, arguments.track, arguments.max_frames,
+        arguments.csv, arguments.masks, arguments.prototypes, arguments.labels, arguments.track, arguments.max_frames,
     )  # fmt: skip
     with output_folder(arguments.output):
         if video is None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from yolact.errors import UserError
 
 RECORD, RECORDS, TABLE = "outputs.jsonl", "predictions.json", "predictions.csv"
-MASKS = "masks"  # folder
+MASKS, LABELS = "masks", "labels"  # folders
 UNFINISHED = f"{RECORDS}.tmp"
 _NOTING = threading.Lock()
 MAX_STEM, MAX_CLASS = 120, 60  # bytes: with what comes behind, names stay below the 255 that file systems take
@@ -86,7 +86,7 @@ def require_free(folder: Path, sources: Collection[Path], overwrite: bool) -> No
     Raises:
         UserError: there are some, and `overwrite` does not say, or cannot be sure, that they may go.
     """
-    own = {folder.resolve(), (folder / MASKS).resolve()}
+    own = {(folder / below).resolve() for below in ("", MASKS, LABELS)}
     inside = next((source for source in sources if source.exists() and source.resolve().parent in own), None)
     if inside is not None:
         raise UserError(f"The results would lie beside '{inside}' and might overwrite it; give another --output.")
@@ -117,8 +117,9 @@ def remove_earlier(folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"'{error.filename}' cannot be removed ({error.strerror}); give another --output.") from error
-    with suppress(OSError):  # where other files are in it
-        (folder / MASKS).rmdir()
+    for below in (MASKS, LABELS):
+        with suppress(OSError):  # where other files are in it
+            (folder / below).rmdir()
 
 
 def _recorded(folder: Path) -> Iterator[str]:
@@ -128,7 +129,7 @@ def _recorded(folder: Path) -> Iterator[str]:
             for line in (line for line in file if line.endswith("\n")):  # a kill cuts the last one
                 name = json.loads(line)["output"]
                 parts = Path(name).parts
-                if parts[:-1] not in ((), (MASKS,)) or parts[-1:] in ((), ("..",)):
+                if parts[:-1] not in ((), (MASKS,), (LABELS,)) or parts[-1:] in ((), ("..",)):
                     raise ValueError
                 yield name
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

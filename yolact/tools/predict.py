@@ -27,8 +27,10 @@ from yolact.output import write_bytes
 from yolact.predictor import Predictor
 from yolact.text import counted
 from yolact.threads import in_order
+from yolact.tools import prelabels
 from yolact.tools.explain import draw_prototypes
 from yolact.tools.outputs import (
+    LABELS,
     MASKS,
     RECORD,
     RECORDS,
@@ -57,6 +59,7 @@ class Wanted:
     table: bool = False  # predictions.csv
     masks: bool = False  # a PNG of each
     prototypes: bool = False
+    labels: str | None = None  # a key of `prelabels.KINDS`: proposals for a labelling tool
     track: bool = False
     max_frames: int | None = None
 
@@ -112,6 +115,7 @@ def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wante
     """
     failures: list[tuple[InputFile, str]] = []
     counts: Counter[str] = Counter()
+    labels: prelabels.Labels | None = prelabels.KINDS[wanted.labels](wanted.folder) if wanted.labels else None
 
     def work(own: Predictor, source: InputFile) -> Instances | str:
         """Read, find, draw and write; return why an image cannot be read."""
@@ -143,11 +147,17 @@ def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wante
                 failures.append((source, found))
             else:
                 add(found, number + 1, source.shown, source.target.stem)
+                if labels is not None:
+                    note(wanted.folder, source.shown, [labels.add(found, source.path, source.target.stem)])
+        if labels is not None:
+            labels.close()
     if len(failures) == len(sources):
         for name in (RECORDS, TABLE, RECORD):
             (wanted.folder / name).unlink(missing_ok=True)
         raise DatasetError(failures[0][1])
     _print_summary(wanted, counts, counted(len(sources) - len(failures), "image"), "annotated images")
+    if wanted.labels:
+        print(f"Labels to correct: {wanted.folder / (LABELS if wanted.labels == 'labelme' else f'{LABELS}.json')}")
     for _, reason in failures:
         print(f"left out: {reason}", file=sys.stderr)
     if failures:

@@ -29,14 +29,17 @@ def is_labelme(content: Any) -> bool:
     return isinstance(content, dict) and "shapes" in content
 
 
-def read_labelme(source: Path) -> Conversion:
-    """Read a label file, or all below a folder; DatasetError where there are none, or none can be used."""
-    conversion = Conversion.of(source, None)
+def read_labelme(source: Path, folder: Path | None = None) -> Conversion:
+    """Read a label file, or all below a folder; the images lie below `folder`, or the source's.
+
+    DatasetError where there are none, or none can be used.
+    """
+    conversion = Conversion.of(source, folder)
     folder = conversion.folder
-    paths = [source] if source.is_file() else [folder / name for name in conversion.list_files(folder, {".json"})]
+    paths = [source] if source.is_file() else [source / name for name in conversion.list_files(source, {".json"})]
     images = conversion.collect(paths, partial(_read_image, conversion))
     if not images:
-        raise DatasetError(f"There are no label files of labelme (JSON with 'shapes') below '{folder}'; check it.")
+        raise DatasetError(f"There are no label files of labelme (JSON with 'shapes') at '{source}'; check it.")
     unlabelled = {*conversion.list_files(folder, SUFFIXES)} - {image.name for image in images}
     conversion.note("images without a usable label file, left out", *sorted(unlabelled))
     return conversion
@@ -66,17 +69,18 @@ def _find_image(conversion: Conversion, content: dict[str, Any], path: Path) -> 
     """Return the image's name below the source, and a function that gives its content if only the label file has it.
 
     labelme writes a path relative to the label file, by the rules of the system that it ran on. Where it leads nowhere,
-    because the files were moved, the image of that name beside the label file is meant.
+    because the files were moved, the image of that name beside the label file, or in the folder of images, is meant.
     """
     text: Any = content.get("imagePath")
     check(is_text(text), path, "imagePath", "text without control characters", text)
     given = PureWindowsPath(text)
-    places = path.parent / given.as_posix(), path.parent / given.name
+    is_below = common.name_below(conversion.folder, path) is not None
+    places = path.parent / given.as_posix(), (path.parent if is_below else conversion.folder) / given.name
     name, beside = (common.name_below(conversion.folder, place) for place in places)
     if name is not None and os.path.isfile(conversion.folder / name):
         return name, None
     if beside is not None and os.path.isfile(conversion.folder / beside):
-        conversion.note("label files whose imagePath leads nowhere, with the image beside them instead", str(path))
+        conversion.note("label files whose imagePath leads nowhere, with the image of that name instead", str(path))
         return beside, None
     if beside is not None and given.name.strip(".") and content.get("imageData") is not None:
         # Read when it is needed, as the images of all label files might fill the memory.

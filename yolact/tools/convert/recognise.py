@@ -67,7 +67,7 @@ def _of_kind(kind: str) -> Callable[[Clues], str]:
 
 
 FORMATS = {
-    "labelme": Format(labelme.read_labelme, _of_kind("labelme")),
+    "labelme": Format(labelme.read_labelme, _of_kind("labelme"), takes_images=True),
     "labelstudio": Format(labelstudio.read_labelstudio, _of_kind("labelstudio"), takes_images=True),
     "cvat": Format(cvat.read_cvat, _of_kind("cvat"), takes_images=True),
     "coco": Format(coco.read_coco, _of_kind("coco"), takes_images=True),
