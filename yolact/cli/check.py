@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("There is nothing to check; give --config FILE, or both --annotations FILE and --images DIR.")
 
     from yolact.config import Config, load_config, override_config
+    from yolact.data.samples import Colours
     from yolact.output import output_folder, write_bytes, write_json
     from yolact.tools.inspect.inspection import inspect, sources_of
     from yolact.tools.inspect.page import render_page
@@ -52,7 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     config = override_config(load_config(arguments.config) if arguments.config else Config(), arguments.set)
     sources = sources_of(config)
     if alone:
-        sources = [Source("data", arguments.annotations, arguments.images, in_tiles=config.data.tiles is not None)]
+        in_tiles, colours = config.data.tiles is not None, Colours.of(config.data)
+        sources = [Source("data", arguments.annotations, arguments.images, in_tiles=in_tiles, colours=colours)]
     name = arguments.annotations.stem if alone else config.name
     with output_folder(arguments.output or Path("runs/check") / name) as output:
         report = inspect(sources, config)

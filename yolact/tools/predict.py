@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from yolact.data.images import SUFFIXES, image_files
+from yolact.data.headers import image_files, passed_over
 from yolact.data.windows import open_image
 from yolact.draw import display_scale, draw_instances, encode_png
 from yolact.errors import DatasetError, UserError
@@ -67,16 +67,18 @@ def find_images(arguments: list[str], folder: Path) -> list[InputFile]:
     """
     files: dict[Path, tuple[Path, bool]] = {}
     for argument in arguments:
-        path = Path(argument)
+        path, others = Path(argument), list[Path]()
         is_named = path.exists() and not path.is_dir()
         if is_named:
             found = [path]
         else:
             inside = path.iterdir() if path.is_dir() else map(Path, glob.glob(argument, recursive=True))
-            found = image_files(inside)
+            found, others = image_files(inside)
         if not found:
-            kinds = ", ".join(sorted(SUFFIXES))
-            raise UserError(f"'{argument}' leads to no images (expected files ending in {kinds}); check the path.")
+            what = f" ({passed_over(found, others)})" if others else ""
+            raise UserError(f"'{argument}' leads to no images{what}; check the path.")
+        if others:
+            print(f"{argument}: {passed_over(found, others)}", file=sys.stderr)
         for file in found:
             files.setdefault(file.resolve(), (file, is_named))
     sources: dict[str, InputFile] = {}
@@ -109,7 +111,11 @@ def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wante
                 found, detections = own.dissect(source.path, wanted.score_threshold)
             else:
                 found = own(source.path, wanted.score_threshold)
-            image = open_image(source.path).overview(OVERVIEW_SIDE) if found.image is None else found.image
+            image = (
+                open_image(source.path, colours=own.colours).overview(OVERVIEW_SIDE)
+                if found.image is None
+                else found.image
+            )
         except DatasetError as error:
             return str(error)
         if wanted.prototypes:
