@@ -103,6 +103,7 @@ def test_folders_and_patterns_leave_broken_images_out_and_results_never_overwrit
     assert {record["image_id"] for record in records} <= {1, 2, 4, 5, 6, 7}  # the broken one is the third
     assert {record["category_name"] for record in records} == {"square"}
     errors = capsys.readouterr().err
+    assert f"{images}: 3 of 4 files are images; passed over: notes.txt" in errors
     assert "broken.jpg" in errors
     assert "1 of 7 images could not be read" in errors
 
@@ -128,6 +129,7 @@ def test_mistakes_are_named_and_leave_nothing_behind(
         ([tmp_path / "none.jpg"], UserError, r"none\.jpg' leads to no images"),
         ([tmp_path / "empty"], UserError, "no images"),
         ([images / "*.gif"], UserError, "no images"),
+        ([images / "*.txt"], UserError, r"no images \(0 of 1 file are images; passed over: notes\.txt\)"),
         ([images / "notes.txt"], DatasetError, r"notes\.txt"),
         ([good, "--weights", tmp_path / "none.pth"], CheckpointError, r"none\.pth"),
         ([good, "--set", "eval.score_threshold=30"], ConfigError, "score_threshold"),

@@ -90,5 +90,6 @@ def summary_lines(report: "Report") -> list[str]:
         first = finding.examples[0]
         where = (first.picture or "") + ("" if first.annotation is None else f", annotation {first.annotation}")
         what = f"{finding.title}: {finding.count:,}, such as {where.removeprefix(', ') or first.note}"
-        lines.append(f"  {finding.level:8}{finding.set:6}{what}")
+        range_text = f" ({first.note})" if finding.kind == "deep-samples" else ""
+        lines.append(f"  {finding.level:8}{finding.set:6}{what}{range_text}")
     return [*lines, *fit_lines(report.content), verdict(report.content)]
