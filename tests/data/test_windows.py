@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from yolact.data import images, windows
+from yolact.data import decoders, windows
 from yolact.data.images import read_image
 from yolact.data.windows import WholeImage, WindowedImage, layout_of_file, open_image
 from yolact.errors import DatasetError, UserError
@@ -142,7 +142,7 @@ def test_sizes_must_be_those_of_the_annotations(tmp_path, pixels):
 
 
 def test_the_limit_of_what_is_decoded_whole_names_tiles(tmp_path, pixels, monkeypatch):
-    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(decoders, "MAX_PIXELS", 1000)
     with pytest.raises(DatasetError, match=r"more pixels than the limit of 1,000 .* cut it into tiles \(--tiles 640"):
         read_image(save(tmp_path / "a.png", pixels))
 

@@ -2,6 +2,7 @@
 
 import io
 import threading
+import warnings
 from typing import Any, NamedTuple
 
 import cv2
@@ -12,6 +13,7 @@ from PIL import Image
 from yolact.data.headers import BLACK_IS_ZERO, CMYK, KINDS, MAX_PIXELS, RGB, WHITE_IS_ZERO, Layout
 from yolact.errors import DatasetError
 
+MAX_BYTES = 8 * MAX_PIXELS  # of the samples of an image: four of 16 bits a pixel
 GDAL = {
     "GDAL_CACHEMAX": 64,  # MB of decoded blocks
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no files beside the image
@@ -39,10 +41,11 @@ def decode_samples(data: bytes, layout: Layout, name: str) -> Samples | None:
     """Decode an image file of that header, `name` in errors; None if it is damaged.
 
     Raises:
-        DatasetError: its samples are of a kind, or so many, that a model cannot take, or a package is missing.
+        DatasetError: it is too large, its samples are of a kind that a model cannot take, or a package is missing.
     """
     if layout.kind == "HEIF":
         return _by_libheif(data, name)
+    require_size(layout.room[0] * layout.room[1], layout.bands * layout.bits, name)
     if layout.kind == "JPEG":
         values = opencv(data, cv2.IMREAD_COLOR)
         return None if values is None else Samples(values, "", True)
@@ -67,6 +70,16 @@ def decode_samples(data: bytes, layout: Layout, name: str) -> Samples | None:
             return found
     values = opencv(data, cv2.IMREAD_COLOR | (0 if is_tiff else cv2.IMREAD_IGNORE_ORIENTATION))
     return _by_pillow(data, layout) if values is None else Samples(values, "", is_tiff)
+
+
+def require_size(num_pixels: int, bits: int, name: str) -> None:
+    """Raise a DatasetError where an image, of so many bits a pixel, is too large to be decoded whole."""
+    if num_pixels > MAX_PIXELS or num_pixels * bits > MAX_BYTES * 8:
+        raise DatasetError(
+            f"The image {name} has more pixels than the limit of {MAX_PIXELS:,} for what is decoded whole; cut it into "
+            "tiles (--tiles 640, tiles=640, or data.tiles and eval.tiles), or scale it down.",
+            "picture-too-large",
+        )
 
 
 def require_colours(layout: Layout, name: str) -> None:
@@ -148,8 +161,10 @@ def _by_libheif(data: bytes, name: str) -> Samples | None:
         ) from None
     try:
         image = open_heif(data, convert_hdr_to_8bit=True)
-        width, height = image.size
-        return _of_pillow(image.to_pillow(), True) if width * height <= MAX_PIXELS else None
+        require_size(image.size[0] * image.size[1], 8 * len(image.mode), name)
+        return _of_pillow(image.to_pillow(), True)
+    except DatasetError:
+        raise
     except Exception:  # of many kinds, on damaged files
         return None
 
@@ -165,11 +180,19 @@ def _by_gdal(data: bytes, layout: Layout, name: str) -> Samples | None:
             "`pip install rasterio`, or save it as an RGB TIFF of 8 or 16 bits.",
             "unreadable-picture",
         ) from None
+    silence_rasterio()
     try:
         with rasterio.Env(**GDAL), rasterio.MemoryFile(data) as file, file.open(driver="GTiff", sharing=False) as image:
             return Samples(bgr_order(image.read()), layout.alpha)
     except rasterio.errors.RasterioError:
         return None
+
+
+def silence_rasterio() -> None:
+    """Leave out its warning that photographs are nowhere on a map, for good, because threads would disturb filters."""
+    from rasterio.errors import NotGeoreferencedWarning
+
+    warnings.simplefilter("ignore", NotGeoreferencedWarning)
 
 
 def bgr_order(bands: NDArray[Any]) -> NDArray[Any]:

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 
 from yolact.data.decoders import decode_samples, opencv
-from yolact.data.headers import JPEG_START, MAX_PIXELS, PNG_START, Layout, read_layout
-from yolact.data.headers import SUFFIXES as SUFFIXES  # for those who import it from here
+from yolact.data.headers import JPEG_START, PNG_START, Layout, read_layout
+from yolact.data.headers import MAX_PIXELS as MAX_PIXELS  # for those who import it from here
+from yolact.data.headers import SUFFIXES as SUFFIXES
 from yolact.data.samples import PLAIN, Colours, Pixels, to_bgr
 from yolact.errors import DatasetError
 from yolact.text import printable
@@ -20,7 +21,6 @@ from yolact.text import printable
 logger = logging.getLogger(__name__)
 
 MAX_WINDOWED_PIXELS = 4_000_000_000  # of what is read by parts; COCO's run lengths count pixels by 32 bits
-MAX_BYTES = 16 * MAX_PIXELS  # of the samples of an image: four of 32 bits a pixel
 MAX_NAME = 1000  # characters of a path in an error
 REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 FIRST_FRAME = "the first of its frames or pages is taken"
@@ -108,13 +108,6 @@ def decode(data: bytes, path: Path, image_size: tuple[int, int] | None, colours:
     name, layout = printable(str(path), MAX_NAME), _layout_of(data)
     if layout is None or _is_truncated_jpeg(data):
         raise _damaged(data, name)
-    num_pixels = layout.room[0] * layout.room[1]
-    if num_pixels > MAX_PIXELS or num_pixels * layout.bands * layout.bits > MAX_BYTES * 8:
-        why = (
-            f"The image {name} has more pixels than the limit of {MAX_PIXELS:,} for what is decoded whole; cut it into "
-            "tiles (--tiles 640, tiles=640, or data.tiles and eval.tiles), or scale it down."
-        )
-        raise DatasetError(why, "picture-too-large")
     samples = decode_samples(data, layout, name)
     if samples is None:
         raise _damaged(data, name)

@@ -6,7 +6,6 @@ the top down, because their rows are decoded one after the other.
 
 import math
 import threading
-import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -15,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolact.data.decoders import GDAL, bgr_order, require_colours
+from yolact.data.decoders import GDAL, bgr_order, require_colours, silence_rasterio
 from yolact.data.headers import CMYK, MAX_PIXELS, WHITE_IS_ZERO, Layout, read_layout
 from yolact.data.images import FIRST_FRAME, MAX_NAME, MAX_WINDOWED_PIXELS, read_image, say_once, size_mismatch
 from yolact.data.samples import PLAIN, Colours, Pixels, own_white, to_bgr
@@ -135,9 +134,8 @@ class WindowedImage:
             raise DatasetError(size_mismatch(name, layout.image_size, image_size), "size-mismatch")
         self._environment, self._window, self._lock = rasterio.Env(**GDAL), rasterio.windows.Window, threading.Lock()
         self._errors = rasterio.errors.RasterioError
+        silence_rasterio()
         try:
-            # For good, because threads would disturb each other's filters: photographs are nowhere on a map.
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             with self._environment:
                 self._file = rasterio.open(path.resolve(), driver=DRIVERS[layout.kind], sharing=False)
         except self._errors as error:
