@@ -173,16 +173,20 @@ def predict_video(predictor: Predictor, video: Video, wanted: Wanted) -> None:
     # What is live is searched frame by frame, while the next one is read: several at a time would come later.
     is_live = video.num_frames is None
     results = in_order(partial(work, predictor), frames, 1) if is_live else predictor.overlapped(work, frames)
-    with write_results(wanted, counts) as add, write_video(target, video.fps, video.image_size) as write:
+    writing = write_video(target, video.fps, video.image_size, sound=video)
+    with write_results(wanted, counts) as add, writing as write:
         try:
             for seconds, found in tqdm(results, desc="predict", total=total, unit="frame", dynamic_ncols=True):
                 tracks = tracker.update(found) if tracker else None
                 write(found.plot(masks=not wanted.boxes_only, tracks=tracks), seconds)
                 count += 1
-                add(found, count, video.source, f"{name}_{count:06}", count - 1, tracks)
+                add(found, count, video.source, f"{name}_{count:06}", count - 1, tracks, seconds)
         except KeyboardInterrupt:
             print("stopped by Ctrl-C; the frames so far are written")
     _print_summary(wanted, counts, counted(count, "frame"), f"{target.name} ({video.fps:g} frames per second)")
+    if video.num_damaged:
+        what = counted(video.num_damaged, "frame")
+        print(f"{what} of '{video.source}' could not be decoded, or not whole; the others are done.", file=sys.stderr)
 
 
 @contextmanager
@@ -190,8 +194,9 @@ def write_results(wanted: Wanted, counts: Counter[str]) -> Iterator[Callable[...
     """Give a function that adds the instances of an image to predictions.json, and if wanted to the other files.
 
     Its arguments are the instances, the image's id, name and stem for the names of mask images; of a video also the
-    frame's number, and that of each instance's object or -1. Files grow as results come, so that memory does not, and
-    are whole after the block, also where an error ends it. `counts` gets the number of objects of each class.
+    frame's number, that of each instance's object or -1, and the frame's seconds. Files grow as results come, so that
+    memory does not, and are whole after the block, also where an error ends it. `counts` gets the number of objects of
+    each class.
 
     Raises:
         UserError: a file cannot be written.
@@ -200,11 +205,12 @@ def write_results(wanted: Wanted, counts: Counter[str]) -> Iterator[Callable[...
 
     def add(
         found: Instances, image_id: int, file_name: str, stem: str, frame: int | None = None,
-        tracks: list[int] | None = None,
+        tracks: list[int] | None = None, seconds: float | None = None,
     ) -> None:  # fmt: skip
         for number, record in enumerate(found.to_coco(image_id, "bbox" if wanted.boxes_only else None)):
             name, region = found.class_names[int(found.labels[number])], found.regions[number]
-            more = {"frame": frame, "track_id": tracks[number] if tracks else None}
+            time = None if seconds is None else round(seconds, 4)
+            more = {"frame": frame, "seconds": time, "track_id": tracks[number] if tracks else None}
             shown = {key: value for key, value in more.items() if value is not None}
             full = {"file_name": file_name, **shown, "category_name": name, **record}
             text = json.dumps(full, allow_nan=False, ensure_ascii=False)
