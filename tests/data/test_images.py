@@ -1,4 +1,5 @@
 import io
+import re
 from pathlib import Path
 
 import cv2
@@ -6,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from yolact.data import images
 from yolact.data.images import header_size, read_image, read_reduced
+from yolact.data.samples import Colours
 from yolact.errors import DatasetError
 
 BLUE, GREEN, RED, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -52,6 +55,27 @@ def test_gray_values_of_8_and_16_bits_and_opaque_alpha(tmp_path: Path) -> None:
     )  # up to 61,400
     cv2.imwrite(str(tmp_path / "a.png"), np.dstack((quarters(), np.full((32, 48), 255, np.uint8))))
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), quarters())
+
+
+def test_what_is_remarkable_is_logged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(images, "_said", set())
+    deep = np.arange(32 * 48, dtype=np.uint16).reshape(32, 48)
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), deep)
+        read_image(tmp_path / name, colours=Colours(white=4095.0))
+        assert caplog.text == ""
+    for name in ("a.png", "b.png"):
+        read_image(tmp_path / name)
+    [record] = caplog.records
+    assert re.search(
+        r"a\.png: uint16 up to 1535, of which 2047 becomes white; --set data\.white=N", record.getMessage()
+    )
+    images.leave_unsaid(["transparent-picture"])
+    cv2.imwrite(str(tmp_path / "c.png"), np.zeros((4, 4, 4), np.uint8))
+    read_image(tmp_path / "c.png")
+    assert len(caplog.records) == 1
 
 
 def test_missing_file(tmp_path: Path) -> None:

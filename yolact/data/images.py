@@ -3,7 +3,7 @@
 import io
 import logging
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,14 +93,19 @@ def decode_image(
 
 
 def say_once(path: Path, remarks: Mapping[str, str], colours: Colours) -> None:
-    """Log what is remarkable about an image, where no other of its kind was logged."""
+    """Log what is remarkable about an image, where no other of its kind was logged or counted."""
     for kind in remarks.keys() - _said:
         if kind == "deep-samples" and colours.white is not None:
             continue  # as it was chosen
         _said.add(kind)
-        advice = "; data.white sets one value for all images" if kind == "deep-samples" else ""
+        advice = "; --set data.white=N takes one N for all images" if kind == "deep-samples" else ""
         name = printable(str(path), MAX_NAME)
         logger.warning("%s: %s%s (more such images are not named)", name, remarks[kind], advice)
+
+
+def leave_unsaid(kinds: Iterable[str]) -> None:
+    """Log none of these remarks from now on: they were counted and told of."""
+    _said.update(kinds)
 
 
 def decode(data: bytes, path: Path, image_size: tuple[int, int] | None, colours: Colours) -> Decoded:

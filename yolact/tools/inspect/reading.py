@@ -19,7 +19,7 @@ from yolact.data import annotations as rules  # the loader's own, so that both a
 from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.data.categories import Categories
 from yolact.data.headers import MAX_PIXELS, read_layout
-from yolact.data.images import MAX_WINDOWED_PIXELS, decode
+from yolact.data.images import MAX_WINDOWED_PIXELS, decode, leave_unsaid
 from yolact.data.samples import PLAIN, Colours
 from yolact.data.segmentations import Rle
 from yolact.data.windows import open_image
@@ -258,6 +258,7 @@ def inspect_files(inspected: InspectedSet, trained_on: Mapping[bytes, str] | Non
                 faults["shared-picture"] = f"'{trained_on[content]}' of the training set"
             for kind, note in faults.items():
                 inspected.add(kind, note, Example(image.file_name, image=index))
+    leave_unsaid(inspected.findings)
     return first
 
 
