@@ -3,6 +3,7 @@
 import io
 import threading
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import cv2
@@ -19,6 +20,7 @@ GDAL = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no files beside the image
     "GDAL_PAM_ENABLED": False,  # likewise
 }
+SILENT = 0  # a level of OpenCV's log
 LOSSY = ("WEBP", "AVIF", "JPEG2000")  # two decoders may round otherwise
 HOW = {"uint": "whole numbers", "int": "signed whole numbers", "float": "floating-point numbers"}
 
@@ -58,6 +60,8 @@ def decode_samples(data: bytes, layout: Layout, name: str) -> Samples | None:
         values = opencv(data, cv2.IMREAD_UNCHANGED)
         if values is None or values.dtype == np.uint8:
             return _by_pillow(data, layout) if values is None else Samples(values, _alpha_of(values))
+        if layout.samples == "uint" and values.dtype == np.int32:
+            values = values.view(np.uint32)  # which OpenCV 4 does not know
         if layout.bits in (10, 12, 14):  # which OpenCV scales to 16
             values >>= 16 - layout.bits
         if layout.key is not None and values.ndim == 2:
@@ -113,6 +117,8 @@ def _is_known_to_opencv(layout: Layout) -> bool:
     return layout.colours == RGB and not layout.is_planar and layout.bits in (16, 32, 64) and layout.bits > 8
 
 
+# OpenCV 4 has it elsewhere.
+_set_log_level: Callable[[int], int] = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
 _lock, _decoders, _level = threading.Lock(), 0, 0
 
 
@@ -121,7 +127,7 @@ def opencv(data: bytes, flags: int) -> NDArray[Any] | None:
     global _decoders, _level
     with _lock:
         if not _decoders:
-            _level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            _level = _set_log_level(SILENT)
         _decoders += 1
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -131,7 +137,7 @@ def opencv(data: bytes, flags: int) -> NDArray[Any] | None:
         with _lock:
             _decoders -= 1
             if not _decoders:
-                cv2.utils.logging.setLogLevel(_level)
+                _set_log_level(_level)
 
 
 def _by_pillow(data: bytes, layout: Layout) -> Samples | None:
