@@ -20,6 +20,7 @@ GDAL = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no files beside the image
     "GDAL_PAM_ENABLED": False,  # likewise
 }
+IS_OPENCV_4 = cv2.__version__.startswith("4.")
 SILENT = 0  # a level of OpenCV's log
 LOSSY = ("WEBP", "AVIF", "JPEG2000")  # two decoders may round otherwise
 HOW = {"uint": "whole numbers", "int": "signed whole numbers", "float": "floating-point numbers"}
@@ -58,10 +59,8 @@ def decode_samples(data: bytes, layout: Layout, name: str) -> Samples | None:
         return found or _by_gdal(data, layout, name)
     if layout.is_deep:
         values = opencv(data, cv2.IMREAD_UNCHANGED)
-        if values is None or values.dtype == np.uint8:
-            return _by_pillow(data, layout) if values is None else Samples(values, _alpha_of(values))
-        if layout.samples == "uint" and values.dtype == np.int32:
-            values = values.view(np.uint32)  # which OpenCV 4 does not know
+        if values is None:  # Pillow would cut deeper samples to 8 bits
+            return None if layout.bits > 8 or is_tiff else _by_pillow(data, layout)
         if layout.bits in (10, 12, 14):  # which OpenCV scales to 16
             values >>= 16 - layout.bits
         if layout.key is not None and values.ndim == 2:
@@ -103,13 +102,16 @@ def require_colours(layout: Layout, name: str) -> None:
 
 
 def _alpha_of(values: NDArray[Any]) -> str:
-    return "straight" if values.ndim == 3 and values.shape[2] == 4 else ""
+    return "straight" if values.ndim == 3 and values.shape[2] in (2, 4) else ""
 
 
 def _is_known_to_opencv(layout: Layout) -> bool:
     """Tell whether OpenCV decodes such a TIFF rightly; of others it takes a wrong band or order without a word."""
+    kind = layout.samples, layout.bits
+    if kind == ("float", 16) or (IS_OPENCV_4 and kind in (("uint", 32), ("uint", 64), ("int", 64))):
+        return False
     if layout.bands == 1:
-        return (layout.samples, layout.bits) != ("float", 16)
+        return True
     if layout.colours in (BLACK_IS_ZERO, WHITE_IS_ZERO):
         return False
     if not layout.is_deep:
