@@ -4,6 +4,7 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -179,15 +180,23 @@ def test_videos_of_phones_are_upright(
         assert [tuple(place) for place in np.argwhere(quarters).tolist()] == [white]
 
 
-def test_damaged_frames_are_counted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    times = [number / 10 for number in range(40)]
-    data = bytearray(make_clip(tmp_path / "a.mp4", times).read_bytes())
-    start = data.index(b"mdat") + 4
-    for at in range(start + 900, start + 1100):  # in the middle of the pixels
+@pytest.mark.parametrize(("start", "num_frames"), [(0.1, 40), (0.0, 39)])  # within a packet, or its beginning
+def test_damaged_frames_are_counted(
+    start: float, num_frames: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    av = pytest.importorskip("av", reason="an optional extra: pip install av")
+    path, coarse = tmp_path / "a.mp4", np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+    smooth = cv2.resize(coarse, (256, 192), interpolation=cv2.INTER_CUBIC)
+    with write_video(path, 10, (192, 256)) as put:
+        for number in range(40):
+            put(np.roll(smooth, 5 * number, axis=1), number / 10)
+    with av.open(str(path)) as container:
+        packet = [one for one in container.demux(video=0) if one.size][20]
+    data = bytearray(path.read_bytes())
+    for at in range(packet.pos + int(start * packet.size), packet.pos + int((start + 0.1) * packet.size)):
         data[at] ^= 255
-    (tmp_path / "b.mp4").write_bytes(data)
-    video = Video(str(tmp_path / "b.mp4"))
+    path.write_bytes(data)
+    video = Video(str(path))
     found = len(list(video))
-    assert video.num_damaged >= 1
-    assert 20 <= found <= 40
+    assert (found, video.num_damaged) == (num_frames, 1)
     assert capfd.readouterr().err == ""
