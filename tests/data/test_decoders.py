@@ -170,6 +170,8 @@ def test_one_white_for_all_images(tmp_path: Path) -> None:
         (make_tiff(np.dstack([RAMP] * 5).astype(np.float32)), "has 5 bands"),
         (make_tiff(np.dstack([RAMP] * 4).astype(np.uint8), extra=(0,)), "has 4 bands"),
         (make_tiff(np.dstack([RAMP] * 2).astype(np.uint16), extra=(0,)), r"has 2 bands.*gdal_translate -b`"),
+        (make_tiff(np.dstack([RAMP] * 4).astype(np.uint16), colours=5), "has 16 bits of uint a sample.*neither gray"),
+        (make_tiff(RAMP.astype(np.uint16), colours=3), "has 16 bits of uint a sample, which are neither gray nor RGB"),
     ],
 )
 def test_other_bands_are_named(data: bytes, reason: str, tmp_path: Path) -> None:

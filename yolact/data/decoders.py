@@ -94,9 +94,10 @@ def require_colours(layout: Layout, name: str) -> None:
             "`gdal_translate -b`, or save it as RGB.",
             "unreadable-picture",
         )
-    if layout.samples not in HOW:
+    if layout.samples not in HOW or (layout.is_deep and layout.colours not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)):
         raise DatasetError(
-            f"The image {name} has {layout.samples} numbers as samples: save it as whole or floating-point numbers.",
+            f"The image {name} has {layout.bits} bits of {layout.samples} a sample, which are neither gray nor RGB: "
+            "save it as gray or RGB.",
             "unreadable-picture",
         )
 

@@ -40,7 +40,7 @@ def choose_white(dataset: CocoDataset) -> float | Literal["image"] | None:
     white = shared_white(whites)
     least, most = (f"{value:.10g}" for value in (min(whites), max(whites)))
     found = f"{counted(len(whites), 'image')} of more than 8 bits, whose white would be {least} to {most}"
-    logger.info("data.white=%s, by a look at %s", white if white == "image" else f"{white:.10g}", found)
+    logger.warning("data.white=%s, by a look at %s", white if white == "image" else f"{white:.10g}", found)
     return white
 
 
