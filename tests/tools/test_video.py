@@ -133,9 +133,9 @@ def tone_of(path: Path) -> tuple[str, float, float]:
         return stream.codec.name, len(samples) / 48_000, float(power[1:].argmax() + 1) * 48_000 / len(samples[:48_000])
 
 
-@pytest.mark.parametrize("start", [0, 2.5])
-def test_times_and_sound_are_kept(start: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    video = Video(str(make_clip(tmp_path / "a.mp4", FALLING, "aac", start=start)))
+@pytest.mark.parametrize(("name", "start"), [("a.mp4", 0), ("a.mp4", 2.5), ("a.mkv", 0), ("a.mts", 0)])
+def test_times_and_sound_are_kept(name: str, start: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = Video(str(make_clip(tmp_path / name, FALLING, "aac", start=start)))
     with write_video(tmp_path / "b.mp4", video.fps, video.image_size, sound=video) as put:
         for image, seconds in video:
             put(image, seconds)

@@ -167,7 +167,8 @@ def _begin_h264(
     def copy_sound(until: float) -> None:
         nonlocal waiting
         while waiting is not None and waiting[0] < until:
-            container.mux(waiting[1])
+            with suppress(ValueError):  # a packet out of order
+                container.mux(waiting[1])
             waiting = next(audio, None)
 
     def write(image: np.ndarray, seconds: float) -> None:
