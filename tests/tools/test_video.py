@@ -200,3 +200,28 @@ def test_damaged_frames_are_counted(
     found = len(list(video))
     assert (found, video.num_damaged) == (num_frames, 1)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("reader", ["PyAV", "OpenCV"])
+def test_frames_that_a_file_promises_but_has_not_are_counted(
+    reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    av = pytest.importorskip("av", reason="an optional extra: pip install av")
+    whole = make_clip(tmp_path / "a.mp4", [number / 10 for number in range(40)])
+    with av.open(str(whole)) as source, av.open(
+        str(tmp_path / "b.mp4"), "w", options={"movflags": "faststart"}
+    ) as target:  # fmt: skip
+        copy = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                target.mux(packet)
+    data = (tmp_path / "b.mp4").read_bytes()
+    (tmp_path / "b.mp4").write_bytes(data[:-200])
+    if reader == "OpenCV":
+        monkeypatch.setitem(sys.modules, "av", None)
+    video = Video(str(tmp_path / "b.mp4"))
+    found = len(list(video))
+    assert 20 < found < 38
+    assert video.num_damaged in (40 - found - 1, 40 - found)
+    assert len(list(Video(str(whole)))) == 40

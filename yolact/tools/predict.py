@@ -186,7 +186,7 @@ def predict_video(predictor: Predictor, video: Video, wanted: Wanted) -> None:
     _print_summary(wanted, counts, counted(count, "frame"), f"{target.name} ({video.fps:g} frames per second)")
     if video.num_damaged:
         what = counted(video.num_damaged, "frame")
-        print(f"{what} of '{video.source}' could not be decoded, or not whole; the others are done.", file=sys.stderr)
+        print(f"{what} of '{video.source}' are missing or damaged; the others are done.", file=sys.stderr)
 
 
 @contextmanager

@@ -26,7 +26,8 @@ SUFFIXES = {
     *(".3gp", ".ts", ".mts", ".m2ts", ".flv", ".ogv"),
 }
 MP4_SOUND = {"aac", "mp3", "mp3float", "opus", "flac", "alac", "ac3", "eac3"}  # FFmpeg's names
-ROUNDING = 1  # frames by which a file's length may promise too many
+WITH_COUNTS = {".mp4", ".mov", ".m4v", ".avi"}  # that say how many frames they have
+ROUNDING = 1  # frames by which they may say too many
 STREAM = re.compile(r"(rtsp|rtmp|https?|udp|tcp)://", re.IGNORECASE)
 DEFAULT_FPS = 25.0  # of cameras and streams that do not say theirs
 CLOCK = 90_000  # ticks a second of time stamps, MPEG's own: exact for 24, 25, 29.97, 30 and 60 frames per second
@@ -46,7 +47,7 @@ class Video:
         image_size: (H, W).
         fps: frames per second, on average.
         num_frames: as the file says, which may be wrong; None for what is live.
-        num_damaged: frames so far that could not be decoded, or not whole.
+        num_damaged: frames so far that could not be decoded, or not whole; in the end also those that are missing.
         is_finished: whether the last frame was read.
         start: seconds of the first frame in the file.
     """
@@ -63,6 +64,7 @@ class Video:
             raise UserError(f"There is no video '{source}'; check the path.")
         self.fps = DEFAULT_FPS
         self.num_frames: int | None = None
+        self._num_promised = 0
         self._frames = self._by_opencv() if self.is_live or find_spec("av") is None else self._by_pyav()
         first = next(self._frames, None)
         if first is None:
@@ -72,16 +74,19 @@ class Video:
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames, all of one size."""
-        seconds = -1 / self.fps
+        seconds, count = -1 / self.fps, 0
         for frame, time_in_file in chain([self._first], self._frames):
+            count += 1
             if frame.shape[:2] != self.image_size:  # some streams change it
                 frame = cv2.resize(frame, self.image_size[::-1])
             now = seconds if time_in_file is None else time_in_file - self.start
             seconds = now if now > seconds else seconds + 1 / self.fps  # some files say no times, or wrong ones
             yield frame, seconds
         self.is_finished = True
+        self.num_damaged = max(self.num_damaged, self._num_promised - count - ROUNDING)
 
-    def _describe(self, fps: float, num_frames: float) -> None:
+    def _describe(self, fps: float, num_frames: float, num_promised: int) -> None:
+        self._num_promised = num_promised
         self.fps = fps if 1 <= fps <= 1000 else DEFAULT_FPS
         self.num_frames = None if self.is_live else max(0, int(num_frames)) or None
 
@@ -96,7 +101,7 @@ class Video:
                     return
                 stream.thread_type = "AUTO"
                 fps, length = float(stream.average_rate or 0), (container.duration or 0) / av.time_base
-                self._describe(fps, stream.frames or round(fps * length))
+                self._describe(fps, stream.frames or round(fps * length), stream.frames)
                 for packet in container.demux(stream):
                     try:
                         decoded = packet.decode()
@@ -113,12 +118,12 @@ class Video:
     def _by_opencv(self) -> Iterator[tuple[np.ndarray, float | None]]:
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # else damaged frames fill the terminal
         capture = cv2.VideoCapture(int(self.source) if self.source.isdecimal() else self.source)
-        self._describe(float(capture.get(cv2.CAP_PROP_FPS)), capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        is_camera, count = self.source.isdecimal(), 0
+        fps, num_frames = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        is_exact = not self.is_live and Path(self.source).suffix.lower() in WITH_COUNTS
+        self._describe(fps, num_frames, int(num_frames) if is_exact else 0)
+        is_camera = self.source.isdecimal()
         while (read := capture.read())[0]:
-            count += 1
             yield read[1], time.monotonic() if is_camera else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        self.num_damaged = max(0, (self.num_frames or 0) - count - ROUNDING)
 
 
 @contextmanager
