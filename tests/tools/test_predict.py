@@ -164,6 +164,7 @@ def test_a_video_gives_a_video_of_its_rate_and_length(predict: Predict, video: P
     assert [seconds for _, seconds in drawn] == pytest.approx([number / 10 for number in range(12)], abs=1e-3)
     assert {record["frame"] for record in records} <= set(range(12))
     assert all(record["image_id"] == record["frame"] + 1 for record in records)
+    assert [record["seconds"] for record in records] == pytest.approx([record["frame"] / 10 for record in records])
     rows = list(csv.DictReader((output / "predictions.csv").open()))
     assert len(rows) == len(records) == len(names(output / "masks"))
     for row, record in zip(rows, records, strict=True):

@@ -14,6 +14,7 @@ from PIL import Image
 from yolact.data.headers import BLACK_IS_ZERO, CMYK, KINDS, MAX_PIXELS, RGB, WHITE_IS_ZERO, Layout
 from yolact.errors import DatasetError
 
+MODEL_BANDS = (1, 3)  # gray and colours: what becomes the three channels of a model's input
 MAX_BYTES = 8 * MAX_PIXELS  # of the samples of an image: four of 16 bits a pixel
 GDAL = {
     "GDAL_CACHEMAX": 64,  # MB of decoded blocks
@@ -88,7 +89,7 @@ def require_size(num_pixels: int, bits: int, name: str) -> None:
 def require_colours(layout: Layout, name: str) -> None:
     """Raise a DatasetError where an image has other bands than gray or three colours, or samples without colours."""
     bands = layout.bands - bool(layout.alpha)
-    if bands not in (1, 3) and not (bands == 4 and layout.colours == CMYK):
+    if bands not in MODEL_BANDS and not (bands == 4 and layout.colours == CMYK):
         raise DatasetError(
             f"The image {name} has {layout.bands} bands, but a model takes 3, or 1 of gray: choose those with "
             "`gdal_translate -b`, or save it as RGB.",
