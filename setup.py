@@ -38,7 +38,8 @@ setup(
         "convert": ["datumaro>=1.12"],  # yolact convert datumaro
         "demo": ["gradio>=6"],
         "video": ["av>=14"],  # H.264 video
-        "large": ["rasterio"],  # images of more than 100 megapixels, by tiles
+        "large": ["rasterio"],  # images of more than 100 megapixels, by tiles; TIFF of unusual samples
+        "heif": ["pillow-heif"],  # HEIC, the images of phones
         "weights": ["huggingface_hub>=0.30"],
         "timm": ["timm"],  # model.backbone.name=timm/NAME
         "notebooks": ["jupyterlab", "ipykernel"],
@@ -46,6 +47,7 @@ setup(
             *("pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "tensorboard", "scipy"),
             *("onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "nbclient", "ipykernel", "rasterio"),
             *("hotcoco", "supervision>=0.26", "trackers", "gradio>=6", "av>=14", "huggingface_hub>=0.30", "timm"),
+            "pillow-heif",
         ],
     },
     keywords="instance segmentation, real-time, computer vision, PyTorch, COCO",

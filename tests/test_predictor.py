@@ -1,3 +1,4 @@
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+import yolact
 from yolact.compat import dbolya
 from yolact.config import Config, config_to_dict, override_config
 from yolact.data import CocoDataset
+from yolact.data.samples import Colours
 from yolact.engine.checkpoint import load_checkpoint, save_checkpoint
 from yolact.errors import CheckpointError, ConfigError, DatasetError
 from yolact.evaluation.run import evaluate
@@ -150,6 +153,27 @@ def test_the_predictor_finds_what_the_evaluation_counts(
     found = predictor(sample_data / "pictures" / dataset.images[0].file_name, sample_config.eval.score_threshold)
     assert [record["score"] for record in records] == pytest.approx(found.scores.tolist(), abs=1e-5)
     assert records[0]["bbox"] == pytest.approx(found.to_coco(1)[0]["bbox"], abs=2e-3)
+
+
+def test_the_white_of_the_checkpoint_holds_for_predictions_and_evaluations(
+    sample_checkpoint: Path, sample_data: Path, tmp_path: Path
+) -> None:
+    """Images of 16 bits whose samples are 64 times those of 8 bits; their own white would be another one."""
+    images = shutil.copytree(sample_data / "pictures", tmp_path / "deep")
+    for path in images.iterdir():
+        cv2.imwrite(str(path), cv2.imread(str(path)).astype(np.uint16) * 64)
+    shallow = load(sample_checkpoint)
+    deep = Predictor(load_model(sample_checkpoint, overrides=["data.white=16320", "data.background=[0, 0, 0]"]))
+    assert deep.colours == Colours(16320.0, (0, 0, 0))
+    name = "picture 0.png"
+    assert_equal(deep(images / name), shallow(sample_data / "pictures" / name))
+    both = (
+        yolact.evaluate(model, CocoDataset(sample_data / "annotations.json", folder, max_images=1), progress=False).bbox
+        for model, folder in ((deep, images), (shallow, sample_data / "pictures"))
+    )
+    found, expected = ([record["score"] for record in records] for records in both)
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert found
 
 
 @pytest.mark.parametrize(

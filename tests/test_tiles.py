@@ -12,7 +12,7 @@ from PIL import Image
 import yolact
 from yolact.cli import run
 from yolact.config import override_config
-from yolact.data import CocoDataset, images, windows
+from yolact.data import CocoDataset, decoders, windows
 from yolact.data.loader import EvaluationSet
 from yolact.data.windows import open_image
 from yolact.distributed import World
@@ -106,7 +106,7 @@ def test_what_is_too_large_to_be_decoded_whole(predictor, image, tmp_path, monke
     pytest.importorskip("rasterio", reason="reads images by parts")
     path = tmp_path / "a.tif"
     Image.fromarray(image[..., ::-1]).save(path, tiffinfo={322: 32, 323: 32})
-    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(decoders, "MAX_PIXELS", 1000)
     monkeypatch.setattr(windows, "MAX_PIXELS", 1000)
     with pytest.raises(DatasetError, match="cut it into tiles"):
         predictor(path)
@@ -207,7 +207,7 @@ def test_annotations_of_a_large_image_are_read_where_there_are_tiles(sample_conf
     (tmp_path / "a.json").write_text(json.dumps(content))
     monkeypatch.setattr("yolact.data.dataset.MAX_PIXELS", 3000)
     monkeypatch.setattr("yolact.data.annotations.MAX_PIXELS", 3000)
-    for module in (images, windows):
+    for module in (decoders, windows):
         monkeypatch.setattr(module, "MAX_PIXELS", 3000)
     monkeypatch.setattr("yolact.tools.inspect.reading.MAX_PIXELS", 3000)
     with pytest.raises(DatasetError, match=r"expected 1 to 3,000 where .* set data\.tiles and eval\.tiles"):

@@ -1,5 +1,6 @@
 """`yolact.train` and `yolact.evaluate`: what the command lines do, with own parts given in code."""
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from torch import nn
 
 from yolact.config import Config, EvalConfig
 from yolact.data.dataset import CocoDataset
+from yolact.data.samples import PLAIN, Colours
 from yolact.data.transforms import Transform
 from yolact.device import Precision, pick_device
 from yolact.distributed import SINGLE, World
@@ -105,7 +107,8 @@ def evaluate(
 
     Args:
         model: a predictor, a loaded model or file, or a network, on its device.
-        dataset: with the classes that the model was trained for.
+        dataset: with the classes that the model was trained for; unless it has colours of its own, those of the model's
+            configuration hold (data.white, data.background).
         settings: threshold, NMS, number of detections; by default those of the model's configuration.
         precision: of a loaded model or a network; a predictor and a file have theirs.
         evaluators: beside COCO's metrics and speed; what their `compute` returns is added to the metrics.
@@ -115,6 +118,9 @@ def evaluate(
     Returns:
         The evaluation, whose `metrics` are what metrics.json holds.
     """
+    if not isinstance(model, Yolact) and dataset.colours == PLAIN:
+        dataset = copy.copy(dataset)
+        dataset.colours = Colours.of(model.config.data)  # as in training
     if settings is None:
         settings = EvalConfig() if isinstance(model, Yolact) else model.config.eval
     if isinstance(model, Predictor | LoadedFile):

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from yolact.config import Config, load_config
 from yolact.data.images import read_image
 from yolact.data.rendering import prepare_image
+from yolact.data.samples import Colours
 from yolact.data.windows import WholeImage, open_image
 from yolact.device import Precision
 from yolact.errors import UserError
@@ -49,6 +50,7 @@ class Predictor:
             None where an exported file was loaded.
         runtime: what runs it: PyTorch with a folded copy, or the runtime of the exported file.
         config: its configuration; `settings` is its `eval` part (NMS, cropping, number of detections).
+        colours: how samples of more than 8 bits, and transparent pixels, become colours.
         class_names, category_ids: by label.
         score_threshold: of calls that give none, in [0, 1].
         lowest_score: the least that a threshold may be; above 0 where a complete file has one inside.
@@ -61,6 +63,7 @@ class Predictor:
             UserError: they are given for a file.
         """
         self.config, self.settings = loaded.config, loaded.config.eval
+        self.colours = Colours.of(loaded.config.data)
         self.class_names, self.category_ids, self.names_known = (
             loaded.class_names, loaded.category_ids, loaded.names_known,
         )  # fmt: skip
@@ -198,7 +201,7 @@ class Predictor:
 
     def _find(self, sources: Sequence[ImageSource], threshold: float) -> tuple[list[Instances], Detections]:
         """Return the objects of each image, and the detections of the batch."""
-        images = [_as_image(source) for source in sources]
+        images = [_as_image(source, self.colours) for source in sources]
         inputs = torch.stack([prepare_image(image, self.runtime.resize) for image in images])
         runtime = with_flips(self.runtime, self.settings.flips)
         detector = Detector.of(runtime, replace(self.settings, score_threshold=threshold))
@@ -213,7 +216,10 @@ class Predictor:
 
     def _find_in_tiles(self, source: ImageSource, threshold: float, tiles: Tiles) -> Instances:
         """Return the objects of one image, of which one part after the other is read."""
-        image = open_image(source) if isinstance(source, str | Path) else WholeImage(_as_image(source))
+        if isinstance(source, str | Path):
+            image = open_image(source, colours=self.colours)
+        else:
+            image = WholeImage(_as_image(source, self.colours))
         views = tiles.views(image.image_size)
         groups = self.overlapped(
             lambda own, group: own._find(group, threshold)[0], self._batches(map(image.read, views))
@@ -288,10 +294,10 @@ def _groups(sources: Iterable[ImageSource], size: int) -> Iterator[list[ImageSou
     return iter(lambda: list(islice(iterator, size)), [])
 
 
-def _as_image(source: ImageSource) -> np.ndarray:
+def _as_image(source: ImageSource, colours: Colours) -> np.ndarray:
     """Return the uint8 [H, W, 3] BGR array of a path, or the array itself where it is one."""
     if isinstance(source, str | Path):
-        return read_image(Path(source))
+        return read_image(Path(source), colours=colours)
     if not isinstance(source, np.ndarray):
         raise TypeError(
             f"An image must be a path or a uint8 [H, W, 3] BGR array, got {type(source).__name__}; "

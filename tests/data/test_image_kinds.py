@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.made_images import as_stored, chunk, make_tiff
 from yolact.config import AugmentConfig
 from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
@@ -53,10 +54,6 @@ def pillow(kind: str, mode: str = "RGB", **options: Any) -> bytes:
     return file.getvalue()
 
 
-def chunk(name: bytes, data: bytes) -> bytes:
-    return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
-
-
 def spliced(data: bytes, at: int, piece: bytes) -> bytes:
     return data[:at] + piece + data[at + len(piece) :]
 
@@ -70,15 +67,6 @@ def interlaced_png() -> bytes:
         rows += b"".join(b"\0" + row.tobytes() for row in scene()[y0::dy, x0::dx])
     header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 0, 0, 0, 1)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
-def as_stored(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Return what a camera with this EXIF orientation stores, so that a viewer shows `image`."""
-    undo = {
-        1: lambda p: p, 2: lambda p: p[:, ::-1], 3: lambda p: p[::-1, ::-1], 4: lambda p: p[::-1],
-        5: lambda p: p.T, 6: lambda p: p.T[::-1], 7: lambda p: p.T[::-1, ::-1], 8: lambda p: p.T[:, ::-1],
-    }  # fmt: skip
-    return np.ascontiguousarray(undo[orientation](image))
 
 
 def turned(orientation: int) -> bytes:
@@ -101,10 +89,12 @@ def kinds() -> list[Kind]:
     read = [
         Kind("gray PNG", opencv(".png", gray)),
         Kind("colour PNG", png),
-        Kind("PNG with transparency", opencv(".png", np.dstack((colour, gray)))),
+        Kind("PNG with opaque alpha", opencv(".png", np.dstack((colour, np.full_like(gray, 255))))),
         Kind("gray PNG with transparency", pillow("PNG", "LA")),
         Kind("palette PNG", pillow("PNG", "P")),
         Kind("PNG of one bit", pillow("PNG", "1")),
+        Kind("gray PNG of 12 bits in 16", opencv(".png", gray.astype(np.uint16) * 16)),
+        Kind("TIFF of fractions", opencv(".tif", gray.astype(np.float32) / 255)),
         Kind("gray PNG of 16 bits", opencv(".png", gray.astype(np.uint16) * 257)),
         Kind("colour PNG of 16 bits", opencv(".png", colour.astype(np.uint16) * 257)),
         Kind("interlaced PNG", interlaced_png()),
@@ -136,7 +126,7 @@ def kinds() -> list[Kind]:
         Kind("PNG bomb", png[:8] + chunk(b"IHDR", many * 2 + png[24:29]) + png[33:], fault="picture-too-large"),
         Kind("JPEG bomb", spliced(jpeg, jpeg.index(b"\xff\xc0") + 5, many[2:] * 2), fault="picture-too-large"),
         Kind("BMP bomb", spliced(opencv(".bmp", colour), 18, many[::-1] * 2), fault="picture-too-large"),
-        Kind("TIFF of fractions", opencv(".tif", gray.astype(np.float32) / 255), fault="unreadable-picture"),
+        Kind("TIFF of seven bands", make_tiff(np.dstack([gray] * 7)), fault="unreadable-picture"),
     ]
     return read + refused
 

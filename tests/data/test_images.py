@@ -1,4 +1,5 @@
 import io
+import re
 from pathlib import Path
 
 import cv2
@@ -6,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from yolact.data import images
 from yolact.data.images import header_size, read_image, read_reduced
+from yolact.data.samples import Colours
 from yolact.errors import DatasetError
 
 BLUE, GREEN, RED, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -42,14 +45,37 @@ def test_the_annotations_decide_whether_exif_turns_an_image(tmp_path: Path) -> N
     assert_close(read_image(tmp_path / "a.jpg"), np.rot90(quarters(), -1))
 
 
-def test_gray_values_of_8_and_16_bits_and_transparency(tmp_path: Path) -> None:
+def test_gray_values_of_8_and_16_bits_and_opaque_alpha(tmp_path: Path) -> None:
     gray = np.arange(32 * 48, dtype=np.uint16).reshape(32, 48)
     cv2.imwrite(str(tmp_path / "8.png"), (gray // 8).astype(np.uint8))
     cv2.imwrite(str(tmp_path / "16.png"), gray * 40)
     np.testing.assert_array_equal(read_image(tmp_path / "8.png"), np.dstack([gray // 8] * 3))
-    np.testing.assert_allclose(read_image(tmp_path / "16.png"), np.dstack([gray * 40 // 256] * 3), atol=1)
-    cv2.imwrite(str(tmp_path / "a.png"), np.dstack((quarters(), np.full((32, 48), 7, np.uint8))))
+    np.testing.assert_allclose(
+        read_image(tmp_path / "16.png"), np.dstack([gray * 40 // 256] * 3), atol=1
+    )  # up to 61,400
+    cv2.imwrite(str(tmp_path / "a.png"), np.dstack((quarters(), np.full((32, 48), 255, np.uint8))))
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), quarters())
+
+
+def test_what_is_remarkable_is_logged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(images, "_said", set())
+    deep = np.arange(32 * 48, dtype=np.uint16).reshape(32, 48)
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), deep)
+        read_image(tmp_path / name, colours=Colours(white=4095.0))
+        assert caplog.text == ""
+    for name in ("a.png", "b.png"):
+        read_image(tmp_path / name)
+    [record] = caplog.records
+    assert re.search(
+        r"a\.png: uint16 up to 1535, of which 2047 becomes white; --set data\.white=N", record.getMessage()
+    )
+    images.leave_unsaid(["transparent-picture"])
+    cv2.imwrite(str(tmp_path / "c.png"), np.zeros((4, 4, 4), np.uint8))
+    read_image(tmp_path / "c.png")
+    assert len(caplog.records) == 1
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -71,7 +71,8 @@ def test_ids_of_images_written_as_text_or_with_decimals(write_set: WriteSet, nam
 @pytest.mark.parametrize("names", [{9: "a", 4: "b", 5: "c"}, {9: "1", 4: "01", 5: "001"}, {9: "5e-3", 4: "7", 5: "8"}])
 def test_ids_of_images_that_are_names(write_set: WriteSet, names: dict[int, object]) -> None:
     dataset = CocoDataset(*write_set(lambda data: renamed(data, "images", names)))
-    assert [image.id for image in dataset.images] == [1, 2, 3]
+    order = sorted(names.values())
+    assert [image.id for image in dataset.images] == [1 + order.index(names[number]) for number in (9, 4, 5)]
     assert [len(dataset.objects(index)) for index in range(3)] == [2, 1, 0]
 
 
@@ -203,7 +204,7 @@ def test_everything_mended_is_told_once(write_set: WriteSet, caplog: pytest.LogC
 
     with caplog.at_level(logging.WARNING):
         CocoDataset(*write_set(change))
-    [message] = [record.message for record in caplog.records]
+    [message] = [record.message for record in caplog.records if "mended" in record.message]
     assert "mended 6 ids written as text or with decimals (the first: categories[0])" in message
     assert "1 segmentations one list too flat or too deep (the first: annotations[0])" in message
 
@@ -211,7 +212,7 @@ def test_everything_mended_is_told_once(write_set: WriteSet, caplog: pytest.LogC
 def test_a_good_file_is_not_touched(write_set: WriteSet, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         dataset = CocoDataset(*write_set())
-    assert not caplog.records
+    assert "mended" not in caplog.text
     assert read_truth(dataset, "segm")[0].dataset["annotations"] == content()["annotations"]
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from yolact.data import images, windows
+from yolact.data import decoders, windows
 from yolact.data.images import read_image
-from yolact.data.windows import WholeImage, WindowedImage, open_image, read_header
+from yolact.data.windows import WholeImage, WindowedImage, layout_of_file, open_image
 from yolact.errors import DatasetError, UserError
 
 pytest.importorskip("rasterio", reason="reads images by parts")
@@ -107,7 +107,7 @@ def test_what_need_not_be_read_by_parts_is_decoded_whole(tmp_path, pixels, monke
     [
         ("a.jpg", {"progressive": True}, 1000, "rows one after the other"),
         ("a.jpg", {"exif": "turned"}, 1000, "an upright image"),
-        ("float.tif", {}, 1000, "gray or RGB of 8 or 16 bits, not gray of float32"),
+        ("palette.tif", {}, 1000, "gray or RGB of 8 bits or more, .* not palette in 1 x 8 bits"),
         ("a.png", {}, 20_000, "at most 30,000 pixels"),
         ("one strip.tif", {"compression": "tiff_lzw", "tiffinfo": {278: 150}}, 20_000, "tiles or strips"),
     ],
@@ -118,7 +118,7 @@ def test_what_cannot_be_read_by_parts_is_refused(tmp_path, pixels, name, options
         exif = Image.Exif()
         exif[274] = 6
         options = {"exif": exif}
-    (image.convert("F") if "float" in name else image).save(tmp_path / name, **options)
+    (image.convert("P") if "palette" in name else image).save(tmp_path / name, **options)
     monkeypatch.setattr(windows, "MAX_PIXELS", limit)
     monkeypatch.setattr(windows, "MAX_BLOCK_PIXELS", 31_000)
     if "at most" in reason:
@@ -142,7 +142,7 @@ def test_sizes_must_be_those_of_the_annotations(tmp_path, pixels):
 
 
 def test_the_limit_of_what_is_decoded_whole_names_tiles(tmp_path, pixels, monkeypatch):
-    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(decoders, "MAX_PIXELS", 1000)
     with pytest.raises(DatasetError, match=r"more pixels than the limit of 1,000 .* cut it into tiles \(--tiles 640"):
         read_image(save(tmp_path / "a.png", pixels))
 
@@ -160,10 +160,11 @@ def test_an_overview_is_the_image_made_smaller(tmp_path, pixels, name, monkeypat
 
 
 def test_headers(tmp_path, pixels):
-    assert read_header(save(tmp_path / "a.png", pixels)) == ("PNG", SIZE, False, True)
-    assert read_header(tmp_path / "absent.png") is None
+    layout = layout_of_file(save(tmp_path / "a.png", pixels))
+    assert (layout.kind, layout.image_size, layout.bands, layout.bits, layout.alpha) == ("PNG", SIZE, 3, 8, "")
+    assert layout_of_file(tmp_path / "absent.png") is None
     (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    assert read_header(tmp_path / "b.png") is None
+    assert layout_of_file(tmp_path / "b.png") is None
     with pytest.raises(DatasetError, match="Cannot decode"):
         open_image(tmp_path / "b.png")
 

@@ -3,6 +3,7 @@ import re
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -53,6 +54,25 @@ def test_what_follows_the_data(sample_config):
     assert (config.eval.max_detections, config.eval.nms_top_k) == (100, 2 * train.most_objects()[1])
     few, *_ = load_data(override_config(sample_config, ["eval.max_detections=1"]))
     assert (few.eval.max_detections, train.most_objects()[0]) == (2, 2)
+
+
+def test_the_white_of_deep_images_is_kept_in_the_configuration(sample_config, tmp_path):
+    assert load_data(sample_config)[0].data.white is None
+    images = shutil.copytree(sample_config.data.train_images, tmp_path / "images")
+    file = sorted(images.iterdir())[0]
+    cv2.imwrite(str(file), cv2.imread(str(file)).astype(np.uint16) * 16)
+    config, *sets = load_data(override_config(sample_config, [f"data.train_images={images}"]))
+    assert config.data.white == 4095
+    assert [one.colours.white for one in sets] == [4095, 4095]
+    assert sets[0].load_image(0).max() == round(240 * 16 * 255 / 4095)
+    assert load_data(config)[0] == config  # as a resumed run has it
+    for text, value in (("image", "image"), ("900", 900.0)):
+        config = override_config(sample_config, [f"data.train_images={images}", f"data.white={text}"])
+        assert load_data(config)[0].data.white == value
+    with pytest.raises(ConfigError, match=r"data\.white must be .*, got 'bright'"):
+        override_config(sample_config, ["data.white=bright"])
+    with pytest.raises(ConfigError, match=r"data\.background\.1 must be between 0 and 255, got 256"):
+        override_config(sample_config, ["data.background=[0, 256, 0]"])
 
 
 def test_data_without_objects(sample_config, tmp_path, caplog):

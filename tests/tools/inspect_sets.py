@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from tests.data.made_images import make_png, make_tiff
 from yolact.config import Config, override_config
 
 HEIGHT, WIDTH, NUM_IMAGES = 60, 80, 12
@@ -107,6 +108,7 @@ def plant(data: DataSet) -> None:
 
 def _plant_in_images(train: Content, folder: Path) -> None:
     """Add one picture with each fault."""
+    noise = np.random.default_rng(60).integers(0, 256, (HEIGHT, WIDTH), np.uint8)
     files = {
         "random.jpg": b"no picture at all",
         "cut.jpg": jpeg(50)[:700],
@@ -116,6 +118,10 @@ def _plant_in_images(train: Content, folder: Path) -> None:
         "copy of 1.jpg": jpeg(1),
         "zero.jpg": jpeg(53),
         "id of 2.jpg": jpeg(54),
+        "deep.png": make_png(noise.astype(np.uint16) * 16),
+        "odd.tif": make_tiff(noise - 0.5),
+        "cut out.png": make_png(np.dstack((noise, 255 - noise // 128 * 255))),
+        "pages.tif": make_tiff(255 - noise, pages=2),
     }
     for name, data in files.items():
         (folder / name).write_bytes(data)
@@ -179,6 +185,7 @@ ONCE = """missing-picture unreadable-picture truncated-picture picture-too-large
     undeclared-category class-count-differs invalid-box short-polygon invalid-polygon polygon-far-outside
     invalid-segmentation rle-size-mismatch invalid-rle exif-rotation duplicate-picture repeated-file-name
     unused-category rare-category degenerate-box box-outside box-over-edge thin-box box-unlike-mask polygon-over-edge
+    odd-samples transparent-picture several-frames
     empty-polygon missing-mask duplicate-object categories-differ shared-picture"""
 # Kind -> how often; the last two of ONCE in the validation set, the others in the training set.
-PLANTED = {**dict.fromkeys(ONCE.split(), 1), "invalid-field": 2, "empty-mask": 2}
+PLANTED = {**dict.fromkeys(ONCE.split(), 1), "invalid-field": 2, "empty-mask": 2, "deep-samples": 2}

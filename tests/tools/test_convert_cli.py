@@ -156,7 +156,7 @@ def test_masks_with_and_without_classes(convert):
     ("yolo --output out", r"Give FORMAT and PATH, PATH alone, or datumaro, NAME and PATH, not 'yolo'"),
     ("labelme a b --output out", "Give FORMAT and PATH"),
     ("labelme labelme --output out --split", "--split is for masks, not labelme"),
-    ("labelme labelme --output out --images set", "--images is not for labelme"),
+    ("yolo set --output out --images set", "--images is not for yolo"),
     ("labelme labelme --output out --masks set", "--masks goes with"),
     ("datumaro cifar set --output out", "FORMAT must be one of coco_panoptic, cvat"),
 ])  # fmt: skip

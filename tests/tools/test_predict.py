@@ -103,6 +103,7 @@ def test_folders_and_patterns_leave_broken_images_out_and_results_never_overwrit
     assert {record["image_id"] for record in records} <= {1, 2, 4, 5, 6, 7}  # the broken one is the third
     assert {record["category_name"] for record in records} == {"square"}
     errors = capsys.readouterr().err
+    assert f"{images}: 3 of 4 files are images; passed over: notes.txt" in errors
     assert "broken.jpg" in errors
     assert "1 of 7 images could not be read" in errors
 
@@ -128,6 +129,7 @@ def test_mistakes_are_named_and_leave_nothing_behind(
         ([tmp_path / "none.jpg"], UserError, r"none\.jpg' leads to no images"),
         ([tmp_path / "empty"], UserError, "no images"),
         ([images / "*.gif"], UserError, "no images"),
+        ([images / "*.txt"], UserError, r"no images \(0 of 1 file are images; passed over: notes\.txt\)"),
         ([images / "notes.txt"], DatasetError, r"notes\.txt"),
         ([good, "--weights", tmp_path / "none.pth"], CheckpointError, r"none\.pth"),
         ([good, "--set", "eval.score_threshold=30"], ConfigError, "score_threshold"),
@@ -162,6 +164,7 @@ def test_a_video_gives_a_video_of_its_rate_and_length(predict: Predict, video: P
     assert [seconds for _, seconds in drawn] == pytest.approx([number / 10 for number in range(12)], abs=1e-3)
     assert {record["frame"] for record in records} <= set(range(12))
     assert all(record["image_id"] == record["frame"] + 1 for record in records)
+    assert [record["seconds"] for record in records] == pytest.approx([record["frame"] / 10 for record in records])
     rows = list(csv.DictReader((output / "predictions.csv").open()))
     assert len(rows) == len(records) == len(names(output / "masks"))
     for row, record in zip(rows, records, strict=True):

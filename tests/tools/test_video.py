@@ -1,6 +1,10 @@
+import sys
 from contextlib import suppress
+from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -24,7 +28,7 @@ def codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     if request.param == "H.264":
         pytest.importorskip("av", reason="an optional extra: pip install av")
     else:
-        monkeypatch.setattr("yolact.tools.video.find_spec", lambda name: None)
+        monkeypatch.setitem(sys.modules, "av", None)  # as if it were not installed
     return request.param
 
 
@@ -47,6 +51,8 @@ def test_a_video_comes_back_as_it_was_written(
         assert abs(columns[0] - 2 * number) <= 1
         assert abs(columns[-1] - (2 * number + 11)) <= 1
     note = capsys.readouterr().err
+    lost = "MPEG-4, which browsers do not play, at a constant rate and without sound"
+    assert (lost in note) == (codec == "MPEG-4")
     assert ("pip install av" in note) == (codec == "MPEG-4")
     assert note.count("\n") == (codec == "MPEG-4")
 
@@ -83,3 +89,139 @@ def test_what_is_no_video_is_named(codec: str, tmp_path: Path) -> None:
         (tmp_path / "a.mp4").symlink_to("/dev/full")
         with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"):
             write(tmp_path / "a.mp4", [0, 0.1], 10)
+
+
+def make_clip(path: Path, times: list[float], sound: str | None = None, turned: int = 0, start: float = 0) -> Path:
+    """Write frames, the upper left quarter white, as a phone does: at any times, turned, with a tone of 440 Hz."""
+    av = pytest.importorskip("av", reason="an optional extra: pip install av")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 90_000)
+        if turned:
+            stream.set_display_rotation(turned)
+        tone = container.add_stream(sound, rate=48_000) if sound else None
+        for number, seconds in enumerate(times):
+            image = np.zeros((48, 64, 3), np.uint8)
+            image[:24, :32] = 255 - number
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame.pts, frame.time_base = round((start + seconds) * 90_000), Fraction(1, 90_000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        if tone is not None:
+            samples = np.sin(2 * np.pi * 440 * np.arange(round(48_000 * (start + times[-1] + 0.2))) / 48_000)
+            wave = av.AudioFrame.from_ndarray((samples[None] * 9000).astype(np.int16), format="s16", layout="mono")
+            wave.sample_rate, wave.pts, wave.time_base = 48_000, 0, Fraction(1, 48_000)
+            context = tone.codec_context
+            for part in av.AudioResampler(context.format, context.layout, 48_000).resample(wave):
+                container.mux(tone.encode(part))
+            container.mux(tone.encode())
+    return path
+
+
+FALLING = [*(number / 30 for number in range(30)), *(1 + number / 5 for number in range(10))]  # 30 a second, then 5
+
+
+def tone_of(path: Path) -> tuple[str, float, float]:
+    """Return codec, seconds and frequency of the sound of a video."""
+    import av
+
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        samples = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(stream)]).astype(float)
+        power = np.abs(np.fft.rfft(samples[:48_000]))
+        return stream.codec.name, len(samples) / 48_000, float(power[1:].argmax() + 1) * 48_000 / len(samples[:48_000])
+
+
+@pytest.mark.parametrize(("name", "start"), [("a.mp4", 0), ("a.mp4", 2.5), ("a.mkv", 0), ("a.mts", 0)])
+def test_times_and_sound_are_kept(name: str, start: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = Video(str(make_clip(tmp_path / name, FALLING, "aac", start=start)))
+    with write_video(tmp_path / "b.mp4", video.fps, video.image_size, sound=video) as put:
+        for image, seconds in video:
+            put(image, seconds)
+    assert [seconds for _, seconds in Video(str(tmp_path / "b.mp4"))] == pytest.approx(FALLING, abs=1e-3)
+    codec, length, frequency = tone_of(tmp_path / "b.mp4")
+    assert codec == "aac"
+    assert length == pytest.approx(3, abs=0.1)
+    assert frequency == pytest.approx(440, abs=2)
+    assert (video.num_damaged, video.is_finished, capsys.readouterr().err) == (0, True, "")
+
+
+def test_sound_ends_where_the_frames_do(tmp_path: Path) -> None:
+    video = Video(str(make_clip(tmp_path / "a.mp4", FALLING, "aac")))
+    with write_video(tmp_path / "b.mp4", video.fps, video.image_size, sound=video) as put:
+        for image, seconds in islice(video, 15):
+            put(image, seconds)
+    assert tone_of(tmp_path / "b.mp4")[1] == pytest.approx(0.5, abs=0.15)
+
+
+def test_sound_that_mp4_does_not_hold_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = Video(str(make_clip(tmp_path / "a.avi", [0, 0.1, 0.2], "pcm_s16le")))
+    with write_video(tmp_path / "b.mp4", video.fps, video.image_size, sound=video) as put:
+        for image, seconds in video:
+            put(image, seconds)
+    assert capsys.readouterr().err == "note: the sound is left out: MP4 does not hold pcm_s16le\n"
+    assert len(list(Video(str(tmp_path / "b.mp4")))) == 3
+
+
+@pytest.mark.parametrize(("turned", "white"), [(0, (0, 0)), (-90, (0, 1)), (90, (1, 0)), (180, (1, 1))])
+def test_videos_of_phones_are_upright(
+    turned: int, white: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_clip(tmp_path / "a.mp4", [0, 0.1, 0.2], turned=turned)
+    for reader in ("PyAV", "OpenCV"):
+        if reader == "OpenCV":
+            monkeypatch.setitem(sys.modules, "av", None)
+        video = Video(str(path))
+        height, width = video.image_size
+        assert (height, width) == ((48, 64) if turned in (0, 180) else (64, 48))
+        image = next(iter(video))[0]
+        quarters = image[height // 4 :: height // 2, width // 4 :: width // 2, 0] > 128
+        assert [tuple(place) for place in np.argwhere(quarters).tolist()] == [white]
+
+
+@pytest.mark.parametrize(("start", "num_frames"), [(0.1, 40), (0.0, 39)])  # within a packet, or its beginning
+def test_damaged_frames_are_counted(
+    start: float, num_frames: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    av = pytest.importorskip("av", reason="an optional extra: pip install av")
+    path, coarse = tmp_path / "a.mp4", np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+    smooth = cv2.resize(coarse, (256, 192), interpolation=cv2.INTER_CUBIC)
+    with write_video(path, 10, (192, 256)) as put:
+        for number in range(40):
+            put(np.roll(smooth, 5 * number, axis=1), number / 10)
+    with av.open(str(path)) as container:
+        packet = [one for one in container.demux(video=0) if one.size][20]
+    data = bytearray(path.read_bytes())
+    for at in range(packet.pos + int(start * packet.size), packet.pos + int((start + 0.1) * packet.size)):
+        data[at] ^= 255
+    path.write_bytes(data)
+    video = Video(str(path))
+    found = len(list(video))
+    assert (found, video.num_damaged) == (num_frames, 1)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("reader", ["PyAV", "OpenCV"])
+def test_frames_that_a_file_promises_but_has_not_are_counted(
+    reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    av = pytest.importorskip("av", reason="an optional extra: pip install av")
+    whole = make_clip(tmp_path / "a.mp4", [number / 10 for number in range(40)])
+    with av.open(str(whole)) as source, av.open(
+        str(tmp_path / "b.mp4"), "w", options={"movflags": "faststart"}
+    ) as target:  # fmt: skip
+        copy = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                target.mux(packet)
+    data = (tmp_path / "b.mp4").read_bytes()
+    (tmp_path / "b.mp4").write_bytes(data[:-200])
+    if reader == "OpenCV":
+        monkeypatch.setitem(sys.modules, "av", None)
+    video = Video(str(tmp_path / "b.mp4"))
+    found = len(list(video))
+    assert 20 < found < 38
+    assert video.num_damaged in (40 - found - 1, 40 - found)
+    assert len(list(Video(str(whole)))) == 40

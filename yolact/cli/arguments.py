@@ -114,12 +114,14 @@ def validation_set(loaded: "LoadedModel | Predictor", weights: Path) -> "CocoDat
     """
     from yolact.data.categories import Categories
     from yolact.data.dataset import CocoDataset
+    from yolact.data.samples import Colours
     from yolact.evaluation.run import check_classes
 
     data, settings = loaded.config.data, loaded.config.eval
     dataset = CocoDataset(
-        data.val_annotations, data.val_images, max_images=settings.max_images, in_tiles=settings.tiles is not None
-    )
+        data.val_annotations, data.val_images, max_images=settings.max_images,
+        in_tiles=settings.tiles is not None, colours=Colours.of(data),
+    )  # fmt: skip
     check_classes(Categories(loaded.class_names, loaded.category_ids), loaded.names_known, dataset, weights)
     return dataset
 

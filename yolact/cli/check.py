@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("There is nothing to check; give --config FILE, or both --annotations FILE and --images DIR.")
 
     from yolact.config import Config, load_config, override_config
+    from yolact.data.samples import Colours
     from yolact.output import output_folder, write_bytes, write_json
     from yolact.tools.inspect.fixing import fix
     from yolact.tools.inspect.inspection import inspect, sources_of
@@ -69,7 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     config = override_config(load_config(arguments.config) if arguments.config else Config(), arguments.set)
     sources = sources_of(config)
     if alone:
-        sources = [Source("data", arguments.annotations, arguments.images, in_tiles=config.data.tiles is not None)]
+        in_tiles, colours = config.data.tiles is not None, Colours.of(config.data)
+        sources = [Source("data", arguments.annotations, arguments.images, in_tiles=in_tiles, colours=colours)]
     name = arguments.annotations.stem if alone else config.name
     with output_folder(arguments.output or Path("runs/check") / name) as output:
         report = inspect(sources, config)
@@ -145,5 +147,6 @@ def summary_lines(report: "Report") -> list[str]:
         first = finding.examples[0]
         where = (first.picture or "") + ("" if first.annotation is None else f", annotation {first.annotation}")
         what = f"{finding.title}: {finding.count:,}, such as {where.removeprefix(', ') or first.note}"
-        lines.append(f"  {finding.level:8}{finding.set:6}{what}")
+        range_text = f" ({first.note})" if finding.kind == "deep-samples" else ""
+        lines.append(f"  {finding.level:8}{finding.set:6}{what}{range_text}")
     return [*lines, *fit_lines(report.content), verdict(report.content)]

@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from yolact.data.dataset import CocoDataset
+    from yolact.data.samples import Colours
     from yolact.runtimes.exported import KINDS
     from yolact.tools.export import export_int8, export_model, generated_images, read_images
 
@@ -51,12 +52,14 @@ def run(arguments: argparse.Namespace) -> None:
     if precision == "int8":
         data = loaded.config.data
         val_data = validation_set(loaded, arguments.weights)
-        train_data = CocoDataset(data.train_annotations, data.train_images)
+        train_data = CocoDataset(data.train_annotations, data.train_images, colours=Colours.of(data))
         export, attempt = export_int8(loaded, output, form, train_data, val_data)
         kept = ", ".join(attempt.float_parts) or "nothing"
         print(f"int8: {100 * attempt.loss:.2f} AP lost, {100 * attempt.mask_ap:.2f} left; in float: {kept}")
     else:
-        images = read_images(arguments.images) if arguments.images else generated_images(max(loaded.model.image_size))
+        colours = Colours.of(loaded.config.data)
+        size = max(loaded.model.image_size)
+        images = read_images(arguments.images, colours) if arguments.images else generated_images(size)
         given = "given" if arguments.images else "generated"
         print(
             f"exporting {loaded.config.name}, then comparing on {len(images)} {given} images; this takes a minute or so"

@@ -178,8 +178,10 @@ def _convert(kind: Any, value: Any, where: _Where) -> Any:
         return None
     if get_origin(kind) in (Union, UnionType):
         arms = [arm for arm in get_args(kind) if arm is not NoneType]
-        # Of a list or a word, the value's form says which is meant.
-        kind = arms[0] if len(arms) == 1 or (get_origin(arms[0]) is tuple) == isinstance(value, list) else arms[1]
+        # Of a list, a number or a word, the value's form says which is meant.
+        is_word = any(get_origin(arm) is Literal and value in get_args(arm) for arm in arms[1:])
+        is_first = (get_origin(arms[0]) is tuple) == isinstance(value, list) and not is_word
+        kind = arms[0] if len(arms) == 1 or is_first else arms[1]
     if get_origin(kind) is Annotated:
         kind, rule = get_args(kind)
         value = _convert(kind | None if optional else kind, value, where)

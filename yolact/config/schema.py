@@ -30,6 +30,7 @@ NotNegative = Annotated[float, AT_LEAST_0]
 Positive = Annotated[float, Rule("more than 0", lambda value: value > 0)]
 Share = Annotated[float, Rule("between 0 and 1", lambda value: 0 <= value <= 1)]
 Decay = Annotated[float, Rule("at least 0 and below 1", lambda value: 0 <= value < 1)]
+Byte = Annotated[int, Rule("between 0 and 255", lambda value: 0 <= value <= 255)]
 FirstLevel = Annotated[int, Rule("2 or 3", lambda value: value in (2, 3))]
 HeadLevel = Annotated[int, Rule("2, 3 or 4", lambda value: value in (2, 3, 4))]
 LastLevel = Annotated[int, Rule("5, 6 or 7", lambda value: value in (5, 6, 7))]
@@ -123,6 +124,12 @@ class DataConfig:
     # Train on tiles of large images: the side in pixels of the image, or [height, width]. Half of them are drawn around
     # an object, of a class drawn first, so that what is rare is seen. eval.tiles follows where it is null.
     tiles: Size | None = None
+    # Of images of more than 8 bits: the sample that becomes 255, such as 4095 of a camera of 12 bits. "image" takes the
+    # range of each image. null has a training choose by a look at its images; weights that say null mean "image".
+    white: Positive | Literal["image"] | None = None
+    # RGB of what is seen where an image is transparent, because what was cut out is noise. White, as in the pages and
+    # programs in which people look at such images and annotate them.
+    background: tuple[Byte, Byte, Byte] = (255, 255, 255)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     num_workers: Natural = 4  # workers that load, of each rank; 0 loads in the main process
     worker_timeout: NotNegative = 300.0  # seconds without a batch after which these count as hung; 0 waits for ever

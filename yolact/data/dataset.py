@@ -16,8 +16,10 @@ from torch import Tensor
 from yolact.data import mending
 from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.data.coco_file import read_annotation_file
+from yolact.data.headers import MAX_PIXELS
 from yolact.data.image_folder import ImageFolder
-from yolact.data.images import MAX_PIXELS, MAX_WINDOWED_PIXELS, read_reduced
+from yolact.data.images import MAX_WINDOWED_PIXELS, read_reduced
+from yolact.data.samples import PLAIN, Colours
 from yolact.data.segmentations import IDENTITY, Rle, Segmentation, draw_masks
 from yolact.data.windows import OpenImage, open_image
 from yolact.errors import DatasetError
@@ -71,6 +73,7 @@ class CocoDataset:
         image_folder: the folder that the file names are relative to.
         max_images: keep only the first so many images.
         in_tiles: images are read by parts, so that they may have more than 100 megapixels.
+        colours: how samples of more than 8 bits, and transparent pixels, become colours; an attribute, too.
 
     Attributes:
         categories: the classes, taken from the file.
@@ -92,7 +95,9 @@ class CocoDataset:
         *,
         max_images: int | None = None,
         in_tiles: bool = False,
+        colours: Colours = PLAIN,
     ) -> None:
+        self.colours = colours
         self.annotation_file, self.image_folder = Path(annotation_file), Path(image_folder)
         if not os.path.isdir(image_folder):
             why = f"The image folder {image_folder} (of {annotation_file}) does not exist; check the path."
@@ -163,12 +168,14 @@ class CocoDataset:
     def load_reduced(self, index: int, reduction: int) -> tuple[NDArray[np.uint8], int]:
         """Return image `index` and how many times smaller it was decoded: 1 or `reduction`; see `read_reduced`."""
         record = self.images[index]
-        return read_reduced(self.image_folder / record.file_name, (record.height, record.width), reduction)
+        return read_reduced(
+            self.image_folder / record.file_name, (record.height, record.width), reduction, self.colours
+        )
 
     def open_image(self, index: int) -> OpenImage:
         """Return image `index`, of which parts can be read; see `yolact.data.windows.open_image` for errors."""
         record = self.images[index]
-        return open_image(self.image_folder / record.file_name, (record.height, record.width))
+        return open_image(self.image_folder / record.file_name, (record.height, record.width), self.colours)
 
 
 def _largest_group(numbers: NDArray[np.int64]) -> int:

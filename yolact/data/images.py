@@ -1,50 +1,62 @@
-"""Reading an image file safely: the right channels, the orientation that the annotations mean, and a size limit."""
+"""Reading an image file safely: the right colours, the orientation that the annotations mean, and a size limit."""
 
 import io
-import warnings
-from collections.abc import Iterable
+import logging
+import zlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
+from yolact.data.decoders import decode_samples, opencv
+from yolact.data.headers import JPEG_START, PNG_START, Layout, read_layout
+from yolact.data.headers import MAX_PIXELS as MAX_PIXELS  # for those who import it from here
+from yolact.data.headers import SUFFIXES as SUFFIXES
+from yolact.data.samples import PLAIN, Colours, Pixels, to_bgr
 from yolact.errors import DatasetError
 from yolact.text import printable
 
-MAX_PIXELS = 100_000_000  # a PNG of 100 KB can unpack to gigabytes; no camera makes more than this
+logger = logging.getLogger(__name__)
+
 MAX_WINDOWED_PIXELS = 4_000_000_000  # of what is read by parts; COCO's run lengths count pixels by 32 bits
 MAX_NAME = 1000  # characters of a path in an error
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})  # of what is taken from a folder
 REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
-JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
-TIFF_TILE_WIDTH, TIFF_TILE_HEIGHT = 322, 323  # tags
+FIRST_FRAME = "the first of its frames or pages is taken"
+_said: set[str] = set()  # kinds of remarks that were logged
+UNDO = {6: 8, 8: 6}  # of orientations; the others undo themselves
 
 
-def read_image(path: Path, image_size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """Decode an image of any common kind: grayscale, palette, CMYK, transparent (alpha is ignored) or 16 bits deep.
+class Decoded(NamedTuple):
+    """The pixels of an image, and what is remarkable about it: kind of finding of `yolact check` -> note."""
+
+    pixels: Pixels
+    remarks: dict[str, str]
+
+
+def read_image(path: Path, image_size: tuple[int, int] | None = None, colours: Colours = PLAIN) -> Pixels:
+    """Decode an image of any common kind, whatever its suffix; of several frames or pages the first.
 
     Args:
         path: the file.
         image_size: (H, W) that the annotations give. An image whose EXIF orientation turns it into W x H is read as
             stored instead, because the annotations then describe the stored image.
+        colours: how samples of more than 8 bits, and transparent pixels, become colours.
 
     Returns:
-        uint8 [H, W, 3] BGR. 16-bit values are divided by 256.
+        uint8 [H, W, 3] BGR.
 
     Raises:
-        DatasetError: the file is absent, broken, of more than 100 megapixels, or not of `image_size`.
+        DatasetError: the file is absent, broken, of more than 100 megapixels, of other bands than gray or three
+            colours, or not of `image_size`.
     """
-    return read_reduced(path, image_size, 1)[0]
+    return read_reduced(path, image_size, 1, colours)[0]
 
 
-def image_files(paths: Iterable[Path]) -> list[Path]:
-    """Return those of the paths that are image files by their suffix, sorted."""
-    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
-
-
-def read_reduced(path: Path, image_size: tuple[int, int] | None, reduction: int) -> tuple[NDArray[np.uint8], int]:
+def read_reduced(
+    path: Path, image_size: tuple[int, int] | None, reduction: int, colours: Colours = PLAIN
+) -> tuple[Pixels, int]:
     """Decode a JPEG at 1 / `reduction` (1, 2, 4 or 8) of its size, and any other image as `read_image` does.
 
     A JPEG's blocks are then only partly computed, which is several times as fast and as small.
@@ -62,36 +74,62 @@ def read_reduced(path: Path, image_size: tuple[int, int] | None, reduction: int)
     if image_size and reduction > 1 and data[:2] == JPEG_START and not _is_truncated_jpeg(data):
         height, width = image_size
         if header_size(data) in (image_size, (width, height)):
-            small = _decode(data, REDUCED[reduction])
+            small = opencv(data, REDUCED[reduction])
             if small is not None and small.shape[:2] == (-(-height // reduction), -(-width // reduction)):
-                return small, reduction
-    return decode_image(data, path, image_size), 1
+                return np.asarray(small, np.uint8), reduction
+    return decode_image(data, path, image_size, colours), 1
 
 
-def decode_image(data: bytes, path: Path, image_size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """Decode the bytes of an image file as `read_image` does; `path` names it in errors."""
-    size = header_size(data)
-    name = printable(str(path), MAX_NAME)
-    if size is not None and size[0] * size[1] > MAX_PIXELS:
-        why = (
-            f"The image {name} has more pixels than the limit of {MAX_PIXELS:,} for what is decoded whole; cut it into "
-            "tiles (--tiles 640, tiles=640, or data.tiles and eval.tiles), or scale it down."
-        )
-        raise DatasetError(why, "picture-too-large")
-    image = _decode(data, cv2.IMREAD_COLOR) if size else None
-    if image is None or _is_truncated_jpeg(data):
-        raise DatasetError(
-            f"Cannot decode the image {name} ({len(data):,} bytes): it is damaged, cut off or of an unknown kind; "
-            "replace it.",
-            "truncated-picture" if _is_cut_off(data) else "unreadable-picture",
-        )
-    if image_size is None or image.shape[:2] == image_size:
-        return image
-    if image.shape[:2] == image_size[::-1]:
-        stored = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if stored is not None and stored.shape[:2] == image_size:
-            return stored
-    raise DatasetError(size_mismatch(name, (image.shape[0], image.shape[1]), image_size), "size-mismatch")
+def decode_image(
+    data: bytes, path: Path, image_size: tuple[int, int] | None = None, colours: Colours = PLAIN
+) -> Pixels:
+    """Decode the bytes of an image file as `read_image` does; `path` names it in errors.
+
+    What is remarkable is logged of the first such image.
+    """
+    pixels, remarks = decode(data, path, image_size, colours)
+    say_once(path, remarks, colours)
+    return pixels
+
+
+def say_once(path: Path, remarks: Mapping[str, str], colours: Colours) -> None:
+    """Log what is remarkable about an image, where no other of its kind was logged or counted."""
+    for kind in remarks.keys() - _said:
+        if kind == "deep-samples" and colours.white is not None:
+            continue  # as it was chosen
+        _said.add(kind)
+        advice = "; --set data.white=N takes one N for all images" if kind == "deep-samples" else ""
+        name = printable(str(path), MAX_NAME)
+        logger.warning("%s: %s%s (more such images are not named)", name, remarks[kind], advice)
+
+
+def leave_unsaid(kinds: Iterable[str]) -> None:
+    """Log none of these remarks from now on: they were counted and told of."""
+    _said.update(kinds)
+
+
+def decode(data: bytes, path: Path, image_size: tuple[int, int] | None, colours: Colours) -> Decoded:
+    """Decode the bytes of an image file as `read_image` does, and tell what is remarkable about it."""
+    name, layout = printable(str(path), MAX_NAME), _layout_of(data)
+    if layout is None or _is_truncated_jpeg(data):
+        raise _damaged(data, name)
+    samples = decode_samples(data, layout, name)
+    if samples is None:
+        raise _damaged(data, name)
+    found, remarks = to_bgr(samples.values, samples.alpha, colours, layout.is_inverted)
+    if layout.has_more:
+        remarks["several-frames"] = FIRST_FRAME
+    turned = stored = found
+    if layout.orientation != 1:
+        if samples.is_turned:
+            stored = _turn(found, UNDO.get(layout.orientation, layout.orientation))
+        else:
+            turned = _turn(found, layout.orientation)
+    for pixels in (turned, stored):
+        if image_size in (None, pixels.shape[:2]):
+            return Decoded(pixels, remarks)
+    assert image_size is not None
+    raise DatasetError(size_mismatch(name, (turned.shape[0], turned.shape[1]), image_size), "size-mismatch")
 
 
 def size_mismatch(name: str, found: tuple[int, int], expected: tuple[int, int]) -> str:
@@ -106,37 +144,43 @@ def header_size(data: bytes) -> tuple[int, int] | None:
     """Return (H, W) that a decoder makes room for, before orientation, as the header of an image file gives it.
 
     That is the size of the image, and of a tiled TIFF at least that of one tile. None for what is no image, and for a
-    PNG that is cut off or lies about its chunks: OpenCV takes as much memory as a chunk says it is long, up to 4 GB.
+    PNG that is cut off, damaged or lies about its chunks: OpenCV takes as much memory as a chunk says it is long, up to
+    4 GB.
     """
-    if data[:8] == PNG_START and not _has_whole_chunks(data):
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes, which the caller looks at
-            with Image.open(io.BytesIO(data)) as image:
-                width, height = image.size
-                tags = getattr(image, "tag_v2", {})
-                return max(height, int(tags.get(TIFF_TILE_HEIGHT, 0))), max(width, int(tags.get(TIFF_TILE_WIDTH, 0)))
-    except Image.DecompressionBombError:
-        return MAX_PIXELS, MAX_PIXELS
-    except Exception:  # Pillow's plugins raise errors of many kinds on damaged headers
-        return None
+    layout = _layout_of(data)
+    return layout and layout.room
+
+
+def _layout_of(data: bytes) -> Layout | None:
+    return None if data[:8] == PNG_START and not _has_whole_chunks(data) else read_layout(io.BytesIO(data))
 
 
 def _has_whole_chunks(data: bytes) -> bool:
-    at, last = 8, False
+    """Tell whether the chunks of a PNG lie within it and have their checksums; libpng prints where one has not."""
+    view, at, last = memoryview(data), 8, False
     while not last and at + 12 <= len(data):
         last = data[at + 4 : at + 8] == b"IEND"
-        at += 12 + int.from_bytes(data[at : at + 4], "big")
-    return last and at <= len(data)
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if end > len(data) or zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            return False
+        at = end
+    return last
 
 
-def _decode(data: bytes, flags: int) -> NDArray[np.uint8] | None:
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:  # an empty file, or one that pretends to be larger than OpenCV allows
-        return None
-    return None if image is None else np.asarray(image, np.uint8)
+def _turn(image: Pixels, orientation: int) -> Pixels:
+    """Do what an EXIF orientation asks for."""
+    image = image.transpose(1, 0, 2) if orientation >= 5 else image
+    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
+    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
+    return np.ascontiguousarray(image[rows, columns])
+
+
+def _damaged(data: bytes, name: str) -> DatasetError:
+    return DatasetError(
+        f"Cannot decode the image {name} ({len(data):,} bytes): it is damaged, cut off or of an unknown kind; "
+        "replace it.",
+        "truncated-picture" if _is_cut_off(data) else "unreadable-picture",
+    )
 
 
 def _is_truncated_jpeg(data: bytes) -> bool:

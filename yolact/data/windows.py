@@ -6,46 +6,25 @@ the top down, because their rows are decoded one after the other.
 
 import math
 import threading
-import warnings
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
-from yolact.data.images import (
-    JPEG_START,
-    MAX_NAME,
-    MAX_PIXELS,
-    MAX_WINDOWED_PIXELS,
-    PNG_START,
-    read_image,
-    size_mismatch,
-)
+from yolact.data.decoders import GDAL, bgr_order, require_colours, silence_rasterio
+from yolact.data.headers import CMYK, MAX_PIXELS, WHITE_IS_ZERO, Layout, read_layout
+from yolact.data.images import FIRST_FRAME, MAX_NAME, MAX_WINDOWED_PIXELS, read_image, say_once, size_mismatch
+from yolact.data.samples import PLAIN, Colours, Pixels, own_white, to_bgr
 from yolact.errors import DatasetError, UserError
 from yolact.structures import View
 from yolact.text import printable
 
 MAX_BLOCK_PIXELS = MAX_PIXELS  # of a strip or tile of a file, which is decoded whole
 DRIVERS = {"TIFF": "GTiff", "JPEG": "JPEG", "PNG": "PNG"}  # of GDAL, by Pillow's names; others may open further files
-STARTS = (  # of files, with Pillow's readers of their headers; `Image.open` refuses large images
-    (JPEG_START, JpegImageFile),
-    (PNG_START, PngImageFile),
-    *((start, TiffImageFile) for start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),  # with + they may exceed 4 GB
-)
-GDAL = {
-    "GDAL_CACHEMAX": 64,  # MB of decoded blocks
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no files beside the image
-    "GDAL_PAM_ENABLED": False,  # likewise
-}
 OVERVIEW_ROWS = 512  # that are decoded at a time
-DEPTHS = {"uint8": 0, "uint16": 8}  # of the samples, and by how many bits they are deeper than a byte
-Pixels = NDArray[np.uint8]  # [H, W, 3] BGR
 
 
 class OpenImage(Protocol):
@@ -54,10 +33,12 @@ class OpenImage(Protocol):
     Attributes:
         image_size: (H, W).
         pixels: all of it, where it is in memory.
+        remarks: what is remarkable about the parts that were read: kind of finding of `yolact check` -> note.
     """
 
     image_size: tuple[int, int]
     pixels: Pixels | None
+    remarks: dict[str, str]
 
     def read(self, view: View) -> Pixels:
         """Return a part, uint8 [h, w, 3] BGR; parts from the top down are read fastest."""
@@ -66,7 +47,7 @@ class OpenImage(Protocol):
         """Return all of it, made smaller where a side is longer than `largest_side` pixels."""
 
 
-def open_image(path: str | Path, image_size: tuple[int, int] | None = None) -> OpenImage:
+def open_image(path: str | Path, image_size: tuple[int, int] | None = None, colours: Colours = PLAIN) -> OpenImage:
     """Open an image file to read parts of it.
 
     TIFF is read by windows where rasterio is installed, and so is every image of more than 100 megapixels.
@@ -74,48 +55,32 @@ def open_image(path: str | Path, image_size: tuple[int, int] | None = None) -> O
     Args:
         path: the file.
         image_size: (H, W) that annotations give, as in `read_image`.
+        colours: as in `read_image`.
 
     Raises:
         DatasetError: as `read_image`; or it has more than 100 megapixels and cannot be read by windows.
         UserError: it has more than 100 megapixels, and rasterio is not installed.
     """
     path = Path(path)
-    header = read_header(path)
-    is_large = header is not None and math.prod(header.image_size) > MAX_PIXELS
-    if header is None or not (is_large or header.kind == "TIFF"):
-        return WholeImage(read_image(path, image_size))
+    layout = layout_of_file(path)
+    is_large = layout is not None and math.prod(layout.image_size) > MAX_PIXELS
+    if layout is None or not (is_large or layout.kind == "TIFF") or layout.kind not in DRIVERS:
+        return WholeImage(read_image(path, image_size, colours))
     try:
-        return WindowedImage(path, header, image_size)
+        return WindowedImage(path, layout, image_size, colours)
     except (DatasetError, UserError):
         if is_large:
             raise
-        return WholeImage(read_image(path, image_size))
+        return WholeImage(read_image(path, image_size, colours))
 
 
-class Header(NamedTuple):
-    """What a TIFF, JPEG or PNG says of itself before its pixels."""
-
-    kind: str  # a key of `DRIVERS`
-    image_size: tuple[int, int]  # (H, W) as it is stored
-    is_interlaced: bool  # or progressive: no row is known before the end
-    is_upright: bool  # its EXIF data turn nothing
-
-
-def read_header(path: Path) -> Header | None:
-    """Return the header of a TIFF, JPEG or PNG, or None for everything else."""
+def layout_of_file(path: Path) -> Layout | None:
+    """Return what the header of an image file says, or None where it is no image or cannot be read."""
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes and damaged data, which the caller looks at
-            start = file.read(8)
-            file.seek(0)
-            image: Image.Image = next(reader for magic, reader in STARTS if start.startswith(magic))(file)
-            # For a PNG without EXIF data before its pixels, Pillow would decode these to look for some after them.
-            exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
-    except Exception:  # of many kinds, on damaged headers; whoever decodes the file says what is wrong
+        with path.open("rb") as file:
+            return read_layout(file)
+    except OSError:
         return None
-    is_interlaced = bool(image.info.get("interlace") or image.info.get("progressive"))
-    is_upright = exif.get(ExifTags.Base.Orientation, 1) == 1
-    return Header(str(image.format), (image.height, image.width), is_interlaced, is_upright)
 
 
 class WholeImage:
@@ -123,6 +88,7 @@ class WholeImage:
 
     def __init__(self, pixels: Pixels) -> None:
         self.pixels: Pixels | None = pixels
+        self.remarks: dict[str, str] = {}  # they were logged
         self._pixels, self.image_size = pixels, (pixels.shape[0], pixels.shape[1])
 
     def read(self, view: View) -> Pixels:
@@ -140,7 +106,9 @@ class WindowedImage:
 
     pixels: Pixels | None = None
 
-    def __init__(self, path: Path, header: Header, image_size: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, path: Path, layout: Layout, image_size: tuple[int, int] | None = None, colours: Colours = PLAIN
+    ) -> None:
         """Open a file with that header; errors are those of `open_image`."""
         name = printable(str(path), MAX_NAME)
         try:
@@ -150,41 +118,38 @@ class WindowedImage:
                 f"The image {name} has more than {MAX_PIXELS:,} pixels, so that it is read in parts, which needs the "
                 f"package rasterio ({error}); run `pip install rasterio`."
             ) from None
-        self.name, self.image_size = name, header.image_size
-        height, width = header.image_size
-        if header.is_interlaced:
+        self._path, self.name, self.image_size = path, name, layout.image_size
+        self.remarks = {"several-frames": FIRST_FRAME} if layout.has_more else {}
+        say_once(path, self.remarks, colours)
+        self._layout, self._colours = layout, colours
+        height, width = layout.image_size
+        require_colours(layout, name)
+        if layout.is_interlaced:
             self._refuse("rows one after the other, which progressive JPEG and interlaced PNG have not")
         if height * width > MAX_WINDOWED_PIXELS:
             self._refuse(f"at most {MAX_WINDOWED_PIXELS:,} pixels")
-        if not header.is_upright:
+        if layout.orientation != 1:
             self._refuse("an upright image, not one that its EXIF data turn")
-        if image_size not in (None, header.image_size):
-            raise DatasetError(size_mismatch(name, header.image_size, image_size), "size-mismatch")
+        if image_size is not None and image_size != layout.image_size:
+            raise DatasetError(size_mismatch(name, layout.image_size, image_size), "size-mismatch")
         self._environment, self._window, self._lock = rasterio.Env(**GDAL), rasterio.windows.Window, threading.Lock()
         self._errors = rasterio.errors.RasterioError
+        silence_rasterio()
         try:
-            # For good, because threads would disturb each other's filters: photographs are nowhere on a map.
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             with self._environment:
-                self._file = rasterio.open(path.resolve(), driver=DRIVERS[header.kind], sharing=False)
+                self._file = rasterio.open(path.resolve(), driver=DRIVERS[layout.kind], sharing=False)
         except self._errors as error:
             self._refuse("one that GDAL can read", error)
-        self._bands, self._shift = self._kind()
-        is_inverted = self._file.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
-        self._inverted = np.uint8(255 if is_inverted else 0)
+        meaning = self._file.colorinterp[0].name
+        is_plain = meaning in ("gray", "red", "undefined") and layout.colours != CMYK and layout.key is None
+        if not is_plain or self._file.count != layout.bands or layout.bits < 8:
+            found = f"{meaning} in {self._file.count} x {layout.bits} bits"
+            self._refuse(f"gray or RGB of 8 bits or more, with or without a band of alpha, not {found}")
         block_height, block_width = self._file.block_shapes[0]
         if block_height * block_width > MAX_BLOCK_PIXELS:
             self._refuse(f"tiles or strips of at most {MAX_BLOCK_PIXELS:,} pixels")
         self._in_tiles = block_width < width
         self._top, self._rows = 0, np.zeros((0, width, 3), np.uint8)
-
-    def _kind(self) -> tuple[list[int], int]:
-        """Return the bands to read as RGB, and by how many bits their samples are too deep."""
-        meaning = self._file.colorinterp[0].name
-        depth = DEPTHS.get(self._file.dtypes[0])
-        if depth is None or meaning not in ("gray", "red", "undefined"):
-            self._refuse(f"gray or RGB of 8 or 16 bits, not {meaning} of {self._file.dtypes[0]}")
-        return [1, 2, 3] if self._file.count >= 3 else [1], depth
 
     def _refuse(self, expected: str, error: Exception | None = None) -> NoReturn:
         found = f" ({error.__cause__ or error})" if error else ""
@@ -219,11 +184,27 @@ class WindowedImage:
         return np.concatenate(parts)
 
     def _decode(self, x0: int, y0: int, x1: int, y1: int) -> Pixels:
+        samples, is_inverted = self.samples((x0, y0, x1, y1)), self._layout.colours == WHITE_IS_ZERO
+        pixels, found = to_bgr(samples, self._layout.alpha, self._colours, is_inverted, self._white)
+        self.remarks = found | self.remarks
+        say_once(self._path, found, self._colours)
+        return pixels
+
+    def samples(self, view: View) -> NDArray[Any]:
+        """Return a part as it is stored, [h, w, bands]: gray or BGR, and alpha."""
+        x0, y0, x1, y1 = view
         try:
             with self._environment:
-                found = self._file.read(self._bands, window=self._window(x0, y0, x1 - x0, y1 - y0))
+                return bgr_order(self._file.read(window=self._window(x0, y0, x1 - x0, y1 - y0)))
         except self._errors as error:
             reason = f"({error.__cause__ or error}): it is damaged or cut off; replace it."
             raise DatasetError(f"Cannot decode the image {self.name} {reason}", "truncated-picture") from error
-        planes = [(plane >> self._shift).astype(np.uint8) ^ self._inverted for plane in reversed(found)]
-        return np.asarray(cv2.merge(planes if len(planes) == 3 else planes * 3), np.uint8)
+
+    @cached_property
+    def _white(self) -> float | None:
+        """What becomes white in every part: where each image decides, all of it is read for that."""
+        if self._file.dtypes[0] in ("uint8", "int8") or isinstance(self._colours.white, float):
+            return None
+        (height, width), bands = self.image_size, slice(self._layout.bands - bool(self._layout.alpha))
+        views = [(0, top, width, min(top + OVERVIEW_ROWS, height)) for top in range(0, height, OVERVIEW_ROWS)]
+        return max(own_white(self.samples(view)[..., bands]) for view in views)

@@ -19,6 +19,8 @@ from torch import Tensor
 from yolact.compat import dbolya
 from yolact.config import Config, DataConfig, TrainConfig, as_size, dump_config, load_config, override_config
 from yolact.data.dataset import CocoDataset
+from yolact.data.samples import Colours
+from yolact.data.white import choose_white
 from yolact.device import compute_deterministically
 from yolact.distributed import World
 from yolact.engine.callbacks import BestCheckpoint, MetricsFile, TensorBoard
@@ -132,17 +134,21 @@ def started(
 def load_data(config: Config) -> tuple[Config, CocoDataset, CocoDataset]:
     """Read both annotation files, and set what follows them; UserError if they do not agree.
 
-    These are the number of classes, the weights of classes, how many objects an evaluation must be able to find, and
-    its tiles.
+    These are the white of images of more than 8 bits, the number of classes, the weights of classes, how many objects
+    an evaluation must be able to find, and its tiles.
     """
     data, expected = config.data, config.model.num_classes
     config = replace(config, eval=replace(config.eval, tiles=config.eval.tiles or data.tiles))
     train = CocoDataset(
         data.train_annotations, data.train_images, max_images=data.max_train_images, in_tiles=data.tiles is not None
     )
+    if data.white is None:
+        data = replace(data, white=choose_white(train))
+        config = replace(config, data=data)
     val = CocoDataset(
         data.val_annotations, data.val_images, max_images=config.eval.max_images, in_tiles=config.eval.tiles is not None
     )
+    train.colours = val.colours = Colours.of(data)
     if train.categories != val.categories:
         both = [set(zip(one.categories.ids, one.categories.names, strict=True)) for one in (train, val)]
         raise DatasetError(

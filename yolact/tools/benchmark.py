@@ -24,7 +24,8 @@ from torch.optim.swa_utils import update_bn
 from yolact.config import Config, override_config
 from yolact.data.categories import Categories
 from yolact.data.dataset import CocoDataset, GroundTruth
-from yolact.data.images import image_files, read_image
+from yolact.data.headers import image_files
+from yolact.data.images import read_image
 from yolact.data.loader import Place, TrainingSet
 from yolact.data.rendering import prepare_image, to_unit
 from yolact.device import Precision, device_name, versions
@@ -248,7 +249,7 @@ def prepare(config: Config, loaded: LoadedModel | None, images: Path | None, fol
     if not Path(data.train_annotations).is_file():
         data = replace(data, train_images=str(shapes), train_annotations=str(generated))
     config = replace(config, data=data, model=replace(config.model, num_classes=num_classes))
-    files = image_files((images or shapes).glob("*"))[:MAX_IMAGES]
+    files = image_files((images or shapes).glob("*"))[0][:MAX_IMAGES]
     if not files:
         raise UserError(f"'{images}' holds no images; give a folder of images with --images.")
     if loaded is None:

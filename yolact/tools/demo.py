@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
 from yolact.data.images import read_image
+from yolact.data.samples import PLAIN, Colours
 from yolact.draw import display_scale
 from yolact.errors import UserError
 from yolact.instances import Instances
@@ -31,7 +32,7 @@ def build_page(predictor: Predictor, weights: str, max_pixels: int) -> gradio.Bl
     names, low = predictor.class_names, max(LOW_SCORE, predictor.lowest_score)
 
     def find(path: str | None) -> Instances | None:
-        return None if path is None else predictor(read_upload(Path(path), max_pixels), low)
+        return None if path is None else predictor(read_upload(Path(path), max_pixels, predictor.colours), low)
 
     def show(found: Instances | None, threshold: float, classes: list[int], drawn: list[str]) -> Any:
         if found is None:
@@ -76,7 +77,7 @@ def build_page(predictor: Predictor, weights: str, max_pixels: int) -> gradio.Bl
     return page.queue(max_size=16, default_concurrency_limit=1)
 
 
-def read_upload(path: Path, max_pixels: int) -> np.ndarray:
+def read_upload(path: Path, max_pixels: int, colours: Colours = PLAIN) -> np.ndarray:
     """Decode an upload to uint8 [H, W, 3] BGR; its size is read from its header first.
 
     Raises:
@@ -87,7 +88,7 @@ def read_upload(path: Path, max_pixels: int) -> np.ndarray:
         with PIL.Image.open(path, formats=KINDS) as header:
             width, height = header.size
         if width * height <= max_pixels:
-            return read_image(path)
+            return read_image(path, colours=colours)
         reason = f"The image has {width} x {height} pixels, more than the limit of {max_pixels / 1e6:g} megapixels; "
         reason += "scale it down, or start with a larger --max-megapixels."
     except Exception:  # of many classes, where the header is damaged

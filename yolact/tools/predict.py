@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from yolact.data.images import SUFFIXES, image_files
+from yolact.data.headers import image_files, passed_over
 from yolact.data.windows import open_image
 from yolact.draw import display_scale, draw_instances, encode_png
 from yolact.errors import DatasetError, UserError
@@ -84,16 +84,18 @@ def find_images(arguments: list[str], folder: Path, fetched: Mapping[str, Path])
     """
     files: dict[Path, tuple[Path, str, bool]] = {}
     for argument in arguments:
-        path = fetched.get(argument, Path(argument))
+        path, others = fetched.get(argument, Path(argument)), list[Path]()
         is_named = path.exists() and not path.is_dir()
         if is_named:
             found = [path]
         else:
             inside = path.iterdir() if path.is_dir() else map(Path, glob.glob(argument, recursive=True))
-            found = image_files(inside)
+            found, others = image_files(inside)
         if not found:
-            kinds = ", ".join(sorted(SUFFIXES))
-            raise UserError(f"'{argument}' leads to no images (expected files ending in {kinds}); check the path.")
+            what = f" ({passed_over(found, others)})" if others else ""
+            raise UserError(f"'{argument}' leads to no images{what}; check the path.")
+        if others:
+            print(f"{argument}: {passed_over(found, others)}", file=sys.stderr)
         for file in found:
             files.setdefault(file.resolve(), (file, argument if argument in fetched else str(file), is_named))
     sources = []
@@ -124,7 +126,11 @@ def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wante
                 found, detections = own.dissect(source.path, wanted.score_threshold)
             else:
                 found = own(source.path, wanted.score_threshold)
-            image = open_image(source.path).overview(OVERVIEW_SIDE) if found.image is None else found.image
+            image = (
+                open_image(source.path, colours=own.colours).overview(OVERVIEW_SIDE)
+                if found.image is None
+                else found.image
+            )
         except DatasetError as error:
             return str(error).replace(str(source.path), source.shown)
         more = [prototypes_of(source.target.stem)] if wanted.prototypes else []
@@ -190,16 +196,20 @@ def predict_video(predictor: Predictor, video: Video, wanted: Wanted) -> None:
     # What is live is searched frame by frame, while the next one is read: several at a time would come later.
     is_live = video.num_frames is None
     results = in_order(partial(work, predictor), frames, 1) if is_live else predictor.overlapped(work, frames)
-    with write_results(wanted, counts) as add, write_video(target, video.fps, video.image_size) as write:
+    writing = write_video(target, video.fps, video.image_size, sound=video)
+    with write_results(wanted, counts) as add, writing as write:
         try:
             for seconds, found in tqdm(results, desc="predict", total=total, unit="frame", dynamic_ncols=True):
                 tracks = tracker.update(found) if tracker else None
                 write(found.plot(masks=not wanted.boxes_only, tracks=tracks), seconds)
                 count += 1
-                add(found, count, video.source, f"{name}_{count:06}", count - 1, tracks)
+                add(found, count, video.source, f"{name}_{count:06}", count - 1, tracks, seconds)
         except KeyboardInterrupt:
             print("stopped by Ctrl-C; the frames so far are written")
     _print_summary(wanted, counts, counted(count, "frame"), f"{target.name} ({video.fps:g} frames per second)")
+    if video.num_damaged:
+        what = counted(video.num_damaged, "frame")
+        print(f"{what} of '{video.source}' are missing or damaged; the others are done.", file=sys.stderr)
 
 
 @contextmanager
@@ -207,9 +217,9 @@ def write_results(wanted: Wanted, counts: Counter[str]) -> Iterator[Callable[...
     """Give a function that adds the instances of an image to predictions.json, and if wanted to the other files.
 
     Its arguments are the instances, the image's id, name and stem for the names of mask images; of a video also the
-    frame's number, and that of each instance's object or -1. Files of an earlier run go first. The new ones grow as
-    results come, so that memory does not, and are whole after the block, also where an error ends it. `counts` gets the
-    number of objects of each class.
+    frame's number, that of each instance's object or -1, and the frame's seconds. Files of an earlier run go first. The
+    new ones grow as results come, so that memory does not, and are whole after the block, also where an error ends it.
+    `counts` gets the number of objects of each class.
 
     Raises:
         UserError: a file cannot be written.
@@ -219,7 +229,7 @@ def write_results(wanted: Wanted, counts: Counter[str]) -> Iterator[Callable[...
 
     def add(
         found: Instances, image_id: int, file_name: str, stem: str, frame: int | None = None,
-        tracks: list[int] | None = None,
+        tracks: list[int] | None = None, seconds: float | None = None,
     ) -> None:  # fmt: skip
         class_names = [found.class_names[label] for label in found.labels.tolist()]
         masks = [mask_of(stem, number, name) for number, name in enumerate(class_names)] if wanted.masks else []
@@ -227,6 +237,7 @@ def write_results(wanted: Wanted, counts: Counter[str]) -> Iterator[Callable[...
         for number, record in enumerate(found.to_coco(image_id, "bbox" if wanted.boxes_only else None)):
             name, region = class_names[number], found.regions[number]
             more: dict[str, Any] = {"frame": frame, "track_id": tracks[number] if tracks else None}
+            more["seconds"] = None if seconds is None else round(seconds, 4)
             more["mask"] = masks[number] if masks else None
             shown = {key: value for key, value in more.items() if value is not None}
             full = {"file_name": file_name, **shown, "category_name": name, **record}

@@ -11,6 +11,7 @@ import torch
 
 from yolact.data.dataset import CocoDataset
 from yolact.data.images import read_image
+from yolact.data.samples import Colours
 from yolact.device import Precision, resolve_precision
 from yolact.errors import UserError
 from yolact.evaluation.run import evaluate
@@ -78,7 +79,7 @@ def _made_file(benchmark: "Benchmark", form: str, precision: str) -> Path:
     path = benchmark.folder / f"{form}_{precision}{KINDS[form].ending}"
     data = config.data
     if precision == "int8" and benchmark.val_data is not None and Path(data.train_annotations).is_file():
-        train_data = CocoDataset(data.train_annotations, data.train_images)
+        train_data = CocoDataset(data.train_annotations, data.train_images, colours=Colours.of(data))
         tell: Callable[[str], None] = partial(print, file=sys.stderr)
         export_int8(loaded, path, form + raw, train_data, benchmark.val_data, tell)
         return path

@@ -1,12 +1,15 @@
 """Videos and cameras as frames, and frames as a video."""
 
+import math
+import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,13 @@ from yolact.instances import Instances
 
 Frame = tuple[np.ndarray, float]  # uint8 [H, W, 3] BGR, and its seconds since the first one
 Write = Callable[[np.ndarray, float], object]
-SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
+SUFFIXES = {
+    *(".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"),
+    *(".3gp", ".ts", ".mts", ".m2ts", ".flv", ".ogv"),
+}
+MP4_SOUND = {"aac", "mp3", "mp3float", "opus", "flac", "alac", "ac3", "eac3"}  # FFmpeg's names
+WITH_COUNTS = {".mp4", ".mov", ".m4v", ".avi"}  # that say how many frames they have
+ROUNDING = 1  # frames by which they may say too many
 STREAM = re.compile(r"(rtsp|rtmp|https?|udp|tcp)://", re.IGNORECASE)
 DEFAULT_FPS = 25.0  # of cameras and streams that do not say theirs
 CLOCK = 90_000  # ticks a second of time stamps, MPEG's own: exact for 24, 25, 29.97, 30 and 60 frames per second
@@ -32,7 +41,15 @@ def is_video(source: str) -> bool:
 class Video:
     """A video file, a camera or a stream, opened for reading once: `for image, seconds in Video("street.mp4")`.
 
-    It has `image_size` (H, W), `fps`, and `num_frames` as the file says, which may be wrong; None for what is live.
+    PyAV reads files where it is installed, else OpenCV; both turn the frames of phones upright.
+
+    Attributes:
+        image_size: (H, W).
+        fps: frames per second, on average.
+        num_frames: as the file says, which may be wrong; None for what is live.
+        num_damaged: frames so far that could not be decoded, or not whole; in the end also those that are missing.
+        is_finished: whether the last frame was read.
+        start: seconds of the first frame in the file.
     """
 
     def __init__(self, source: str) -> None:
@@ -41,48 +58,90 @@ class Video:
         Raises:
             UserError: there is no such file, or a DatasetError: it gives no frame.
         """
-        self.source = source
-        is_live = source.isdecimal() or bool(STREAM.match(source))
-        if not is_live and not Path(source).is_file():
+        self.source, self.num_damaged, self.is_finished, self.start = source, 0, False, 0.0
+        self.is_live = source.isdecimal() or bool(STREAM.match(source))
+        if not self.is_live and not Path(source).is_file():
             raise UserError(f"There is no video '{source}'; check the path.")
-        self._capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
-        found, self._first = self._capture.read()
-        if not found:
+        self.fps = DEFAULT_FPS
+        self.num_frames: int | None = None
+        self._num_promised = 0
+        self._frames = self._by_opencv() if self.is_live or find_spec("av") is None else self._by_pyav()
+        first = next(self._frames, None)
+        if first is None:
             raise DatasetError(f"The video '{source}' gives no frames; check that it exists and plays elsewhere.")
-        self._start = self._clock()
-        self.image_size: tuple[int, int] = self._first.shape[:2]
-        fps = float(self._capture.get(cv2.CAP_PROP_FPS))
-        self.fps = fps if 1 <= fps <= 1000 else DEFAULT_FPS
-        self.num_frames = None if is_live else max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))) or None
+        self.start = first[1] or 0.0
+        self._first, self.image_size = first, (first[0].shape[0], first[0].shape[1])
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames, all of one size."""
-        found, frame, seconds = True, self._first, 0.0
-        while found:
+        seconds, count = -1 / self.fps, 0
+        for frame, time_in_file in chain([self._first], self._frames):
+            count += 1
             if frame.shape[:2] != self.image_size:  # some streams change it
                 frame = cv2.resize(frame, self.image_size[::-1])
-            yield frame, seconds
-            found, frame = self._capture.read()
-            now = self._clock() - self._start
+            now = seconds if time_in_file is None else time_in_file - self.start
             seconds = now if now > seconds else seconds + 1 / self.fps  # some files say no times, or wrong ones
+            yield frame, seconds
+        self.is_finished = True
+        self.num_damaged = max(self.num_damaged, self._num_promised - count - ROUNDING)
 
-    def _clock(self) -> float:
-        """Return the time of the frame that was read last: a camera's by the clock, a file's or stream's as it says."""
-        return time.monotonic() if self.source.isdecimal() else self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+    def _describe(self, fps: float, num_frames: float, num_promised: int) -> None:
+        self._num_promised = num_promised
+        self.fps = fps if 1 <= fps <= 1000 else DEFAULT_FPS
+        self.num_frames = None if self.is_live else max(0, int(num_frames)) or None
+
+    def _by_pyav(self) -> Iterator[tuple[np.ndarray, float | None]]:
+        """Yield frames and their seconds in the file."""
+        import av
+
+        try:
+            with av.open(self.source) as container:
+                stream = container.streams.best("video")
+                if not isinstance(stream, av.VideoStream):
+                    return
+                stream.thread_type = "AUTO"
+                fps, length = float(stream.average_rate or 0), (container.duration or 0) / av.time_base
+                self._describe(fps, stream.frames or round(fps * length), stream.frames)
+                for packet in container.demux(stream):
+                    try:
+                        decoded = packet.decode()
+                    except av.FFmpegError:
+                        self.num_damaged += 1
+                        continue
+                    for frame in decoded:
+                        self.num_damaged += frame.is_corrupt
+                        turns = round(frame.rotation / 90)  # counter-clockwise
+                        yield np.ascontiguousarray(np.rot90(frame.to_ndarray(format="bgr24"), turns)), frame.time
+        except av.FFmpegError:  # the file is no video, or ends in the middle
+            self.num_damaged += 1
+
+    def _by_opencv(self) -> Iterator[tuple[np.ndarray, float | None]]:
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # else damaged frames fill the terminal
+        capture = cv2.VideoCapture(int(self.source) if self.source.isdecimal() else self.source)
+        fps, num_frames = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        is_exact = not self.is_live and Path(self.source).suffix.lower() in WITH_COUNTS
+        self._describe(fps, num_frames, int(num_frames) if is_exact else 0)
+        is_camera = self.source.isdecimal()
+        while (read := capture.read())[0]:
+            yield read[1], time.monotonic() if is_camera else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
 
 
 @contextmanager
-def write_video(path: Path, fps: float, image_size: tuple[int, int]) -> Iterator[Write]:
+def write_video(path: Path, fps: float, image_size: tuple[int, int], sound: Video | None = None) -> Iterator[Write]:
     """Give a function that appends frames of `image_size` (H, W) to an MP4 file, which plays even after an error.
 
-    With PyAV it is H.264, which browsers play, and each frame keeps its time; an odd side is made even by repeating the
-    last row or column. Without it, it is what OpenCV writes, MPEG-4 at a constant rate, and a line on stderr says so.
+    With PyAV it is H.264, which browsers play, each frame keeps its time, and the sound of the video `sound` is copied;
+    an odd side is made even by repeating the last row or column. Without it, it is what OpenCV writes, MPEG-4 at a
+    constant rate, and a line on stderr says so.
 
     Raises:
         UserError: the file cannot be written, or the disk is full.
     """
     try:
-        write, close = (_begin_h264 if find_spec("av") else _begin_mpeg4)(path, fps, image_size)
+        if find_spec("av"):
+            write, close = _begin_h264(path, fps, image_size, sound)
+        else:
+            write, close = _begin_mpeg4(path, fps, image_size)
         try:
             yield write
         finally:
@@ -93,7 +152,9 @@ def write_video(path: Path, fps: float, image_size: tuple[int, int]) -> Iterator
         ) from error
 
 
-def _begin_h264(path: Path, fps: float, image_size: tuple[int, int]) -> tuple[Write, Callable[[], None]]:
+def _begin_h264(
+    path: Path, fps: float, image_size: tuple[int, int], sound: Video | None
+) -> tuple[Write, Callable[[], None]]:
     import av
 
     bottom, right = (side % 2 for side in image_size)
@@ -103,8 +164,17 @@ def _begin_h264(path: Path, fps: float, image_size: tuple[int, int]) -> tuple[Wr
     stream.pix_fmt = "yuv420p"  # what every player knows; it has one colour for 2 x 2 pixels
     stream.options = {"crf": "20", "preset": "veryfast"}
     stream.codec_context.time_base = Fraction(1, CLOCK)
+    audio = _copy_of_sound(sound, container)
     container.start_encoding()
     last = -1
+    waiting = next(audio, None)
+
+    def copy_sound(until: float) -> None:
+        nonlocal waiting
+        while waiting is not None and waiting[0] < until:
+            with suppress(ValueError):  # a packet out of order
+                container.mux(waiting[1])
+            waiting = next(audio, None)
 
     def write(image: np.ndarray, seconds: float) -> None:
         nonlocal last
@@ -113,16 +183,51 @@ def _begin_h264(path: Path, fps: float, image_size: tuple[int, int]) -> tuple[Wr
         last = encoded.pts = max(round(seconds * CLOCK), last + 1)
         encoded.time_base = Fraction(1, CLOCK)
         container.mux(stream.encode(encoded))
+        copy_sound(seconds)
 
     def close() -> None:
         with container:
             container.mux(stream.encode())
+            # Of a video that was not read to its end, the sound ends with the frames.
+            copy_sound(math.inf if sound is not None and sound.is_finished else last / CLOCK + 1 / fps)
 
     return write, close
 
 
+def _copy_of_sound(video: Video | None, target: Any) -> Iterator[tuple[float, Any]]:
+    """Add the sound of a video file to an MP4, as it is; return its packets, each with its seconds in the result."""
+    import av
+
+    if video is None or video.is_live:
+        return iter(())
+    source = av.open(video.source)
+    stream = source.streams.best("audio")
+    if not isinstance(stream, av.AudioStream) or stream.codec.name not in MP4_SOUND:
+        if stream is not None:
+            print(f"note: the sound is left out: MP4 does not hold {stream.codec.name}", file=sys.stderr)
+        source.close()
+        return iter(())
+    copy = target.add_stream_from_template(stream)
+
+    def packets() -> Iterator[tuple[float, Any]]:
+        with source, suppress(av.FFmpegError):  # of a file that ends in the middle
+            for packet in source.demux(stream):
+                if packet.pts is None or packet.dts is None or packet.time_base is None:
+                    continue  # the mark of the end
+                start = round(video.start / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts - start, packet.dts - start, copy
+                if packet.pts >= 0:
+                    yield float(packet.pts * packet.time_base), packet
+
+    return packets()
+
+
 def _begin_mpeg4(path: Path, fps: float, image_size: tuple[int, int]) -> tuple[Write, Callable[[], None]]:
-    print("note: PyAV is missing, so the video is MPEG-4, not H.264; run: pip install av", file=sys.stderr)
+    print(
+        "note: PyAV is missing, so the video is MPEG-4, which browsers do not play, at a constant rate and without "
+        "sound; run: pip install av",
+        file=sys.stderr,
+    )
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, image_size[::-1])
     if not writer.isOpened():
         raise OSError("OpenCV cannot open it")

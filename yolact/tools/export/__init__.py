@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 
 from yolact.data.dataset import CocoDataset
-from yolact.data.images import image_files, read_image
+from yolact.data.headers import image_files
+from yolact.data.images import read_image
+from yolact.data.samples import PLAIN, Colours
 from yolact.errors import UserError
 from yolact.evaluation.run import evaluate
 from yolact.loaded import LoadedModel
@@ -120,7 +122,7 @@ def export_int8(
     return export, best
 
 
-def read_images(sources: Sequence[Path]) -> list[np.ndarray]:
+def read_images(sources: Sequence[Path], colours: Colours = PLAIN) -> list[np.ndarray]:
     """Read files, and of each folder its first ten images by name, as uint8 [H, W, 3] BGR.
 
     Raises:
@@ -128,11 +130,11 @@ def read_images(sources: Sequence[Path]) -> list[np.ndarray]:
     """
     files: list[Path] = []
     for source in sources:
-        inside = image_files(source.glob("*"))
+        inside, _ = image_files(source.glob("*"))
         if source.is_dir() and not inside:
             raise UserError(f"The folder '{source}' given with --images holds no images; name another one.")
         files += inside[:MAX_OF_A_FOLDER] or [source]
-    return [read_image(file) for file in files]
+    return [read_image(file, colours=colours) for file in files]
 
 
 def generated_images(size: int) -> list[np.ndarray]:

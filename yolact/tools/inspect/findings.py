@@ -50,6 +50,12 @@ SKIPPABLE = (  # data.unreadable=skip goes on without it
 WARNINGS = (
     ("exif-rotation", "images that their EXIF data turns or mirrors",
      "The size in the JSON cannot tell all turns; look at the masks, or save the images upright and annotate those."),
+    ("deep-samples", "images of more than 8 bits a sample",
+     "data.white is the sample that becomes white: null has a training choose it, \"image\" takes each image's range."),
+    ("odd-samples", "images with samples below 0 or that are not numbers", "They become black; look at the sensor's."),
+    ("transparent-picture", "images with transparent pixels",
+     "data.background is seen there: set it to what people saw who annotated them."),
+    ("several-frames", "files of several frames or pages", "The first one is taken; save the others as files."),
     ("duplicate-picture", "images that repeat an earlier one", "They count double; keep one of each."),
     ("shared-picture", "validation images that are also trained on", "Accuracy looks better than it is; remove them."),
     ("repeated-file-name", "images that are listed twice", "Objects of one entry are background in the other; merge."),

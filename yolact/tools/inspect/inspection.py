@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from yolact.config import Config, ModelConfig
 from yolact.data.dataset import MOST_CROWDS, CocoDataset
+from yolact.data.samples import Colours
 from yolact.data.segmentations import draw_masks
 from yolact.data.tiling import shown_parts
 from yolact.data.transforms import view_matrix
@@ -44,12 +45,26 @@ class Report(NamedTuple):
 def sources_of(config: Config) -> list[Source]:
     """Return the training and the validation set of a configuration."""
     data, skips = config.data, config.data.unreadable == "skip"
+    colours = Colours.of(data)
     in_tiles = [data.tiles is not None, (config.eval.tiles or data.tiles) is not None]
     return [
         Source(
-            "train", Path(data.train_annotations), Path(data.train_images), data.max_train_images, skips, in_tiles[0]
+            "train",
+            Path(data.train_annotations),
+            Path(data.train_images),
+            data.max_train_images,
+            skips,
+            in_tiles[0],
+            colours,
         ),
-        Source("val", Path(data.val_annotations), Path(data.val_images), config.eval.max_images, in_tiles=in_tiles[1]),
+        Source(
+            "val",
+            Path(data.val_annotations),
+            Path(data.val_images),
+            config.eval.max_images,
+            in_tiles=in_tiles[1],
+            colours=colours,
+        ),
     ]
 
 

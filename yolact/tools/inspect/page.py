@@ -59,7 +59,8 @@ def draw_thumbnail(inspected: InspectedSet, index: int, mark: Sequence[float] | 
     record = inspected.images[index]
     size = record.height, record.width
     try:
-        image = open_image(inspected.source.image_folder / record.file_name, size).overview(SIDE)
+        path = inspected.source.image_folder / record.file_name
+        image = open_image(path, size, inspected.source.colours).overview(SIDE)
     except (UserError, ValueError):
         return None
     objects = sorted(inspected.objects[index][:MAX_DRAWN], key=lambda item: item.area)  # the small above the large

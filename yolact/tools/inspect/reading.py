@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
 from pycocotools import mask as rle_tools
 from tqdm import tqdm
 
@@ -20,8 +19,10 @@ from yolact.data import annotations as rules  # the loader's own, so that both a
 from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.data.categories import Categories
 from yolact.data.coco_file import read_content
+from yolact.data.headers import MAX_PIXELS, read_layout
 from yolact.data.image_folder import ImageFolder
-from yolact.data.images import MAX_PIXELS, MAX_WINDOWED_PIXELS, decode_image
+from yolact.data.images import MAX_WINDOWED_PIXELS, decode, leave_unsaid
+from yolact.data.samples import PLAIN, Colours
 from yolact.data.segmentations import Rle, encode
 from yolact.data.windows import open_image
 from yolact.errors import DatasetError, UserError
@@ -48,6 +49,7 @@ class Source(NamedTuple):
     max_images: int | None = None  # only the first so many, as `CocoDataset`
     skips_unreadable: bool = False  # as data.unreadable=skip in training
     in_tiles: bool = False  # images are read by parts, so that they may have more than 100 megapixels
+    colours: Colours = PLAIN  # of images of more than 8 bits, or with transparent pixels
 
 
 class InspectedSet:
@@ -239,7 +241,8 @@ def inspect_files(inspected: InspectedSet, trained_on: Mapping[bytes, str] | Non
     first: dict[bytes, str] = {}
     folder, images = inspected.source.image_folder, inspected.images
     with ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS)) as pool:
-        jobs = pool.map(lambda image: _look(folder / image.file_name, (image.height, image.width)), images)
+        colours = inspected.source.colours
+        jobs = pool.map(lambda image: _look(folder / image.file_name, (image.height, image.width), colours), images)
         seen = tqdm(jobs, f"{inspected.source.name}: images", unit="image", total=len(images))
         for index, (image, (content, faults)) in enumerate(zip(images, seen, strict=True)):
             known = first.setdefault(content, image.file_name) if content else image.file_name
@@ -251,35 +254,34 @@ def inspect_files(inspected: InspectedSet, trained_on: Mapping[bytes, str] | Non
                 inspected.add(kind, note, Example(image.file_name, image=index))
                 if KINDS[kind][0] == "error":
                     inspected.bad_images.add(image.id)
+    leave_unsaid(inspected.findings)
     return first
 
 
-def _look(path: Path, size: tuple[int, int]) -> tuple[bytes, dict[str, str]]:
+def _look(path: Path, size: tuple[int, int], colours: Colours) -> tuple[bytes, dict[str, str]]:
     """Return a digest of what a file holds, b"" if there is none, and its faults: kind -> note; `size` is JSON's."""
-    faults: dict[str, str] = {}
     if size[0] * size[1] > MAX_PIXELS:  # of images that are read by parts; each part is decoded once
         try:
-            pixels = open_image(path, size).overview(DIGEST_SIDE)
+            image = open_image(path, size, colours)
+            pixels = image.overview(DIGEST_SIDE)
         except (UserError, ValueError) as error:
             return b"", {getattr(error, "kind", None) or "unreadable-picture": str(error)}
-        return hashlib.blake2b(pixels.data, digest_size=16).digest(), faults
+        return hashlib.blake2b(pixels.data, digest_size=16).digest(), dict(image.remarks)
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # a ValueError is a name that no file can have
         return b"", {"missing-picture": getattr(error, "strerror", None) or str(error)}
-    try:
-        with Image.open(io.BytesIO(data)) as file:
-            orientation, stored = int(file.getexif().get(ExifTags.Base.Orientation, 1)), (file.height, file.width)
-        if 2 <= orientation <= 8:
-            decides = orientation >= 5 and size[0] != size[1]  # a quarter turn
-            reading = "as stored" if decides and size == stored else "turned"
-            reason = "asks" if decides else "does not tell what annotations mean"
-            faults["exif-rotation"] = f"orientation {orientation}, read {reading}, as the JSON's size {reason}"
-    except Exception:  # Pillow raises all sorts on damaged files; that they are damaged, decoding will say
-        pass
+    faults: dict[str, str] = {}
+    layout = read_layout(io.BytesIO(data))
+    if layout is not None and layout.orientation != 1:
+        decides = layout.orientation >= 5 and size[0] != size[1]  # a quarter turn
+        reading = "as stored" if decides and size == layout.image_size else "turned"
+        reason = "asks" if decides else "does not tell what annotations mean"
+        faults["exif-rotation"] = f"orientation {layout.orientation}, read {reading}, as the JSON's size {reason}"
     content, salt = memoryview(data), b""
     try:
-        pixels = decode_image(data, path, size)
+        pixels, remarks = decode(data, path, size, colours)
+        faults |= remarks
         content, salt = pixels.data, str(pixels.shape[1]).encode()
     except DatasetError as error:
         faults[error.kind or "unreadable-picture"] = str(error)

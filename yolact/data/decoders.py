@@ -1,0 +1,211 @@
+"""From the bytes of an image file to its samples, by OpenCV, Pillow, GDAL or libheif, none of which prints anything."""
+
+import io
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from yolact.data.headers import BLACK_IS_ZERO, CMYK, KINDS, MAX_PIXELS, RGB, WHITE_IS_ZERO, Layout
+from yolact.errors import DatasetError
+
+MODEL_BANDS = (1, 3)  # gray and colours: what becomes the three channels of a model's input
+MAX_BYTES = 8 * MAX_PIXELS  # of the samples of an image: four of 16 bits a pixel
+GDAL = {
+    "GDAL_CACHEMAX": 64,  # MB of decoded blocks
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no files beside the image
+    "GDAL_PAM_ENABLED": False,  # likewise
+}
+IS_OPENCV_4 = cv2.__version__.startswith("4.")
+SILENT = 0  # a level of OpenCV's log
+LOSSY = ("WEBP", "AVIF", "JPEG2000")  # two decoders may round otherwise
+HOW = {"uint": "whole numbers", "int": "signed whole numbers", "float": "floating-point numbers"}
+
+
+class Samples(NamedTuple):
+    """What is stored in an image file.
+
+    Attributes:
+        values: [H, W] gray, or [H, W, bands]: gray and alpha, BGR, or BGR and alpha; of any type.
+        alpha: "" where there is none, "straight" or "premultiplied".
+        is_turned: whether the decoder did what the orientation asks for.
+    """
+
+    values: NDArray[Any]
+    alpha: str = ""
+    is_turned: bool = False
+
+
+def decode_samples(data: bytes, layout: Layout, name: str) -> Samples | None:
+    """Decode an image file of that header, `name` in errors; None if it is damaged.
+
+    Raises:
+        DatasetError: it is too large, its samples are of a kind that a model cannot take, or a package is missing.
+    """
+    if layout.kind == "HEIF":
+        return _by_libheif(data, name)
+    require_size(layout.room[0] * layout.room[1], layout.bands * layout.bits, name)
+    if layout.kind == "JPEG":
+        values = opencv(data, cv2.IMREAD_COLOR)
+        return None if values is None else Samples(values, "", True)
+    require_colours(layout, name)
+    is_tiff = layout.kind == "TIFF"
+    if is_tiff and not _is_known_to_opencv(layout):
+        found = _by_pillow(data, layout) if layout.bits == 8 and layout.alpha else None
+        return found or _by_gdal(data, layout, name)
+    if layout.is_deep:
+        values = opencv(data, cv2.IMREAD_UNCHANGED)
+        if values is None:  # Pillow would cut deeper samples to 8 bits
+            return None if layout.bits > 8 or is_tiff else _by_pillow(data, layout)
+        if layout.bits in (10, 12, 14):  # which OpenCV scales to 16
+            values >>= 16 - layout.bits
+        if layout.key is not None and values.ndim == 2:
+            opacity = np.where(values == layout.key, 0, np.iinfo(values.dtype).max).astype(values.dtype)
+            return Samples(np.dstack((values, opacity)), "straight")
+        return Samples(values, layout.alpha if is_tiff else _alpha_of(values), is_tiff)
+    if layout.alpha:
+        found = _by_pillow(data, layout)
+        if found is None or layout.kind not in LOSSY or found.values[..., -1].min() < 255:
+            return found
+    values = opencv(data, cv2.IMREAD_COLOR | (0 if is_tiff else cv2.IMREAD_IGNORE_ORIENTATION))
+    return _by_pillow(data, layout) if values is None else Samples(values, "", is_tiff)
+
+
+def require_size(num_pixels: int, bits: int, name: str) -> None:
+    """Raise a DatasetError where an image, of so many bits a pixel, is too large to be decoded whole."""
+    if num_pixels > MAX_PIXELS or num_pixels * bits > MAX_BYTES * 8:
+        raise DatasetError(
+            f"The image {name} has more pixels than the limit of {MAX_PIXELS:,} for what is decoded whole; cut it into "
+            "tiles (--tiles 640, tiles=640, or data.tiles and eval.tiles), or scale it down.",
+            "picture-too-large",
+        )
+
+
+def require_colours(layout: Layout, name: str) -> None:
+    """Raise a DatasetError where an image has other bands than gray or three colours, or samples without colours."""
+    bands = layout.bands - bool(layout.alpha)
+    if bands not in MODEL_BANDS and not (bands == 4 and layout.colours == CMYK):
+        raise DatasetError(
+            f"The image {name} has {layout.bands} bands, but a model takes 3, or 1 of gray: choose those with "
+            "`gdal_translate -b`, or save it as RGB.",
+            "unreadable-picture",
+        )
+    if layout.samples not in HOW or (layout.is_deep and layout.colours not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)):
+        raise DatasetError(
+            f"The image {name} has {layout.bits} bits of {layout.samples} a sample, which are neither gray nor RGB: "
+            "save it as gray or RGB.",
+            "unreadable-picture",
+        )
+
+
+def _alpha_of(values: NDArray[Any]) -> str:
+    return "straight" if values.ndim == 3 and values.shape[2] in (2, 4) else ""
+
+
+def _is_known_to_opencv(layout: Layout) -> bool:
+    """Tell whether OpenCV decodes such a TIFF rightly; of others it takes a wrong band or order without a word."""
+    kind = layout.samples, layout.bits
+    if kind == ("float", 16) or (IS_OPENCV_4 and kind in (("uint", 32), ("uint", 64), ("int", 64))):
+        return False
+    if layout.bands == 1:
+        return True
+    if layout.colours in (BLACK_IS_ZERO, WHITE_IS_ZERO):
+        return False
+    if not layout.is_deep:
+        return not layout.alpha
+    return layout.colours == RGB and not layout.is_planar and layout.bits in (16, 32, 64) and layout.bits > 8
+
+
+# OpenCV 4 has it elsewhere.
+_set_log_level: Callable[[int], int] = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+_lock, _decoders, _level = threading.Lock(), 0, 0
+
+
+def opencv(data: bytes, flags: int) -> NDArray[Any] | None:
+    """Decode by OpenCV, whose log is silent as long as any thread does; None where it cannot."""
+    global _decoders, _level
+    with _lock:
+        if not _decoders:
+            _level = _set_log_level(SILENT)
+        _decoders += 1
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:  # an empty file, or one that pretends to be larger than OpenCV allows
+        return None
+    finally:
+        with _lock:
+            _decoders -= 1
+            if not _decoders:
+                _set_log_level(_level)
+
+
+def _by_pillow(data: bytes, layout: Layout) -> Samples | None:
+    """Decode 8 bits a sample."""
+    try:
+        with Image.open(io.BytesIO(data), formats=(*KINDS, "PNG", "TIFF")) as image:
+            return _of_pillow(image, layout.kind == "TIFF")
+    except Exception:  # of many kinds, on damaged files
+        return None
+
+
+def _of_pillow(image: Image.Image, is_turned: bool) -> Samples:
+    has_alpha = "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info
+    values = np.asarray(image.convert("RGBA" if has_alpha else "RGB"))
+    order = [2, 1, 0, 3][: values.shape[2]]
+    return Samples(np.ascontiguousarray(values[..., order]), "straight" if has_alpha else "", is_turned)
+
+
+def _by_libheif(data: bytes, name: str) -> Samples | None:
+    try:
+        from pillow_heif import open_heif
+    except ImportError as error:
+        raise DatasetError(
+            f"The image {name} is HEIC, which needs the package pillow-heif ({error}): convert it to JPEG or PNG, or "
+            "run `pip install pillow-heif`.",
+            "unreadable-picture",
+        ) from None
+    try:
+        image = open_heif(data, convert_hdr_to_8bit=True)
+        require_size(image.size[0] * image.size[1], 8 * len(image.mode), name)
+        return _of_pillow(image.to_pillow(), True)
+    except DatasetError:
+        raise
+    except Exception:  # of many kinds, on damaged files
+        return None
+
+
+def _by_gdal(data: bytes, layout: Layout, name: str) -> Samples | None:
+    """Decode a TIFF of any samples and order of bands."""
+    try:
+        import rasterio
+    except ImportError as error:
+        how = f"{layout.bands} x {layout.bits} bits, {HOW[layout.samples]}" + (", in planes" * layout.is_planar)
+        raise DatasetError(
+            f"The image {name} has samples of a kind ({how}) that needs the package rasterio ({error}): run "
+            "`pip install rasterio`, or save it as an RGB TIFF of 8 or 16 bits.",
+            "unreadable-picture",
+        ) from None
+    silence_rasterio()
+    try:
+        with rasterio.Env(**GDAL), rasterio.MemoryFile(data) as file, file.open(driver="GTiff", sharing=False) as image:
+            return Samples(bgr_order(image.read()), layout.alpha)
+    except rasterio.errors.RasterioError:
+        return None
+
+
+def silence_rasterio() -> None:
+    """Leave out its warning that photographs are nowhere on a map, for good, because threads would disturb filters."""
+    from rasterio.errors import NotGeoreferencedWarning
+
+    warnings.simplefilter("ignore", NotGeoreferencedWarning)
+
+
+def bgr_order(bands: NDArray[Any]) -> NDArray[Any]:
+    """Turn bands [C, H, W], RGB or gray and perhaps alpha, into [H, W, C], BGR or gray and perhaps alpha."""
+    order = [2, 1, 0, 3][: len(bands)] if len(bands) > 2 else [0, 1][: len(bands)]
+    return np.stack([bands[index] for index in order], axis=-1)
