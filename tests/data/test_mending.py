@@ -204,7 +204,7 @@ def test_everything_mended_is_told_once(write_set: WriteSet, caplog: pytest.LogC
 
     with caplog.at_level(logging.WARNING):
         CocoDataset(*write_set(change))
-    [message] = [record.message for record in caplog.records if "mended" in record.message]
+    [message] = [record.message for record in caplog.records if ": mended " in record.message]
     assert "mended 6 ids written as text or with decimals (the first: categories[0])" in message
     assert "1 segmentations one list too flat or too deep (the first: annotations[0])" in message
 

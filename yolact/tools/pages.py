@@ -49,11 +49,12 @@ def draw_objects(
     scale: float,
     view: View,
     scores: Sequence[float] | None = None,
+    labels: bool = True,
 ) -> np.ndarray:
     """Draw objects of an image onto a copy of the part of it that is `view`, uint8 BGR; the first ones on top.
 
     `image` shows that part, and may be smaller than it; the copy is `scale` times as large as `image`. Masks are drawn
-    at the size of the copy, one at a time; labels have scores where there are some.
+    at the size of the copy, one at a time; labels, if wanted, have scores where there are some.
     """
     canvas = resize_image(image, scale)
     height, width = canvas.shape[:2]
@@ -72,4 +73,4 @@ def draw_objects(
         class_names=categories.names,
         category_ids=categories.ids,
     )
-    return draw_instances(canvas, instances, scores=scores is not None)
+    return draw_instances(canvas, instances, labels=labels, scores=scores is not None)

@@ -62,9 +62,15 @@ def test_another_class_and_another_outline(scene: Scene) -> None:
 
 
 def test_an_outline_that_is_far_off(scene: Scene) -> None:
-    """IoU 2 / 18 is no find; another cat is found, so that half of the cats found are right."""
-    scene.add([(CAT, HERE), (CAT, THERE)], [(CAT, (8, 0, 10, 10), 0.9), (CAT, THERE, 0.8)])
-    assert short(ranked(scene)[0]) == [("another outline", round(0.5 * (1 - 2 / 18), 3), 1)]
+    """IoU 5 / 15 is no find; another cat is found, so that half of the cats found are right."""
+    scene.add([(CAT, HERE), (CAT, THERE)], [(CAT, (5, 0, 10, 10), 0.9), (CAT, THERE, 0.8)])
+    assert short(ranked(scene)[0]) == [("another outline", round(0.5 * (1 - 5 / 15), 3), 1)]
+
+
+def test_what_hardly_touches_a_label_is_another_object(scene: Scene) -> None:
+    """IoU 3 / 17; one of two such objects is found, with one more that was not seen."""
+    scene.add([(CAT, HERE), (CAT, THERE)], [(CAT, (7, 0, 10, 10), 0.9), (CAT, THERE, 0.8)])
+    assert short(ranked(scene)[0]) == [("nothing there", round(1 / 3 * (1 - 3 / 17), 3), 1)]
 
 
 def test_kinds_take_turns(scene: Scene) -> None:

@@ -38,6 +38,7 @@ KINDS = {
 LISTED = 1000  # in odd_labels.json
 DRAWN = 40  # on a page
 SIDE = 330  # pixels of a drawn part
+OUTLINE_IOU = 0.2  # from which on a detection is of the same object, though not found; below it may be a neighbour's
 SLOW = 100  # labels, from which on a bar is shown
 LEAST_VIEW = 48  # pixels of the image on a side of it
 AROUND = 2.0  # how much wider than the object it is
@@ -132,7 +133,7 @@ def _cases(image: Matching, dataset: CocoDataset) -> Iterator[Case]:
         own = finders.get(column)
         first = len(iou) if own is None else own  # detections are in the order of their scores
         others = np.flatnonzero(~is_same[:first] & (iou[:first] >= FOUND_IOU) & is_free[:first])
-        near = np.flatnonzero(is_same & (iou >= BACKGROUND_IOU) & is_free)
+        near = np.flatnonzero(is_same & (iou >= OUTLINE_IOU) & (iou == overlap) & is_free)
         if not len(others) and own is None and not len(near):
             others = np.flatnonzero(~is_same & (iou >= BACKGROUND_IOU) & is_free)
         if len(others):
@@ -143,8 +144,8 @@ def _cases(image: Matching, dataset: CocoDataset) -> Iterator[Case]:
             yield Case("another outline", 1 - iou[own], image.index, truth, image.records[own])
         elif len(near):
             yield Case("another outline", 1 - iou[near[0]], image.index, truth, image.records[near[0]])
-        elif iou.max(initial=0) < BACKGROUND_IOU:
-            yield Case("nothing there", 1, image.index, truth, None, size)
+        else:
+            yield Case("nothing there", 1 - iou.max(initial=0), image.index, truth, None, size)
 
 
 def write_odd_labels(path: Path, odd: Sequence[OddLabel], dataset: CocoDataset) -> None:
@@ -171,9 +172,10 @@ def draw_odd_labels(odd: Sequence[OddLabel], dataset: CocoDataset, records: Reco
         scale = SIDE / max(pixels.shape[:2])
         truth = [item for item in dataset.objects(one.image, view) if not item.iscrowd]
         truth.sort(key=lambda item: item.area)
-        found, scores = found_objects(by_image[image.id], dataset)
-        left = draw_objects(pixels, truth, dataset.categories, scale, view)
-        right = draw_objects(pixels, found, dataset.categories, scale, view, scores)
+        found, _ = found_objects([pair for pair in by_image[image.id] if _is_in(pair[1]["bbox"], view)], dataset)
+        left, right = (
+            draw_objects(pixels, ones, dataset.categories, scale, view, labels=False) for ones in (truth, found)
+        )
         for canvas in (left, right):
             factor = canvas.shape[1] / (view[2] - view[0])
             corner = (np.array(one.box[:2]) - view[:2]) * factor
@@ -185,6 +187,12 @@ def draw_odd_labels(odd: Sequence[OddLabel], dataset: CocoDataset, records: Reco
         sheet = side_by_side(left, right, ("label", "model"))
         drawn.append((one.kind, f"{name}: {one.text()}", encode_jpeg(sheet, 3 * SIDE)))
     return drawn
+
+
+def _is_in(box: Sequence[float], view: View) -> bool:
+    """Tell whether a part of the image shows something of a box (xywh)."""
+    x, y, width, height = box
+    return x < view[2] and y < view[3] and x + width > view[0] and y + height > view[1]
 
 
 def _view(box: Sequence[float], image_size: tuple[int, int]) -> View:
