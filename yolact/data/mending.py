@@ -12,10 +12,10 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
 from pycocotools import mask as rle_tools
 
 from yolact.data.annotations import BOX, LARGEST_WHOLE, ImageRecord, is_number, parse_segmentation
+from yolact.data.headers import read_layout
 from yolact.data.image_folder import ImageFolder, leaves_folder
 from yolact.data.images import MAX_WINDOWED_PIXELS
 from yolact.data.json_values import as_flag, as_numbers, as_whole, is_nested_well, nested_well
@@ -197,13 +197,13 @@ def _mend_image(entry: Entry, where: str, files: ImageFolder | None, mended: Men
 
 
 def _stored_size(path: Path) -> tuple[int, int] | None:
-    """Return (H, W) of an image file that its EXIF data do not turn by a quarter, by its header."""
+    """Return (H, W) of an image file that its EXIF data do not turn by a quarter, as its header says."""
     try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-            return None if turned else (image.height, image.width)
-    except Exception:  # Pillow's plugins raise errors of many kinds on damaged headers
+        with path.open("rb") as file:
+            layout = read_layout(file)
+    except (OSError, ValueError):  # a ValueError is a name that no file can have
         return None
+    return layout.image_size if layout and layout.orientation < 5 and min(layout.image_size) > 0 else None
 
 
 def _mend_annotation(entry: Entry, where: str, image: ImageRecord | None, mended: Mended) -> None:

@@ -41,6 +41,7 @@ from yolact.tools.outputs import (
     note,
     prototypes_of,
     remove_earlier,
+    video_of,
 )
 from yolact.tools.video import Frame, Tracker, Video, write_video
 
@@ -180,8 +181,8 @@ def predict_video(predictor: Predictor, video: Video, wanted: Wanted) -> None:
         UserError: the result would overwrite the video or cannot be written, or a package for `track` is missing.
     """
     tracker = Tracker(video.fps) if wanted.track else None
-    name = f"camera_{video.source}" if video.source.isdecimal() else Path(video.source).stem or "stream"
-    target = wanted.folder / f"{name}.mp4"
+    target = wanted.folder / video_of(video.source)
+    name = target.stem
     if target.resolve() == Path(video.source).resolve():
         raise UserError(f"The result '{target}' would overwrite that video; give another --output.")
     total = min(filter(None, (video.num_frames, wanted.max_frames)), default=None)
