@@ -76,6 +76,15 @@ def test_ids_of_images_that_are_names(write_set: WriteSet, names: dict[int, obje
     assert [len(dataset.objects(index)) for index in range(3)] == [2, 1, 0]
 
 
+def test_numbers_where_ids_are_names_lead_nowhere(write_set: WriteSet) -> None:
+    def change(data: Content) -> None:
+        renamed(data, "images", {9: "a", 4: "b", 5: "c"})
+        data["annotations"][0]["image_id"] = 2
+
+    with pytest.raises(DatasetError, match=r"'image_id' of annotations\[0\].* but it is '2'"):
+        CocoDataset(*write_set(change))
+
+
 def test_zero_as_text(write_set: WriteSet) -> None:
     def change(data: Content) -> None:
         renamed(data, "images", {9: 0, 4: 4, 5: 5})

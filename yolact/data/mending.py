@@ -82,9 +82,12 @@ class Ids:
 
     def of_annotation(self, value: object, where: str) -> object:
         """Return the id that an annotation means by `value`, as a number where that is certain."""
-        if type(value) is int and value in self.known:
+        if self._numbers and not (isinstance(value, str) and value in self._numbers):
+            found: object = str(value)  # which is none: the numbers are ours
+        elif type(value) is int and value in self.known:
             return value
-        found = self._number(value, where)
+        else:
+            found = self._number(value, where)
         if isinstance(value, str) and found not in self.known and self._names.get(value) is not None:
             self._mended["mended-reference"].append(where)
             return self._names[value]
