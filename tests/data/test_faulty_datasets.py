@@ -167,6 +167,13 @@ TAKEN = [
         ["x", 5, 20, 15], [0, 5, 1e9, 15], [0, 5, 10**400, 15], [1.5] * 10**5, [10, 5, 0, 15], [10, 5, 20, -1],
         outcome="taken",
     ),
+    *put("annotations.bbox", "mended-box", [0, 0, 1e-200, 1e-200], outcome="taken"),
+    *put("rle.size", "mended-number", ["40", "60"], [40.0, 60.0], outcome="taken"),
+    *put("rle.counts", "mended-number", ["0", "200", "2200"], [0.0, 200, 2200], outcome="taken"),
+    Fault(
+        "run lengths in a list", "taken", "mended-nesting",
+        lambda content: content["annotations"][1].update(segmentation=[content["annotations"][1]["segmentation"]]),
+    ),
     *put("annotations.bbox", "mended-number", ["10", 5, " 20", "1.5e1"], outcome="taken"),
     *put(
         "annotations.segmentation", "mended-nesting",

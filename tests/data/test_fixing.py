@@ -79,11 +79,35 @@ def test_crowds_become_objects(write_set: WriteSet) -> None:
     assert result.mended == {"crowd regions taken as single objects": ["annotations[1]"]}
 
 
-def test_the_only_file_of_that_name_is_taken(write_set: WriteSet) -> None:
+@pytest.mark.parametrize("name", ["../../media/4/b.png", "images/b.png", "C:\\\\set\\\\b.png"])
+def test_the_only_file_of_that_name_is_taken(write_set: WriteSet, name: str) -> None:
     annotation_file, folder = write_set()
-    text = annotation_file.read_text().replace("below/b.png", "../../media/4/b.png")
-    annotation_file.write_text(text)
-    assert fixed(annotation_file, folder).content["images"][1]["file_name"] == "below/b.png"
+    annotation_file.write_text(annotation_file.read_text().replace("below/b.png", name))
+    result = fixed(annotation_file, folder)
+    assert result.content["images"][1]["file_name"] == "below/b.png"
+    assert result.left_out == {}
+    assert len(result.content["annotations"]) == 3
+
+
+def test_one_file_is_not_taken_for_two_images(write_set: WriteSet) -> None:
+    annotation_file, folder = write_set(lambda data: data["images"][2].update(file_name="cam2/a.png"))
+    (folder / "c.png").unlink()
+    result = fixed(annotation_file, folder)
+    assert [entry["file_name"] for entry in result.content["images"]] == ["a.png", "below/b.png"]
+    assert result.left_out["images without a file"] == ["cam2/a.png"]
+
+
+def test_a_mended_box_brings_its_area(write_set: WriteSet) -> None:
+    annotation_file, folder = write_set(
+        lambda data: data["annotations"][0].update(bbox=[0.1, 0.1, 0.2, 0.2], area=0.04)
+    )
+    [entry] = [one for one in fixed(annotation_file, folder).content["annotations"] if one["id"] == 1]
+    assert (entry["bbox"], entry["area"]) == ([10, 5, 20, 15], 300)
+
+
+def test_names_that_are_no_text_are_listed(write_set: WriteSet) -> None:
+    annotation_file, folder = write_set(lambda data: data["images"][0].update(file_name="gone\ud800.png"))
+    assert fixed(annotation_file, folder).lines()[1] == "left out: 1 images without a file (gone\ufffd.png)"
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
@@ -111,7 +135,7 @@ def test_the_command(write_set: WriteSet, tmp_path: Path, capsys: pytest.Capture
         str(tmp_path / "out"),
     ]
     assert run(source) == 1
-    assert "--fix OUT.json writes the annotations without what is broken" in capsys.readouterr().out
+    assert "--fix OUT.json writes the annotations without what is broken, or says" in capsys.readouterr().out
     target = tmp_path / "clean.json"
     run([*source, "--fix", str(target)])
     assert "mended: 1 broken parts of objects, left out of them (annotations[0])" in capsys.readouterr().out

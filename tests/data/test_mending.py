@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 import unicodedata
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.conftest import content
+from tests.data.conftest import content, inspect
 from yolact.data.annotations import ImageRecord
 from yolact.data.dataset import CocoDataset
 from yolact.data.json_values import as_whole, nested_well
@@ -23,6 +24,7 @@ from yolact.evaluation.matching import match_images
 Content = dict[str, Any]
 WriteSet = Callable[..., tuple[Path, Path]]
 SQUARE = [1, 1, 5, 1, 5, 5, 1, 5]
+HOLES = [[[0, 0], [9, 0], [9, 9], [0, 9]], [[2, 2], [4, 2], [4, 4]]]  # as GeoJSON has them
 
 
 @pytest.mark.parametrize(
@@ -36,19 +38,21 @@ def test_whole_numbers(value: object, expected: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [[SQUARE], SQUARE, [[SQUARE]], [[1, 1], [5, 1], [5, 5], [1, 5]], [[[1, 1], [5, 1], [5, 5], [1, 5]]]]
-)
+    "value", [[SQUARE], SQUARE, [[SQUARE]], [[1, 1], [5, 1], [5, 5], [1, 5]], [[[1, 1], [5, 1], [5, 5], [1, 5]]],
+     [[[1, 1]], [[5, 1]], [[5, 5]], [[1, 5]]]],
+)  # fmt: skip
 def test_polygons_of_any_depth(value: object) -> None:
     assert nested_well(value) == [SQUARE]
 
 
 def test_several_polygons_and_what_means_nothing() -> None:
     assert nested_well([[SQUARE, SQUARE]]) == nested_well([SQUARE, [], SQUARE]) == [SQUARE, SQUARE]
+    assert nested_well([SQUARE, [[1, 1], [5, 1], [5, 5]]]) == [SQUARE, [1, 1, 5, 1, 5, 5]]
     assert nested_well([[[1, 1], [5, 1], [5, 5]], SQUARE]) == [[1, 1, 5, 1, 5, 5], SQUARE]
     deep: list[Any] = []
     for _ in range(900):
         deep = [deep]
-    for nothing in ([1, 2, 3, 4], [[1, 2], [3, 4]], [[SQUARE[:4]]], [[[SQUARE]]], [None], deep):
+    for nothing in (HOLES, [1, 2, 3, 4], [[1, 2], [3, 4]], [[SQUARE[:4]]], [[[SQUARE]]], [None], deep):
         assert nested_well(nothing) is nothing
 
 
@@ -83,6 +87,41 @@ def test_numbers_where_ids_are_names_lead_nowhere(write_set: WriteSet) -> None:
 
     with pytest.raises(DatasetError, match=r"'image_id' of annotations\[0\].* but it is '2'"):
         CocoDataset(*write_set(change))
+
+
+@pytest.mark.parametrize(("key", "name"), [("categories", "name"), ("images", "file_name")])
+def test_an_id_of_one_and_the_name_of_another_is_refused(write_set: WriteSet, key: str, name: str) -> None:
+    """Where the class 7 is called 20, and the class 20 is there too, "20" may be either."""
+    field = {"categories": "category_id", "images": "image_id"}[key]
+    first, second = (7, 20) if key == "categories" else (4, 9)
+
+    def change(data: Content) -> None:
+        next(entry for entry in data[key] if entry["id"] == first)[name] = str(second)
+        data["annotations"][2][field] = str(second)
+
+    annotation_file, folder = write_set(change)
+    with pytest.raises(DatasetError, match=rf"'{field}' of .* must be a whole number of 64 bits, but it is '{second}'"):
+        CocoDataset(annotation_file, folder)
+
+
+def test_a_file_that_another_entry_names_is_not_taken(write_set: WriteSet) -> None:
+    """A.PNG is no file, and a.png that of another image, whose objects must not be mixed with its own."""
+    annotation_file, folder = write_set(lambda data: data["images"][2].update(file_name="A.PNG"))
+    (folder / "c.png").unlink()
+    with pytest.raises(DatasetError, match=r"'A\.PNG' .* cannot be found"):
+        CocoDataset(annotation_file, folder)
+
+
+def test_a_pipe_is_no_image(write_set: WriteSet) -> None:
+    annotation_file, folder = write_set(lambda data: [entry.pop("width") for entry in data["images"][:1]])
+    (folder / "a.png").unlink()
+    os.mkfifo(folder / "a.png")
+    with pytest.raises(DatasetError, match="'width' of"):
+        CocoDataset(annotation_file, folder)
+    assert {one.kind for one in inspect(annotation_file, folder)} == {"invalid-field"}
+    text = annotation_file.read_text().replace('"height": 40}', '"height": 40, "width": 60}', 1)
+    annotation_file.write_text(text)
+    assert "missing-picture" in {one.kind for one in inspect(annotation_file, folder)}
 
 
 def test_zero_as_text(write_set: WriteSet) -> None:

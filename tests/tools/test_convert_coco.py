@@ -113,6 +113,39 @@ def test_what_is_certain_in_spite_of_a_fault_is_taken_and_counted(tmp_path):
     assert conversion.counts == {KINDS["mended-id"]: 2}
 
 
+def test_a_file_of_the_same_name_in_another_folder(tmp_path):
+    """Of cam1/0.png and cam2/0.png the first is there; it is the other's where that is listed alone, which is said."""
+    write_image(tmp_path / "cam1" / "0.png")
+    entries = [annotation(), {**annotation(image_id=2, category_id=3), "id": 2}]
+    images = [image(file_name="cam2/0.png"), image(2, file_name="cam1/0.png")]
+    write(tmp_path / "a.json", entries, images)
+    conversion = read_coco(tmp_path)
+    [[found]] = [one.objects for part in conversion.splits.values() for one in part]
+    assert found.class_name == "dog"
+    assert "cam2/0.png" in conversion.left_out[0]
+    write(tmp_path / "a.json", entries[:1], images[:1])
+    conversion = read_coco(tmp_path)
+    assert conversion.counts["images found by their last names, in other folders than labels say"] == 1
+
+
+def test_images_and_annotations_that_do_not_belong_together(tmp_path):
+    write_image(tmp_path / "a.png")
+    write(tmp_path / "a.json", [annotation(), {**annotation(image_id=77), "id": 2}])
+    assert read_coco(tmp_path).counts == {"annotations of images that are not listed, passed over": 1}
+    write(tmp_path / "a.json", [annotation()], [image(), image(file_name="b.png")])
+    with pytest.raises(DatasetError, match=r"images\[1\] of .* repeats the id 1"):
+        read_coco(tmp_path)
+
+
+def test_sizes_and_cases_are_those_of_the_files(tmp_path):
+    write_image(tmp_path / "a 1.png")
+    entry = image(file_name="A%201.PNG")
+    del entry["width"], entry["height"]
+    write(tmp_path / "a.json", [annotation()], [entry])
+    [[found]] = read_coco(tmp_path).splits.values()
+    assert (found.name, found.image_size) == ("a 1.png", (HEIGHT, WIDTH))
+
+
 def test_files_that_contradict_each_other(tmp_path):
     write_image(tmp_path / "a.png")
     write(tmp_path / "one.json", [annotation()])

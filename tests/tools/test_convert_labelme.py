@@ -106,7 +106,7 @@ def test_what_has_no_area_is_counted(tmp_path):
     (shape(points=[[1, 1], [900, 2], [3, 1]]), r"A polygon of shapes\[0\] of .* far outside its 60 x 40 image"),
     (shape(points=[[1, 1], [9, 9]], kind="mask", mask=png_text(np.ones((2, 4)))), "is 4 x 2 .* points say 9 x 9"),
     (shape(points=[[1, 1], [9, 9]], kind="mask", mask="%%"), "'mask' of .* is not base64"),
-    (shape(group="1"), "'group_id' of .* must be a whole number or null"),
+    (shape(group=1.5), "'group_id' of .* must be a whole number, text or null"),
     (shape("two\nlines"), "'label' of .* must be text without control characters"),
     (shape("half \ud800"), "'label' of .* must be text without control characters"),
 ])  # fmt: skip

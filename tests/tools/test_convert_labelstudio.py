@@ -186,3 +186,17 @@ def test_the_short_form_and_a_single_task(tmp_path):
     assert image.objects[0].annotation["area"] == 480
     (tmp_path / "export.json").write_text(json.dumps(task(SQUARE)))
     assert read_labelstudio(tmp_path).splits[""] == [image]
+
+
+def test_an_id_that_is_given_twice_and_further_images(tmp_path):
+    square = {"type": "polygonlabels", "id": "same", "original_width": WIDTH, "original_height": HEIGHT}
+    values = [{"points": [[x, 10], [x + 20, 10], [x + 20, 50]], "polygonlabels": ["cat"]} for x in (10, 50, 70)]
+    results = [{**square, "value": value} for value in values]
+    results[2]["item_index"] = 1
+    write_image(tmp_path / "a.png")
+    task = {"id": 1, "data": {"image": "a.png"}, "annotations": [{"result": results}]}
+    (tmp_path / "tasks.json").write_text(json.dumps([task]))
+    conversion = read_labelstudio(tmp_path)
+    [[image]] = conversion.splits.values()
+    assert len(image.objects) == 2
+    assert conversion.counts == {"regions of a task's images after its first one, passed over": 1}

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.tools.convert_sources import HEIGHT, WIDTH, block, converted, drawn, write_image
+from yolact.errors import DatasetError
 from yolact.tools.convert.via import read_via
 
 
@@ -42,3 +43,30 @@ def test_regions_by_hand(tmp_path, form):
     distance = np.hypot((columns - 30) / 6, (rows - 20) / 12)
     assert masks[2][distance < 0.85].all()
     assert not masks[2][distance > 1.15].any()
+
+
+def project(tmp_path, *regions):
+    write_image(tmp_path / "a.png")
+    content = {"a.png9": {"filename": "a.png", "size": 9, "regions": list(regions), "file_attributes": {}}}
+    (tmp_path / "via.json").write_text(json.dumps(content))
+    return read_via(tmp_path)
+
+
+def names(conversion):
+    return [found.class_name for part in conversion.splits.values() for one in part for found in one.objects]
+
+
+def test_the_attribute_of_the_classes(tmp_path):
+    one, two = region(name="rect", x=1, y=1, width=9, height=9), region(name="rect", x=20, y=1, width=9, height=9)
+    one["region_attributes"], two["region_attributes"] = {"cut": "no", "class": "cat"}, {"class": "dog", "cut": "yes"}
+    assert names(project(tmp_path, one, two)) == ["cat", "dog"]
+    one["region_attributes"], two["region_attributes"] = {"kind": {"cat": True, "dog": True}}, {"kind": {"dog": True}}
+    conversion = project(tmp_path, one, two)
+    assert names(conversion) == ["cat", "dog"]
+    assert conversion.counts["labels of a region after its first one, passed over"] == 1
+    one["region_attributes"], two["region_attributes"] = {"x": "1", "y": "2"}, {"y": "3", "x": "4"}
+    with pytest.raises(DatasetError, match="have several attributes, x, y; call the one of the classes 'class'"):
+        project(tmp_path, one, two)
+    one["region_attributes"], two["region_attributes"] = {"x": "1"}, {"y": "3"}
+    with pytest.raises(DatasetError, match="have no attribute in common"):
+        project(tmp_path, one, two)

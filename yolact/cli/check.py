@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_json({"mended": fixed.mended, "left_out": fixed.left_out}, output / "fixed.json", indent=1)
         print(f"written {arguments.fix}", *fixed.lines(), f"all of it in {output / 'fixed.json'}", sep="\n  ")
     elif alone and report.content["errors"]:
-        print("--fix OUT.json writes the annotations without what is broken")
+        print("--fix OUT.json writes the annotations without what is broken, or says what only you can mend")
     if target is not None:
         text = starting_config(report.sets[0], _data_of(arguments, config), target.stem)
         write_bytes(text.encode(), target, "--write-config")

@@ -74,12 +74,14 @@ def parse_categories(entries: list[Any], path: Path) -> Categories:
     if not entries:
         raise DatasetError(f"The annotation file {path} declares no categories; add at least one.")
     names: dict[int, str] = {}
+    known: set[str] = set()
     for number, entry in enumerate(entries):
         where = f"categories[{number}] of {path}"
         category_id, name = parse_whole(entry, "id", where), parse_text(entry, "name", where)
         _require_new("id", category_id, names, where)
-        _require_new("name", name, names.values(), where)
+        _require_new("name", name, known, where)
         names[category_id] = name
+        known.add(name)
     return Categories(names=[names[category_id] for category_id in sorted(names)], ids=sorted(names))
 
 

@@ -21,8 +21,9 @@ class ImageFolder:
         self._names_in, self._folded_in = cache(self._list), cache(self._list_folded)
 
     def _list(self, parent: str) -> set[str]:
-        with suppress(OSError, ValueError):  # a folder that is absent or may not be listed, or a zero in its name
-            return set(os.listdir(self.folder / parent))
+        # A folder may be absent, not to be listed, or have a zero in its name; a pipe would be waited for.
+        with suppress(OSError, ValueError), os.scandir(self.folder / parent) as entries:
+            return {entry.name for entry in entries if entry.is_symlink() or entry.is_file() or entry.is_dir()}
         return set()
 
     def _list_folded(self, parent: str) -> dict[str, str]:
@@ -84,4 +85,4 @@ def leaves_folder(name: str) -> bool:
 
 
 def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+    return unicodedata.normalize("NFC", name).lower()

@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+import numpy as np
+
 from yolact.data.annotations import is_number
 
 WHOLE_TEXT = re.compile(r"-?\d{1,18}", re.ASCII)
@@ -34,22 +36,44 @@ def as_flag(value: object) -> int | None:
     return FLAGS.get(str(value).lower())
 
 
+def as_rle(value: object) -> dict[str, Any] | None:
+    """Return run lengths with whole numbers in place of texts and decimals, also of a list that holds them alone.
+
+    None for what is something else, or is right already.
+    """
+    is_alone = isinstance(value, list) and len(value) == 1
+    found = value[0] if isinstance(value, list) and is_alone else value
+    if not isinstance(found, dict) or "counts" not in found:
+        return None
+    lists = {key: found[key] for key in ("size", "counts") if isinstance(found.get(key), list)}
+    odd = {key: [as_whole(one) for one in numbers] for key, numbers in lists.items() if _are_odd(numbers)}
+    if not (is_alone or odd) or any(None in numbers for numbers in odd.values()):
+        return None
+    return {**found, **odd}
+
+
+def _are_odd(numbers: list[Any]) -> bool:
+    return any(type(one) is not int for one in numbers)
+
+
 def is_nested_well(segmentation: list[Any]) -> bool:
-    """Tell whether a segmentation begins as polygons do; the rules look at the rest."""
-    first = segmentation[0] if segmentation else [0]
-    return isinstance(first, list) and (not first or (is_number(first[0]) and len(first) > 2))
+    """Tell whether the parts of a segmentation begin as polygons do; the rules look at the rest."""
+    return all(isinstance(one, list) and (not one or (is_number(one[0]) and len(one) > 2)) for one in segmentation)
 
 
 def nested_well(segmentation: Any, depth: int = 1) -> Any:
     """Return polygons [[x1, y1, x2, y2, ...], ...] from one list less or more, or from points; else the value itself.
 
-    `[x1, y1, ...]` is one polygon, `[[x1, y1], ...]` are its points, and both may stand `depth` lists deeper.
+    `[x1, y1, ...]` is one polygon, `[[x1, y1], ...]` are its points, and both may stand `depth` lists deeper. Lists of
+    points of which one lies within another may be holes, as GeoJSON has them, and stay.
     """
     if _is_polygon(segmentation):
         return [segmentation]
     if _are_points(segmentation):
         return [_flat(segmentation)]
     if isinstance(segmentation, list) and depth:
+        if _have_holes(segmentation):
+            return segmentation
         parts = [[] if part == [] else nested_well(part, depth - 1) for part in segmentation]
         if all(isinstance(part, list) and all(map(_is_polygon, part)) for part in parts):
             return [polygon for part in parts for polygon in part]
@@ -66,9 +90,23 @@ def _are_points(value: object) -> bool:
     return all(_pair(one) is not None for one in value)
 
 
-def _pair(point: object) -> list[float] | None:
+def _have_holes(parts: list[Any]) -> bool:
+    """Tell whether of several lists of points one lies within the rectangle around another."""
+    outlines = [np.reshape(_flat(part), (-1, 2)) for part in parts if _are_points(part)]
+    boxes = [(*line.min(axis=0), *(-line.max(axis=0))) for line in outlines]
+    return any(
+        all(inner >= outer for inner, outer in zip(one, other, strict=True))
+        for one in boxes
+        for other in boxes
+        if one is not other
+    )
+
+
+def _pair(point: Any) -> list[float] | None:
     if isinstance(point, dict):
         point = [point.get("x"), point.get("y")]
+    if isinstance(point, list) and len(point) == 1:  # as OpenCV's contours
+        [point] = point
     return point if isinstance(point, list) and len(point) == 2 and all(map(is_number, point)) else None
 
 

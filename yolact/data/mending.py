@@ -5,6 +5,7 @@ What is mended is counted, and told by whoever reads. Everything else stays as i
 """
 
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import count
@@ -18,7 +19,7 @@ from yolact.data.annotations import BOX, LARGEST_WHOLE, ImageRecord, is_number, 
 from yolact.data.headers import read_layout
 from yolact.data.image_folder import ImageFolder, leaves_folder
 from yolact.data.images import MAX_WINDOWED_PIXELS
-from yolact.data.json_values import as_flag, as_numbers, as_whole, is_nested_well, nested_well
+from yolact.data.json_values import as_flag, as_numbers, as_rle, as_whole, is_nested_well, nested_well
 from yolact.data.segmentations import Rle, encode
 from yolact.errors import DatasetError
 
@@ -27,7 +28,7 @@ KINDS = {  # of what is mended: its name in check.json, and what it is
     "numbered-id": "ids that are names, numbered in alphabetical order",
     "mended-reference": "annotations that give the name of their image or class for its id",
     "repeated-entry": "images or classes that are listed again in the same words, taken once",
-    "mended-annotation-id": "annotation ids that are missing or repeated, numbered anew",
+    "mended-annotation-id": "annotation ids that are missing, repeated or no numbers, numbered anew",
     "mended-file-name": "file names that differ from the files' in separators, case, accents or escapes",
     "mended-picture-size": "images without width and height, taken from the files",
     "mended-number": "numbers written as text",
@@ -88,10 +89,13 @@ class Ids:
             return value
         else:
             found = self._number(value, where)
-        if isinstance(value, str) and found not in self.known and self._names.get(value) is not None:
-            self._mended["mended-reference"].append(where)
-            return self._names[value]
-        return found
+        named = self._names.get(value) if isinstance(value, str) else None
+        if named is None or named == found:
+            return found
+        if found in self.known:
+            return value  # an id of one entry, and the name of another
+        self._mended["mended-reference"].append(where)
+        return named
 
     def _number(self, value: object, where: str) -> object:
         if isinstance(value, str) and value in self._numbers:
@@ -113,10 +117,11 @@ def mend(content: dict[str, Any], files: ImageFolder | None) -> Mended:
         if isinstance(entry.get("name"), str):
             classes.add_names(entry, {entry["name"]})
     images = Ids(content["images"], mended)
+    claimed = _claimed(content, files) if files else set()
     records: dict[int, ImageRecord] = {}  # of images whose size can be one
     for where, entry in _entries("images", content):
         images.declare(entry, where)
-        _mend_image(entry, where, files, mended)
+        _mend_image(entry, where, files, claimed, mended)
         if isinstance(entry.get("file_name"), str):
             name = PureWindowsPath(entry["file_name"])
             images.add_names(entry, {entry["file_name"], name.name, name.stem})
@@ -134,6 +139,12 @@ def mend(content: dict[str, Any], files: ImageFolder | None) -> Mended:
         image_id = entry.get("image_id")
         _mend_annotation(entry, where, records.get(image_id) if isinstance(image_id, int) else None, mended)
     return mended
+
+
+def _claimed(content: dict[str, Any], files: ImageFolder) -> set[str]:
+    """Return the files that entries name just so, which others then do not mean."""
+    names = (entry.get("file_name") for _, entry in _entries("images", content))
+    return {os.path.normpath(name) for name in names if isinstance(name, str) and name and files.holds(name)}
 
 
 def _entries(key: str, content: dict[str, Any]) -> Iterator[tuple[str, Entry]]:
@@ -174,7 +185,7 @@ def _mend_annotation_ids(content: dict[str, Any], mended: Mended) -> None:
         mended["mended-annotation-id"].append(where)
 
 
-def _mend_image(entry: Entry, where: str, files: ImageFolder | None, mended: Mended) -> None:
+def _mend_image(entry: Entry, where: str, files: ImageFolder | None, claimed: set[str], mended: Mended) -> None:
     name = entry.get("file_name")
     if name is None and isinstance(entry.get("coco_url"), str):  # LVIS
         parts = entry["coco_url"].split("/")
@@ -182,26 +193,34 @@ def _mend_image(entry: Entry, where: str, files: ImageFolder | None, mended: Men
         mended["mended-file-name"].append(where)
     if files and isinstance(name, str) and name and not files.holds(name):
         found = files.resolve(name)
-        if found is not None:
+        if found is not None and found not in claimed:
+            claimed.add(found)
             name = entry["file_name"] = found
             mended["mended-file-name"].append(where)
+    path = files.folder / name if files and isinstance(name, str) and not leaves_folder(name) else None
+    complete_size(entry, where, path, mended)
+
+
+def complete_size(entry: Entry, where: str, path: Path | None, mended: Mended) -> None:
+    """Complete the size of an image that is missing or text; a missing one is that of the file, if it is known."""
     given = [entry.get("height"), entry.get("width")]
     if all(type(side) is int and side != 0 for side in given):
         return
     sides = [as_whole(side) or None for side in given]
+    size = _stored_size(path) if path and None in sides else None
     if None not in sides:
         entry["height"], entry["width"] = sides
         mended["mended-number"].append(where)
-    elif files and isinstance(name, str) and not leaves_folder(name):
-        size = _stored_size(files.folder / name)
-        if size is not None and all(side in (None, 0, own) for side, own in zip(given, size, strict=True)):
-            entry["height"], entry["width"] = size
-            mended["mended-picture-size"].append(where)
+    elif size is not None and all(side in (None, 0, own) for side, own in zip(given, size, strict=True)):
+        entry["height"], entry["width"] = size
+        mended["mended-picture-size"].append(where)
 
 
 def _stored_size(path: Path) -> tuple[int, int] | None:
     """Return (H, W) of an image file that its EXIF data do not turn by a quarter, as its header says."""
     try:
+        if not path.is_file():  # else opening it may wait
+            return None
         with path.open("rb") as file:
             layout = read_layout(file)
     except (OSError, ValueError):  # a ValueError is a name that no file can have
@@ -215,7 +234,11 @@ def _mend_annotation(entry: Entry, where: str, image: ImageRecord | None, mended
         entry["iscrowd"] = flag
         mended["mended-crowd"].append(where)
     segmentation = entry.get("segmentation")
-    if isinstance(segmentation, list) and not is_nested_well(segmentation):
+    runs = as_rle(segmentation)
+    if runs is not None:
+        entry["segmentation"] = runs
+        mended["mended-nesting" if isinstance(segmentation, list) else "mended-number"].append(where)
+    elif isinstance(segmentation, list) and not is_nested_well(segmentation):
         polygons = nested_well(_mend_numbers(entry, "segmentation", where, mended))
         if polygons != entry["segmentation"]:
             entry["segmentation"] = polygons
@@ -226,7 +249,7 @@ def _mend_annotation(entry: Entry, where: str, image: ImageRecord | None, mended
         box = _mend_numbers(entry, "bbox", where, mended)
     if isinstance(area, str):
         area = _mend_numbers(entry, "area", where, mended)
-    box = box if BOX.allows(box) and box[2] > 0 and box[3] > 0 else None
+    box = box if BOX.allows(box) and box[2] > 0 and box[3] > 0 and box[2] * box[3] > 0 else None
     if box and is_number(area) and LEAST_FILL <= area / (box[2] * box[3]) < 1:
         return  # without a look at the mask, which takes longer than all before
     own, around = _measure(entry, where, image)
@@ -235,7 +258,7 @@ def _mend_annotation(entry: Entry, where: str, image: ImageRecord | None, mended
     if box is None:
         entry["bbox"] = around
         mended["mended-box"].append(where)
-    if not is_number(area) or not _is_area_of(own, area, box):
+    if not is_number(area) or not is_area_of(own, area, box):
         entry["area"] = own
         mended["mended-area"].append(where)
 
@@ -271,7 +294,7 @@ def _measure(entry: Entry, where: str, image: ImageRecord | None) -> tuple[int, 
     return int(rle_tools.area(runs)), box
 
 
-def _is_area_of(own: int, area: float, box: list[float] | None) -> bool:
+def is_area_of(own: int, area: float, box: list[float] | None) -> bool:
     """Tell whether an area may be that of a mask of `own` pixels."""
     if area <= 0:
         return False

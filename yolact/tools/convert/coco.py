@@ -10,7 +10,7 @@ from yolact.data.annotations import ImageRecord, parse_categories, parse_image, 
 from yolact.data.categories import Categories
 from yolact.data.coco_file import LISTS
 from yolact.data.images import read_image
-from yolact.data.mending import KINDS, mend
+from yolact.data.mending import KINDS, complete_size, mend
 from yolact.errors import DatasetError, UserError
 from yolact.text import printable
 from yolact.tools.convert.common import DECIMALS, SPLIT_NAME, Conversion, FoundImage, FoundObject, check
@@ -47,15 +47,27 @@ def read_coco(source: Path, folder: Path | None = None) -> Conversion:
                 )
         objects = _by_image(conversion, content["annotations"], path)
         near = near_folders(conversion, path)
+        ids: set[int] = set()
         for index, entry in enumerate(content["images"]):
-            jobs[f"images[{index}] of {path}"] = path, categories, entry, objects, near
+            where = f"images[{index}] of {path}"
+            jobs[where] = path, categories, entry, objects, near
+            images.claim(entry.get("file_name") if isinstance(entry, dict) else None, near)
+            number = entry.get("id") if isinstance(entry, dict) else None
+            if type(number) is int and number in ids:
+                raise DatasetError(f"{where} repeats the id {number}; give each image its own.")
+            if type(number) is int:
+                ids.add(number)
+        orphans = [place for number, ones in objects.items() if number not in ids for place, _ in ones]
+        conversion.note("annotations of images that are not listed, passed over", *orphans)
     owners: dict[str, Path] = {}
 
     def read(where: str) -> FoundImage:
         path, categories, entry, objects, near = jobs[where]
         given = _file_name(entry, where)
-        image = parse_image({**entry, "file_name": posixpath.basename(given)}, where)
         name = images.find(given, where, near)
+        entry = {**entry, "file_name": posixpath.basename(given)}
+        complete_size(entry, where, conversion.folder / name, defaultdict(list))
+        image = parse_image(entry, where)
         if owners.setdefault(name, path) != path:
             raise UserError(f"{owners[name]} and {path} both list the image '{name}'; convert one file at a time.")
         size = image.height, image.width

@@ -61,14 +61,16 @@ def read_cvat(source: Path, folder: Path | None = None) -> Conversion:
                 labels.append(label.findtext("name", ""))
         entries |= {f"image {index} of {path}": (path, entry) for index, entry in enumerate(root.findall("image"))}
 
+    for _, entry in entries.values():
+        images.claim(entry.get("name"), _near(entry))
+
     def read(where: str) -> FoundImage:
         path, entry = entries[where]
         given, subset = entry.get("name"), entry.get("subset", "")
         check(is_text(given), where, "name", "text without control characters", given)
         size = int(_number(entry, "height", where)), int(_number(entry, "width", where))
         check(min(size) > 0, where, "height and width", "above 0", size)
-        near = [f"images/{subset}", "images", subset]
-        name = images.find(str(given), where, near)
+        name = images.find(str(given), where, _near(entry))
         height, width, _ = read_image(conversion.folder / name, size).shape
         shapes = [(f"<{shape.tag}> {index} of '{name}' in {path}", shape) for index, shape in enumerate(entry)]
         parts = each(shapes, lambda shape: _read_shape(conversion, *shape, size))
@@ -80,6 +82,12 @@ def read_cvat(source: Path, folder: Path | None = None) -> Conversion:
     conversion.class_names = dict(enumerate(dict.fromkeys(used), start=1))
     conversion.note("images that the file does not list, left out", *images.unused())
     return conversion
+
+
+def _near(entry: ElementTree.Element) -> list[str]:
+    """Return the folders in which the image of an entry may lie."""
+    subset = entry.get("subset", "")
+    return [f"images/{subset}", "images", subset]
 
 
 def read_xml(path: Path) -> ElementTree.Element:
@@ -147,7 +155,7 @@ def _read_shape(
 def _points(text: str, where: str) -> NDArray[np.float64]:
     """Return points written as "x,y;x,y"."""
     try:
-        points = np.array([[float(x), float(y)] for x, y in (pair.split(",") for pair in text.split(";"))])
+        points = np.array([[float(x), float(y)] for x, y in (pair.split(",") for pair in text.rstrip(";").split(";"))])
     except ValueError:
         points = np.empty((0, 2))
     check(len(points) > 2, where, "points", "x,y;x,y;x,y of three points or more", text)

@@ -2,8 +2,10 @@
 
 import posixpath
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Container, Iterable
+from urllib.parse import unquote
 
 from yolact.data.images import SUFFIXES
 from yolact.errors import DatasetError
@@ -17,35 +19,66 @@ class Images:
     """The image files below the folder of a conversion, but for those of the names `masks`."""
 
     def __init__(self, conversion: Conversion, masks: Container[str] = ()) -> None:
+        self._conversion = conversion
         self.folder = conversion.folder
         self.names = [name for name in conversion.list_files(conversion.folder, SUFFIXES) if name not in masks]
         self.used: set[str] = set()
+        self._known, self._claimed = {*self.names}, set[str]()
         self._by_name: dict[str, list[str]] = defaultdict(list)
         for name in self.names:
-            self._by_name[posixpath.basename(name)].append(name)
+            self._by_name[_folded(posixpath.basename(name))].append(name)
+
+    def claim(self, given: object, near: Iterable[str] = ()) -> None:
+        """Keep the file of just this path for the label that calls it so; to be called for all before the first `find`.
+
+        Of cam1/a.jpg and cam2/a.jpg, of which one is there, the other then does not take it.
+        """
+        if isinstance(given, str) and (name := self._exact(given, near)):
+            self._claimed.add(name)
 
     def find(self, given: str, where: object, near: Iterable[str] = ()) -> str:
         """Return the name, below the folder, of the file that a label, named `where` in errors, calls `given`.
 
-        That is the file of this path below the folder or one of the folders `near`; else the one that agrees with the
-        path in the most folders, and has the same name. DatasetError where there is none, or several agree equally.
+        That is the file of this path below the folder or one of the folders `near`; else, which is counted, of those of
+        the same last name, whatever its case, the one that agrees with the path in the most folders. DatasetError where
+        there is none, or several agree equally.
         """
-        path = given.replace("\\", "/")
-        last = posixpath.basename(path)
-        same = self._by_name.get(last) or self._by_name.get(UPLOADED.sub("", last, count=1), [])
-        chosen = [name for name in (posixpath.normpath(f"{folder}/{path}") for folder in (".", *near)) if name in same]
-        if not chosen:
+        chosen = self._exact(given, near)
+        if chosen is None:
+            path = given.replace("\\", "/")
+            last = posixpath.basename(path)
+            names = (_folded(one) for one in (last, UPLOADED.sub("", last, count=1), unquote(last)))
+            same = next(filter(None, (self._by_name.get(name) for name in names)), [])
+            same = [name for name in same if name not in self._claimed]
             ranks = [len(posixpath.commonprefix([name.split("/")[::-1], path.split("/")[::-1]])) for name in same]
-            chosen = [name for name, rank in zip(same, ranks, strict=True) if rank == max(ranks)]
-            if len(chosen) != 1:
-                found = f"{len(chosen)} files fit it, {' and '.join(chosen[:2])}" if chosen else "no file has that name"
+            most = max(ranks, default=0)
+            best = [name for name, rank in zip(same, ranks, strict=True) if rank == most]
+            if len(best) != 1:
+                why = f"{len(best)} files fit it, {' and '.join(best[:2])}" if best else "no file has that name"
                 raise DatasetError(
-                    f"The image '{printable(given)}' of {where} is not found below '{self.folder}': {found}; put it "
+                    f"The image '{printable(given)}' of {where} is not found below '{self.folder}': {why}; put it "
                     "there once, or give the folder of the images by --images."
                 )
-        self.used.add(chosen[0])
-        return chosen[0]
+            chosen = best[0]
+            if not is_address(given):
+                self._conversion.note("images found by their last names, in other folders than labels say", f"{where}")
+        self.used.add(chosen)
+        return chosen
+
+    def _exact(self, given: str, near: Iterable[str]) -> str | None:
+        path = given.replace("\\", "/")
+        paths = (posixpath.normpath(f"{folder}/{path}") for folder in (".", *near))
+        return next((name for name in paths if name in self._known), None)
 
     def unused(self) -> list[str]:
         """Return the images that were not asked for, sorted."""
         return [name for name in self.names if name not in self.used]
+
+
+def is_address(given: str) -> bool:
+    """Tell whether a path is one on another computer or a server, which says nothing of folders here."""
+    return given.startswith(("/", "\\", "..")) or ":" in given
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).lower()

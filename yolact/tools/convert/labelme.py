@@ -103,7 +103,7 @@ def _read_shape(conversion: Conversion, shape: Any, where: str, image_size: tupl
     check(isinstance(shape, dict), where, "shape", "an object", shape)
     label, kind, group = (shape.get(key) for key in ("label", "shape_type", "group_id"))
     check(is_text(label), where, "label", "text without control characters", label)
-    check(group is None or type(group) is int, where, "group_id", "a whole number or null", group)
+    check(group is None or type(group) in (int, str), where, "group_id", "a whole number, text or null", group)
     kind = "polygon" if kind is None else kind  # labelme before version 3.16
     check(isinstance(kind, str), where, "shape_type", "text", kind)
     if kind not in KINDS:

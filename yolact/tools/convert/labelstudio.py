@@ -70,6 +70,9 @@ def read_labelstudio(source: Path, folder: Path | None = None) -> Conversion:
         results: Any = annotation.get("result")
         is_right = isinstance(results, list) and all(isinstance(result, dict) for result in results)
         check(is_right, where, "result", "a list of objects", results)
+        further = [result for result in results if result.get("item_index")]
+        conversion.note("regions of a task's images after its first one, passed over", *[where] * len(further))
+        results = [result for result in results if not result.get("item_index")]
         name = _find_image(images, task["data"], where)
         sizes = [
             (result["original_height"], result.get("original_width"))
@@ -147,6 +150,9 @@ def _regions(results: list[dict[str, Any]], where: str) -> list[Region]:
     for index, result in enumerate(results):
         value, number = result.get("value"), result.get("id")
         key = number if isinstance(number, str) else index
+        before = regions.get(key)
+        if before and isinstance(value, dict) and any(before.value.get(one, value[one]) != value[one] for one in value):
+            key = index  # an id that is given twice
         region = regions.setdefault(key, Region(f"result {index} of {where}", [], {}, result.get("image_rotation")))
         region.kinds.append(printable(str(result.get("type", "unknown"))))
         region.value.update(value if isinstance(value, dict) else {})

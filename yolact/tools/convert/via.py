@@ -1,6 +1,6 @@
 """VGG Image Annotator's JSON, of projects and of annotations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +8,14 @@ import numpy as np
 
 from yolact.data.annotations import is_number
 from yolact.data.images import read_image
+from yolact.errors import DatasetError
+from yolact.text import printable
 from yolact.tools.convert.common import Conversion, FoundImage, Part, check, each, is_text, numbers_of
 from yolact.tools.convert.finding import Images
 from yolact.tools.convert.outlines import ellipse, rectangle
 
 TOOL = "VGG Image Annotator"
+CLASS_NAMES = ("class", "label", "name", "category", "type", "object")  # of an attribute among several
 NO_CLASS = "object"  # of regions without attributes, as where there is one class
 
 
@@ -26,7 +29,8 @@ def is_via(content: Any) -> bool:
 def read_via(source: Path, folder: Path | None = None) -> Conversion:
     """Read a JSON file, or those below a folder; the images lie below `folder`, or the source's.
 
-    The first attribute of a region is its class. DatasetError where no image can be used.
+    The attribute of the regions is their class; of several that all regions have, the one that is called so.
+    DatasetError where no image can be used or it is not certain which attribute is the class.
     """
     conversion = Conversion.of(source, folder)
     images = Images(conversion)
@@ -34,6 +38,9 @@ def read_via(source: Path, folder: Path | None = None) -> Conversion:
     for path, content in conversion.json_files(source, is_via, TOOL):
         entries = content.get("_via_img_metadata", content).values()
         jobs |= {f"entry {index} of {path}": entry for index, entry in enumerate(entries)}
+    for entry in jobs.values():
+        images.claim(entry.get("filename") if isinstance(entry, dict) else None)
+    attribute = _class_attribute(jobs.values())
 
     def read(where: str) -> FoundImage:
         entry = jobs[where]
@@ -45,7 +52,7 @@ def read_via(source: Path, folder: Path | None = None) -> Conversion:
         name = images.find(given, where)
         height, width, _ = read_image(conversion.folder / name).shape
         numbered = [(f"regions[{index}] of {where}", region) for index, region in enumerate(regions)]
-        parts = each(numbered, lambda region: _read_region(conversion, *region, (height, width)))
+        parts = each(numbered, lambda region: _read_region(conversion, *region, attribute, (height, width)))
         return FoundImage(name, (height, width), conversion.objects(parts, (height, width)))
 
     conversion.collect(jobs, read)
@@ -53,7 +60,29 @@ def read_via(source: Path, folder: Path | None = None) -> Conversion:
     return conversion
 
 
-def _read_region(conversion: Conversion, where: str, region: Any, image_size: tuple[int, int]) -> Iterator[Part]:
+def _class_attribute(entries: Iterable[Any]) -> str | None:
+    """Return the name of the attribute that is the class, None where regions have none."""
+    common: dict[str, None] | None = None
+    for entry in entries:
+        regions = entry.get("regions") if isinstance(entry, dict) else None
+        regions = regions.values() if isinstance(regions, dict) else regions
+        for region in regions if isinstance(regions, Iterable) and not isinstance(regions, str) else ():
+            attributes = region.get("region_attributes") if isinstance(region, dict) else None
+            if isinstance(attributes, dict) and attributes:
+                common = {name: None for name in (attributes if common is None else common) if name in attributes}
+    if common is None:
+        return None
+    if len(common) > 1:
+        common = {name: None for name in common if name.lower() in CLASS_NAMES} or common
+    if len(common) != 1:
+        named = f"several attributes, {printable(', '.join(common))}" if common else "no attribute in common"
+        raise DatasetError(f"The regions of VGG Image Annotator have {named}; call the one of the classes 'class'.")
+    return next(iter(common))
+
+
+def _read_region(
+    conversion: Conversion, where: str, region: Any, attribute: str | None, image_size: tuple[int, int]
+) -> Iterator[Part]:
     shape: Any = region.get("shape_attributes") if isinstance(region, dict) else None
     check(isinstance(shape, dict), where, "shape_attributes", "an object", shape)
     kind, attributes = shape.get("name"), region.get("region_attributes")
@@ -76,8 +105,11 @@ def _read_region(conversion: Conversion, where: str, region: Any, image_size: tu
     else:
         conversion.note(f"regions of the kind {str(kind)[:20]!r}, which have no area, passed over", where)
         return
-    label = next(iter(attributes.values()), None) if isinstance(attributes, dict) else None
-    label = next((name for name, is_on in label.items() if is_on), None) if isinstance(label, dict) else label
+    label = attributes.get(attribute) if isinstance(attributes, dict) else None
+    if isinstance(label, dict):  # check boxes
+        chosen = [name for name, is_on in label.items() if is_on]
+        conversion.note("labels of a region after its first one, passed over", *[where] * len(chosen[1:]))
+        label = chosen[0] if chosen else None
     if not label:
         conversion.note(f"regions without attributes, taken as '{NO_CLASS}'", where)
     check(not label or is_text(label), where, "region_attributes", "text without control characters", label)

@@ -3,6 +3,7 @@
 What only a person can decide, such as a class of two names, is refused in the sentence of the loader.
 """
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -17,10 +18,11 @@ from yolact.data.categories import Categories
 from yolact.data.coco_file import read_content
 from yolact.data.image_folder import ImageFolder
 from yolact.data.images import MAX_WINDOWED_PIXELS
-from yolact.data.mending import KINDS
+from yolact.data.mending import KINDS, is_area_of
 from yolact.data.segmentations import encode
-from yolact.errors import DatasetError
-from yolact.text import counted
+from yolact.data.windows import open_image
+from yolact.errors import DatasetError, UserError
+from yolact.text import counted, printable
 from yolact.tools.inspect.reading import Source, object_faults
 
 Entry = dict[str, Any]
@@ -68,8 +70,10 @@ def fix(source: Source, bad_images: Collection[int], crowds_are_objects: bool = 
     fixed.mended.update({KINDS[kind]: names for kind, names in mended.items()})
     categories = rules.parse_categories(content["categories"], path)
     images: dict[int, ImageRecord] = {}
+    given = [entry.get("file_name") for entry in content["images"] if isinstance(entry, dict)]
+    claimed = {os.path.normpath(name) for name in given if isinstance(name, str) and name and files.holds(name)}
     for number, entry in enumerate(content["images"]):
-        image = _usable_image(entry, f"images[{number}]", files, bad_images, fixed)
+        image = _usable_image(entry, f"images[{number}]", files, claimed, bad_images, fixed)
         if image is not None:
             if image.id in images:
                 raise DatasetError(f"images[{number}] of {path} repeats the id {image.id}; give each its own.")
@@ -84,21 +88,31 @@ def fix(source: Source, bad_images: Collection[int], crowds_are_objects: bool = 
 
 
 def _usable_image(
-    entry: Any, where: str, files: ImageFolder, bad_images: Collection[int], fixed: Fixed
+    entry: Any, where: str, files: ImageFolder, claimed: set[str], bad_images: Collection[int], fixed: Fixed
 ) -> ImageRecord | None:
     name = entry.get("file_name") if isinstance(entry, dict) else None
-    if isinstance(name, str) and not files.holds(name) and (found := files.only_of_its_name(name)):
-        entry["file_name"] = found
-        fixed.mended[MENDED_NAMES].append(where)
+    is_found = False
+    if isinstance(name, str) and not files.holds(name):
+        found = files.only_of_its_name(name)
+        if found and found not in claimed:
+            claimed.add(found)
+            entry["file_name"], is_found = found, True
     try:
         image = rules.parse_image(entry, where, MAX_WINDOWED_PIXELS)
     except DatasetError:
         fixed.left_out["images that are declared wrongly"].append(where)
         return None
+    if is_found:
+        try:
+            open_image(files.folder / image.file_name, (image.height, image.width))
+        except UserError:
+            fixed.left_out["images that cannot be used"].append(printable(image.file_name))
+            return None
+        fixed.mended[MENDED_NAMES].append(where)
     if not files.holds(image.file_name):
-        fixed.left_out["images without a file"].append(image.file_name)
+        fixed.left_out["images without a file"].append(printable(image.file_name))
     elif image.id in bad_images:
-        fixed.left_out["images that cannot be used"].append(image.file_name)
+        fixed.left_out["images that cannot be used"].append(printable(image.file_name))
     else:
         return image
     return None
@@ -139,6 +153,9 @@ def _fix_annotation(
         return False
     if "box-unlike-mask" in faults:
         entry["bbox"] = [float(one) for one in rle_tools.toBbox(runs)]
+        own = int(rle_tools.area(runs))
+        if not is_area_of(own, item.area, None):
+            entry["area"] = own
         fixed.mended[MENDED_BOXES].append(where)
     if item.iscrowd and crowds_are_objects:
         entry["iscrowd"] = 0

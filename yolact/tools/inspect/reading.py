@@ -63,8 +63,8 @@ class InspectedSet:
         self.source = source
         if not source.image_folder.is_dir():
             raise DatasetError(f"The image folder {source.image_folder} does not exist; check the path.")
-        self._files = ImageFolder(source.image_folder)
-        content, mended = read_content(source.annotation_file, self._files)
+        self.files = ImageFolder(source.image_folder)
+        content, mended = read_content(source.annotation_file, self.files)
         self.findings: dict[str, Finding] = {}  # by kind
         self.images: list[ImageRecord] = []  # those with a usable entry
         self.objects: list[list[ObjectRecord]] = []  # of each image, as training sees them, without crowd regions
@@ -113,14 +113,16 @@ class InspectedSet:
 
     def _read_categories(self, entries: list[Any]) -> Categories:
         names: dict[int, str] = {}
+        known: set[str] = set()
         for where, entry in self._entries("categories", entries):
             category_id = self._try(NOWHERE, rules.parse_whole, entry, "id", where)
             name = self._try(NOWHERE, rules.parse_text, entry, "name", where)
             if category_id in names:
                 self.add("repeated-category", f"{where} repeats the id {category_id}")
             elif category_id is not None:
-                if name in names.values():
+                if name in known:
                     self.add("repeated-category", f"{where} repeats the name '{name}'")
+                known.add(name)
                 names[category_id] = name or f"class {category_id}"
         return Categories(names=[names[category_id] for category_id in sorted(names)], ids=sorted(names))
 
@@ -129,7 +131,7 @@ class InspectedSet:
         for where, entry in self._entries("images", entries):
             name, image_id = entry.get("file_name"), entry.get("id")
             about = Example(name if isinstance(name, str) else None)
-            image = self._try(about, rules.parse_image, entry, where, MAX_WINDOWED_PIXELS, self._files)
+            image = self._try(about, rules.parse_image, entry, where, MAX_WINDOWED_PIXELS, self.files)
             if image is None:
                 if type(image_id) is int:
                     self._indices.setdefault(image_id, UNUSED)
@@ -252,7 +254,9 @@ def inspect_files(inspected: InspectedSet, trained_on: Mapping[bytes, str] | Non
                 faults["shared-picture"] = f"'{trained_on[content]}' of the training set"
             for kind, note in faults.items():
                 inspected.add(kind, note, Example(image.file_name, image=index))
-                if KINDS[kind][0] == "error":
+                # What is not there at all may be found elsewhere.
+                is_there = kind == "missing-picture" and inspected.files.holds(image.file_name)
+                if is_there or kind in [name for name, *_ in SKIPPABLE]:
                     inspected.bad_images.add(image.id)
     leave_unsaid(inspected.findings)
     return first
@@ -268,6 +272,8 @@ def _look(path: Path, size: tuple[int, int], colours: Colours) -> tuple[bytes, d
             return b"", {getattr(error, "kind", None) or "unreadable-picture": str(error)}
         return hashlib.blake2b(pixels.data, digest_size=16).digest(), dict(image.remarks)
     try:
+        if path.is_fifo():
+            return b"", {"missing-picture": "it is a pipe"}
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # a ValueError is a name that no file can have
         return b"", {"missing-picture": getattr(error, "strerror", None) or str(error)}
