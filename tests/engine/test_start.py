@@ -6,10 +6,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from yolact.config import Config, DataConfig, TrainConfig, config_to_dict, dump_config, load_config, override_config
 from yolact.distributed import SINGLE, World
-from yolact.engine.start import check_training, fine_tuning, inverse_weights, load_data, read_weights
+from yolact.engine.checkpoint import load_checkpoint, model_weights
+from yolact.engine.start import check_training, fine_tuning, inverse_weights, load_data, read_weights, started
+from yolact.engine.trainer import Parts
 from yolact.errors import ConfigError, DatasetError
 
 
@@ -122,3 +125,31 @@ def test_weights_of_another_model_come_with_the_command_that_fine_tunes_them(
     )
     assert ": --config shapes --weights a/b.pth " in fine_tuning(load_config("shapes"), Path("a/b.pth"), data)
     assert fine_tuning(None, path, data) == ""
+
+
+def test_classes_in_another_order_are_not_mixed(sample_config, sample_checkpoint, tmp_path, caplog):
+    content = json.loads(Path(sample_config.data.train_annotations).read_text())
+    first, second = content["categories"]
+    first["id"], second["id"] = second["id"], first["id"]
+    file = tmp_path / "swapped.json"
+    file.write_text(json.dumps(content))
+    config = override_config(
+        sample_config, [f"data.train_annotations={file}", f"data.val_annotations={file}", "model.num_classes=null"]
+    )
+    places = {"world": SINGLE, "device": torch.device("cpu"), "parts": Parts(), "weights": str(sample_checkpoint)}
+    with caplog.at_level("INFO"):
+        with started(config, runs=tmp_path / "a", **places) as swapped:
+            pass
+        assert "has these classes in another order" in caplog.text
+        caplog.clear()
+        with started(sample_config, runs=tmp_path / "b", **places) as same:
+            pass
+    assert "in another order" not in caplog.text
+    weights = model_weights(load_checkpoint(sample_checkpoint))
+    fresh, others = (
+        {name.split(".")[0] for name, one in trainer.model.model.state_dict().items() if not one.equal(weights[name])}
+        for trainer in (swapped, same)
+    )
+    assert fresh  # as far as the random start is another one
+    assert fresh <= {"head", "semantic"}
+    assert others == set()

@@ -382,5 +382,5 @@ def test_labels_that_a_model_contradicts(tmp_path: Path, sample_checkpoint: Path
     output = tmp_path / "out"
     assert run(["check", *data, "--weights", str(sample_checkpoint), "--output", str(output)]) == 0
     odd = json.loads((output / "odd_labels_data.json").read_text())
-    assert {"kind", "doubt", "file_name", "box", "annotation_id", "category", "found", "score"} == set(odd[0])
+    assert all({"kind", "doubt", "file_name", "box", "annotation_id", "category"} <= set(one) for one in odd)
     assert "Odd labels of data" in (output / "index.html").read_text()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tests.made import make_instances
 from yolact.cli import run
 from yolact.data.dataset import CocoDataset
+from yolact.errors import UserError
 from yolact.tools.convert.labelme import read_labelme
 from yolact.tools.convert.writing import write_conversion
 from yolact.tools.prelabels import KINDS
@@ -81,6 +82,11 @@ def test_the_command_notes_them_for_another_run(
     labels = tmp_path / "found" / ("labels/a.json" if form == "labelme" else "labels.json")
     assert labels.exists()
     assert f"Labels to correct: {labels if form == 'coco' else labels.parent}" in capsys.readouterr().out
+    before = labels.read_bytes()
+    labels.write_bytes(before + b" ")  # somebody corrects them
+    with pytest.raises(UserError, match="was changed since it was written, and --overwrite would lose that"):
+        run([*command, "--overwrite"])
+    labels.write_bytes(before)
     run([*command, "--overwrite"])
     assert not labels.exists()
     assert not (tmp_path / "found/labels").exists()

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_set(parser, "such as model.image_size=700")
     parser.add_argument("--annotations", type=Path, metavar="FILE", help="a COCO file to check by itself")
     parser.add_argument("--images", type=Path, metavar="DIR", help="the images of --annotations")
-    text = "write a configuration to begin with, of the size and shape that fit; with --annotations, without validation"
+    text = "write a configuration to begin with, of the size and shape that fit; with the validation set beside, if any"
     parser.add_argument("--write-config", type=Path, metavar="FILE.yaml", help=text)
     text = "write the annotations of --annotations anew: mended, and without what is certainly broken, which is listed"
     parser.add_argument("--fix", type=Path, metavar="OUT.json", help=text)
@@ -121,18 +121,29 @@ def _odd_labels(weights: Path, report: "Report", output: Path) -> "dict[str, lis
         analyse(dataset, records, analysis)
         odd = analysis.odd_labels.ranked(analysis.trust, records)
         write_odd_labels(output / f"odd_labels_{source.name}.json", odd, dataset)
+        print(f"{source.name}: {counted(len(odd), 'odd label')}: see odd_labels_{source.name}.json and the page")
         drawn[source.name] = draw_odd_labels(odd[:DRAWN], dataset, records)
     return drawn
 
 
 def _data_of(arguments: argparse.Namespace, config: "Config") -> "DataConfig":
-    """Return where the data lie; a set that is checked alone stands for both."""
+    """Return where the data lie.
+
+    With a set that is checked alone goes the validation set beside it, as `yolact convert` lays them out; without one
+    it stands for both.
+    """
     if arguments.annotations is None:
         return config.data
-    images, annotations = str(arguments.images), str(arguments.annotations)
+    images, annotations = arguments.images, arguments.annotations
+    val_images = images.with_name(images.name.replace("train", "val"))
+    val_annotations = annotations.with_name(annotations.name.replace("train", "val"))
+    if not (val_images.is_dir() and val_annotations.is_file()):
+        val_images, val_annotations = images, annotations
+    print(f"to validate on: {val_annotations}" + ", as there is no other set" * (val_annotations == annotations))
     return replace(
-        config.data, train_images=images, train_annotations=annotations, val_images=images, val_annotations=annotations
-    )
+        config.data, train_images=str(images), train_annotations=str(annotations), val_images=str(val_images),
+        val_annotations=str(val_annotations),
+    )  # fmt: skip
 
 
 def summary_lines(report: "Report") -> list[str]:

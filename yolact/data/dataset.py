@@ -99,9 +99,6 @@ class CocoDataset:
     ) -> None:
         self.colours = colours
         self.annotation_file, self.image_folder = Path(annotation_file), Path(image_folder)
-        if not os.path.isdir(image_folder):
-            why = f"The image folder {image_folder} (of {annotation_file}) does not exist; check the path."
-            raise DatasetError(why)
         files = ImageFolder(self.image_folder)
         self.categories, self.images, objects, self.dropped, mended = read_annotation_file(
             self.annotation_file, files, max_images, MAX_WINDOWED_PIXELS if in_tiles else MAX_PIXELS
@@ -184,7 +181,9 @@ def _largest_group(numbers: NDArray[np.int64]) -> int:
 
 
 def _check_files_exist(images: list[ImageRecord], files: ImageFolder, annotation_file: Path) -> None:
-    """Raise a DatasetError for the first image whose file is absent."""
+    """Raise a DatasetError for the first image whose file is absent, or for the folder."""
+    if not files.folder.is_dir():
+        raise DatasetError(f"The image folder {files.folder} (of {annotation_file}) does not exist; check the path.")
     missing = [image.file_name for image in images if not files.holds(image.file_name)]
     if missing:
         others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""

@@ -80,6 +80,10 @@ def started(
     initial = read_weights(weights) if weights else None
     torch.manual_seed(config.train.seed)
     network = build_model(config, parts.backbone)
+    if initial is not None and _are_moved(initial.class_names, train_data.categories.names):
+        others = _class_tensors(config, parts)
+        logger.info("%s has these classes in another order, so that its layers of classes are made anew", weights)
+        initial = initial._replace(weights={key: one for key, one in initial.weights.items() if key not in others})
     if initial is not None:
         instead = fine_tuning(initial.config, Path(str(weights)), config.data)
         fitting_weights(network, initial.weights, str(weights), instead)
@@ -214,18 +218,36 @@ class Initial(NamedTuple):
 
     weights: dict[str, Tensor]
     config: Config | None
+    class_names: list[str] | None = None  # by label, where the file has them
 
 
 def read_weights(path: str) -> Initial:
     """Read the weights to fine-tune from: a checkpoint of ours, or one that the authors' code saved."""
     checkpoint = load_checkpoint(path)
     if "format" in checkpoint:
-        return Initial(model_weights(checkpoint), saved_config(checkpoint, path))
+        names = checkpoint["class_names"] if checkpoint.get("names_known", True) else None
+        return Initial(model_weights(checkpoint), saved_config(checkpoint, path), names)
     weights = dbolya.convert(checkpoint, path)
     try:
         return Initial(weights, dbolya.recognise(checkpoint, path))
     except ConfigError:  # several are alike
         return Initial(weights, None)
+
+
+def _are_moved(before: list[str] | None, now: list[str]) -> bool:
+    """Tell whether a class of both lists stands in another place."""
+    return before is not None and any(name in before and before.index(name) != place for place, name in enumerate(now))
+
+
+def _class_tensors(config: Config, parts: Parts) -> set[str]:
+    """Return the names of the tensors whose shape follows from the number of classes."""
+    shapes = []
+    for more in (0, 1):
+        number = (config.model.num_classes or 1) + more
+        with torch.device("meta"):
+            model = build_model(replace(config, model=replace(config.model, num_classes=number)), parts.backbone)
+        shapes.append({name: value.shape for name, value in model.state_dict().items()})
+    return {name for name, shape in shapes[0].items() if shapes[1][name] != shape}
 
 
 def fine_tuning(config: Config | None, weights: Path, data: DataConfig) -> str:

@@ -178,6 +178,7 @@ class Trainer:
                 if group is None:
                     break
                 if self.step == self.keeping_from:
+                    logger.info("batch norm keeps its statistics from now on (train.keep_statistics_from): losses rise")
                     self._keep_statistics()
                 train_step(self, group)
                 self._note_step(bar)

@@ -3,6 +3,7 @@
 The record is outputs.jsonl: a line {"file_name": "photos/a.jpg", "output": "masks/a_000_cat.png"} for each file.
 """
 
+import hashlib
 import json
 import os
 import threading
@@ -73,11 +74,21 @@ def video_of(source: str) -> str:
     return (f"camera_{source}" if source.isdecimal() else Path(source).stem or "stream") + ".mp4"
 
 
-def note(folder: Path, file_name: str, outputs: Sequence[str]) -> None:
-    """Add the files that come from one input to the record; threads may."""
-    lines = [json.dumps({"file_name": file_name, "output": output}) + "\n" for output in outputs]
+def note(folder: Path, file_name: str, outputs: Sequence[str], finished: bool = False) -> None:
+    """Add the files that come from one input to the record; threads may.
+
+    Of `finished` ones, which people may change, it has a digest.
+    """
+    lines = []
+    for output in outputs:
+        more = {"sha256": _digest(folder / output)} if finished else {}
+        lines.append(json.dumps({"file_name": file_name, "output": output, **more}) + "\n")
     with _NOTING, (folder / RECORD).open("a", encoding="ascii") as file:
         file.writelines(lines)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def require_free(folder: Path, sources: Collection[Path], overwrite: bool) -> None:
@@ -92,7 +103,12 @@ def require_free(folder: Path, sources: Collection[Path], overwrite: bool) -> No
         raise UserError(f"The results would lie beside '{inside}' and might overwrite it; give another --output.")
     if (folder / RECORD).exists():
         if overwrite:
-            list(_recorded(folder))
+            for name, digest in _recorded(folder):
+                if digest and (folder / name).is_file() and _digest(folder / name) != digest:
+                    raise UserError(
+                        f"'{folder / name}' was changed since it was written, and --overwrite would lose that: move "
+                        "such files elsewhere, or give another --output."
+                    )
             return
         raise UserError(
             f"'{folder}' holds the results of an earlier run: give another --output, or --overwrite to replace them."
@@ -113,7 +129,13 @@ def remove_earlier(folder: Path) -> None:
     if not (folder / RECORD).exists():
         return
     try:
-        for name in [*_recorded(folder), RECORDS, UNFINISHED, TABLE, RECORD]:  # which is needed where this fails
+        for name in [
+            *(name for name, _ in _recorded(folder)),
+            RECORDS,
+            UNFINISHED,
+            TABLE,
+            RECORD,
+        ]:  # which is needed where this fails
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"'{error.filename}' cannot be removed ({error.strerror}); give another --output.") from error
@@ -122,15 +144,16 @@ def remove_earlier(folder: Path) -> None:
             (folder / below).rmdir()
 
 
-def _recorded(folder: Path) -> Iterator[str]:
-    """Yield the files of an earlier run; what is no name of this folder or its masks is refused."""
+def _recorded(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield the files of an earlier run, and their digests or ""; names of other folders are refused."""
     try:
         with (folder / RECORD).open(encoding="ascii") as file:
             for line in (line for line in file if line.endswith("\n")):  # a kill cuts the last one
-                name = json.loads(line)["output"]
+                entry = json.loads(line)
+                name = entry["output"]
                 parts = Path(name).parts
                 if parts[:-1] not in ((), (MASKS,), (LABELS,)) or parts[-1:] in ((), ("..",)):
                     raise ValueError
-                yield name
+                yield name, str(entry.get("sha256", ""))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"'{folder / RECORD}' is damaged, so that nothing is removed; give another --output.") from None

@@ -118,6 +118,7 @@ def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wante
     """
     failures: list[tuple[InputFile, str]] = []
     counts: Counter[str] = Counter()
+    output = ""  # the last file of labels
     labels: prelabels.Labels | None = prelabels.KINDS[wanted.labels](wanted.folder) if wanted.labels else None
 
     def work(own: Predictor, source: InputFile) -> Instances | str:
@@ -155,9 +156,11 @@ def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wante
             else:
                 add(found, number + 1, source.shown, source.target.stem)
                 if labels is not None:
-                    note(wanted.folder, source.shown, [labels.add(found, source.path, source.target.stem)])
-        if labels is not None:
+                    output = labels.add(found, source.path, source.target.stem)
+                    note(wanted.folder, source.shown, [output], finished=(wanted.folder / output).exists())
+        if labels is not None and output:
             labels.close()
+            note(wanted.folder, "", [output], finished=True)
     if len(failures) == len(sources):
         for name in (RECORDS, TABLE, RECORD):
             (wanted.folder / name).unlink(missing_ok=True)

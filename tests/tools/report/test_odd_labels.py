@@ -78,9 +78,10 @@ def test_kinds_take_turns(scene: Scene) -> None:
     found = [(CAT, (1, 0, 10, 10), 0.9), (CAT, (42, 40, 10, 10), 0.8), (CAT, AWAY, 0.7), (CAT, (60, 0, 10, 10), 0.6)]
     odd = ranked(scene.add(labels, found))[0]
     assert [one.kind for one in odd] == [
-        "not labelled", "nothing there", "another outline", "not labelled", "nothing there", "another outline"
+        "not labelled", "nothing there", "another outline", "not labelled", "nothing there"
     ]  # fmt: skip
-    assert [one.doubt for one in odd if one.kind == "another outline"] == pytest.approx([0.5 * 1 / 3, 0.5 * 2 / 11])
+    doubts = [one.doubt for one in odd if one.kind == "another outline"]
+    assert doubts == pytest.approx([0.5 * 1 / 3])  # the other one's, 0.5 * 2 / 11, is below 0.1
 
 
 def test_a_label_on_nothing(scene: Scene) -> None:

@@ -157,6 +157,9 @@ class Conversion:
             if isinstance(part, DatasetError):
                 faults.append(part)
             else:
+                if (name := part.class_name.strip()) != part.class_name:
+                    self.note("labels with blanks around them, taken without these", part.where)
+                    part = part._replace(class_name=name)
                 groups.setdefault(index if part.group is None else (part.class_name, part.group), []).append(part)
         made = []
         for group in groups.values():

@@ -226,21 +226,7 @@ def _class_section(curves: Mapping[str, Curves], analysis: Analysis, names: Sequ
         ("-", "-") if one is None else (f"{one[0]:.2f}", f"{one[1]:.3f}") for one in analysis.trust.best_thresholds()
     ]
     rows = [cells(names[label], f"{objects[label]:,}", *written[label], *best[label]) for label in order]
-    heads = [
-        "class",
-        "objects",
-        "mask AP",
-        "AP50",
-        "AP75",
-        "APs",
-        "APm",
-        "APl",
-        "box AP",
-        "AP50",
-        "AP75",
-        "best at",
-        "F1",
-    ]
+    heads = ["class", "objects", "mask AP", "AP50", "AP75", "APs", "APm", "APl", "box AP", "AP50", "AP75"]
     note = f'The worst first. F1 of masks (IoU {FOUND_IOU:g}) is highest where a score of "best at" or more is shown.'
     return Section("Classes", [*heads, "best at", "F1"], rows, [note])
 

@@ -35,6 +35,7 @@ KINDS = {
     "nothing there": "the model finds nothing there, but most objects of this class and size",
     "box unlike mask": "the label's own box and mask do not belong together",
 }
+LEAST_DOUBT = 0.1
 LISTED = 1000  # in odd_labels.json
 DRAWN = 40  # on a page
 SIDE = 330  # pixels of a drawn part
@@ -111,8 +112,10 @@ class OddLabels:
             place = truth["bbox"] if truth else boxes[id(record)]
             annotation_id, score = truth["id"] if truth else None, float(record["score"]) if record else None
             odd[kind].append(OddLabel(kind, float(doubt), image, tuple(place), annotation_id, own, found, score))
-        rounds = zip_longest(*(sorted(of_kind, key=lambda one: -one.doubt) for of_kind in odd.values()))
-        return [one for turn in rounds for one in sorted(filter(None, turn), key=lambda one: -one.doubt)][:LISTED]
+        kinds = [sorted(ones, key=lambda one: -one.doubt) for ones in odd.values()]
+        turns = ([one for one in turn if one is not None] for turn in zip_longest(*kinds))
+        ordered = [one for turn in turns for one in sorted(turn, key=lambda one: -one.doubt)]
+        return [one for one in ordered if one.doubt >= LEAST_DOUBT][:LISTED]
 
 
 def _cases(image: Matching, dataset: CocoDataset) -> Iterator[Case]:
@@ -129,7 +132,8 @@ def _cases(image: Matching, dataset: CocoDataset) -> Iterator[Case]:
             if "box-unlike-mask" in dict(object_faults(item, runs, entry)):
                 yield Case("box unlike mask", 1, image.index, truth, None)
                 continue
-        iou, is_same, is_free = image.iou[:, column], image.labels == image.truth_labels[column], image.matches < 0
+        iou, is_same = image.iou[:, column], image.labels == image.truth_labels[column]
+        is_free = (image.matches < 0) & (image.scores >= SHOWN_SCORE)
         own = finders.get(column)
         first = len(iou) if own is None else own  # detections are in the order of their scores
         others = np.flatnonzero(~is_same[:first] & (iou[:first] >= FOUND_IOU) & is_free[:first])
@@ -140,11 +144,11 @@ def _cases(image: Matching, dataset: CocoDataset) -> Iterator[Case]:
             yield Case(
                 "another class", min(1, iou[others[0]] / FOUND_IOU), image.index, truth, image.records[others[0]]
             )
-        elif own is not None:
+        elif own is not None and image.scores[own] >= SHOWN_SCORE:
             yield Case("another outline", 1 - iou[own], image.index, truth, image.records[own])
         elif len(near):
             yield Case("another outline", 1 - iou[near[0]], image.index, truth, image.records[near[0]])
-        else:
+        elif own is None:
             yield Case("nothing there", 1 - iou.max(initial=0), image.index, truth, None, size)
 
 
