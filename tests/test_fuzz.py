@@ -24,7 +24,7 @@ from tests.data.conftest import inspect, use
 from yolact.config import dump_config, load_config
 from yolact.data.categories import VOC_CLASSES
 from yolact.engine.checkpoint import load_checkpoint
-from yolact.errors import UserError
+from yolact.errors import DatasetError, UserError
 from yolact.tools.convert.coco import read_coco
 from yolact.tools.convert.common import Conversion
 from yolact.tools.convert.cvat import read_cvat
@@ -35,6 +35,8 @@ from yolact.tools.convert.recognise import recognise
 from yolact.tools.convert.via import read_via
 from yolact.tools.convert.writing import coco_content, warning_lines, write_conversion
 from yolact.tools.convert.yolo import read_yolo
+from yolact.tools.inspect.fixing import fix
+from yolact.tools.inspect.reading import Source
 from yolact.tools.prepare import voc
 
 
@@ -46,18 +48,26 @@ class Target(NamedTuple):
 
 
 def read_annotations(folder: Path, data: bytes) -> None:
-    """Inspect the data set, make samples of all its pictures, and hand its masks to pycocotools as evaluation does."""
+    """Inspect the data set, make samples of all its pictures, and hand its masks to pycocotools as evaluation does.
+
+    What `check --fix` leaves of it is taken.
+    """
     for name in ("a.png", "below/b.png", "c.png"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(inputs.PICTURE)
-    file = folder / "instances.json"
+    file, clean = folder / "instances.json", folder / "clean.json"
     file.write_bytes(data)
+    clean.unlink(missing_ok=True)
     ended = []
     for read in (refuse_errors, use):
         try:
             read(file, folder)
         except UserError as error:
             ended.append(error)
+    with suppress(DatasetError):  # what only a person can mend, or leaves nothing
+        clean.write_text(json.dumps(fix(Source("data", file, folder), ()).content))
+    if clean.exists():
+        use(clean, folder)
     if len(ended) == 1:
         raise AssertionError("refused by the inspection or the training alone") from ended[0]
     if ended:

@@ -1,7 +1,6 @@
 """A data set in COCO's format: one JSON file and a folder of images."""
 
 import logging
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
