@@ -117,7 +117,7 @@ def mend(content: dict[str, Any], files: ImageFolder | None) -> Mended:
         if isinstance(entry.get("name"), str):
             classes.add_names(entry, {entry["name"]})
     images = Ids(content["images"], mended)
-    claimed = _claimed(content, files) if files else set()
+    claimed = claimed_files(content, files) if files else set()
     records: dict[int, ImageRecord] = {}  # of images whose size can be one
     for where, entry in _entries("images", content):
         images.declare(entry, where)
@@ -141,7 +141,7 @@ def mend(content: dict[str, Any], files: ImageFolder | None) -> Mended:
     return mended
 
 
-def _claimed(content: dict[str, Any], files: ImageFolder) -> set[str]:
+def claimed_files(content: dict[str, Any], files: ImageFolder) -> set[str]:
     """Return the files that entries name just so, which others then do not mean."""
     names = (entry.get("file_name") for _, entry in _entries("images", content))
     return {os.path.normpath(name) for name in names if isinstance(name, str) and name and files.holds(name)}

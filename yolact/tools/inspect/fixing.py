@@ -3,7 +3,6 @@
 What only a person can decide, such as a class of two names, is refused in the sentence of the loader.
 """
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from yolact.data.categories import Categories
 from yolact.data.coco_file import read_content
 from yolact.data.image_folder import ImageFolder
 from yolact.data.images import MAX_WINDOWED_PIXELS
-from yolact.data.mending import KINDS, is_area_of
+from yolact.data.mending import KINDS, claimed_files, is_area_of
 from yolact.data.segmentations import encode
 from yolact.data.windows import open_image
 from yolact.errors import DatasetError, UserError
@@ -70,8 +69,7 @@ def fix(source: Source, bad_images: Collection[int], crowds_are_objects: bool = 
     fixed.mended.update({KINDS[kind]: names for kind, names in mended.items()})
     categories = rules.parse_categories(content["categories"], path)
     images: dict[int, ImageRecord] = {}
-    given = [entry.get("file_name") for entry in content["images"] if isinstance(entry, dict)]
-    claimed = {os.path.normpath(name) for name in given if isinstance(name, str) and name and files.holds(name)}
+    claimed = claimed_files(content, files)
     for number, entry in enumerate(content["images"]):
         image = _usable_image(entry, f"images[{number}]", files, claimed, bad_images, fixed)
         if image is not None:
