@@ -180,3 +180,11 @@ def test_images_that_cannot_be_used_are_left_out(tmp_path):
         "must be whole numbers above 0", "is no file below",
     ), conversion.left_out, strict=True):  # fmt: skip
         assert reason in sentence
+
+
+def test_names_of_classes_that_are_nearly_alike(tmp_path):
+    write_labelme(tmp_path / "source", [shape(" person"), shape("Person")], "a")
+    conversion = read_labelme(tmp_path / "source")
+    assert list(conversion.class_names.values()) == ["Person", "person"]
+    assert conversion.counts == {"labels with blanks around them, taken without these": 1}
+    assert "2 classes that another one is called but for case: person, Person" in list(warning_lines(conversion))

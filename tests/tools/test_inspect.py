@@ -13,7 +13,7 @@ import pytest
 from tests.tools.inspect_sets import PLANTED, DataSet, jpeg, make_clean, plant, with_orientation
 from yolact.cli import run
 from yolact.cli.check import summary_lines
-from yolact.config import Config, ModelConfig, override_config
+from yolact.config import Config, ModelConfig, load_config, override_config
 from yolact.data import mending
 from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.data.dataset import CocoDataset
@@ -384,3 +384,18 @@ def test_labels_that_a_model_contradicts(tmp_path: Path, sample_checkpoint: Path
     odd = json.loads((output / "odd_labels_data.json").read_text())
     assert all({"kind", "doubt", "file_name", "box", "annotation_id", "category"} <= set(one) for one in odd)
     assert "Odd labels of data" in (output / "index.html").read_text()
+
+
+def test_a_configuration_for_one_set_has_the_validation_set_beside_it(
+    clean: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean.write()
+    command = ["check", "--annotations", f"{tmp_path}/train.json", "--images", f"{tmp_path}/train", "--output"]
+    run([*command, str(tmp_path / "out"), "--write-config", str(tmp_path / "both.yaml")])
+    data = load_config(tmp_path / "both.yaml").data
+    assert (data.val_images, data.val_annotations) == (f"{tmp_path}/val", f"{tmp_path}/val.json")
+    assert f"to validate on: {tmp_path}/val.json\n" in capsys.readouterr().out
+    (tmp_path / "val.json").unlink()
+    run([*command, str(tmp_path / "out"), "--write-config", str(tmp_path / "one.yaml")])
+    assert load_config(tmp_path / "one.yaml").data.val_annotations == f"{tmp_path}/train.json"
+    assert "as there is no other set" in capsys.readouterr().out
