@@ -188,3 +188,15 @@ def test_names_of_classes_that_are_nearly_alike(tmp_path):
     assert list(conversion.class_names.values()) == ["Person", "person"]
     assert conversion.counts == {"labels with blanks around them, taken without these": 1}
     assert "2 classes that another one is called but for case: person, Person" in list(warning_lines(conversion))
+
+
+def test_classes_that_only_one_split_has(tmp_path):
+    for name, labels in (("a", ["cat", "dog", "dog"]), ("b", ["cat"])):
+        write_labelme(tmp_path / "source", [shape(label) for label in labels], name)
+    conversion = read_labelme(tmp_path / "source")
+    [[first, second]] = conversion.splits.values()
+    assert not any("without an object to" in line for line in warning_lines(conversion))
+    conversion.splits = {"train": [first], "val": [second]}
+    assert "1 class without an object to validate on: dog" in list(warning_lines(conversion))
+    conversion.splits = {"train": [second], "val": [first]}
+    assert "1 class without an object to train on: dog" in list(warning_lines(conversion))
