@@ -37,6 +37,8 @@ def main(argv: list[str] | None = None) -> None:
     session, about = load(arguments.model)
     if about.get("contents") != "complete":
         parser.error(f"'{arguments.model}' is no complete export; make one with --format onnx")
+    if session.get_inputs()[0].shape[-1] != 3:
+        parser.error(f"'{arguments.model}' takes other images than RGB, which alone this example reads")
     image = cv2.imread(arguments.image, cv2.IMREAD_COLOR)
     if image is None:
         parser.error(f"'{arguments.image}' cannot be read as an image")

@@ -108,7 +108,7 @@ def evaluate(
     Args:
         model: a predictor, a loaded model or file, or a network, on its device.
         dataset: with the classes that the model was trained for; unless it has colours of its own, those of the model's
-            configuration hold (data.white, data.background).
+            configuration hold (data.white, data.background). The channels are always the model's.
         settings: threshold, NMS, number of detections; by default those of the model's configuration.
         precision: of a loaded model or a network; a predictor and a file have theirs.
         evaluators: beside COCO's metrics and speed; what their `compute` returns is added to the metrics.
@@ -118,9 +118,13 @@ def evaluate(
     Returns:
         The evaluation, whose `metrics` are what metrics.json holds.
     """
-    if not isinstance(model, Yolact) and dataset.colours == PLAIN:
+    channels = model.channels if isinstance(model, Yolact) else model.config.model.channels
+    colours = dataset.colours._replace(channels=channels)
+    if not isinstance(model, Yolact) and colours == PLAIN._replace(channels=channels):
+        colours = Colours.of(model.config)  # as in training
+    if colours != dataset.colours:
         dataset = copy.copy(dataset)
-        dataset.colours = Colours.of(model.config.data)  # as in training
+        dataset.colours = colours
     if settings is None:
         settings = EvalConfig() if isinstance(model, Yolact) else model.config.eval
     if isinstance(model, Predictor | LoadedFile):

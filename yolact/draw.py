@@ -37,6 +37,12 @@ class Drawing(np.ndarray):
         return encode_png(resize_image(np.asarray(self), min(1, NOTEBOOK_SIDE / max(self.shape))))
 
 
+def for_people(image: np.ndarray) -> np.ndarray:
+    """Return an image [H, W, C] as BGR: of four channels or more the first three as RGB, of fewer the first as gray."""
+    channels = image.shape[2]
+    return image if channels == 3 else np.ascontiguousarray(image[..., [2, 1, 0] if channels > 3 else [0, 0, 0]])
+
+
 def draw_instances(
     image: np.ndarray,
     instances: "Instances",
@@ -55,7 +61,8 @@ def draw_instances(
     left out, and in crowded images also one that is large beside its object.
 
     Args:
-        image: uint8 [H, W, 3] BGR, of `instances.image_size`, or all of it made smaller.
+        image: uint8 [H, W, 3] BGR, or of other channels as `for_people` takes them, of `instances.image_size`, or all
+            of it made smaller.
         boxes, masks, labels, scores: what to draw; scores are part of the labels.
         alpha: opacity of the masks, in [0, 1].
         scale: enlargement of `image`; `display_scale` gives one that makes small images readable.
@@ -64,7 +71,7 @@ def draw_instances(
     Returns:
         uint8 [H * scale, W * scale, 3] BGR, of the H and W of `image`.
     """
-    canvas, scale = resize_image(image, scale), scale * image.shape[1] / instances.image_size[1]
+    canvas, scale = resize_image(for_people(image), scale), scale * image.shape[1] / instances.image_size[1]
     one_class = len(instances.class_names) == 1
     classes = instances.labels.tolist()
     numbers = tracks if tracks is not None else range(len(classes)) if one_class else classes

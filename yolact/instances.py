@@ -40,7 +40,7 @@ class Instances:
     image_size: tuple[int, int]  # (H, W)
     class_names: list[str]  # of all classes, by label
     category_ids: list[int]  # of all classes, as in the annotation file
-    image: np.ndarray | None = None  # uint8 [H, W, 3] BGR, kept by `Predictor` for `plot`
+    image: np.ndarray | None = None  # uint8 [H, W, C], BGR if C is 3, kept by `Predictor` for `plot`
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -187,7 +187,8 @@ class Instances:
             masked: make transparent what is not on the object.
 
         Returns:
-            New uint8 [h, w, 3] BGR arrays, or [h, w, 4] BGRA with `masked`; at least one pixel each.
+            New uint8 [h, w, C] arrays in the channels of the image, BGR if C is 3, with alpha behind them if `masked`;
+            at least one pixel each.
 
         Raises:
             ValueError: there is no image, or it is of another size.

@@ -63,7 +63,7 @@ class Predictor:
             UserError: they are given for a file.
         """
         self.config, self.settings = loaded.config, loaded.config.eval
-        self.colours = Colours.of(loaded.config.data)
+        self.colours = Colours.of(loaded.config)
         self.class_names, self.category_ids, self.names_known = (
             loaded.class_names, loaded.category_ids, loaded.names_known,
         )  # fmt: skip
@@ -108,7 +108,8 @@ class Predictor:
         """Find the objects of one image or of each image of a list.
 
         Args:
-            source: a path, a uint8 [H, W, 3] array in BGR order (as OpenCV reads it), or a list of either.
+            source: a path, a uint8 [H, W, 3] array in BGR order (as OpenCV reads it), or a list of either. Where
+                `config.model.channels` is C and not 3, an array is [H, W, C] in the order of the file.
             score_threshold: objects whose class probability is above this are returned, in [0, 1]; by default
                 `self.score_threshold`.
             tiles: cut larger images into parts of this size, in pixels of the image, a square's side or (height,
@@ -295,15 +296,23 @@ def _groups(sources: Iterable[ImageSource], size: int) -> Iterator[list[ImageSou
 
 
 def _as_image(source: ImageSource, colours: Colours) -> np.ndarray:
-    """Return the uint8 [H, W, 3] BGR array of a path, or the array itself where it is one."""
+    """Return the uint8 [H, W, C] array of a path, or the array itself where it is one."""
     if isinstance(source, str | Path):
         return read_image(Path(source), colours=colours)
+    channels = colours.channels
+    is_image = isinstance(source, np.ndarray) and source.ndim == 3 and source.size > 0 and source.dtype == np.uint8
+    if channels != 3 and not (is_image and source.shape[2] == channels):
+        found = f"{source.dtype} {list(source.shape)}" if isinstance(source, np.ndarray) else type(source).__name__
+        raise (ValueError if isinstance(source, np.ndarray) else TypeError)(
+            f"An image must be a path or a uint8 (0..255) [H, W, {channels}] array, as model.channels is {channels}, "
+            f"with its bands in the order of the file, got {found}."
+        )
     if not isinstance(source, np.ndarray):
         raise TypeError(
             f"An image must be a path or a uint8 [H, W, 3] BGR array, got {type(source).__name__}; "
             "a PIL image becomes one by np.asarray(image.convert('RGB'))[:, :, ::-1]."
         )
-    if source.ndim != 3 or source.shape[2] != 3 or source.size == 0 or source.dtype != np.uint8:
+    if not is_image or source.shape[2] != channels:
         raise ValueError(
             "An image must be uint8 (0..255) [H, W, 3] in BGR order with at least one pixel, got "
             f"{source.dtype} {list(source.shape)}; convert it first, for example with "

@@ -188,4 +188,4 @@ class Runtime(Protocol):
         """The rescoring network of YOLACT++, where masks are to be rescored in PyTorch."""
 
     def __call__(self, images: Tensor) -> Predictions | Detections:
-        """Take uint8 images [B, 3, H, W] RGB; a file that suppresses itself gives Detections. Numbers are float32."""
+        """Take uint8 images [B, C, H, W], RGB if C is 3; a file that suppresses itself gives Detections, in float32."""

@@ -126,7 +126,7 @@ def kinds() -> list[Kind]:
         Kind("PNG bomb", png[:8] + chunk(b"IHDR", many * 2 + png[24:29]) + png[33:], fault="picture-too-large"),
         Kind("JPEG bomb", spliced(jpeg, jpeg.index(b"\xff\xc0") + 5, many[2:] * 2), fault="picture-too-large"),
         Kind("BMP bomb", spliced(opencv(".bmp", colour), 18, many[::-1] * 2), fault="picture-too-large"),
-        Kind("TIFF of seven bands", make_tiff(np.dstack([gray] * 7)), fault="unreadable-picture"),
+        Kind("TIFF of seven bands", make_tiff(np.dstack([gray] * 7)), fault="other-bands"),
     ]
     return read + refused
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from yolact.data.samples import Colours, flatten, odd_samples, own_white, shared_white, to_bgr, to_bytes
+from yolact.data.samples import Colours, flatten, odd_samples, own_white, shared_white, to_bytes, to_pixels
 
 
 @pytest.mark.parametrize(
@@ -55,15 +55,15 @@ def test_transparent_pixels_show_the_background() -> None:
 
 
 def test_what_is_remarkable_is_told() -> None:
-    pixels, remarks = to_bgr(np.array([[7, 9]], np.uint8), "", Colours())
+    pixels, remarks = to_pixels(np.array([[7, 9]], np.uint8), "", Colours())
     assert (pixels.tolist(), remarks) == ([[[7] * 3, [9] * 3]], {})
     opaque = np.array([[[7, 255]]], np.uint8)
-    assert to_bgr(opaque, "straight", Colours())[1] == {}
-    pixels, remarks = to_bgr(np.array([[[7, 0], [7, 255]]], np.uint8), "straight", Colours(background=(0, 0, 0)))
+    assert to_pixels(opaque, "straight", Colours())[1] == {}
+    pixels, remarks = to_pixels(np.array([[[7, 0], [7, 255]]], np.uint8), "straight", Colours(background=(0, 0, 0)))
     assert pixels[..., 0].tolist() == [[0, 7]]
     assert remarks == {"transparent-picture": "50.0 % of its pixels are transparent, over data.background=[0, 0, 0]"}
-    pixels, remarks = to_bgr(np.array([[0, 2000, 4095]], np.uint16), "", Colours(white=1000.0))
+    pixels, remarks = to_pixels(np.array([[0, 2000, 4095]], np.uint16), "", Colours(white=1000.0))
     assert pixels[..., 0].tolist() == [[0, 255, 255]]
     assert remarks == {"deep-samples": "uint16 up to 4095, of which 1000 becomes white"}
-    pixels, remarks = to_bgr(np.array([[0, 1000]], np.uint16), "", Colours(white="image"), inverted=True)
+    pixels, remarks = to_pixels(np.array([[0, 1000]], np.uint16), "", Colours(white="image"), inverted=True)
     assert pixels[..., 0].tolist() == [[255, 6]]  # 255 - 249

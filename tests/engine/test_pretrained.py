@@ -6,11 +6,12 @@ import pytest
 import torch
 from torchvision.models import resnet18, resnet50
 
+from yolact.config import BackboneConfig
 from yolact.engine import pretrained
-from yolact.engine.pretrained import fitting_weights, load_backbone, transfer_weights
+from yolact.engine.pretrained import fitting_weights, for_channels, load_backbone, transfer_weights
 from yolact.errors import CheckpointError
-from yolact.models import build_model
-from yolact.models.backbones import DarkNetFeatures, ResNetFeatures, TimmFeatures
+from yolact.models import BACKBONES, build_model
+from yolact.models.backbones import DarkNetFeatures, ResNetFeatures, TimmFeatures, take_channels
 
 
 def test_a_file_under_weights_is_preferred_and_needs_no_network(tmp_path, monkeypatch):
@@ -107,3 +108,32 @@ def test_a_head_of_other_classes_is_remade_and_listed(tiny_config, caplog):
 def test_another_kind_of_model_is_refused(tiny_config):
     with pytest.raises(CheckpointError, match=r"Only 0 of the model's \d+ tensors .* and widths, or so\.$"):
         fitting_weights(build_model(tiny_config), {"fc.weight": torch.zeros(1)}, "classifier.pth", ", or so")
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(1, [9.0]), (2, [4.5, 4.5]), (4, [2.25] * 4), (3, [1.0, 2.0, 6.0])])
+def test_the_first_convolution_is_averaged_and_repeated(channels, expected, caplog):
+    backbone = torch.nn.Sequential(torch.nn.Conv2d(channels, 1, 1), torch.nn.Conv2d(1, 1, 1))
+    weights = {"0.weight": torch.tensor([1.0, 2.0, 6.0]).view(1, 3, 1, 1), "1.weight": torch.ones(1, 1, 1, 1)}
+    with caplog.at_level(logging.INFO):
+        found = for_channels(backbone, weights)
+    assert found["0.weight"].flatten().tolist() == expected
+    assert torch.equal(found["1.weight"], weights["1.weight"])
+    assert ("0.weight: averaged over its 3 channels" in caplog.text) == (channels != 3)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet10_half", "darknet53", "convnext_tiny", "timm/resnet18d"])
+@pytest.mark.parametrize("channels", [1, 5])
+def test_a_gray_image_is_seen_as_before(name, channels, tmp_path):
+    if name.startswith("timm/"):
+        pytest.importorskip("timm", reason="timm is not installed")
+    make = TimmFeatures if name.startswith("timm/") else BACKBONES[name]
+    source, backbone = (
+        make("resnet18d" if make is TimmFeatures else BackboneConfig(name=name)).eval() for _ in range(2)
+    )
+    torch.save(source.state_dict(), tmp_path / "rgb.pth")
+    take_channels(backbone, channels)
+    load_backbone(backbone, name, str(tmp_path / "rgb.pth"))
+    gray = torch.randn(1, 1, 64, 64)
+    with torch.no_grad():
+        maps = zip(source(gray.expand(-1, 3, -1, -1)), backbone(gray.expand(-1, channels, -1, -1)), strict=True)
+        assert all(torch.allclose(before, after, rtol=1e-3, atol=1e-4) for before, after in maps)

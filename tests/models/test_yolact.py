@@ -10,7 +10,7 @@ from yolact.config import BackboneConfig, Config, ModelConfig
 from yolact.config.schema import SMALLEST_FOR_MASK_IOU
 from yolact.errors import ConfigError
 from yolact.models import build_model
-from yolact.models.backbones import DeformableConv2d, ResNetFeatures
+from yolact.models.backbones import DeformableConv2d, ResNetFeatures, take_channels
 from yolact.models.yolact import FeaturePyramid, MaskIoUNet
 
 
@@ -133,6 +133,32 @@ def test_a_backbone_of_ones_own_takes_the_place_of_the_configured_one(tiny_confi
         build_model(tiny_config, backbone)
 
 
+def test_images_of_other_channels_are_normalised_each_by_its_own(tiny_config):
+    def build(**changes):
+        return build_model(replace(tiny_config, model=replace(tiny_config.model, **changes)))
+
+    one = build(channels=1)  # ImageNet's averages: 344.4 / 3 and 172.9 / 3
+    assert one.pixel_mean.flatten().tolist() == pytest.approx([114.8 / 255])
+    assert one.pixel_std.flatten().tolist() == pytest.approx([57.6333 / 255])
+    four = build(channels=4, pixel_mean=(0.0, 51.0, 102.0, 255.0))
+    assert four.pixel_mean.flatten().tolist() == pytest.approx([0, 0.2, 0.4, 1])
+    assert four(torch.rand(1, 4, 64, 64)).prototypes.shape == (1, 8, 16, 16)
+    with pytest.raises(ValueError, match=r"expects images \[B, 4, 64, 64\], got \[1, 3, 64, 64\]"):
+        four(torch.rand(1, 3, 64, 64))
+    # What a random first convolution gives is spread as before.
+    spreads = [float(build(channels=count).backbone.conv1.weight.detach().std()) for count in (3, 48)]
+    assert spreads[1] == pytest.approx(spreads[0] / 4, rel=0.05)
+
+
+def test_a_backbone_of_other_channels_is_refused(tiny_config):
+    four = replace(tiny_config, model=replace(tiny_config.model, channels=4))
+    with pytest.raises(ConfigError, match=r"takes no image of 64 x 64 pixels and 4 channels \(model\.channels\): "):
+        build_model(four, Plain())
+    patch = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 4, 1))
+    with pytest.raises(ConfigError, match=r"does not begin with a convolution of three channels.*model\.channels=4"):
+        take_channels(patch, 4)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -164,7 +190,7 @@ def test_other_networks_give_their_maps(tiny_config, name, channels):
         ("timm/nosuch", r"is 'timm/nosuch', which timm cannot build \(Unknown model \(nosuch\)\)\."),
         (
             "timm/vit_tiny_patch16_224",
-            r"takes no image of 64 x 64 pixels: Input height \(64\) doesn't match model \(224\)",
+            r"takes no image of 64 x 64 pixels .*: Input height \(64\) doesn't match model \(224\)",
         ),
         ("timm/swinv2_cr_tiny_ns_224", r"takes no image of 64 x 64 pixels|must end in maps of strides \[8, 16, 32\]"),
     ],

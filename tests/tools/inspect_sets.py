@@ -122,6 +122,7 @@ def _plant_in_images(train: Content, folder: Path) -> None:
         "odd.tif": make_tiff(noise - 0.5),
         "cut out.png": make_png(np.dstack((noise, 255 - noise // 128 * 255))),
         "pages.tif": make_tiff(255 - noise, pages=2),
+        "bands.tif": make_tiff(np.dstack((noise, noise)), extra=(0,)),
     }
     for name, data in files.items():
         (folder / name).write_bytes(data)
@@ -180,7 +181,7 @@ def _plant_in_classes(train: Content, val: Content, folder: Path) -> None:
     val["images"].append({"id": 200, "file_name": "again.jpg", "height": HEIGHT, "width": WIDTH})
 
 
-ONCE = """missing-picture unreadable-picture truncated-picture picture-too-large size-mismatch invalid-entry
+ONCE = """missing-picture other-bands unreadable-picture truncated-picture picture-too-large size-mismatch invalid-entry
     invalid-picture-size name-leaves-folder repeated-picture-id mended-annotation-id repeated-category unknown-picture
     undeclared-category class-count-differs invalid-box short-polygon invalid-polygon polygon-far-outside
     invalid-segmentation rle-size-mismatch invalid-rle exif-rotation duplicate-picture repeated-file-name

@@ -120,7 +120,7 @@ def validation_set(loaded: "LoadedModel | Predictor", weights: Path) -> "CocoDat
     data, settings = loaded.config.data, loaded.config.eval
     dataset = CocoDataset(
         data.val_annotations, data.val_images, max_images=settings.max_images,
-        in_tiles=settings.tiles is not None, colours=Colours.of(data),
+        in_tiles=settings.tiles is not None, colours=Colours.of(loaded.config),
     )  # fmt: skip
     check_classes(Categories(loaded.class_names, loaded.category_ids), loaded.names_known, dataset, weights)
     return dataset

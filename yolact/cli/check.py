@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = override_config(load_config(arguments.config) if arguments.config else Config(), arguments.set)
     sources = sources_of(config)
     if alone:
-        in_tiles, colours = config.data.tiles is not None, Colours.of(config.data)
+        in_tiles, colours = config.data.tiles is not None, Colours.of(config)
         sources = [Source("data", arguments.annotations, arguments.images, in_tiles=in_tiles, colours=colours)]
     name = arguments.annotations.stem if alone else config.name
     with output_folder(arguments.output or Path("runs/check") / name) as output:
@@ -112,8 +112,9 @@ def _odd_labels(weights: Path, report: "Report", output: Path) -> "dict[str, lis
     predictor, drawn = Predictor(load_weights(weights)), {}
     for source in (one.source for one in report.sets):
         dataset = CocoDataset(
-            source.annotation_file, source.image_folder, max_images=source.max_images, in_tiles=source.in_tiles
-        )
+            source.annotation_file, source.image_folder, max_images=source.max_images, in_tiles=source.in_tiles,
+            colours=predictor.colours,
+        )  # fmt: skip
         own = Categories(predictor.class_names, predictor.category_ids)
         check_classes(own, predictor.names_known, dataset, weights)
         evaluation, analysis = evaluate(predictor, dataset), Analysis.of(dataset)
@@ -159,5 +160,8 @@ def summary_lines(report: "Report") -> list[str]:
         where = (first.picture or "") + ("" if first.annotation is None else f", annotation {first.annotation}")
         what = f"{finding.title}: {finding.count:,}, such as {where.removeprefix(', ') or first.note}"
         range_text = f" ({first.note})" if finding.kind == "deep-samples" else ""
+        if finding.kind == "other-bands":
+            bands = report.content["sets"][finding.set]["bands"].items()
+            range_text = f" ({', '.join(f'{number:,} of {count}' for count, number in bands)} bands)"
         lines.append(f"  {finding.level:8}{finding.set:6}{what}{range_text}")
     return [*lines, *fit_lines(report.content), verdict(report.content)]

@@ -47,6 +47,11 @@ def run(arguments: argparse.Namespace) -> None:
             raise UserError("The page needs gradio, which is missing; run: pip install gradio") from None
         host, port, is_local = find_port(arguments.host, arguments.port)
         predictor = load_chosen_predictor(arguments)
+        if not predictor.colours.has_colours:
+            raise UserError(
+                f"The page takes photographs, but '{arguments.weights}' images of {predictor.colours.channels} bands "
+                "(model.channels): use `yolact predict`."
+            )
         if not is_local:
             print("warning: everybody who reaches this machine over the network can use the page.", file=sys.stderr)
         page = build_page(predictor, arguments.weights.name, round(arguments.max_megapixels * 1e6))

@@ -52,14 +52,16 @@ def run(arguments: argparse.Namespace) -> None:
     if precision == "int8":
         data = loaded.config.data
         val_data = validation_set(loaded, arguments.weights)
-        train_data = CocoDataset(data.train_annotations, data.train_images, colours=Colours.of(data))
+        train_data = CocoDataset(data.train_annotations, data.train_images, colours=Colours.of(loaded.config))
         export, attempt = export_int8(loaded, output, form, train_data, val_data)
         kept = ", ".join(attempt.float_parts) or "nothing"
         print(f"int8: {100 * attempt.loss:.2f} AP lost, {100 * attempt.mask_ap:.2f} left; in float: {kept}")
     else:
-        colours = Colours.of(loaded.config.data)
+        colours = Colours.of(loaded.config)
         size = max(loaded.model.image_size)
-        images = read_images(arguments.images, colours) if arguments.images else generated_images(size)
+        images = (
+            read_images(arguments.images, colours) if arguments.images else generated_images(size, colours.channels)
+        )
         given = "given" if arguments.images else "generated"
         print(
             f"exporting {loaded.config.name}, then comparing on {len(images)} {given} images; this takes a minute or so"

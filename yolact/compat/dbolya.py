@@ -238,8 +238,13 @@ def nearest_published(model: ModelConfig) -> tuple[str, dict[str, Any]]:
     """Return the published configuration nearest to `model`, and the keys in which `model` differs, with its values.
 
     Raises:
-        CheckpointError: the authors' code has no such backbone.
+        CheckpointError: the authors' code has no such backbone, or no such images.
     """
+    if model.channels != 3:
+        raise CheckpointError(
+            f"The authors' code cannot hold this model: it takes images of {model.channels} channels (model.channels), "
+            "and theirs of 3."
+        )
     own, *others = (_flat(config_to_dict(Config(model=one))["model"]) for one in (model, *PUBLISHED.values()))
     differing = {}
     for name, theirs in zip(PUBLISHED, others, strict=True):

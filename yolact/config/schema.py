@@ -30,6 +30,7 @@ NotNegative = Annotated[float, AT_LEAST_0]
 Positive = Annotated[float, Rule("more than 0", lambda value: value > 0)]
 Share = Annotated[float, Rule("between 0 and 1", lambda value: 0 <= value <= 1)]
 Decay = Annotated[float, Rule("at least 0 and below 1", lambda value: 0 <= value < 1)]
+Channels = Annotated[int, Rule("between 1 and 64", lambda value: 1 <= value <= 64)]
 Byte = Annotated[int, Rule("between 0 and 255", lambda value: 0 <= value <= 255)]
 FirstLevel = Annotated[int, Rule("2 or 3", lambda value: value in (2, 3))]
 HeadLevel = Annotated[int, Rule("2, 3 or 4", lambda value: value in (2, 3, 4))]
@@ -72,9 +73,14 @@ class ModelConfig:
     # "stretch", the paper's way, gives every image the shape of the input. "pad" keeps its own, and fills up on the
     # right or below: for images of unlike shapes, or where the shape of an object matters.
     resize: Literal["stretch", "pad"] = "stretch"
-    # Per channel, RGB, on the 0..255 scale. These are ImageNet's; DarkNet wants mean 0 and std 255.
-    pixel_mean: tuple[NotNegative, NotNegative, NotNegative] = (123.68, 116.78, 103.94)
-    pixel_std: tuple[Positive, Positive, Positive] = (58.40, 57.12, 57.38)
+    # Of the images that the network sees: 3 are red, green and blue, 1 is gray; of any other number all bands of the
+    # files, alpha among them, in their order, such as 4 for RGB and near infrared. What is pretrained on RGB has its
+    # first convolution averaged over that and repeated, so that gray in all channels is seen as before.
+    channels: Channels = 3
+    # On the 0..255 scale: a number for each channel, RGB; or three, whose average every channel has if there are not
+    # three. These are ImageNet's; DarkNet wants mean 0 and std 255.
+    pixel_mean: tuple[NotNegative, ...] = (123.68, 116.78, 103.94)
+    pixel_std: tuple[Positive, ...] = (58.40, 57.12, 57.38)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     anchors: AnchorConfig = field(default_factory=AnchorConfig)
     fpn_channels: Count = 256  # also the width of the prediction head
@@ -88,6 +94,10 @@ class ModelConfig:
         """(H, W) of the network input."""
         return as_size(self.image_size)
 
+    def per_channel(self, values: tuple[float, ...]) -> tuple[float, ...]:
+        """Return `pixel_mean` or `pixel_std` with a number for each channel."""
+        return values if len(values) == self.channels else (sum(values) / len(values),) * self.channels
+
     @property
     def head_levels(self) -> tuple[int, int]:
         """First and last level that the head predicts on."""
@@ -98,7 +108,7 @@ class ModelConfig:
 class AugmentConfig:
     """The authors' SSD-style augmentation, and others that are off; every probability is an image's."""
 
-    photometric: bool = True  # brightness, contrast, saturation and hue
+    photometric: bool = True  # brightness, contrast, saturation and hue; the first two alone where channels are not 3
     expand_probability: Share = 0.5  # zoom out onto a mean-coloured canvas
     expand_max_ratio: Ratio = 4.0  # side of the largest canvas over side of the image
     crop: bool = True  # SSD's random crop, sides 0.3 to 1 of the image's
@@ -280,6 +290,10 @@ def conflicts(config: Config) -> Iterator[str]:
     scales, jitter, least = model.anchors.scales, config.data.augment.scale_jitter, SMALLEST_FOR_MASK_IOU
     if model.head_levels[0] < model.levels[0]:
         yield f"model.head_from must be a level of the pyramid, {model.levels[0]} or more, got {model.head_from}"
+    for name, values in (("pixel_mean", model.pixel_mean), ("pixel_std", model.pixel_std)):
+        if len(values) not in (3, model.channels):
+            three = "3 numbers" + f", or {model.channels} as model.channels" * (model.channels != 3)
+            yield f"model.{name} must be {three}, got {len(values)}"
     num_levels = model.head_levels[1] - model.head_levels[0] + 1
     has_lists = len(scales) == num_levels and len({len(level) for level in scales}) == 1 and scales[0]
     if model.head == "anchors" and not has_lists:

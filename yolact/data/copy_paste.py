@@ -23,7 +23,7 @@ def paste_objects(
 
     Args:
         rng: random numbers.
-        sample: uint8 [3, H, W] RGB and its target, with masks uint8 [N, H, W] of 0 and 1; both may be changed.
+        sample: uint8 [C, H, W] and its target, with masks uint8 [N, H, W] of 0 and 1; both may be changed.
         source: likewise; neither is changed.
 
     Returns:

@@ -72,7 +72,8 @@ class CocoDataset:
         image_folder: the folder that the file names are relative to.
         max_images: keep only the first so many images.
         in_tiles: images are read by parts, so that they may have more than 100 megapixels.
-        colours: how samples of more than 8 bits, and transparent pixels, become colours; an attribute, too.
+        colours: how samples of more than 8 bits, and transparent pixels, become colours, and of how many channels; an
+            attribute, too.
 
     Attributes:
         categories: the classes, taken from the file.
@@ -158,7 +159,7 @@ class CocoDataset:
         return GroundTruth(self, index)
 
     def load_image(self, index: int) -> NDArray[np.uint8]:
-        """Return image `index`, uint8 [H, W, 3] BGR; DatasetError if it is broken or not of the file's size."""
+        """Return image `index`, `Pixels` [H, W, C]; DatasetError if it is broken or not of the file's size."""
         return self.load_reduced(index, 1)[0]
 
     def load_reduced(self, index: int, reduction: int) -> tuple[NDArray[np.uint8], int]:

@@ -13,8 +13,9 @@ from PIL import Image
 
 from yolact.data.headers import BLACK_IS_ZERO, CMYK, KINDS, MAX_PIXELS, RGB, WHITE_IS_ZERO, Layout
 from yolact.errors import DatasetError
+from yolact.text import counted
 
-MODEL_BANDS = (1, 3)  # gray and colours: what becomes the three channels of a model's input
+MODEL_BANDS = (1, 3)  # gray and colours: what becomes the input of a model of one or three channels
 MAX_BYTES = 8 * MAX_PIXELS  # of the samples of an image: four of 16 bits a pixel
 GDAL = {
     "GDAL_CACHEMAX": 64,  # MB of decoded blocks
@@ -23,6 +24,7 @@ GDAL = {
 }
 IS_OPENCV_4 = cv2.__version__.startswith("4.")
 SILENT = 0  # a level of OpenCV's log
+CONVERTED = ("JPEG", "HEIF")  # to RGB, by the decoders
 LOSSY = ("WEBP", "AVIF", "JPEG2000")  # two decoders may round otherwise
 HOW = {"uint": "whole numbers", "int": "signed whole numbers", "float": "floating-point numbers"}
 
@@ -31,7 +33,8 @@ class Samples(NamedTuple):
     """What is stored in an image file.
 
     Attributes:
-        values: [H, W] gray, or [H, W, bands]: gray and alpha, BGR, or BGR and alpha; of any type.
+        values: [H, W] gray, or [H, W, bands]: gray and alpha, BGR, or BGR and alpha, or all bands in the order of the
+            file; of any type.
         alpha: "" where there is none, "straight" or "premultiplied".
         is_turned: whether the decoder did what the orientation asks for.
     """
@@ -41,19 +44,26 @@ class Samples(NamedTuple):
     is_turned: bool = False
 
 
-def decode_samples(data: bytes, layout: Layout, name: str) -> Samples | None:
+def decode_samples(data: bytes, layout: Layout, name: str, channels: int = 3) -> Samples | None:
     """Decode an image file of that header, `name` in errors; None if it is damaged.
+
+    Args:
+        channels: of the model. With another number than 1 or 3 all bands are decoded, and must be so many.
 
     Raises:
         DatasetError: it is too large, its samples are of a kind that a model cannot take, or a package is missing.
     """
-    if layout.kind == "HEIF":
+    if channels not in MODEL_BANDS:
+        require_bands(layout, name, channels)
+    elif layout.kind == "HEIF":
         return _by_libheif(data, name)
     require_size(layout.room[0] * layout.room[1], layout.bands * layout.bits, name)
+    if channels not in MODEL_BANDS:
+        return _all_bands(data, layout, name)
     if layout.kind == "JPEG":
         values = opencv(data, cv2.IMREAD_COLOR)
         return None if values is None else Samples(values, "", True)
-    require_colours(layout, name)
+    require_bands(layout, name, channels)
     is_tiff = layout.kind == "TIFF"
     if is_tiff and not _is_known_to_opencv(layout):
         found = _by_pillow(data, layout) if layout.bits == 8 and layout.alpha else None
@@ -86,21 +96,61 @@ def require_size(num_pixels: int, bits: int, name: str) -> None:
         )
 
 
-def require_colours(layout: Layout, name: str) -> None:
-    """Raise a DatasetError where an image has other bands than gray or three colours, or samples without colours."""
-    bands = layout.bands - bool(layout.alpha)
-    if bands not in MODEL_BANDS and not (bands == 4 and layout.colours == CMYK):
-        raise DatasetError(
-            f"The image {name} has {layout.bands} bands, but a model takes 3, or 1 of gray: choose those with "
-            "`gdal_translate -b`, or save it as RGB.",
-            "unreadable-picture",
-        )
-    if layout.samples not in HOW or (layout.is_deep and layout.colours not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)):
+def require_bands(layout: Layout, name: str, channels: int) -> None:
+    """Raise a DatasetError where a model of so many channels cannot take an image, by its bands or samples."""
+    has_colours, found = channels in MODEL_BANDS, layout.bands
+    if has_colours:
+        bands = found - bool(layout.alpha)
+        fits = bands in MODEL_BANDS or (bands == 4 and layout.colours == CMYK)
+    else:
+        is_converted = layout.kind in CONVERTED or layout.colours == CMYK
+        found = 3 if is_converted else found - (layout.key is not None)
+        fits = found == channels
+    if not fits:
+        raise _other_bands(found, name, channels)
+    is_odd = has_colours and layout.is_deep and layout.colours not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)
+    if layout.samples not in HOW or is_odd:
         raise DatasetError(
             f"The image {name} has {layout.bits} bits of {layout.samples} a sample, which are neither gray nor RGB: "
             "save it as gray or RGB.",
             "unreadable-picture",
         )
+
+
+def _other_bands(found: int, name: str, channels: int) -> DatasetError:
+    takes = {1: "1, or 3 of RGB", 3: "3, or 1 of gray"}.get(channels, str(channels))
+    return DatasetError(
+        f"The image {name} has {counted(found, 'band')}, but a model takes {takes} (model.channels={channels}): choose "
+        "those with `gdal_translate -b`, or train a model with model.channels as the images have bands.",
+        "other-bands",
+    )
+
+
+def alpha_of(layout: Layout, channels: int) -> str:
+    """Return the kind of alpha that is laid over a background; where a model takes all bands, it is one of them."""
+    return layout.alpha if channels in MODEL_BANDS else ""
+
+
+def _all_bands(data: bytes, layout: Layout, name: str) -> Samples | None:
+    """Decode all bands in the order of the file."""
+    if layout.kind == "TIFF":
+        found = _by_gdal(data, layout, name, in_order=True)
+        is_inverted = layout.colours == WHITE_IS_ZERO and not layout.is_inverted
+        return found._replace(values=~found.values) if found is not None and is_inverted else found
+    if layout.is_deep:
+        values = opencv(data, cv2.IMREAD_UNCHANGED)
+        if values is not None and values.ndim == 3 and values.shape[2] in (2, 4):
+            return Samples(values[..., [0, -1] if layout.bands == 2 else [2, 1, 0, 3]])  # gray may become colours
+        if layout.bits > 8:  # which Pillow would cut to 8
+            return None
+    try:
+        with Image.open(io.BytesIO(data), formats=(*KINDS, "PNG")) as image:
+            values = np.asarray(image)
+    except Exception:  # of many kinds, on damaged files
+        return None
+    if values.shape[2:] != (layout.bands,):  # what is transparent is one of its colours
+        raise _other_bands(values.shape[2] if values.ndim == 3 else 1, name, layout.bands)
+    return Samples(values)
 
 
 def _alpha_of(values: NDArray[Any]) -> str:
@@ -179,7 +229,7 @@ def _by_libheif(data: bytes, name: str) -> Samples | None:
         return None
 
 
-def _by_gdal(data: bytes, layout: Layout, name: str) -> Samples | None:
+def _by_gdal(data: bytes, layout: Layout, name: str, in_order: bool = False) -> Samples | None:
     """Decode a TIFF of any samples and order of bands."""
     try:
         import rasterio
@@ -193,7 +243,7 @@ def _by_gdal(data: bytes, layout: Layout, name: str) -> Samples | None:
     silence_rasterio()
     try:
         with rasterio.Env(**GDAL), rasterio.MemoryFile(data) as file, file.open(driver="GTiff", sharing=False) as image:
-            return Samples(bgr_order(image.read()), layout.alpha)
+            return Samples(bgr_order(image.read()), layout.alpha) if not in_order else Samples(file_order(image.read()))
     except rasterio.errors.RasterioError:
         return None
 
@@ -209,3 +259,8 @@ def bgr_order(bands: NDArray[Any]) -> NDArray[Any]:
     """Turn bands [C, H, W], RGB or gray and perhaps alpha, into [H, W, C], BGR or gray and perhaps alpha."""
     order = [2, 1, 0, 3][: len(bands)] if len(bands) > 2 else [0, 1][: len(bands)]
     return np.stack([bands[index] for index in order], axis=-1)
+
+
+def file_order(bands: NDArray[Any]) -> NDArray[Any]:
+    """Turn bands [C, H, W] into [H, W, C]."""
+    return np.ascontiguousarray(np.moveaxis(bands, 0, -1))

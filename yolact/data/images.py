@@ -14,7 +14,7 @@ from yolact.data.decoders import decode_samples, opencv
 from yolact.data.headers import JPEG_START, PNG_START, Layout, read_layout
 from yolact.data.headers import MAX_PIXELS as MAX_PIXELS  # for those who import it from here
 from yolact.data.headers import SUFFIXES as SUFFIXES
-from yolact.data.samples import PLAIN, Colours, Pixels, to_bgr
+from yolact.data.samples import PLAIN, Colours, Pixels, to_gray, to_pixels
 from yolact.errors import DatasetError
 from yolact.text import printable
 
@@ -42,16 +42,28 @@ def read_image(path: Path, image_size: tuple[int, int] | None = None, colours: C
         path: the file.
         image_size: (H, W) that the annotations give. An image whose EXIF orientation turns it into W x H is read as
             stored instead, because the annotations then describe the stored image.
-        colours: how samples of more than 8 bits, and transparent pixels, become colours.
+        colours: how samples of more than 8 bits, and transparent pixels, become colours, and how many channels.
 
     Returns:
-        uint8 [H, W, 3] BGR.
+        `Pixels`: by itself uint8 [H, W, 3] BGR.
 
     Raises:
-        DatasetError: the file is absent, broken, of more than 100 megapixels, of other bands than gray or three
-            colours, or not of `image_size`.
+        DatasetError: the file is absent, broken, of more than 100 megapixels, of other bands than the channels, gray
+            and three colours being one, or not of `image_size`.
     """
     return read_reduced(path, image_size, 1, colours)[0]
+
+
+def read_size(path: Path, image_size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Decode an image of any number of bands, to see that it can be, and return (H, W); otherwise as `read_image`."""
+    try:
+        pixels = read_image(path, image_size)
+    except DatasetError as error:
+        layout = _layout_of(path.read_bytes()) if error.kind == "other-bands" else None
+        if layout is None:
+            raise
+        pixels = read_image(path, image_size, Colours(channels=layout.bands))
+    return pixels.shape[0], pixels.shape[1]
 
 
 def read_reduced(
@@ -62,7 +74,7 @@ def read_reduced(
     A JPEG's blocks are then only partly computed, which is several times as fast and as small.
 
     Returns:
-        The image, uint8 [ceil(H / r), ceil(W / r), 3] BGR, and r, which is 1 or `reduction`. Pixel k of a row covers
+        The image, `Pixels` [ceil(H / r), ceil(W / r), C], and r, which is 1 or `reduction`. Pixel k of a row covers
         the image's pixels from r * k on.
     """
     try:
@@ -71,12 +83,14 @@ def read_reduced(
         name = printable(str(path), MAX_NAME)
         why = f"Cannot read the image {name}: {error.strerror}; restore it or correct its path."
         raise DatasetError(why, "missing-picture") from None
-    if image_size and reduction > 1 and data[:2] == JPEG_START and not _is_truncated_jpeg(data):
+    is_jpeg = data[:2] == JPEG_START and colours.has_colours and not _is_truncated_jpeg(data)
+    if image_size and reduction > 1 and is_jpeg:
         height, width = image_size
         if header_size(data) in (image_size, (width, height)):
             small = opencv(data, REDUCED[reduction])
             if small is not None and small.shape[:2] == (-(-height // reduction), -(-width // reduction)):
-                return np.asarray(small, np.uint8), reduction
+                pixels = np.asarray(small, np.uint8)
+                return to_gray(pixels) if colours.channels == 1 else pixels, reduction
     return decode_image(data, path, image_size, colours), 1
 
 
@@ -113,10 +127,10 @@ def decode(data: bytes, path: Path, image_size: tuple[int, int] | None, colours:
     name, layout = printable(str(path), MAX_NAME), _layout_of(data)
     if layout is None or _is_truncated_jpeg(data):
         raise _damaged(data, name)
-    samples = decode_samples(data, layout, name)
+    samples = decode_samples(data, layout, name, colours.channels)
     if samples is None:
         raise _damaged(data, name)
-    found, remarks = to_bgr(samples.values, samples.alpha, colours, layout.is_inverted)
+    found, remarks = to_pixels(samples.values, samples.alpha, colours, layout.is_inverted)
     if layout.has_more:
         remarks["several-frames"] = FIRST_FRAME
     turned = stored = found

@@ -30,7 +30,7 @@ from yolact.structures import Resize, Target, Tiles, View
 class Batch(NamedTuple):
     """What one training step sees."""
 
-    images: Tensor  # uint8 [B, 3, H, W] RGB
+    images: Tensor  # uint8 [B, C, H, W], RGB if C is 3
     targets: list[Target]
     skipped: list[str]  # errors of images that could not be read and were replaced by the next ones
 
@@ -83,7 +83,7 @@ class TrainingSet:
         return len(self._images)
 
     def __getitem__(self, place: Place) -> tuple[Tensor, Target, list[str]]:
-        """Return the image, uint8 [3, H, W] RGB, its target, and the errors of images that were skipped.
+        """Return the image, uint8 [C, H, W], its target, and the errors of images that were skipped.
 
         DatasetError if the image cannot be read and must not be skipped, or none can be read.
         """
@@ -196,7 +196,7 @@ class EvaluationSet:
         self._opened: tuple[int, OpenImage] | None = None  # of which the next tile is likely to be
 
     def __getitem__(self, piece: Piece) -> Tensor:
-        """Return a piece, uint8 [3, H, W] RGB."""
+        """Return a piece, uint8 [C, H, W]."""
         index, view = piece.image, piece.view
         with blaming(self.dataset.images[index].file_name):
             if view is None:
@@ -206,7 +206,7 @@ class EvaluationSet:
             return prepare_image(self._opened[1].read(view), self.resize)
 
     def batch(self, pieces: Sequence[Piece]) -> tuple[Tensor, list[Piece]]:
-        """Return several pieces, uint8 [B, 3, H, W] RGB, and what they are."""
+        """Return several pieces, uint8 [B, C, H, W], and what they are."""
         return torch.stack([self[piece] for piece in pieces]), list(pieces)
 
     def batches(self, batch_size: int, world: World = SINGLE) -> list[list[Piece]]:
@@ -251,7 +251,7 @@ def training_loader(
 def evaluation_loader(
     dataset: EvaluationSet, batch_size: int = 1, num_workers: int = 0, world: World = SINGLE
 ) -> DataLoader[tuple[Tensor, list[Piece]]]:
-    """Yield (images uint8 [B, 3, H, W] RGB, what they are) over every image once, in order; a batch may be smaller.
+    """Yield (images uint8 [B, C, H, W], what they are) over every image once, in order; a batch may be smaller.
 
     Several ranks take turns at the batches, which are the same in any case, or with tiles at the images. Iterating
     raises DatasetError for an image that cannot be read, and LoaderError for a worker that dies or hangs.

@@ -3,7 +3,9 @@
 Coordinates are continuous: the centre of the pixel in row i and column j is (j + 0.5, i + 0.5).
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -11,13 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from yolact.data.samples import Pixels, by_fours
 from yolact.data.segmentations import draw_masks, pixel_index_map
-from yolact.data.transforms import Pixels, Sample, map_boxes
+from yolact.data.transforms import Sample, map_boxes
 from yolact.ops import masks as mask_ops
 from yolact.structures import Resize, Target, View
 
 SMALLEST_SIDE = 0.01  # pixels of the input; a thinner box is only rounding
 FILL = (124, 117, 104)  # RGB of what the image does not cover: ImageNet's mean, for DarkNet too, as the authors have it
+FILL_BAND = round(sum(FILL) / 3)  # of each channel, where these are no colours
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -26,16 +30,28 @@ def to_unit(images: Tensor) -> Tensor:
 
 
 def prepare_image(image: Pixels, resize: Resize) -> Tensor:
-    """Resize an image, uint8 [H, W, 3] BGR, to the network input, uint8 [3, H, W] RGB, padded with `FILL`.
+    """Resize an image, `Pixels` [H, W, C], to the network input, uint8 [C, H, W], RGB if C is 3, padded with `FILL`.
 
     This is the one way for inference and evaluation.
     """
     height, width = resize.window((image.shape[0], image.shape[1]))
-    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    resized = by_fours(partial(cv2.resize, dsize=(width, height), interpolation=cv2.INTER_LINEAR), image)
     below, right = resize.size[0] - height, resize.size[1] - width
     if below or right:
-        resized = cv2.copyMakeBorder(resized, 0, below, 0, right, cv2.BORDER_CONSTANT, value=FILL[::-1])
-    return torch.from_numpy(np.stack(cv2.split(resized)[::-1]))
+        border = cv2.BORDER_CONSTANT, None, _fill(image)[::-1]
+        resized = by_fours(lambda part: cv2.copyMakeBorder(part, 0, below, 0, right, *border), resized)
+    return torch.from_numpy(np.stack(_planes(resized)))
+
+
+def _fill(image: Pixels) -> tuple[int, ...]:
+    """Return `FILL` for an image, RGB or of four channels at most."""
+    return FILL if image.shape[2] == 3 else (FILL_BAND,) * 4
+
+
+def _planes(image: Pixels) -> Sequence[Any]:
+    """Return the channels [H, W] of an image in the order in which the network has them."""
+    planes = cv2.split(image)
+    return planes[::-1] if len(planes) == 3 else planes
 
 
 def frame_of(sample: Sample) -> NDArray[np.float64]:
@@ -58,18 +74,19 @@ def render_image(image: Pixels, sample: Sample, reduction: int = 1) -> Tensor:
     """Warp the image into its frame and change its pixels there; the rest of the input is `FILL`.
 
     Args:
-        image: uint8 [H, W, 3] BGR, `reduction` times smaller than the one that the sample was made for.
+        image: `Pixels` [H, W, C], `reduction` times smaller than the one that the sample was made for.
         sample: where it goes.
         reduction: 1 or more.
 
     Returns:
-        uint8 [3, H, W] RGB.
+        uint8 [C, H, W], RGB if C is 3.
     """
     height, width = sample.size
-    result = np.empty((3, height, width), np.uint8)
+    channels = image.shape[2]
+    result = np.empty((channels, height, width), np.uint8)
     x0, y0, x1, y1 = _pixels_in(frame_of(sample))  # nothing blends with the fill: the image's border is repeated
     if (x0, y0, x1, y1) != (0, 0, width, height):
-        result[:] = np.array(FILL, np.uint8)[:, None, None]
+        result[:] = np.array(FILL if channels == 3 else FILL_BAND, np.uint8).reshape(-1, 1, 1)
     if x1 > x0 and y1 > y0:
         matrix = sample.matrix
         matrix[:, :2] *= reduction
@@ -78,7 +95,7 @@ def render_image(image: Pixels, sample: Sample, reduction: int = 1) -> Tensor:
             patch = _warp(image, matrix, (x0, y0, x1, y1))
         for change in sample.pixel_changes:
             patch = change(patch)
-        for channel, plane in zip(result, reversed(cv2.split(patch)), strict=True):
+        for channel, plane in zip(result, _planes(patch), strict=True):
             channel[y0:y1, x0:x1] = plane
     return torch.from_numpy(result)
 
@@ -96,10 +113,8 @@ def _warp(image: Pixels, matrix: NDArray[np.float64], frame: View) -> Pixels:
     linear = matrix[:, :2]
     is_upright = not (linear.diagonal().any() and linear[[0, 1], [1, 0]].any())
     border = cv2.BORDER_REPLICATE if is_upright else cv2.BORDER_CONSTANT
-    warped = cv2.warpAffine(
-        image, local, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR, borderMode=border, borderValue=FILL[::-1]
-    )
-    return np.asarray(warped, np.uint8)
+    size, how = (x1 - x0, y1 - y0), {"borderMode": border, "borderValue": _fill(image)[::-1]}
+    return by_fours(partial(cv2.warpAffine, M=local, dsize=size, flags=cv2.INTER_LINEAR, **how), image)
 
 
 def _stretch(image: Pixels, matrix: NDArray[np.float64], size: tuple[int, int]) -> Pixels | None:
@@ -115,7 +130,7 @@ def _stretch(image: Pixels, matrix: NDArray[np.float64], size: tuple[int, int]) 
     if (np.abs(edges - whole) > 1e-6).any():
         return None
     (x0, y0), (x1, y1) = whole
-    patch = cv2.resize(image[y0:y1, x0:x1], size[::-1], interpolation=cv2.INTER_LINEAR)
+    patch = by_fours(partial(cv2.resize, dsize=size[::-1], interpolation=cv2.INTER_LINEAR), image[y0:y1, x0:x1])
     return np.asarray(patch[:: int(np.sign(scales[1])), :: int(np.sign(scales[0]))], np.uint8)
 
 

@@ -1,25 +1,34 @@
 """From the samples of image files, of any depth and with or without alpha, to the bytes that the network sees."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from yolact.text import percent
 
 if TYPE_CHECKING:
-    from yolact.config import DataConfig
+    from yolact.config import Config
 
-Pixels = NDArray[np.uint8]  # [H, W, 3] BGR
+Pixels = NDArray[np.uint8]  # [H, W, 3] BGR, [H, W, 1] gray, or [H, W, C] in the order of the file
+AT_ONCE = 4  # channels that all of OpenCV's functions take
 NARROWEST = 8  # bits of the range of samples that are deeper than a byte
 LIKE_RANGES = 8  # times that the ranges of images which share a white may differ: a dark image uses less of its own
 
 
 class Colours(NamedTuple):
-    """How samples become colours: fields of `DataConfig`."""
+    """How samples become colours: fields of `DataConfig`, and the channels of `ModelConfig`."""
 
     white: float | Literal["image"] | None = None
     background: tuple[int, int, int] = (255, 255, 255)  # RGB
+    channels: int = 3
+
+    @property
+    def has_colours(self) -> bool:
+        """Whether the channels are colours, or gray as these are seen; else they are the bands of the files."""
+        return self.channels in (1, 3)
 
     @property
     def shown(self) -> str:
@@ -27,9 +36,9 @@ class Colours(NamedTuple):
         return f"data.background={list(self.background)}"
 
     @classmethod
-    def of(cls, data: "DataConfig") -> "Colours":
+    def of(cls, config: "Config") -> "Colours":
         """Return those of a configuration."""
-        return cls(data.white, data.background)
+        return cls(config.data.white, config.data.background, config.model.channels)
 
 
 PLAIN = Colours()
@@ -89,20 +98,35 @@ def flatten(colours: Pixels, alpha: NDArray[np.uint8], background: tuple[int, in
     return result
 
 
-def to_bgr(
+def to_gray(image: Pixels) -> Pixels:
+    """Return the luminance, uint8 [H, W, 1], of an image in BGR; equal channels stay as they are."""
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)[..., None]
+
+
+def by_fours(change: Callable[[Pixels], Any], image: Pixels) -> Pixels:
+    """Return what a function of OpenCV makes of an image of any number of channels, four of them at a time."""
+    channels = image.shape[2]
+    if channels in (3, AT_ONCE):
+        return np.asarray(change(image), np.uint8)
+    parts = [change(np.ascontiguousarray(image[..., at : at + AT_ONCE])) for at in range(0, channels, AT_ONCE)]
+    # OpenCV leaves the axis of a single channel out.
+    return np.concatenate([part.reshape(*part.shape[:2], -1) for part in parts], axis=2)
+
+
+def to_pixels(
     samples: NDArray[Any], alpha: str, colours: Colours, inverted: bool = False, white: float | None = None
 ) -> tuple[Pixels, dict[str, str]]:
     """Turn samples of any type into bytes; bytes without alpha stay as they are.
 
     Args:
-        samples: [H, W] gray, or [H, W, bands]: gray, gray and alpha, BGR, or BGR and alpha.
+        samples: [H, W] gray, or [H, W, bands]: gray, gray and alpha, BGR, or BGR and alpha; or all bands of a file.
         alpha: "" where there is none, "straight" or "premultiplied".
-        colours: what becomes white, and what is seen where alpha is 0.
+        colours: what becomes white, what is seen where alpha is 0, and how many channels are wanted.
         inverted: 0 is white.
         white: of the whole image, of which the samples are a part; None finds it.
 
     Returns:
-        uint8 [H, W, 3] BGR, and what is remarkable: kind of finding of `yolact check` -> note.
+        `Pixels` of `colours.channels`, and what is remarkable: kind of finding of `yolact check` -> note.
     """
     samples, remarks = samples[..., None] if samples.ndim == 2 else samples, dict[str, str]()
     values = samples[..., : samples.shape[2] - bool(alpha)]
@@ -113,13 +137,15 @@ def to_bgr(
             remarks["odd-samples"] = f"{odd}, which become black"
     pixels = to_bytes(values, white or 255)
     pixels = ~pixels if inverted else pixels
-    pixels = np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else np.ascontiguousarray(pixels)
+    repeats = pixels.shape[2] == 1 and (colours.channels == 3 or bool(alpha))
+    pixels = np.repeat(pixels, 3, 2) if repeats else np.ascontiguousarray(pixels)
+    is_gray = colours.channels == 1
     if not alpha:
-        return pixels, remarks
+        return to_gray(pixels) if is_gray and pixels.shape[2] == 3 else pixels, remarks
     opacity = to_bytes(samples[..., -1], 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max))
     if clear := np.count_nonzero(opacity < 255):
         remarks["transparent-picture"] = (
             f"{percent(clear / opacity.size)} of its pixels are transparent, over {colours.shown}"
         )
         pixels = flatten(pixels, opacity, colours.background, alpha == "premultiplied")
-    return pixels, remarks
+    return to_gray(pixels) if is_gray else pixels, remarks

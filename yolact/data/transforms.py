@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from yolact.config.schema import AugmentConfig
 from yolact.data.annotations import ObjectRecord
+from yolact.data.samples import Pixels
 from yolact.data.segmentations import IDENTITY
 from yolact.structures import Resize, View
 
 CROP_TRIALS = 50
 WHOLE_IMAGE = 1 / 6  # one of SSD's six crop modes keeps the whole image
 SMALLEST_JITTERED = 1.0  # pixels of the input; large-scale jitter shrinks many objects to nothing
-
-Pixels = NDArray[np.uint8]  # [H, W, 3] BGR
 
 
 class Sample:
@@ -62,7 +61,7 @@ class Sample:
         self.after = compose(np.array(matrix, np.float64), self.after)
 
     def change_pixels(self, change: Callable[[Pixels], Pixels]) -> None:
-        """Have `change` called with the warped image, uint8 [h, w, 3] BGR, the fill around it left out."""
+        """Have `change` called with the warped image, `Pixels` [h, w, C], the fill around it left out."""
         self.pixel_changes.append(change)
 
 
@@ -162,7 +161,10 @@ def turn(rng: np.random.Generator, sample: Sample, probability: float, matrix: S
 
 
 def photometric(rng: np.random.Generator, sample: Sample) -> Sample:
-    """The authors' colour changes, each with probability 1/2; contrast comes before or after the others by a coin."""
+    """The authors' colour changes, each with probability 1/2; contrast comes before or after the others by a coin.
+
+    Images of other than three channels have no saturation and hue: these are drawn and left out.
+    """
     has_brightness, has_contrast, has_saturation, has_hue, contrast_first = rng.random(5) < 0.5
     brightness, contrast, saturation, hue = rng.random(4)
     change = partial(
@@ -188,14 +190,14 @@ def change_colours(
     """Change the colours of an image by lookup tables; values are clipped to 0..255.
 
     Args:
-        image: uint8 [H, W, 3] BGR.
+        image: `Pixels` [H, W, C].
         brightness: added, on the 0..255 scale.
         contrast: factor.
         contrast_first: before saturation and hue, or after.
-        saturation: factor.
-        hue: added, in degrees of 360.
+        saturation: factor, where C is 3.
+        hue: added, in degrees of 360, likewise.
     """
-    changes_colour = saturation != 1 or hue != 0
+    changes_colour = image.shape[2] == 3 and (saturation != 1 or hue != 0)
     first = contrast if contrast_first or not changes_colour else 1.0
     image = _linear(image, first, brightness * first)
     if changes_colour:
@@ -212,7 +214,7 @@ def _linear(image: Pixels, factor: float, offset: float) -> Pixels:
     if factor == 1 and offset == 0:
         return image
     table = np.round(np.arange(256) * factor + offset).clip(0, 255).astype(np.uint8)
-    return np.asarray(cv2.LUT(image, table), np.uint8)
+    return np.asarray(cv2.LUT(image, table), np.uint8).reshape(image.shape)  # OpenCV leaves a single channel's axis out
 
 
 def view_matrix(view: View, resize: Resize) -> NDArray[np.float64]:

@@ -4,13 +4,14 @@ import logging
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from yolact.data.dataset import CocoDataset
-from yolact.data.decoders import decode_samples
+from yolact.data.decoders import alpha_of, decode_samples
 from yolact.data.headers import BYTE_SUFFIXES, MAX_PIXELS, Layout
-from yolact.data.samples import own_white, shared_white
+from yolact.data.samples import Colours, own_white, shared_white
 from yolact.data.windows import WindowedImage, layout_of_file
 from yolact.errors import UserError
 from yolact.text import counted
@@ -34,7 +35,7 @@ def choose_white(dataset: CocoDataset) -> float | Literal["image"] | None:
         layouts = pool.map(layout_of_file, paths)
         deep = [(path, one) for path, one in zip(paths, layouts, strict=True) if one and one.is_deep]
         looked_at = _spread(deep, MAX_IMAGES)
-        whites = [white for white in pool.map(_white_of, looked_at) if white]
+        whites = [white for white in pool.map(partial(_white_of, dataset.colours), looked_at) if white]
     if not whites:
         return None
     white = shared_white(whites)
@@ -49,20 +50,21 @@ def _spread(items: list[T], most: int) -> list[T]:
     return items[::step]
 
 
-def _white_of(image: tuple[Path, Layout]) -> float | None:
+def _white_of(colours: Colours, image: tuple[Path, Layout]) -> float | None:
     """Return the white of an image by itself; None of bytes, and of what cannot be read, as a training will say."""
     path, layout = image
     try:
         if math.prod(layout.room) > MAX_PIXELS:
             (height, width), side = layout.image_size, MIDDLE
             top, left = max(0, height - side) // 2, max(0, width - side) // 2
-            values = WindowedImage(path, layout).samples((left, top, min(width, left + side), min(height, top + side)))
+            view = left, top, min(width, left + side), min(height, top + side)
+            values = WindowedImage(path, layout, colours=colours).samples(view)
         else:
-            samples = decode_samples(path.read_bytes(), layout, str(path))
+            samples = decode_samples(path.read_bytes(), layout, str(path), colours.channels)
             if samples is None:
                 return None
             values = samples.values
     except (UserError, OSError):
         return None
-    colours = values[..., : values.shape[2] - bool(layout.alpha)] if values.ndim == 3 else values
-    return None if values.dtype.itemsize == 1 else own_white(colours)
+    has_alpha = values.ndim == 3 and bool(alpha_of(layout, colours.channels))
+    return None if values.dtype.itemsize == 1 else own_white(values[..., :-1] if has_alpha else values)

@@ -6,7 +6,7 @@ the top down, because their rows are decoded one after the other.
 
 import math
 import threading
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolact.data.decoders import GDAL, bgr_order, require_colours, silence_rasterio
+from yolact.data.decoders import GDAL, alpha_of, bgr_order, file_order, require_bands, silence_rasterio
 from yolact.data.headers import CMYK, MAX_PIXELS, WHITE_IS_ZERO, Layout, read_layout
 from yolact.data.images import FIRST_FRAME, MAX_NAME, MAX_WINDOWED_PIXELS, read_image, say_once, size_mismatch
-from yolact.data.samples import PLAIN, Colours, Pixels, own_white, to_bgr
+from yolact.data.samples import PLAIN, Colours, Pixels, by_fours, own_white, to_pixels
 from yolact.errors import DatasetError, UserError
 from yolact.structures import View
 from yolact.text import printable
@@ -41,7 +41,7 @@ class OpenImage(Protocol):
     remarks: dict[str, str]
 
     def read(self, view: View) -> Pixels:
-        """Return a part, uint8 [h, w, 3] BGR; parts from the top down are read fastest."""
+        """Return a part, `Pixels` [h, w, C]; parts from the top down are read fastest."""
 
     def overview(self, largest_side: int) -> Pixels:
         """Return all of it, made smaller where a side is longer than `largest_side` pixels."""
@@ -98,7 +98,7 @@ class WholeImage:
     def overview(self, largest_side: int) -> Pixels:
         scale = min(1, largest_side / max(self.image_size))
         size = [max(1, round(side * scale)) for side in reversed(self.image_size)]
-        return np.asarray(cv2.resize(self._pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+        return by_fours(lambda pixels: cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), self._pixels)
 
 
 class WindowedImage:
@@ -121,9 +121,9 @@ class WindowedImage:
         self._path, self.name, self.image_size = path, name, layout.image_size
         self.remarks = {"several-frames": FIRST_FRAME} if layout.has_more else {}
         say_once(path, self.remarks, colours)
-        self._layout, self._colours = layout, colours
+        self._layout, self._colours = layout._replace(alpha=alpha_of(layout, colours.channels)), colours
         height, width = layout.image_size
-        require_colours(layout, name)
+        require_bands(layout, name, colours.channels)
         if layout.is_interlaced:
             self._refuse("rows one after the other, which progressive JPEG and interlaced PNG have not")
         if height * width > MAX_WINDOWED_PIXELS:
@@ -142,14 +142,14 @@ class WindowedImage:
             self._refuse("one that GDAL can read", error)
         meaning = self._file.colorinterp[0].name
         is_plain = meaning in ("gray", "red", "undefined") and layout.colours != CMYK and layout.key is None
-        if not is_plain or self._file.count != layout.bands or layout.bits < 8:
+        if (colours.has_colours and not is_plain) or self._file.count != layout.bands or layout.bits < 8:
             found = f"{meaning} in {self._file.count} x {layout.bits} bits"
             self._refuse(f"gray or RGB of 8 bits or more, with or without a band of alpha, not {found}")
         block_height, block_width = self._file.block_shapes[0]
         if block_height * block_width > MAX_BLOCK_PIXELS:
             self._refuse(f"tiles or strips of at most {MAX_BLOCK_PIXELS:,} pixels")
         self._in_tiles = block_width < width
-        self._top, self._rows = 0, np.zeros((0, width, 3), np.uint8)
+        self._top, self._rows = 0, np.zeros((0, width, colours.channels), np.uint8)
 
     def _refuse(self, expected: str, error: Exception | None = None) -> NoReturn:
         found = f" ({error.__cause__ or error})" if error else ""
@@ -180,22 +180,23 @@ class WindowedImage:
         for top in range(0, height, step):
             rows = self.read((0, top, width, min(top + step, height)))
             size = max(1, width // factor), max(1, len(rows) // factor)
-            parts.append(cv2.resize(rows, size, interpolation=cv2.INTER_AREA))
+            parts.append(by_fours(partial(cv2.resize, dsize=size, interpolation=cv2.INTER_AREA), rows))
         return np.concatenate(parts)
 
     def _decode(self, x0: int, y0: int, x1: int, y1: int) -> Pixels:
         samples, is_inverted = self.samples((x0, y0, x1, y1)), self._layout.colours == WHITE_IS_ZERO
-        pixels, found = to_bgr(samples, self._layout.alpha, self._colours, is_inverted, self._white)
+        pixels, found = to_pixels(samples, self._layout.alpha, self._colours, is_inverted, self._white)
         self.remarks = found | self.remarks
         say_once(self._path, found, self._colours)
         return pixels
 
     def samples(self, view: View) -> NDArray[Any]:
-        """Return a part as it is stored, [h, w, bands]: gray or BGR, and alpha."""
+        """Return a part as it is stored, [h, w, bands]: gray or BGR, and alpha; or all bands in their order."""
         x0, y0, x1, y1 = view
+        in_order = bgr_order if self._colours.has_colours else file_order
         try:
             with self._environment:
-                return bgr_order(self._file.read(window=self._window(x0, y0, x1 - x0, y1 - y0)))
+                return in_order(self._file.read(window=self._window(x0, y0, x1 - x0, y1 - y0)))
         except self._errors as error:
             reason = f"({error.__cause__ or error}): it is damaged or cut off; replace it."
             raise DatasetError(f"Cannot decode the image {self.name} {reason}", "truncated-picture") from error

@@ -11,7 +11,7 @@ from torchvision import models as torchvision_models
 from yolact.compat.published import AUTHORS_FILES
 from yolact.engine.checkpoint import load_checkpoint
 from yolact.errors import CheckpointError
-from yolact.models.backbones import RESNETS, DarkNetFeatures, TimmFeatures
+from yolact.models.backbones import RESNETS, DarkNetFeatures, TimmFeatures, first_convolution
 from yolact.models.build import TIMM
 from yolact.text import printable
 
@@ -44,12 +44,13 @@ def load_backbone(backbone: nn.Module, name: str, source: str) -> str:
 
 def _load_timm(backbone: TimmFeatures, name: str) -> str:
     try:
-        backbone.load_state_dict(TimmFeatures(name, pretrained=True).state_dict())
+        state = TimmFeatures(name, pretrained=True).state_dict()
     except Exception as error:  # of the hub, of HTTP, of the file: the library names no class for them
         raise CheckpointError(
             f"The weights of timm's {name} could not be fetched ({printable(str(error))}): fetch them with a network "
             "once, or set train.backbone_weights=none to start from random weights."
         ) from error
+    _load(backbone, state, f"timm's {name}")
     return f"timm's {name}"
 
 
@@ -87,7 +88,7 @@ def _load(backbone: nn.Module, state: dict[str, Tensor], origin: str) -> None:
         for theirs, ours in _DARKNET_NAMES:
             state = {ours + k[len(theirs) :] if k.startswith(theirs) else k: v for k, v in state.items()}
     own = backbone.state_dict()
-    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    fitting = {k: v for k, v in for_channels(backbone, state).items() if k in own and own[k].shape == v.shape}
     optional = ("num_batches_tracked", "conv_offset_mask.weight", "conv_offset_mask.bias", "conv2.bias")
     missing = [k for k in own if k not in fitting and not k.endswith(optional)]
     if missing:
@@ -98,14 +99,36 @@ def _load(backbone: nn.Module, state: dict[str, Tensor], origin: str) -> None:
     backbone.load_state_dict(fitting, strict=False)
 
 
+def for_channels(backbone: nn.Module, weights: Mapping[str, Tensor], prefix: str = "") -> Mapping[str, Tensor]:
+    """Return weights whose first convolution takes as many channels as that of `backbone`, and log where it did not.
+
+    It is averaged over its K channels and repeated over C, times K / C, so that an image that is gray in all channels
+    gives what it gave before.
+
+    Args:
+        prefix: of the backbone's names in `weights`.
+    """
+    found = first_convolution(backbone)
+    key = f"{prefix}{found[0]}.weight" if found else ""
+    if found is None or key not in weights:
+        return weights
+    theirs, wanted = weights[key], found[1].weight.shape
+    if theirs.ndim != 4 or theirs.shape[1] == wanted[1] or theirs[:, :1].shape != (wanted[0], 1, *wanted[2:]):
+        return weights
+    before, now = theirs.shape[1], wanted[1]
+    logger.info("%s: averaged over its %d channels, and repeated over %d times %d/%d", key, before, now, before, now)
+    return {**weights, key: theirs.mean(1, keepdim=True).repeat(1, now, 1, 1) * (before / now)}
+
+
 def fitting_weights(
     model: nn.Module, weights: Mapping[str, Tensor], origin: str, instead: str = ""
 ) -> dict[str, Tensor]:
-    """Return the tensors that `model` has in the same shape.
+    """Return the tensors that `model` has in the same shape, its first convolution for another number of channels too.
 
     CheckpointError if hardly anything fits, so that this is another kind of model; `instead` ends its sentence.
     """
-    own = model.state_dict()
+    own, backbone = model.state_dict(), getattr(model, "backbone", None)
+    weights = weights if backbone is None else for_channels(backbone, weights, "backbone.")
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if len(fitting) < len(own) / 2:
         raise CheckpointError(

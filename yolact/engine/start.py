@@ -144,15 +144,16 @@ def load_data(config: Config) -> tuple[Config, CocoDataset, CocoDataset]:
     data, expected = config.data, config.model.num_classes
     config = replace(config, eval=replace(config.eval, tiles=config.eval.tiles or data.tiles))
     train = CocoDataset(
-        data.train_annotations, data.train_images, max_images=data.max_train_images, in_tiles=data.tiles is not None
-    )
+        data.train_annotations, data.train_images, max_images=data.max_train_images, in_tiles=data.tiles is not None,
+        colours=Colours.of(config),
+    )  # fmt: skip
     if data.white is None:
         data = replace(data, white=choose_white(train))
         config = replace(config, data=data)
     val = CocoDataset(
         data.val_annotations, data.val_images, max_images=config.eval.max_images, in_tiles=config.eval.tiles is not None
     )
-    train.colours = val.colours = Colours.of(data)
+    train.colours = val.colours = Colours.of(config)
     if train.categories != val.categories:
         both = [set(zip(one.categories.ids, one.categories.names, strict=True)) for one in (train, val)]
         raise DatasetError(

@@ -212,7 +212,7 @@ class ModelWithLoss(nn.Module):
         Over several ranks, the means of their losses are the losses of the whole batch.
 
         Args:
-            images: float32 [B, 3, H, W], RGB in [0, 1], of a size that the model takes.
+            images: float32 [B, C, H, W] in [0, 1], RGB if C is 3, of a size that the model takes.
             targets: B targets on the device of the images.
         """
         predictions = self.model(images)

@@ -1,6 +1,7 @@
 """Feature extractors: ResNets and ConvNeXt of torchvision, a small ResNet, DarkNet-53, and those of timm.
 
-A backbone makes maps of falling size from images [B, 3, S, S], and has their `channels` and `strides`.
+A backbone makes maps of falling size from images [B, 3, S, S], and has their `channels` and `strides`. Images of other
+than three channels are taken after `take_channels`.
 """
 
 import itertools
@@ -109,6 +110,28 @@ class TimmFeatures(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         maps: list[Tensor] = self.network(images)
         return maps
+
+
+def first_convolution(backbone: nn.Module) -> tuple[str, nn.Conv2d] | None:
+    """Return the first convolution of a network, in the order of its parts, and its name."""
+    return next(((name, one) for name, one in backbone.named_modules() if isinstance(one, nn.Conv2d)), None)
+
+
+def take_channels(backbone: nn.Module, channels: int) -> None:
+    """Make the first convolution of a backbone for RGB one of images [B, channels, S, S], with random weights.
+
+    What comes out has the same spread as before. ConfigError where that convolution is not one of three channels.
+    """
+    found = first_convolution(backbone)
+    if found is None or found[1].in_channels != 3 or found[1].groups != 1:
+        raise ConfigError(
+            f"{type(backbone).__name__} does not begin with a convolution of three channels, which could become one "
+            f"of model.channels={channels}: take another backbone, or model.channels=3."
+        )
+    conv = found[1]
+    std = float(conv.weight.detach().std()) * (3 / channels) ** 0.5
+    shape = conv.out_channels, channels, *conv.kernel_size
+    conv.in_channels, conv.weight = channels, nn.Parameter(torch.empty(shape).normal_(0, std))
 
 
 class DeformableConv2d(nn.Module):

@@ -15,6 +15,7 @@ from yolact.models.backbones import (
     ResNet10HalfFeatures,
     ResNetFeatures,
     TimmFeatures,
+    take_channels,
 )
 from yolact.models.heads import AnchorHead, make_anchors
 from yolact.models.points import PointHead, make_points
@@ -41,7 +42,8 @@ def build_model(config: Config, backbone: nn.Module | None = None) -> Yolact:
 
     Raises:
         ConfigError: the configuration does not say how many classes there are, or names no known backbone.
-            Or the backbone's maps are not what its `channels` and `strides` say, or do not reach the finest level.
+            Or the backbone does not take images of `model.channels`, or its maps are not what its `channels` and
+            `strides` say, or do not reach the finest level.
     """
     model = config.model
     if model.num_classes is None:
@@ -49,7 +51,10 @@ def build_model(config: Config, backbone: nn.Module | None = None) -> Yolact:
             f"model.num_classes of configuration '{config.name}' is null, expected a number here: set it to the number "
             "of classes without background (train.py takes it from the training annotations)."
         )
-    backbone = _configured_backbone(config) if backbone is None else backbone
+    if backbone is None:
+        backbone = _configured_backbone(config)
+        if model.channels != 3:
+            take_channels(backbone, model.channels)
     first, last = model.levels
     strides = [2**level for level in range(first, last + 1)]
     num_maps = COARSEST - first + 1
@@ -57,7 +62,7 @@ def build_model(config: Config, backbone: nn.Module | None = None) -> Yolact:
     fpn = FeaturePyramid(channels, model.fpn_channels, last - COARSEST)
     sizes = sorted({model.input_size, *map(as_size, config.train.image_sizes)})
     mask_only = model.head_levels[0] - first
-    cells = {size: level_sizes(backbone, fpn, size, strides[:num_maps])[mask_only:] for size in sizes}
+    cells = {size: level_sizes(backbone, fpn, size, strides[:num_maps], model.channels)[mask_only:] for size in sizes}
     return Yolact(
         backbone,
         fpn,
@@ -68,8 +73,8 @@ def build_model(config: Config, backbone: nn.Module | None = None) -> Yolact:
         num_classes=model.num_classes,
         resize=Resize.of(model),
         training_sizes=sizes,
-        pixel_mean=model.pixel_mean,
-        pixel_std=model.pixel_std,
+        pixel_mean=model.per_channel(model.pixel_mean),
+        pixel_std=model.per_channel(model.pixel_std),
     )
 
 
@@ -95,19 +100,22 @@ def _head(
 
 
 def level_sizes(
-    backbone: nn.Module, fpn: FeaturePyramid, image_size: tuple[int, int], strides: Sequence[int]
+    backbone: nn.Module, fpn: FeaturePyramid, image_size: tuple[int, int], strides: Sequence[int], channels: int = 3
 ) -> list[tuple[int, int]]:
     """Return (H, W) of each pyramid level for inputs of (H, W); shapes alone are computed.
 
     Args:
         strides: of the backbone's maps that the pyramid is built on.
+        channels: of the images.
     """
     with torch.no_grad():
         try:  # two images, because a batch norm that learns refuses one of a single cell
-            maps = _on_meta(backbone, torch.empty(2, 3, *image_size, device="meta"))
-        except AssertionError as error:  # how networks of timm refuse a size
-            reason = printable(str(error))
-            raise ConfigError(f"The backbone takes no image of {size_text(image_size)} pixels: {reason}") from error
+            maps = _on_meta(backbone, torch.empty(2, channels, *image_size, device="meta"))
+        except (AssertionError, RuntimeError) as error:  # how networks of timm refuse a size, and PyTorch channels
+            size, reason = size_text(image_size), printable(str(error))
+            raise ConfigError(
+                f"The backbone takes no image of {size} pixels and {channels} channels (model.channels): {reason}"
+            ) from error
         said = list(zip(backbone.channels, backbone.strides, strict=False))  # type: ignore[arg-type]
         shapes = [tuple(one.shape[1:]) for one in maps]
         fits = len(shapes) == len(said) and [stride for _, stride in said[-len(strides) :]] == list(strides)

@@ -99,7 +99,7 @@ class Yolact(nn.Module):
         num_mask_only: how many of the finest levels the prototypes see and the head does not.
         resize: how images become the input.
         training_sizes: further (H, W) of the input that a multi-scale training has.
-        pixel_mean, pixel_std: per channel, RGB, on the 0..255 scale.
+        pixel_mean, pixel_std: of each of the C channels of an image, RGB if C is 3, on the 0..255 scale.
     """
 
     pixel_mean: Tensor
@@ -126,8 +126,8 @@ class Yolact(nn.Module):
         self.backbone, self.fpn, self.protonet, self.head = backbone, fpn, protonet, head
         self.semantic = nn.Conv2d(fpn.channels, num_classes, 1)  # an extra loss on P3 while training (section 5)
         self.mask_iou = mask_iou
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1) / 255, persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1) / 255, persistent=False)
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1) / 255, persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1) / 255, persistent=False)
         for part in (self.fpn, self.protonet, self.head, self.semantic, self.mask_iou):
             if part is not None:
                 part.apply(_xavier)
@@ -136,6 +136,11 @@ class Yolact(nn.Module):
     def image_size(self) -> tuple[int, int]:
         """(H, W) of the input in pixels."""
         return self.resize.size
+
+    @property
+    def channels(self) -> int:
+        """C, of the images."""
+        return len(self.pixel_mean)
 
     @property
     def coder(self) -> BoxCoder:
@@ -153,7 +158,7 @@ class Yolact(nn.Module):
         return self.pixel_mean.device
 
     def forward(self, images: Tensor) -> Predictions:
-        """Predict from `images`, float32 [B, 3, H, W], RGB in [0, 1], of the `image_size` of the configuration.
+        """Predict from `images`, float32 [B, C, H, W] in [0, 1], RGB if C is 3, of the configuration's `image_size`.
 
         In training mode they may also have one of the sizes of a multi-scale training.
 
@@ -163,8 +168,9 @@ class Yolact(nn.Module):
         size = (images.shape[-2], images.shape[-1])
         if not (self.training and size in self.training_sizes):
             size = self.image_size
-        if images.shape[1:] != (3, *size):
-            raise ValueError(f"Yolact expects images [B, 3, {size[0]}, {size[1]}], got {list(images.shape)}.")
+        expected = self.channels, *size
+        if images.shape[1:] != expected:
+            raise ValueError(f"Yolact expects images [B, {str([*expected])[1:]}, got {list(images.shape)}.")
         normalised = (images - self.pixel_mean) / self.pixel_std
         features = self.backbone(normalised.to(self.semantic.weight.dtype))
         levels = self.fpn(features[-len(self.fpn.lateral) :])  # a backbone may have finer maps than are asked for

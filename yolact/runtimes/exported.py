@@ -18,7 +18,7 @@ from yolact.structures import BoxCoder, Detections, Predictions, Resize
 from yolact.text import printable
 
 FORM = 3  # of inputs, outputs and metadata; a higher number means that programs which read them must change
-INPUT = "images"  # uint8 [B, H, W, 3] RGB
+INPUT = "images"  # uint8 [B, H, W, C], RGB if C is 3
 RAW = ("class_logits", "box_deltas", "mask_coefficients", "prototypes")  # and the constants of the box coder
 COMPLETE = ("boxes", "scores", "labels", "mask_coefficients", "counts", "prototypes")  # beside what other programs use
 CODERS: dict[str, Callable[[Tensor, tuple[int, int]], BoxCoder]] = {"anchors": AnchorCoder, "points": PointCoder}
@@ -31,7 +31,7 @@ class Session(Protocol):
     device: torch.device  # of the inputs and outputs
 
     def run(self, images: Tensor) -> dict[str, Tensor]:
-        """Map uint8 [B, H, W, 3] RGB on `device` to the file's outputs by name; several threads may call."""
+        """Map uint8 [B, H, W, C], RGB if C is 3, on `device` to the outputs by name; several threads may call."""
 
 
 class Kind(NamedTuple):
@@ -126,8 +126,9 @@ class ExportedRuntime:
         self.config: Config = config_from_dict(self.metadata["config"], str(path))
         self.resize = Resize.of(self.config.model)
         size = self.resize.size
+        image = torch.zeros(1, *size, self.config.model.channels, dtype=torch.uint8, device=self.device)
         try:
-            outputs = self.session.run(torch.zeros(1, *size, 3, dtype=torch.uint8, device=self.device))
+            outputs = self.session.run(image)
         except Exception as error:
             raise CheckpointError(f"{path}: it does not run ({_reason(error)}); export the model again.") from error
         wanted = COMPLETE if self.is_complete else RAW

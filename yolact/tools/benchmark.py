@@ -28,6 +28,7 @@ from yolact.data.headers import image_files
 from yolact.data.images import read_image
 from yolact.data.loader import Place, TrainingSet
 from yolact.data.rendering import prepare_image, to_unit
+from yolact.data.samples import Colours
 from yolact.device import Precision, device_name, versions
 from yolact.engine.step import read_results, train_step
 from yolact.engine.trainer import Trainer, training_set
@@ -75,6 +76,10 @@ class Benchmark:
     def config(self) -> Config:
         return self.loaded.config
 
+    @property
+    def colours(self) -> Colours:
+        return Colours.of(self.config)
+
     @cached_property
     def model(self) -> Yolact:
         """The model on its device."""
@@ -87,15 +92,19 @@ class Benchmark:
 
     @cached_property
     def inputs(self) -> list[torch.Tensor]:
-        """The images as the network takes them, uint8 [1, 3, H, W] each."""
+        """The images as the network takes them, uint8 [1, C, H, W] each."""
         resize = self.loaded.model.resize
-        return [prepare_image(read_image(path), resize)[None].to(self.device) for path in self.images]
+        return [
+            prepare_image(read_image(path, colours=self.colours), resize)[None].to(self.device) for path in self.images
+        ]
 
     @cached_property
     def samples(self) -> TrainingSet:
         """The training data as a training has them."""
         data = self.config.data
-        dataset = CocoDataset(data.train_annotations, data.train_images, max_images=data.max_train_images)
+        dataset = CocoDataset(
+            data.train_annotations, data.train_images, max_images=data.max_train_images, colours=self.colours
+        )
         return training_set(self.config, dataset)
 
     def detector(self, **changes: Any) -> Detector:
@@ -211,7 +220,7 @@ def calibrate(model: Yolact, images: torch.Tensor, score: float, num_candidates:
     """Make a network of random weights find a usual number of objects, in place.
 
     Its batch norms and the outputs of its head take the spread that they have in trained networks, and on average
-    `num_candidates` anchors or points of an image, of `images` float32 [B, 3, H, W] RGB in [0, 1], exceed `score`.
+    `num_candidates` anchors or points of an image, of `images` float32 [B, C, H, W] in [0, 1], exceed `score`.
     """
     update_bn([images], model)  # their statistics become those of this batch
     predictions, head = model.eval()(images), model.head
@@ -235,8 +244,14 @@ def prepare(config: Config, loaded: LoadedModel | None, images: Path | None, fol
     """Make what is missing: weights, images to measure on, and data to train on of as many classes, in `folder`.
 
     Raises:
-        UserError: the folder `images` holds none.
+        UserError: the folder `images` holds none, or images would have to be generated that the model does not take.
     """
+    colours, has_data = Colours.of(config), Path(config.data.train_annotations).is_file()
+    if not colours.has_colours and not (images and has_data):
+        raise UserError(
+            f"Generated images have 3 channels and the model {colours.channels} (model.channels): give a folder of "
+            "images with --images, and a data set with --set data.train_annotations=FILE data.train_images=DIR."
+        )
     num_classes = config.model.num_classes or CLASSES
     ids, names = list(range(1, 1 + num_classes)), [f"class {number}" for number in range(1, 1 + num_classes)]
     write_shapes(folder / "shapes", GENERATED, 1, GENERATED_SIZE)
@@ -246,7 +261,7 @@ def prepare(config: Config, loaded: LoadedModel | None, images: Path | None, fol
     for record in content["annotations"]:
         record["category_id"] = 1 + record["id"] % num_classes
     generated.write_text(json.dumps(content))
-    if not Path(data.train_annotations).is_file():
+    if not has_data:
         data = replace(data, train_images=str(shapes), train_annotations=str(generated))
     config = replace(config, data=data, model=replace(config.model, num_classes=num_classes))
     files = image_files((images or shapes).glob("*"))[0][:MAX_IMAGES]
@@ -255,7 +270,7 @@ def prepare(config: Config, loaded: LoadedModel | None, images: Path | None, fol
     if loaded is None:
         torch.manual_seed(0)
         loaded = LoadedModel(build_model(config), config, names, ids)
-        inputs = torch.stack([prepare_image(read_image(file), loaded.model.resize) for file in files])
+        inputs = torch.stack([prepare_image(read_image(file, colours=colours), loaded.model.resize) for file in files])
         calibrate(loaded.model, to_unit(inputs), config.eval.score_threshold)
     return Benchmark(replace(loaded, config=config), images=files, folder=folder, **how)
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from yolact.draw import CROWD, DARK, WHITE, Drawing, display_scale, resize_mask, titled
+from yolact.draw import CROWD, DARK, WHITE, Drawing, display_scale, for_people, resize_mask, titled
 from yolact.fonts import font
 from yolact.instances import Instances
 from yolact.ops import masks as mask_ops
@@ -118,7 +118,9 @@ def draw_prototypes(prototypes: Tensor, image: np.ndarray | None = None) -> Draw
     """
     scale = max(1, round(TITLE_SIDE / max(prototypes.shape[1:])))
     size = prototypes.shape[2] * scale, prototypes.shape[1] * scale
-    panels = [] if image is None else [titled(cv2.resize(image, size, interpolation=cv2.INTER_AREA), "image", 12)]
+    panels = []
+    if image is not None:
+        panels.append(titled(cv2.resize(for_people(image), size, interpolation=cv2.INTER_AREA), "image", 12))
     for number, prototype in enumerate(prototypes.float().cpu().numpy()):
         peak = float(prototype.max())
         shares = (prototype * (255 / peak if peak else 0)).round().astype(np.uint8)
@@ -209,7 +211,7 @@ def _panels(
     for title, values in zip(("image", *titles), (None, *maps.numpy()), strict=True):
         border, paint = mask, WHITE if values is None else DARK
         if values is None:
-            panel = cv2.resize(found.image, size, interpolation=cv2.INTER_AREA)[view]
+            panel = cv2.resize(for_people(found.image), size, interpolation=cv2.INTER_AREA)[view]
         else:
             pixels = cv2.resize(values / 2 + 0.5, size, interpolation=cv2.INTER_NEAREST)[view]
             panel = matplotlib.colormaps["RdBu_r"](pixels, bytes=True)[:, :, 2::-1]

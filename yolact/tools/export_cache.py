@@ -38,6 +38,6 @@ def exported_for(loaded: LoadedModel, form: str, precision: str, weights: Path) 
         from yolact.tools.export import export_model, generated_images  # which takes seconds
 
         with output_folder(cache):
-            images = generated_images(max(loaded.model.image_size))
+            images = generated_images(max(loaded.model.image_size), loaded.model.channels)
             export_model(loaded, path, form + ("-raw" if is_raw else ""), images, precision)
     return replace(load_file(path), config=loaded.config, score_threshold=loaded.score_threshold)

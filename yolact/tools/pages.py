@@ -12,7 +12,7 @@ from yolact.data.annotations import ObjectRecord
 from yolact.data.categories import Categories
 from yolact.data.segmentations import draw_masks
 from yolact.data.transforms import boxes_of, map_boxes
-from yolact.draw import draw_instances, resize_image
+from yolact.draw import draw_instances, for_people, resize_image
 from yolact.instances import Instances
 from yolact.ops.regions import MaskRegion
 from yolact.structures import View
@@ -51,12 +51,12 @@ def draw_objects(
     scores: Sequence[float] | None = None,
     labels: bool = True,
 ) -> np.ndarray:
-    """Draw objects of an image onto a copy of the part of it that is `view`, uint8 BGR; the first ones on top.
+    """Draw objects of an image onto a copy of the part of it that is `view`, in BGR; the first ones on top.
 
     `image` shows that part, and may be smaller than it; the copy is `scale` times as large as `image`. Masks are drawn
     at the size of the copy, one at a time; labels, if wanted, have scores where there are some.
     """
-    canvas = resize_image(image, scale)
+    canvas = resize_image(for_people(image), scale)
     height, width = canvas.shape[:2]
     x0, y0, x1, y1 = view
     factors = width / (x1 - x0), height / (y1 - y0)

@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from yolact.data.headers import image_files, passed_over
+from yolact.data.samples import to_gray
 from yolact.data.windows import open_image
 from yolact.draw import display_scale, draw_instances, encode_png
 from yolact.errors import DatasetError, UserError
@@ -181,8 +182,14 @@ def predict_video(predictor: Predictor, video: Video, wanted: Wanted) -> None:
     """Predict frame by frame until the end or Ctrl-C, which leaves whole files of the frames so far.
 
     Raises:
-        UserError: the result would overwrite the video or cannot be written, or a package for `track` is missing.
+        UserError: the result would overwrite the video or cannot be written, a package for `track` is missing, or the
+            model takes no colours.
     """
+    if not predictor.colours.has_colours:
+        raise UserError(
+            f"'{video.source}' has frames of 3 channels, but the model takes {predictor.colours.channels} "
+            "(model.channels): give images of as many bands."
+        )
     tracker = Tracker(video.fps) if wanted.track else None
     target = wanted.folder / video_of(video.source)
     name = target.stem
@@ -195,6 +202,7 @@ def predict_video(predictor: Predictor, video: Video, wanted: Wanted) -> None:
 
     def work(own: Predictor, frame: Frame) -> tuple[float, Instances]:
         image, seconds = frame
+        image = to_gray(image) if own.colours.channels == 1 else image
         return seconds, own(image, wanted.score_threshold).filter(wanted.classes)
 
     # What is live is searched frame by frame, while the next one is read: several at a time would come later.

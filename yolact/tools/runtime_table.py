@@ -11,7 +11,6 @@ import torch
 
 from yolact.data.dataset import CocoDataset
 from yolact.data.images import read_image
-from yolact.data.samples import Colours
 from yolact.device import Precision, resolve_precision
 from yolact.errors import UserError
 from yolact.evaluation.run import evaluate
@@ -79,12 +78,12 @@ def _made_file(benchmark: "Benchmark", form: str, precision: str) -> Path:
     path = benchmark.folder / f"{form}_{precision}{KINDS[form].ending}"
     data = config.data
     if precision == "int8" and benchmark.val_data is not None and Path(data.train_annotations).is_file():
-        train_data = CocoDataset(data.train_annotations, data.train_images, colours=Colours.of(data))
+        train_data = CocoDataset(data.train_annotations, data.train_images, colours=benchmark.colours)
         tell: Callable[[str], None] = partial(print, file=sys.stderr)
         export_int8(loaded, path, form + raw, train_data, benchmark.val_data, tell)
         return path
     export = make_export(loaded, form, bool(raw), precision)
-    images = [read_image(file) for file in benchmark.images]
+    images = [read_image(file, colours=benchmark.colours) for file in benchmark.images]
     quantise = quantiser(calibration_batches(images, loaded.model.resize), ()) if precision == "int8" else None
     write_file(export, form, path, quantise)
     return path
@@ -111,7 +110,7 @@ def _steps(benchmark: "Benchmark", predictor: Predictor) -> tuple[Stage, ...]:
     """Return the network, detection and masks of an image's inputs, and all of it from a file."""
     detector, files, runtime = benchmark.detector(), benchmark.images, predictor.runtime
     names, ids = predictor.class_names, predictor.category_ids
-    sizes = [image.shape[:2] for image in map(read_image, files)]
+    sizes = [image.shape[:2] for image in (read_image(file, colours=benchmark.colours) for file in files)]
     inputs = [image.to(runtime.device) for image in benchmark.inputs]
     last: dict[str, Any] = {}
 

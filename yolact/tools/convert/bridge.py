@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from yolact.data.images import read_image
+from yolact.data.images import read_size
 from yolact.errors import DatasetError, UserError
 from yolact.text import printable
 from yolact.tools.convert.common import Conversion, FoundImage, Part, encode_mask, is_text, name_below
@@ -46,7 +46,7 @@ def read_datumaro(name: str, source: Path) -> Conversion:
         name = name_below(conversion.folder, Path(path)) if path else None
         if name is None or not is_text(name):
             raise DatasetError(f"The image {printable(where)} is no file below '{conversion.folder}'; put it there.")
-        height, width, _ = read_image(conversion.folder / name, media.size).shape
+        height, width = read_size(conversion.folder / name, media.size)
         parts = _read_parts(conversion, items[where], labels, name, (height, width))
         return FoundImage(name, (height, width), conversion.objects(parts, (height, width)), items[where].subset)
 

@@ -3,7 +3,7 @@
 import posixpath
 from pathlib import Path
 
-from yolact.data.images import read_image
+from yolact.data.images import read_size
 from yolact.errors import DatasetError
 from yolact.tools.convert import common
 from yolact.tools.convert.common import Conversion, FoundImage, Part
@@ -39,7 +39,7 @@ def read_cityscapes(folder: Path) -> Conversion:
 
     def read(stem: str) -> FoundImage | None:
         name, path = images[stem], folder / labels[stem]
-        height, width, _ = read_image(folder / name).shape
+        height, width = read_size(folder / name)
         numbers = read_values(path)
         if numbers.shape != (height, width) or numbers.dtype.kind not in "ui":
             raise DatasetError(

@@ -9,7 +9,7 @@ from typing import Any
 from yolact.data.annotations import ImageRecord, parse_categories, parse_image, parse_object, parse_whole
 from yolact.data.categories import Categories
 from yolact.data.coco_file import LISTS
-from yolact.data.images import read_image
+from yolact.data.images import read_size
 from yolact.data.mending import KINDS, complete_size, mend
 from yolact.errors import DatasetError, UserError
 from yolact.text import printable
@@ -71,7 +71,7 @@ def read_coco(source: Path, folder: Path | None = None) -> Conversion:
         if owners.setdefault(name, path) != path:
             raise UserError(f"{owners[name]} and {path} both list the image '{name}'; convert one file at a time.")
         size = image.height, image.width
-        read_image(conversion.folder / name, size)
+        read_size(conversion.folder / name, size)
         made, faults = [], []
         for place, annotation in objects.get(image.id, []):
             try:

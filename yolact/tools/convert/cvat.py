@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolact.data.annotations import is_number
-from yolact.data.images import read_image
+from yolact.data.images import read_size
 from yolact.errors import DatasetError
 from yolact.text import printable
 from yolact.tools.convert.common import (
@@ -71,7 +71,7 @@ def read_cvat(source: Path, folder: Path | None = None) -> Conversion:
         size = int(_number(entry, "height", where)), int(_number(entry, "width", where))
         check(min(size) > 0, where, "height and width", "above 0", size)
         name = images.find(str(given), where, _near(entry))
-        height, width, _ = read_image(conversion.folder / name, size).shape
+        height, width = read_size(conversion.folder / name, size)
         shapes = [(f"<{shape.tag}> {index} of '{name}' in {path}", shape) for index, shape in enumerate(entry)]
         parts = each(shapes, lambda shape: _read_shape(conversion, *shape, size))
         return FoundImage(name, (height, width), conversion.objects(parts, size), subset)

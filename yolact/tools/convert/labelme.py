@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from yolact.data.images import SUFFIXES, decode_image, read_image
+from yolact.data.images import SUFFIXES, decode_image, read_size
 from yolact.errors import DatasetError
 from yolact.tools.convert import common
 from yolact.tools.convert.common import Conversion, FoundImage, Part, Polygon, RunLengths, check, is_text
@@ -56,8 +56,10 @@ def _read_image(conversion: Conversion, path: Path) -> FoundImage | None:
     size = None if given == (None, None) else given
     is_right = size is None or all(type(side) is int and side > 0 for side in size)
     check(is_right, path, "imageHeight and imageWidth", "whole numbers above 0", size)
-    image = decode_image(embedded(), path, size) if embedded else read_image(conversion.folder / name, size)
-    height, width, _ = image.shape
+    if embedded:
+        height, width, _ = decode_image(embedded(), path, size).shape
+    else:
+        height, width = read_size(conversion.folder / name, size)
     shapes = content["shapes"]
     check(isinstance(shapes, list), path, "shapes", "a list of objects", shapes)
     entries = [(shape, f"shapes[{index}] of {path}") for index, shape in enumerate(shapes)]

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from yolact.data.images import SUFFIXES, read_image
+from yolact.data.images import SUFFIXES, read_size
 from yolact.errors import DatasetError
 from yolact.text import printable
 from yolact.tools.convert.brush import decode_rle
@@ -82,7 +82,7 @@ def read_labelstudio(source: Path, folder: Path | None = None) -> Conversion:
         size: Any = sizes[0] if sizes else None
         is_right = all(found == size and all(type(side) is int and side > 0 for side in found) for found in sizes)
         check(is_right, where, "original_height and original_width", "the same whole numbers above 0", sizes)
-        height, width, _ = read_image(conversion.folder / name, size).shape
+        height, width = read_size(conversion.folder / name, size)
         regions = _regions(results, where)
         parts = each(regions, lambda region: _read_region(conversion, region, (height, width)))
         return FoundImage(name, (height, width), conversion.objects(parts, (height, width)))

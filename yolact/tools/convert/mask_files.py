@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from yolact.data.images import MAX_PIXELS, SUFFIXES, header_size, read_image
+from yolact.data.images import MAX_PIXELS, SUFFIXES, header_size, read_size
 from yolact.errors import DatasetError
 from yolact.tools.convert import common
 from yolact.tools.convert.common import Conversion, FoundImage, Part, RunLengths
@@ -62,7 +62,7 @@ def read_masks(
             raise DatasetError(f"The image '{name}' has several masks, {' and '.join(own)}; remove one.")
         if class_map and not is_numbered:
             raise DatasetError(f"The masks of '{name}' are a folder, but --class-map is for masks of numbers; drop it.")
-        height, width, _ = read_image(folder / name).shape
+        height, width = read_size(folder / name)
 
         def read_mask(mask: str) -> Iterator[Part]:
             nonlocal height, width
@@ -70,7 +70,7 @@ def read_masks(
             values = read_values(path)
             if values.shape[:2] == (width, height) and mask == own[0]:
                 with suppress(DatasetError):  # an image that EXIF turns, while the masks are of the stored one
-                    height, width, _ = read_image(folder / name, (width, height)).shape
+                    height, width = read_size(folder / name, (width, height))
             if values.shape[:2] != (height, width):
                 raise DatasetError(
                     f"The mask {path} is {values.shape[1]} x {values.shape[0]} pixels (width x height), but its image "

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from yolact.data.annotations import parse_categories, parse_image, parse_whole
 from yolact.data.coco_file import LISTS
-from yolact.data.images import read_image
+from yolact.data.images import read_size
 from yolact.errors import DatasetError, UserError
 from yolact.tools.convert.coco import near_folders, split_of
 from yolact.tools.convert.common import Conversion, FoundImage, Part, RunLengths, check, each, encode_numbers
@@ -82,7 +82,7 @@ def read_panoptic(source: Path, folder: Path | None = None) -> Conversion:
         image = parse_image(job.image, f"the image of {where}")
         name = files.find(image.file_name, where, job.near)
         size = image.height, image.width
-        read_image(conversion.folder / name, size)
+        read_size(conversion.folder / name, size)
         runs = dict(encode_numbers(_segment_numbers(conversion.folder / job.mask, size)))
         segments: Any = job.entry.get("segments_info")
         check(isinstance(segments, list), where, "segments_info", "a list", segments)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from yolact.data.annotations import is_number
-from yolact.data.images import read_image
+from yolact.data.images import read_size
 from yolact.errors import DatasetError
 from yolact.text import printable
 from yolact.tools.convert.common import Conversion, FoundImage, Part, check, each, is_text, numbers_of
@@ -50,7 +50,7 @@ def read_via(source: Path, folder: Path | None = None) -> Conversion:
         regions = list(regions.values()) if isinstance(regions, dict) else regions  # VIA 1
         check(isinstance(regions, list), where, "regions", "a list", regions)
         name = images.find(given, where)
-        height, width, _ = read_image(conversion.folder / name).shape
+        height, width = read_size(conversion.folder / name)
         numbered = [(f"regions[{index}] of {where}", region) for index, region in enumerate(regions)]
         parts = each(numbered, lambda region: _read_region(conversion, *region, attribute, (height, width)))
         return FoundImage(name, (height, width), conversion.objects(parts, (height, width)))

@@ -14,7 +14,7 @@ import numpy as np
 
 from yolact.config.loading import read_mapping
 from yolact.data.annotations import ImageRecord, parse_segmentation
-from yolact.data.images import SUFFIXES, read_image
+from yolact.data.images import SUFFIXES, read_size
 from yolact.data.segmentations import Rle
 from yolact.errors import DatasetError
 from yolact.ops.rle import encode_ends
@@ -41,7 +41,7 @@ def read_yolo(source: Path) -> Conversion:
     conversion.require_labels(labels, [name for name, label in labels.items() if (folder / label).is_file()])
 
     def read(name: str) -> FoundImage:
-        height, width, _ = read_image(folder / name).shape
+        height, width = read_size(folder / name)
         lines = _read_lines(conversion, folder / labels[name])
         parts = common.each(lines, lambda line: _read_line(conversion, *line, names, (height, width)))
         return FoundImage(name, (height, width), conversion.objects(parts, (height, width)))

@@ -46,7 +46,7 @@ def export_model(
         path: in an existing folder. An older file stays there until the new one agrees.
         form: "onnx", "openvino", "tensorrt" or "torch" with detections and masks; with "-raw" behind it, such as
             "onnx-raw", the outputs of the network.
-        images: uint8 [H, W, 3] BGR, with something to find in at least one of them.
+        images: `Pixels` [H, W, C], with something to find in at least one of them.
         precision: "fp32", "bf16" or "fp16"; for int8 see `export_int8`.
 
     Raises:
@@ -123,7 +123,7 @@ def export_int8(
 
 
 def read_images(sources: Sequence[Path], colours: Colours = PLAIN) -> list[np.ndarray]:
-    """Read files, and of each folder its first ten images by name, as uint8 [H, W, 3] BGR.
+    """Read files, and of each folder its first ten images by name, as `Pixels`.
 
     Raises:
         UserError: there is no such file or folder, no image in the folder, or a file is not an image.
@@ -137,10 +137,11 @@ def read_images(sources: Sequence[Path], colours: Colours = PLAIN) -> list[np.nd
     return [read_image(file, colours=colours) for file in files]
 
 
-def generated_images(size: int) -> list[np.ndarray]:
-    """Make six images, their sides about `size` pixels, always the same, uint8 [H, W, 3] BGR: noise and drawn shapes.
+def generated_images(size: int, channels: int = 3) -> list[np.ndarray]:
+    """Make six images, their sides about `size` pixels, always the same, `Pixels` [H, W, C]: noise and drawn shapes.
 
-    Noise comes in blocks: a network finds far more in them than in noise of single pixels, which looks gray to it.
+    Of more than three channels the first ones come again. Noise comes in blocks: a network finds far more in them than
+    in noise of single pixels, which looks gray to it.
     """
     rng, images = np.random.default_rng(0), []
     for _ in range(3):
@@ -148,4 +149,4 @@ def generated_images(size: int) -> list[np.ndarray]:
         images.append(cv2.resize(noise.clip(0, 255).astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST))
         drawing, _ = draw_shapes(rng, max(size, 64))
         images.append(drawing if drawing.ndim == 3 else cv2.cvtColor(drawing, cv2.COLOR_GRAY2BGR))
-    return images
+    return [image[..., np.arange(channels) % 3] for image in images]

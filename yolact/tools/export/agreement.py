@@ -80,7 +80,7 @@ class Comparison:
 
 
 def compare(run: Run, export: Export, loaded: LoadedModel, images: Sequence[np.ndarray]) -> Comparison:
-    """Run an exported file and PyTorch on images, uint8 [H, W, 3] BGR, and compare what both find."""
+    """Run an exported file and PyTorch on images, `Pixels` [H, W, C], and compare what both find."""
     model = copy.deepcopy(loaded.model).cpu()
     detector = Detector.of(model, loaded.config.eval)
     if export.raw:

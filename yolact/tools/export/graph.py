@@ -16,7 +16,7 @@ from yolact.runtimes.exported import COMPLETE, FORM, INPUT, RAW
 from yolact.structures import Predictions
 
 MEANINGS = {
-    "images": "RGB; the image stretched to this height and width, or padded to it right and below",
+    "images": "RGB, or all bands; the image stretched to this height and width, or padded to it right and below",
     "class_logits": "before softmax, 0 is background; with points before sigmoid, no background",
     "box_deltas": "boxes against the anchors, as in SSD; with points softplus of them are left, top, right, bottom",
     "mask_coefficients": "in (-1, 1)",
@@ -45,7 +45,7 @@ def find(detector: Detector, predictions: Predictions) -> dict[str, Tensor]:
 
 
 class Export(nn.Module):
-    """The network on uint8 images [B, H, W, 3] RGB, with its raw outputs or with what it finds.
+    """The network on uint8 images [B, H, W, C], RGB if C is 3, with its raw outputs or with what it finds.
 
     Attributes:
         image: an input, of one image.
@@ -91,7 +91,7 @@ class Export(nn.Module):
             self.metadata |= {"mask_threshold": Detector.of(self.model, self.settings).mask_threshold} | {
                 key: getattr(self.settings, key) for key in keys
             }
-        self.image = torch.zeros(1, *self.model.image_size, 3, dtype=torch.uint8)
+        self.image = torch.zeros(1, *self.model.image_size, self.model.channels, dtype=torch.uint8)
         with torch.no_grad():
             self.outputs = self(self.image)
 

@@ -34,13 +34,13 @@ class Attempt:
 
 
 def calibration_images(dataset: CocoDataset) -> Iterator[np.ndarray]:
-    """Yield images of all parts of a data set, uint8 [H, W, 3] BGR."""
+    """Yield images of all parts of a data set, `Pixels` [H, W, C]."""
     for index in np.linspace(0, len(dataset) - 1, min(CALIBRATION, len(dataset))).round():
         yield dataset.load_image(int(index))
 
 
 def calibration_batches(images: Iterable[np.ndarray], resize: Resize) -> list[np.ndarray]:
-    """Return images, uint8 [H, W, 3] BGR, as a file takes them: uint8 [1, H, W, 3] RGB."""
+    """Return images, `Pixels` [H, W, C], as a file takes them: uint8 [1, H, W, C]."""
     return [prepare_image(image, resize).permute(1, 2, 0).contiguous().numpy()[None] for image in images]
 
 

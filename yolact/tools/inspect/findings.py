@@ -43,6 +43,8 @@ REFUSED = (
 SKIPPABLE = (  # data.unreadable=skip goes on without it
     ("unreadable-picture", "images that cannot be decoded", "replace or remove them"),
     ("truncated-picture", "images that are cut off", "copy them again"),
+    ("other-bands", "images of other bands than the model takes",
+     "set model.channels to the bands of all, or choose bands with gdal_translate -b"),
     ("picture-too-large", "images of more than 100 megapixels", "set data.tiles, or scale them and annotations down"),
     ("size-mismatch", "images of another size than the JSON says",
      "masks would miss their objects: correct width and height, or restore the images that were annotated"),

@@ -45,7 +45,7 @@ class Report(NamedTuple):
 def sources_of(config: Config) -> list[Source]:
     """Return the training and the validation set of a configuration."""
     data, skips = config.data, config.data.unreadable == "skip"
-    colours = Colours.of(data)
+    colours = Colours.of(config)
     in_tiles = [data.tiles is not None, (config.eval.tiles or data.tiles) is not None]
     return [
         Source(
@@ -130,6 +130,7 @@ def summarise(inspected: InspectedSet) -> dict[str, Any]:
         "classes": len(categories),
         "width": np.quantile([image.width for image in images] or [0], (0, 0.5, 1)).astype(int).tolist(),
         "height": np.quantile([image.height for image in images] or [0], (0, 0.5, 1)).astype(int).tolist(),
+        "bands": {str(bands): number for bands, number in sorted(inspected.bands.items())},  # images by theirs
         "most_objects": max(counts, default=0),
         "objects_per_picture": histogram(counts, COUNT_EDGES, whole=True),
         "objects_per_class": [

@@ -24,7 +24,7 @@ from yolact.data.image_folder import ImageFolder
 from yolact.data.images import MAX_WINDOWED_PIXELS, decode, leave_unsaid
 from yolact.data.samples import PLAIN, Colours
 from yolact.data.segmentations import Rle, encode
-from yolact.data.windows import open_image
+from yolact.data.windows import layout_of_file, open_image
 from yolact.errors import DatasetError, UserError
 from yolact.ops.boxes import box_iou
 from yolact.ops.rle import RunLengths
@@ -68,6 +68,7 @@ class InspectedSet:
         self.findings: dict[str, Finding] = {}  # by kind
         self.images: list[ImageRecord] = []  # those with a usable entry
         self.objects: list[list[ObjectRecord]] = []  # of each image, as training sees them, without crowd regions
+        self.bands: Counter[int] = Counter()  # images by their number of bands, after `inspect_files`
         self.bad_images: set[int] = set()  # ids of those whose files cannot be used, after `inspect_files`
         self.crowd_regions = 0
         self.num_annotations = len(content["annotations"])  # good and bad
@@ -246,7 +247,8 @@ def inspect_files(inspected: InspectedSet, trained_on: Mapping[bytes, str] | Non
         colours = inspected.source.colours
         jobs = pool.map(lambda image: _look(folder / image.file_name, (image.height, image.width), colours), images)
         seen = tqdm(jobs, f"{inspected.source.name}: images", unit="image", total=len(images))
-        for index, (image, (content, faults)) in enumerate(zip(images, seen, strict=True)):
+        for index, (image, (content, faults, bands)) in enumerate(zip(images, seen, strict=True)):
+            inspected.bands.update([bands] if bands else [])
             known = first.setdefault(content, image.file_name) if content else image.file_name
             if os.path.normpath(known) != os.path.normpath(image.file_name):  # a repeated name is another fault
                 faults["duplicate-picture"] = f"the same image as '{known}'"
@@ -262,23 +264,29 @@ def inspect_files(inspected: InspectedSet, trained_on: Mapping[bytes, str] | Non
     return first
 
 
-def _look(path: Path, size: tuple[int, int], colours: Colours) -> tuple[bytes, dict[str, str]]:
-    """Return a digest of what a file holds, b"" if there is none, and its faults: kind -> note; `size` is JSON's."""
+def _look(path: Path, size: tuple[int, int], colours: Colours) -> tuple[bytes, dict[str, str], int]:
+    """Return a digest of what a file holds, b"" if there is none, its faults: kind -> note, and how many bands it has.
+
+    `size` is JSON's.
+    """
     if size[0] * size[1] > MAX_PIXELS:  # of images that are read by parts; each part is decoded once
         try:
             image = open_image(path, size, colours)
             pixels = image.overview(DIGEST_SIDE)
         except (UserError, ValueError) as error:
-            return b"", {getattr(error, "kind", None) or "unreadable-picture": str(error)}
-        return hashlib.blake2b(pixels.data, digest_size=16).digest(), dict(image.remarks)
+            return b"", {getattr(error, "kind", None) or "unreadable-picture": str(error)}, 0
+        layout = layout_of_file(path)
+        bands = layout.bands if layout else 0
+        return hashlib.blake2b(pixels.data, digest_size=16).digest(), dict(image.remarks), bands
     try:
         if path.is_fifo():
             return b"", {"missing-picture": "it is a pipe"}
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # a ValueError is a name that no file can have
-        return b"", {"missing-picture": getattr(error, "strerror", None) or str(error)}
+        return b"", {"missing-picture": getattr(error, "strerror", None) or str(error)}, 0
     faults: dict[str, str] = {}
     layout = read_layout(io.BytesIO(data))
+    bands = layout.bands if layout else 0
     if layout is not None and layout.orientation != 1:
         decides = layout.orientation >= 5 and size[0] != size[1]  # a quarter turn
         reading = "as stored" if decides and size == layout.image_size else "turned"
@@ -291,4 +299,4 @@ def _look(path: Path, size: tuple[int, int], colours: Colours) -> tuple[bytes, d
         content, salt = pixels.data, str(pixels.shape[1]).encode()
     except DatasetError as error:
         faults[error.kind or "unreadable-picture"] = str(error)
-    return hashlib.blake2b(content, digest_size=16, salt=salt).digest(), faults
+    return hashlib.blake2b(content, digest_size=16, salt=salt).digest(), faults, bands

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from yolact.config import DataConfig
 from yolact.config.loading import dump
 from yolact.errors import UserError
 from yolact.structures import Resize, Tiles
-from yolact.text import percent, printable
+from yolact.text import counted, percent, printable
 from yolact.tools.inspect.input_fit import object_sides, shown_set
 from yolact.tools.inspect.reading import InspectedSet
 
@@ -59,7 +59,13 @@ def starting_config(inspected: InspectedSet, data: DataConfig, name: str) -> str
     reasons = [f"Made by `yolact check --write-config` from {source}:", reason, f"image_size: in it {seen}."]
     if quarter < FINEST * DETAIL:
         reasons.append("Smaller ones are hardly learnt, and the images have no more pixels to show.")
-    model = {"image_size": _written(size), "resize": "pad" if pads else "stretch"}
+    model: dict[str, Any] = {"image_size": _written(size), "resize": "pad" if pads else "stretch"}
+    channels = inspected.source.colours.channels
+    if "other-bands" in inspected.findings and len(inspected.bands) == 1:
+        channels = next(iter(inspected.bands))
+    if channels != 3:
+        model["channels"] = channels
+        reasons.append(f"channels: the images have {counted(channels, 'band')}.")
     if quarter >= LARGE_OBJECTS:
         model["head_from"] = 3
         reasons.append("head_from: the objects are large enough for cells of 8 pixels; P2 serves the prototypes alone.")
