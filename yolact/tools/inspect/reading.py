@@ -280,7 +280,7 @@ def _look(path: Path, size: tuple[int, int], colours: Colours) -> tuple[bytes, d
         return hashlib.blake2b(pixels.data, digest_size=16).digest(), dict(image.remarks), bands
     try:
         if path.is_fifo():
-            return b"", {"missing-picture": "it is a pipe"}
+            return b"", {"missing-picture": "it is a pipe"}, 0
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # a ValueError is a name that no file can have
         return b"", {"missing-picture": getattr(error, "strerror", None) or str(error)}, 0
