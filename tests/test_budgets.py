@@ -18,7 +18,7 @@ ROOMS = {
     "core": ["train.py", "eval.py", *(f"yolact/{name}" for name in CORE.split())],
     "tests": ["tests"],
 }
-MOST_LINES = {"everything": 18_800, "core": 10_351, "tests": 17_778}
+MOST_LINES = {"everything": 23_250, "core": 12_050, "tests": 21_350}
 MOST_README_LINES, MOST_DOCS_WORDS = 250, 6_000
 
 
