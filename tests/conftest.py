@@ -61,7 +61,11 @@ def _one_seed() -> None:
 def _no_log_handlers() -> None:
     """Undo what a command that ran within this process has set up for its log lines, which print them."""
     ours, root = logging.getLogger("yolact"), logging.getLogger()
-    ours.setLevel(logging.NOTSET)
+    logging.disable(logging.NOTSET)
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.startswith("yolact") and isinstance(logger, logging.Logger):  # also what a library has done to them
+            logger.setLevel(logging.NOTSET)
+            logger.disabled, logger.propagate = False, True
     root.setLevel(logging.WARNING)
     for logger in (ours, root):
         for handler in list(logger.handlers):
