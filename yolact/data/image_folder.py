@@ -28,8 +28,8 @@ class ImageFolder:
 
     def _list_folded(self, parent: str) -> dict[str, str]:
         """Return the names in a folder that no other one equals but for case and accents, by what they share."""
-        times = Counter(map(_folded, self._names_in(parent)))
-        return {_folded(name): name for name in self._names_in(parent) if times[_folded(name)] == 1}
+        times = Counter(map(folded, self._names_in(parent)))
+        return {folded(name): name for name in self._names_in(parent) if times[folded(name)] == 1}
 
     def holds(self, name: str) -> bool:
         """Tell whether there is a file of this name, relative to the folder."""
@@ -51,7 +51,7 @@ class ImageFolder:
             if other != name and self.holds(other):
                 return other
             parent, last = os.path.split(other)
-            if (found := self._folded_in(parent).get(_folded(last))) is not None:
+            if (found := self._folded_in(parent).get(folded(last))) is not None:
                 return os.path.join(parent, found)
         return None
 
@@ -84,5 +84,6 @@ def leaves_folder(name: str) -> bool:
     return ".." in parts or name.startswith(("/", "\\")) or bool(PureWindowsPath(name).drive)
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """Return what names share that differ in case and in how accents are composed."""
     return unicodedata.normalize("NFC", name).lower()

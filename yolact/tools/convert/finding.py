@@ -2,11 +2,11 @@
 
 import posixpath
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Container, Iterable
 from urllib.parse import unquote
 
+from yolact.data.image_folder import folded
 from yolact.data.images import SUFFIXES
 from yolact.errors import DatasetError
 from yolact.text import printable
@@ -26,7 +26,7 @@ class Images:
         self._known, self._claimed = {*self.names}, set[str]()
         self._by_name: dict[str, list[str]] = defaultdict(list)
         for name in self.names:
-            self._by_name[_folded(posixpath.basename(name))].append(name)
+            self._by_name[folded(posixpath.basename(name))].append(name)
 
     def claim(self, given: object, near: Iterable[str] = ()) -> None:
         """Keep the file of just this path for the label that calls it so; to be called for all before the first `find`.
@@ -47,7 +47,7 @@ class Images:
         if chosen is None:
             path = given.replace("\\", "/")
             last = posixpath.basename(path)
-            names = (_folded(one) for one in (last, UPLOADED.sub("", last, count=1), unquote(last)))
+            names = (folded(one) for one in (last, UPLOADED.sub("", last, count=1), unquote(last)))
             same = next(filter(None, (self._by_name.get(name) for name in names)), [])
             same = [name for name in same if name not in self._claimed]
             ranks = [len(posixpath.commonprefix([name.split("/")[::-1], path.split("/")[::-1]])) for name in same]
@@ -61,7 +61,7 @@ class Images:
                 )
             chosen = best[0]
             if not is_address(given):
-                self._conversion.note("images found by their last names, in other folders than labels say", f"{where}")
+                self._conversion.note("images found by their last names, in other folders than labels say", str(where))
         self.used.add(chosen)
         return chosen
 
@@ -78,7 +78,3 @@ class Images:
 def is_address(given: str) -> bool:
     """Tell whether a path is one on another computer or a server, which says nothing of folders here."""
     return given.startswith(("/", "\\", "..")) or ":" in given
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).lower()
