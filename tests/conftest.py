@@ -67,8 +67,6 @@ def _no_log_handlers() -> None:
             logger.setLevel(logging.NOTSET)
             logger.disabled, logger.propagate = False, True
     root.setLevel(logging.WARNING)
-    for handler in root.handlers:  # whose level nncf raises
-        handler.setLevel(logging.NOTSET)
     for logger in (ours, root):
         for handler in list(logger.handlers):
             if logger is ours or type(handler) is logging.StreamHandler:  # the others of the root are pytest's

@@ -54,7 +54,7 @@ def quantiser(images: Sequence[np.ndarray], float_parts: Sequence[str]) -> Calla
         os.environ.setdefault("NNCF_CI", "1")  # else nncf tells its authors how it is used
         import nncf
 
-        nncf.set_log_level(logging.ERROR)
+        logging.getLogger("nncf").setLevel(logging.ERROR)  # its own function sets handlers of other programs too
         # OpenVINO makes several operations of a node, and adds to its name behind a slash.
         is_onnx = hasattr(model, "graph")
         names = [node.name for node in model.graph.node] if is_onnx else _operations(model)
