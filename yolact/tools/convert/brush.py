@@ -9,6 +9,7 @@ from yolact.errors import DatasetError
 from yolact.tools.convert.common import check
 
 WORD_BITS = 8  # of the values that are repeated: red, green, blue and alpha in turn
+CURE = "export JSON from Label Studio again, or PNG masks, for `yolact convert masks`"
 
 
 def decode_rle(values: Any, image_size: tuple[int, int], where: str) -> NDArray[np.bool_]:
@@ -29,7 +30,7 @@ def decode_rle(values: Any, image_size: tuple[int, int], where: str) -> NDArray[
         nonlocal at
         at += count
         if at > bits.size:
-            raise DatasetError(f"'rle' of {where} ends too early; export it again.")
+            raise DatasetError(f"'rle' of {where} ends too early; {CURE}.")
         first, last = (at - count) // 8, -(-at // 8)
         return int.from_bytes(data[first:last], "big") >> (8 * last - at) & ((1 << count) - 1)
 
@@ -37,14 +38,14 @@ def decode_rle(values: Any, image_size: tuple[int, int], where: str) -> NDArray[
     if number != expected or word != WORD_BITS:
         raise DatasetError(
             f"'rle' of {where} is of {number:,} values of {word} bits, expected 4 of 8 bits for each of the image's "
-            f"{image_size[1]} x {image_size[0]} pixels, {expected:,}; export it again."
+            f"{image_size[1]} x {image_size[0]} pixels, {expected:,}; {CURE}."
         )
     lengths = [take(4) + 1 for _ in range(4)]
     words, filled = np.zeros(expected, np.uint8), 0
     while filled < expected:
         is_run, count = take(1), take(lengths[take(2)]) + 1
         if filled + count > expected:
-            raise DatasetError(f"'rle' of {where} has more than {expected:,} values; export it again.")
+            raise DatasetError(f"'rle' of {where} has more than {expected:,} values; {CURE}.")
         if is_run:
             words[filled : filled + count] = take(word)
         else:

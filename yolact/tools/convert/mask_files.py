@@ -114,12 +114,12 @@ def _numbered_parts(
 ) -> Iterator[Part]:
     """Yield the objects of a mask whose gray values or palette indices, of up to 32 bits, number them."""
     numbers = values[..., 0] if values.ndim == 3 else values
-    has_colours = values.ndim == 3 and (values != values[..., :1]).any()
+    has_colours = values.ndim == 3 and bool((values != values[..., :1]).any())
     if has_colours or numbers.dtype.kind not in "ui" or numbers.min() < 0:
         found = "colours" if has_colours else f"{numbers.dtype} values from {numbers.min():g} on"
         raise DatasetError(
             f"The mask {path} has {found}, expected whole numbers of the objects, 0 for the background, as gray values "
-            "or a palette; save it so."
+            f"or a palette; save it so{', or give the JSON that goes with COCO panoptic' * has_colours}."
         )
     objects = list(common.encode_numbers(numbers))
     is_white = bool(objects) and objects[-1][0] == 255 and np.bincount(numbers.ravel())[1:].argmax() == 254

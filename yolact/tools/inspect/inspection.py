@@ -172,8 +172,8 @@ def _check_counts(inspected: InspectedSet, summary: dict[str, Any], config: Conf
         add("class-count-differs", f"model.num_classes is {config.model.num_classes}, the file declares {declared}")
     if inspected.images and summary["objects"] == 0:
         kind = "no-objects" if is_trained_on and not config.data.allow_empty else "nothing-to-score"
-        crowds = f", {inspected.crowd_regions} crowd regions" * (inspected.crowd_regions > 0)
-        add(kind, f"{summary['pictures']} images, {summary['annotations']} annotations{crowds}")
+        crowds = f", {counted(inspected.crowd_regions, 'crowd region')}" * (inspected.crowd_regions > 0)
+        add(kind, f"{counted(summary['pictures'], 'image')}, {counted(summary['annotations'], 'annotation')}{crowds}")
     marked = inspected.crowd_regions
     if marked > MOST_CROWDS * (marked + summary["objects"]):
         add("many-crowds", f"{marked:,} of {marked + summary['objects']:,} objects")
