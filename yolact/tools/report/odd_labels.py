@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from pycocotools import mask as rle_tools
 from tqdm import tqdm
 
 from yolact.data.dataset import CocoDataset
@@ -112,7 +113,7 @@ class OddLabels:
             place = truth["bbox"] if truth else boxes[id(record)]
             annotation_id, score = truth["id"] if truth else None, float(record["score"]) if record else None
             odd[kind].append(OddLabel(kind, float(doubt), image, tuple(place), annotation_id, own, found, score))
-        kinds = [sorted(ones, key=lambda one: -one.doubt) for ones in odd.values()]
+        kinds = [sorted(ones, key=lambda one: (-one.doubt, -(one.score or 0))) for ones in odd.values()]
         turns = ([one for one in turn if one is not None] for turn in zip_longest(*kinds))
         ordered = [one for turn in turns for one in sorted(turn, key=lambda one: -one.doubt)]
         return [one for one in ordered if one.doubt >= LEAST_DOUBT][:LISTED]
@@ -145,11 +146,23 @@ def _cases(image: Matching, dataset: CocoDataset) -> Iterator[Case]:
                 "another class", min(1, iou[others[0]] / FOUND_IOU), image.index, truth, image.records[others[0]]
             )
         elif own is not None and image.scores[own] >= SHOWN_SCORE:
-            yield Case("another outline", 1 - iou[own], image.index, truth, image.records[own])
+            yield Case("another outline", _misplaced(image, own, column), image.index, truth, image.records[own])
         elif len(near):
-            yield Case("another outline", 1 - iou[near[0]], image.index, truth, image.records[near[0]])
+            yield Case(
+                "another outline", _misplaced(image, near[0], column), image.index, truth, image.records[near[0]]
+            )
         elif own is None:
             yield Case("nothing there", 1 - iou.max(initial=0), image.index, truth, None, size)
+
+
+def _misplaced(image: Matching, row: int, column: int) -> float:
+    """Return the part of two outlines that differs, weighed by how alike their areas are.
+
+    An object of just this size that lies elsewhere is a mistake. A part of it, or several as one, often is not: people
+    and models end objects in different places.
+    """
+    areas = float(rle_tools.area(image.records[row]["segmentation"])), float(image.truth_areas[column])
+    return float(1 - image.iou[row, column]) * min(areas) / max(*areas, 1)
 
 
 def write_odd_labels(path: Path, odd: Sequence[OddLabel], dataset: CocoDataset) -> None:
