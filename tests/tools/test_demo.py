@@ -122,6 +122,9 @@ def test_hostile_uploads_are_refused_and_a_good_one_is_answered_as_by_the_predic
     assert text == repr(found)
     assert records == [{**record, "category_name": "disc"} for record in found.to_coco(1)]
     np.testing.assert_array_equal(cv2.imread(drawn), found.plot(boxes=False, labels=False, scale=8))
+    for half_typed, as_if in ((0, 0.05), (None, 0.05), (7, 1.0)):
+        answers = [client.predict(value, [], [], api_name="/show")[2] for value in (half_typed, as_if)]
+        assert answers[0] == answers[1]
     # Names of other sites that mean this machine are refused, and the page names nothing of another host.
     with pytest.raises(urllib.error.HTTPError, match="400"):
         ask(url, Host="evil.example")

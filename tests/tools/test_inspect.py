@@ -106,8 +106,16 @@ def test_a_clean_set_gives_nothing(clean: DataSet) -> None:
     assert (train["width"], train["height"]) == ([80] * 3, [60] * 3)
     page = render_page(report)
     assert page.count("<img") == 24
+    assert "<td>3: 12</td>" in page  # images by their bands
     assert "<h2>Findings" not in page
     assert summary_lines(report)[-1] == "0 kinds of errors, 0 kinds of warnings: training runs"
+
+
+def test_a_size_of_which_no_object_meets_an_anchor_says_so(clean: DataSet) -> None:
+    report = inspect([Source("data", clean.folder / "train.json", clean.folder / "train")], clean.write())
+    size = {"name": "8-16", "objects": 3, "recall": 0.0, "suggested_recall": None}
+    report.content["anchors"] |= {"by_size": [size], "suggestion": None}
+    assert ">0</text>" in render_page(report).partition("</svg>")[0]
 
 
 @pytest.mark.parametrize(

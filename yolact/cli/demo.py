@@ -9,7 +9,7 @@ Programs ask it by gradio_client, which comes with gradio, for what the page sho
     client = gradio_client.Client("http://127.0.0.1:8000")
     client.predict(gradio_client.handle_file("street.jpg"), api_name="/find")
     file, text, records = client.predict(0.3, [], ["masks", "boxes", "labels"], api_name="/show")
-which takes the score threshold, labels of classes ([]: all) and what to draw.
+which takes the score threshold (below 0.05 is as 0.05), labels of classes ([]: all) and what to draw.
 """
 
 import argparse

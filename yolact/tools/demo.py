@@ -61,6 +61,8 @@ def build_page(predictor: Predictor, weights: str, max_pixels: int) -> gradio.Bl
                 with gradio.Tab("Live camera"):
                     camera = gradio.Image(sources=["webcam"], streaming=True, label="Camera")
                 threshold = gradio.Slider(low, 1, max(low, 0.3), step=0.01, label="Score threshold")
+                # Who types 0.5 types 0 first, which gradio would refuse, with a traceback on the terminal.
+                threshold.preprocess = lambda value: min(max(value or low, low), 1)  # type: ignore
                 choices = [(printable(name), label) for label, name in enumerate(names)]
                 classes = gradio.Dropdown(choices, multiselect=True, value=[], label="Classes (none: all)")
                 drawn = gradio.CheckboxGroup(DRAWN, value=DRAWN, label="Draw")

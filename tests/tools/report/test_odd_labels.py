@@ -43,7 +43,7 @@ def test_an_object_without_a_label(scene: Scene) -> None:
     scene.add([(CAT, HERE), (CAT, THERE)], [(CAT, HERE, 0.9), (CAT, AWAY, 0.7), (CAT, THERE, 0.6)])
     [one] = [one for one in ranked(scene)[0] if one.doubt]
     assert one == ("not labelled", pytest.approx(2 / 3), 0, AWAY, None, None, "cat", 0.7)
-    assert one.text() == "no label, the model finds cat (0.70)"
+    assert one.text() == "no label, the model finds cat, score 0.70"
 
 
 def test_what_is_hardly_seen_is_no_object_without_a_label(scene: Scene) -> None:
@@ -58,7 +58,7 @@ def test_another_class_and_another_outline(scene: Scene) -> None:
     )
     odd = ranked(scene)[0]
     assert short(odd) == [("another class", 0.5, 2), ("another outline", 0.231, 1)]  # 0.5 (1 - 7 / 13)
-    assert odd[0].text() == "labelled dog, the model finds cat (0.80)"
+    assert odd[0].text() == "labelled dog, the model finds cat, score 0.80"
 
 
 def test_an_outline_that_is_far_off(scene: Scene) -> None:
@@ -121,7 +121,7 @@ def test_file_and_pictures(scene: Scene, tmp_path: Path) -> None:
     assert record["kind"] == "not labelled"
     assert (record["file_name"], record["box"], record["found"]) == ("1.png", list(AWAY), "dog")
     [(kind, text, jpeg)] = draw_odd_labels(odd, dataset, {"segm": scene.detections, "bbox": scene.detections})
-    assert (kind, text) == ("not labelled", "1.png: no label, the model finds dog (0.80)")
+    assert (kind, text) == ("not labelled", "1.png: no label, the model finds dog, score 0.80")
     picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).astype(int)
     red = (picture[..., 2] > 150) & (picture[..., :2].max(-1) < 90)
     columns = np.flatnonzero(red.any(0))

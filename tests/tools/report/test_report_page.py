@@ -79,6 +79,7 @@ def test_data_without_objects_has_a_page(write_evaluation, dataset, tmp_path, ch
     check_page(page)
     assert "There are no objects to find." in page
     assert "Precision and recall" not in page
+    assert "There is none: the model contradicts no label" in page
     assert "There are no objects to find." in terminal_text(json.loads((folder / "metrics.json").read_text()))
 
 
@@ -108,6 +109,7 @@ def test_hostile_names_stay_text(write_evaluation, dataset, tmp_path, check_page
     odd_labels = json.loads((folder / "odd_labels.json").read_text())
     assert checker.tags.count("img") == 5 + len(odd_labels)
     assert EVIL in checker.texts
+    assert "</svg>$x_1$\N{REPLACEMENT CHARACTER}…xxxxxxxxxx…" in checker.texts  # both ends, where there is little room
     terminal_text(json.loads((folder / "metrics.json").read_text())).encode()
 
 

@@ -27,11 +27,14 @@ RED = (0, 0, 255)  # BGR
 def render_page(report: Report, odd_labels: Mapping[str, Sequence[DrawnLabel]] | None = None) -> str:
     """Return the page, with the drawn odd labels of some sets; images are read and drawn on the way."""
     content, sheets, marked = report.content, {}, []
-    bars: list[tuple[Sequence[str], Mapping[str, Sequence[float]], str]] = []  # names, series, axis
+    bars: list[tuple[Sequence[str], Mapping[str, Sequence[float | None]], str]] = []  # names, series, axis
     if fit := content["anchors"]:
         names, objects, *shares = zip(*map(dict.values, fit["by_size"]), strict=True)
         keys = ["now", "suggested"] if fit["suggestion"] else ["now"]
-        percents = {key: [100 * (share or 0) for share in values] for key, values in zip(keys, shares, strict=False)}
+        percents = {
+            key: [None if share is None else 100 * share for share in values]
+            for key, values in zip(keys, shares, strict=False)
+        }
         bars.append((names, percents, "percent that meet an anchor, by object size in pixels of the input"))
         bars.append((names, {"objects": objects}, "objects, by size in pixels of the input"))
     for name, one in content["sets"].items():
@@ -44,7 +47,7 @@ def render_page(report: Report, odd_labels: Mapping[str, Sequence[DrawnLabel]] |
         chosen = {one.image: one.box for one in reversed(finding.examples[:MARKED]) if one.image is not None}
         inspected = next(one for one in report.sets if one.source.name == finding.set)
         marked.append([(inspected.images[i], draw_thumbnail(inspected, i, box)) for i, box in chosen.items()])
-    charts = [bar_chart(*one, lambda value: f"{value:,.0f}" if value else "") for one in bars]
+    charts = [bar_chart(*one, lambda value: "" if value is None else f"{value:,.0f}") for one in bars]
     texts: dict[str, Any] = {"verdict": verdict(content), "fit_lines": fit_lines(content), "odd_kinds": ODD_KINDS}
     return render(
         "inspect.html", odd_sets=odd_labels or {}, charts=charts, sheets=sheets, marked=marked, **texts, **content

@@ -65,7 +65,7 @@ class OddLabel(NamedTuple):
     def text(self) -> str:
         """Return what is odd in a few words."""
         label = f"labelled {self.category}" if self.category else "no label"
-        model = f"the model finds {self.found} ({self.score:.2f})" if self.found else "the model finds nothing"
+        model = f"the model finds {self.found}, score {self.score:.2f}" if self.found else "the model finds nothing"
         return f"{label}, {model if self.kind != 'box unlike mask' else 'its box is another than its mask'}"
 
 
