@@ -46,6 +46,11 @@ def test_an_object_without_a_label(scene: Scene) -> None:
     assert one.text() == "no label, the model finds cat, score 0.70"
 
 
+def test_an_object_without_a_label_that_is_found_as_two_classes_is_one(scene: Scene) -> None:
+    scene.add([(CAT, HERE), (DOG, THERE)], [(CAT, HERE, 0.9), (DOG, THERE, 0.8), (CAT, AWAY, 0.7), (DOG, AWAY, 0.6)])
+    assert [(one.kind, one.found) for one in ranked(scene)[0]] == [("not labelled", "cat")]
+
+
 def test_what_is_hardly_seen_is_no_object_without_a_label(scene: Scene) -> None:
     scene.add([(CAT, HERE)], [(CAT, HERE, 0.9), (CAT, AWAY, 0.29)])
     assert short(ranked(scene)[0]) == []

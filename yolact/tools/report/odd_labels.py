@@ -122,8 +122,12 @@ class OddLabels:
 def _cases(image: Matching, dataset: CocoDataset) -> Iterator[Case]:
     """Yield the disagreements of an image."""
     overlap, entry = image.iou.max(1, initial=0), dataset.images[image.index]
+    unlabelled: list[Any] = []  # masks; one object may be found as two classes
     for row in np.flatnonzero((overlap < BACKGROUND_IOU) & ~image.in_crowd & (image.scores >= SHOWN_SCORE)):
-        yield Case("not labelled", 1, image.index, None, image.records[row])
+        mask = image.records[row]["segmentation"]
+        if not unlabelled or rle_tools.iou([mask], unlabelled, [0] * len(unlabelled)).max() < FOUND_IOU:
+            unlabelled.append(mask)
+            yield Case("not labelled", 1, image.index, None, image.records[row])
     finders = {column: row for row, column in enumerate(image.matches.tolist())}
     items = {item.id: item for item in dataset.objects(image.index)}
     for column, (truth, size) in enumerate(zip(image.truth, size_steps(image).tolist(), strict=True)):
