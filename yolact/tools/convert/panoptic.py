@@ -53,6 +53,9 @@ def read_panoptic(source: Path, folder: Path | None = None) -> Conversion:
     for path, content in conversion.json_files(source, is_panoptic, TOOL):
         declared = parse_categories(content["categories"], path)
         stuff = {entry["id"] for entry in content["categories"] if entry.get("isthing", 1) == 0}
+        if stuff == {*declared.ids}:  # as datumaro writes
+            conversion.note("files in which no class is a thing (isthing), so that all are taken as such", str(path))
+            stuff = set()
         pairs = zip(declared.ids, declared.names, strict=True)
         categories = {number: "" if number in stuff else name for number, name in pairs}
         if any(name and names.setdefault(number, name) != name for number, name in categories.items()):
