@@ -219,6 +219,17 @@ def test_a_panoptic_file_without_things(tmp_path):
     assert "no class is a thing" in next(iter(conversion.counts))
 
 
+def test_what_cityscapesscripts_writes(tmp_path):
+    """Ids that are names, and images called otherwise than they are."""
+    path = write_panoptic(tmp_path, [segment(300)], RING * 300, name="ulm_0_leftImg8bit.png")
+    content = json.loads(path.read_text())
+    content["images"] = [image("ulm_0", file_name="ulm_0_gtFine_leftImg8bit.png")]
+    path.write_text(json.dumps(content).replace('"image_id": 1', '"image_id": "ulm_0"'))
+    conversion = read_panoptic(path)
+    assert (names_of(conversion), conversion.left_out) == ({"": ["images/ulm_0_leftImg8bit.png"]}, [])
+    assert conversion.counts == {KINDS["numbered-id"]: 2}
+
+
 def test_panoptic_files_that_are_wrong(tmp_path):
     path = write_panoptic(tmp_path, [segment(300)], RING * 301)
     with pytest.raises(DatasetError, match=r"PNGs that .*panoptic\.json names are not below"):
