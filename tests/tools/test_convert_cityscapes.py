@@ -56,3 +56,14 @@ def test_files_that_do_not_fit_together(tmp_path):
         read_cityscapes(tmp_path)
     with pytest.raises(DatasetError, match="There are no images"):
         read_cityscapes(tmp_path / "gtFine")
+
+
+@pytest.mark.parametrize("colour", ["", "0 0 {0}"])
+def test_classes_of_ones_own(tmp_path, colour):
+    """As CVAT and datumaro write them."""
+    write(tmp_path, "train", "a", CAR * 26_001 + PERSON * 1_001)
+    names = ["background", "traffic light", *map(str, range(2, 26)), "cup"]
+    (tmp_path / "label_colors.txt").write_text("".join(f"{colour.format(k)} {name}\n" for k, name in enumerate(names)))
+    conversion = read_cityscapes(tmp_path)
+    assert [item.class_name for item in conversion.splits["train"][0].objects] == ["traffic light", "cup"]
+    assert list(conversion.class_names.values()) == names[1:]

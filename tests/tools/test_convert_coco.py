@@ -12,7 +12,7 @@ from yolact.errors import DatasetError, UserError
 from yolact.tools.convert.coco import read_coco
 from yolact.tools.convert.common import encode_mask
 from yolact.tools.convert.panoptic import read_panoptic
-from yolact.tools.convert.writing import write_conversion
+from yolact.tools.convert.writing import warning_lines, write_conversion
 
 POLYGON = [coordinate for point in TRIANGLE for coordinate in point]
 RING = block(5, 5, 25, 25) & ~block(10, 10, 15, 20)
@@ -43,7 +43,9 @@ def test_masks_and_ids_stay_as_they_are(tmp_path):
     objects = [annotation([outline]), annotation(rle, category_id=3, bbox=[5, 5, 20, 20], iscrowd=1, area=350.0)]
     write(tmp_path / "source" / "a.json", objects)
     write_image(tmp_path / "source" / "images" / "a.png")
-    write_conversion(read_coco(tmp_path / "source"), tmp_path / "out", True)
+    conversion = read_coco(tmp_path / "source")
+    assert any("1 of 2 objects are crowd regions" in line for line in warning_lines(conversion))
+    write_conversion(conversion, tmp_path / "out", True)
     content = json.loads((tmp_path / "out" / "instances.json").read_text())
     assert content["categories"] == [{"id": 3, "name": "dog"}, {"id": 7, "name": "cat"}]
     first, second = content["annotations"]
@@ -68,6 +70,16 @@ def test_roboflows_folders_are_splits(tmp_path):
         write_image(tmp_path / folder / "a.png")
         write(tmp_path / folder / "_annotations.coco.json", [annotation()])
     assert names_of(read_coco(tmp_path)) == {"train": ["train/a.png"], "val": ["valid/a.png"], "test": ["test/a.png"]}
+
+
+def test_cvats_folders(tmp_path):
+    """Images of one name in several subsets, which have folders of their own."""
+    for subset in ("train", "val", "my_task"):
+        write_image(tmp_path / "images" / subset / "a.png")
+        write(tmp_path / f"annotations/instances_{subset}.json", [annotation()])
+    conversion = read_coco(tmp_path)
+    assert names_of(conversion) == {"": ["images/my_task/a.png", "images/train/a.png", "images/val/a.png"]}
+    assert not conversion.counts
 
 
 def test_files_of_splits_beside_their_folders(tmp_path):
@@ -196,6 +208,26 @@ def test_panoptic_segments(tmp_path, masks):
     names, found = zip(*converted(conversion, tmp_path / "out")["a.png"], strict=True)
     assert names == ("cat", "dog", "cat")
     np.testing.assert_array_equal(found, [RING, one, crowd])
+
+
+def test_a_panoptic_file_without_things(tmp_path):
+    """As datumaro writes it."""
+    path = write_panoptic(tmp_path, [segment(300)], RING * 300)
+    path.write_text(path.read_text().replace('"isthing": 1', '"isthing": 0'))
+    conversion = read_panoptic(path)
+    assert (conversion.class_names, len(conversion.splits[""][0].objects)) == ({3: "dog", 7: "cat", 9: "sky"}, 1)
+    assert "no class is a thing" in next(iter(conversion.counts))
+
+
+def test_what_cityscapesscripts_writes(tmp_path):
+    """Ids that are names, and images called otherwise than they are."""
+    path = write_panoptic(tmp_path, [segment(300)], RING * 300, name="ulm_0_leftImg8bit.png")
+    content = json.loads(path.read_text())
+    content["images"] = [image("ulm_0", file_name="ulm_0_gtFine_leftImg8bit.png")]
+    path.write_text(json.dumps(content).replace('"image_id": 1', '"image_id": "ulm_0"'))
+    conversion = read_panoptic(path)
+    assert (names_of(conversion), conversion.left_out) == ({"": ["images/ulm_0_leftImg8bit.png"]}, [])
+    assert conversion.counts == {KINDS["numbered-id"]: 2}
 
 
 def test_panoptic_files_that_are_wrong(tmp_path):

@@ -105,3 +105,23 @@ def test_subsets_are_splits_and_images_may_lie_elsewhere(tmp_path):
     assert {split: [image.name for image in part] for split, part in conversion.splits.items()} == {
         "train": ["images/Train/a.png"], "val": ["images/Validation/a.png"],
     }  # fmt: skip
+
+
+def test_what_datumaro_writes(tmp_path):
+    """A file for each split, COCO's groups of classes as parents, crowds as an attribute, boxes around the outlines."""
+    frame = '<box label="dog" xtl="9" ytl="8" xbr="31" ybr="23" group_id="7"/>'
+    shapes = [
+        '<polygon label="dog" points="10,8;30,8;30,14;10,14" group_id="7"/>', frame,
+        '<mask label="dog" rle="0,12" left="20" top="20" width="4" height="3" group_id="7">'
+        '<attribute name="is_crowd">true</attribute></mask>', frame.replace('"7"', '"8"'),
+    ]  # fmt: skip
+    for split, own in (("train", shapes), ("val", shapes[2:3])):
+        text = (write(tmp_path, *own, name=f"{split}.png") / "annotations.xml").rename(tmp_path / f"{split}.xml")
+        text.write_text(text.read_text().replace("</name><type>any</type>", "</name><parent>animal</parent>"))
+    conversion = read_cvat(tmp_path)
+    assert conversion.class_names == {1: "dog", 2: "cow"}
+    found = {split: [item.annotation for item in image.objects] for split, [image] in conversion.splits.items()}
+    assert [(item["area"], item["iscrowd"]) for item in found["train"]] == [(132, 0), (330, 0)]
+    assert [(item["area"], item["iscrowd"]) for item in found["val"]] == [(12, 1)]
+    kinds = "boxes around outlines of their group, passed over", "boxes, taken as objects that fill them"
+    assert conversion.counts == dict.fromkeys(kinds, 1)

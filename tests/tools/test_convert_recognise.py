@@ -85,7 +85,8 @@ def test_a_file(tmp_path, name, file):
     ({"config.json": {"labels": [], "mapping": ""}}, "convert datumaro mapillary_vistas_instances PATH"),
     ({"a.xml": "<annotation><object><polygon>"}, "convert datumaro label_me PATH"),
     ({"a.xml": "<annotation><object><bndbox>"}, "VOC's XML of boxes .* it has no masks"),
-    ({"labelmap.txt": "# label:color_rgb:parts:actions\n", "SegmentationObject/a.png": ""},
+    ({"labelmap.txt": "# label:color_rgb:parts:actions\n", "SegmentationObject/a.png": "",
+      "a.xml": "<annotation><object><bndbox>"},
      "convert datumaro voc_instance_segmentation PATH"),
     ({"export.zip": "PK"}, "an archive .* unpack it"),
 ])  # fmt: skip

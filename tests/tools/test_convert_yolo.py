@@ -107,13 +107,14 @@ def test_labels_beside_images_and_classes_without_names(tmp_path):
     "train: ../images/one\nval: ../images/two",  # as Roboflow writes it
     "path: ../source\ntrain: images/one\nval: images/two",
     "path: ../elsewhere/on/another/computer\ntrain: [images/one]\nval: images\\two",
-    "path: .\ntrain: one.txt\nval: images/two.txt",
+    "path: .\ntrain: one.txt\nval: images/two.txt", "train: source/images/one\nval: source/images/two",
 ])  # fmt: skip
-def test_yaml_files(tmp_path, names, entries):
+def test_yaml_files(tmp_path, monkeypatch, names, entries):
+    monkeypatch.chdir(tmp_path)
     squares = dict.fromkeys(("one/a", "one/b", "two/c", "three/d"), f"1 {SQUARE}")
     source = write_yolo(tmp_path / "source", squares)
     (source / "data.yaml").write_text(f"{names}\n{entries}\n")
-    (source / "one.txt").write_text(f"images/one/a.png\n{source.resolve()}/images/one/b.png\n\n")
+    (source / "one.txt").write_text(f"images/one/a.png\ndata/images/one/a.png\n{source.resolve()}/images/one/b.png\n\n")
     (source / "images" / "two.txt").write_text("./two/c.png\n")
     for start in (source, source / "data.yaml"):
         conversion = read_yolo(start)

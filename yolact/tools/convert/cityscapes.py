@@ -1,6 +1,7 @@
 """Cityscapes as it is downloaded: leftImg8bit and gtFine, with a folder for each split and city."""
 
 import posixpath
+import re
 from pathlib import Path
 
 from yolact.data.images import read_size
@@ -12,15 +13,16 @@ from yolact.tools.convert.mask_files import CLASS_STEP, read_values
 CLASSES = {24: "person", 25: "rider", 26: "car", 27: "truck", 28: "bus", 31: "train", 32: "motorcycle", 33: "bicycle"}
 LABELS = ("_gtFine_instanceIds.png", "_gtCoarse_instanceIds.png")  # the first is taken where both are
 IMAGE = "_leftImg8bit"
+OWN_LABELS = "label_colors.txt"  # of CVAT and datumaro: a line for each class, from 0, the background, on
 
 
 def read_cityscapes(folder: Path) -> Conversion:
     """Read images and their instanceIds; the eight classes of which Cityscapes numbers and scores the objects.
 
-    Areas of such a class without a number, of several objects that cannot be told apart, are crowd regions.
-    DatasetError where no image has labels.
+    Where `OWN_LABELS` has other classes, those are taken. Areas of a class without a number, of several objects that
+    cannot be told apart, are crowd regions. DatasetError where no image has labels.
     """
-    conversion = Conversion(folder)
+    conversion, classes = Conversion(folder), _classes(folder)
     labels: dict[str, str] = {}
     for name in sorted(conversion.list_files(folder, {".png"}), key=lambda name: "_gtCoarse_" in name):
         for end in LABELS:
@@ -49,7 +51,7 @@ def read_cityscapes(folder: Path) -> Conversion:
         parts = []
         for number, runs in common.encode_numbers(numbers):
             is_crowd = number < CLASS_STEP
-            class_name = CLASSES.get(number if is_crowd else number // CLASS_STEP)
+            class_name = classes.get(number if is_crowd else number // CLASS_STEP)
             if class_name is None:
                 conversion.note(
                     "areas of classes that Cityscapes does not score as objects, passed over", f"{number} in {path}"
@@ -68,5 +70,14 @@ def read_cityscapes(folder: Path) -> Conversion:
         return FoundImage(name, (height, width), objects, subset)
 
     conversion.collect(sorted(images.keys() & labels), read)
-    conversion.class_names = dict(enumerate(CLASSES.values(), start=1))
+    conversion.class_names = dict(enumerate(classes.values(), start=1))
     return conversion
+
+
+def _classes(folder: Path) -> dict[int, str]:
+    """Return the names of the classes by number."""
+    if not (folder / OWN_LABELS).is_file():
+        return CLASSES
+    lines = common.read_labels(folder / OWN_LABELS, bytes.decode, "text in UTF-8").splitlines()
+    names = {number: re.sub(r"^(\d+ \d+ \d+)? ", "", line) for number, line in enumerate(lines) if number}
+    return CLASSES if CLASSES.items() <= names.items() else names

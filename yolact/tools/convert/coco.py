@@ -98,6 +98,7 @@ def split_of(path: Path, source: Path) -> str:
 def near_folders(conversion: Conversion, path: Path) -> list[str]:
     """Return folders, relative to that of the images, where those of an annotation file may lie."""
     words = [word for word in re.split(r"[^A-Za-z0-9]+", path.stem) if SPLIT_NAME.fullmatch(word.lower())]
+    words += [f"images/{word}" for word in (*words, path.stem.partition("_")[2])]  # CVAT's of instances_WORD.json
     places = [path.parent, *(above / word for above in (path.parent, path.parent.parent) for word in words)]
     places += [conversion.folder / word for word in words]
     return [posixpath.relpath(place / below, conversion.folder) for place in places for below in ("", "images")]

@@ -1,17 +1,20 @@
 """CVAT's own export, "CVAT for images 1.1": one XML file of all images."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
 from yolact.data.annotations import is_number
 from yolact.data.images import read_size
 from yolact.errors import DatasetError
 from yolact.text import printable
+from yolact.tools.convert.coco import split_of
 from yolact.tools.convert.common import (
     Conversion,
     FoundImage,
@@ -30,7 +33,8 @@ from yolact.tools.convert.outlines import ellipse, rectangle, rotate
 MAX_BYTES = 500_000_000  # of a file
 MAX_NODES = 10_000_000  # elements and attributes, of a few hundred bytes each in memory; a million shapes
 MARK, START = "<annotations>", 2000  # stands within so many bytes
-NO_AREA = ("points", "polyline", "cuboid", "skeleton", "tag")  # kinds of labels
+NO_AREA = ("points", "polyline", "cuboid", "skeleton", "tag")  # kinds of labels; a skeleton's parts are points
+FRAME = 2  # pixels by which a box may fall short of what it frames
 
 
 def is_cvat(path: Path) -> bool:
@@ -57,7 +61,7 @@ def read_cvat(source: Path, folder: Path | None = None) -> Conversion:
         if root.find("track") is not None:
             raise DatasetError(f'{path} has tracks, as "CVAT for video"; export it as "CVAT for images 1.1".')
         for label in root.iterfind("meta//label"):
-            if label.findtext("type") not in NO_AREA and label.find("parent") is None:
+            if label.findtext("type") not in NO_AREA:
                 labels.append(label.findtext("name", ""))
         entries |= {f"image {index} of {path}": (path, entry) for index, entry in enumerate(root.findall("image"))}
 
@@ -66,14 +70,14 @@ def read_cvat(source: Path, folder: Path | None = None) -> Conversion:
 
     def read(where: str) -> FoundImage:
         path, entry = entries[where]
-        given, subset = entry.get("name"), entry.get("subset", "")
+        given, subset = entry.get("name"), entry.get("subset") or split_of(path, source)
         check(is_text(given), where, "name", "text without control characters", given)
         size = int(_number(entry, "height", where)), int(_number(entry, "width", where))
         check(min(size) > 0, where, "height and width", "above 0", size)
         name = images.find(str(given), where, _near(entry))
         height, width = read_size(conversion.folder / name, size)
         shapes = [(f"<{shape.tag}> {index} of '{name}' in {path}", shape) for index, shape in enumerate(entry)]
-        parts = each(shapes, lambda shape: _read_shape(conversion, *shape, size))
+        parts = _without_frames(conversion, each(shapes, lambda shape: _read_shape(conversion, *shape, size)))
         return FoundImage(name, (height, width), conversion.objects(parts, size), subset)
 
     conversion.collect(entries, read)
@@ -137,7 +141,6 @@ def _read_shape(
     elif shape.tag == "box":
         x0, y0, x1, y1 = numbers("xtl", "ytl", "xbr", "ybr")
         area = rotate(rectangle(x0, y0, x1, y1), ((x0 + x1) / 2, (y0 + y1) / 2), degrees)
-        conversion.note("boxes, taken as objects that fill them", where)
     elif shape.tag == "ellipse":
         x, y, radius_x, radius_y = numbers("cx", "cy", "rx", "ry")
         area = ellipse((x, y), (radius_x, radius_y), degrees, image_size)
@@ -149,7 +152,32 @@ def _read_shape(
         return
     label, group = shape.get("label"), shape.get("group_id", "0")
     check(is_text(label), where, "label", "text without control characters", label)
-    yield Part(str(label), area, where, None if group == "0" else group)
+    iscrowd = shape.findtext("attribute[@name='is_crowd']") == "true"  # of COCO, by way of datumaro
+    yield Part(str(label), area, where, None if group == "0" else group, iscrowd)
+
+
+def _without_frames(conversion: Conversion, parts: Iterable[Part | DatasetError]) -> Iterator[Part | DatasetError]:
+    """Yield the parts without the boxes around outlines of their group, both of which datumaro writes for an object."""
+    found, outlines = list(parts), defaultdict(list)
+    for part in found:
+        if isinstance(part, Part) and part.group is not None and not part.where.startswith("<box>"):
+            outlines[part.class_name, part.group].append(_bounds(part.area))
+    for part in found:
+        if isinstance(part, Part) and part.where.startswith("<box>"):
+            inner = np.array(outlines.get((part.class_name, part.group), []))
+            low, high = _bounds(part.area)
+            if len(inner) and (inner[:, 0] >= low - FRAME).all() and (inner[:, 1] <= high + FRAME).all():
+                conversion.note("boxes around outlines of their group, passed over", part.where)
+                continue
+            conversion.note("boxes, taken as objects that fill them", part.where)
+        yield part
+
+
+def _bounds(area: Polygon | RunLengths) -> NDArray[np.float64]:
+    """Return the least and the greatest (x, y), [2, 2]."""
+    if isinstance(area, dict):
+        return np.cumsum(coco_mask.toBbox(area).reshape(2, 2), axis=0)
+    return np.stack((area.min(axis=0), area.max(axis=0)))
 
 
 def _points(text: str, where: str) -> NDArray[np.float64]:

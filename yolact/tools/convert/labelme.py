@@ -89,7 +89,7 @@ def _find_image(conversion: Conversion, content: dict[str, Any], path: Path) -> 
         return beside, lambda: _base64(common.read_json(path), "imageData", path)
     raise DatasetError(
         f"The image '{text}' of {path} is no file below '{conversion.folder}', and the label file does "
-        "not hold it as imageData; give the folder that holds both, or correct 'imagePath'."
+        "not hold it as imageData; give the folder of the images by --images, or correct 'imagePath'."
     )
 
 

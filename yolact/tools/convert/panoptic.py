@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from yolact.data.annotations import parse_categories, parse_image, parse_whole
 from yolact.data.coco_file import LISTS
 from yolact.data.images import read_size
+from yolact.data.mending import KINDS, Ids, Mended
 from yolact.errors import DatasetError, UserError
 from yolact.tools.convert.coco import near_folders, split_of
 from yolact.tools.convert.common import Conversion, FoundImage, Part, RunLengths, check, each, encode_numbers
@@ -53,19 +54,27 @@ def read_panoptic(source: Path, folder: Path | None = None) -> Conversion:
     for path, content in conversion.json_files(source, is_panoptic, TOOL):
         declared = parse_categories(content["categories"], path)
         stuff = {entry["id"] for entry in content["categories"] if entry.get("isthing", 1) == 0}
+        if stuff == {*declared.ids}:  # as datumaro writes
+            conversion.note("files in which no class is a thing (isthing), so that all are taken as such", str(path))
+            stuff = set()
         pairs = zip(declared.ids, declared.names, strict=True)
         categories = {number: "" if number in stuff else name for number, name in pairs}
         if any(name and names.setdefault(number, name) != name for number, name in categories.items()):
             raise UserError(f"The categories of {path} contradict another file of '{source}'; convert them one by one.")
         entries = [entry for entry in content["annotations"] if isinstance(entry, dict)]
-        images = [entry for entry in content["images"] if isinstance(entry, dict) and type(entry.get("id")) is int]
-        by_id = {entry["id"]: entry for entry in images}
+        images, mended = [entry for entry in content["images"] if isinstance(entry, dict)], Mended(list)
+        ids = Ids(images, mended)
+        for entry in images:
+            ids.declare(entry, f"an image of {path}")
+        by_id = {entry["id"]: entry for entry in images if type(entry.get("id")) is int}
         below, near = _mask_folder(conversion, pngs, entries, path), near_folders(conversion, path)
         for index, entry in enumerate(entries):
             where = f"annotations[{index}] of {path}"
-            number = entry.get("image_id")
+            number = ids.of_annotation(entry.get("image_id"), where)
             image = by_id.get(number) if type(number) is int else None
             jobs[where] = Job(path, entry, image, categories, posixpath.join(below, _png_name(entry)), near)
+        for kind, places in mended.items():
+            conversion.note(KINDS[kind], *places)
     files = Images(conversion, {job.mask for job in jobs.values()})
     known = {*pngs}
 
@@ -80,7 +89,7 @@ def read_panoptic(source: Path, folder: Path | None = None) -> Conversion:
         )
         check(job.mask in known, where, "file_name", f"that of a PNG below '{conversion.folder}'", job.mask)
         image = parse_image(job.image, f"the image of {where}")
-        name = files.find(image.file_name, where, job.near)
+        name = files.find(image.file_name.replace("_gtFine_left", "_left"), where, job.near)  # of cityscapesscripts
         size = image.height, image.width
         read_size(conversion.folder / name, size)
         runs = dict(encode_numbers(_segment_numbers(conversion.folder / job.mask, size)))

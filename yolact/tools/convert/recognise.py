@@ -96,8 +96,8 @@ ADVICE = {
     "Mapillary Vistas": BRIDGE.format("mapillary_vistas_instances"),
     "V7 Darwin": "export it as COCO there",
     "the old LabelMe's XML": BRIDGE.format("label_me"),
-    "VOC's XML of boxes": "it has no masks; export masks or polygons",
     "VOC's masks in colours": BRIDGE.format("voc_instance_segmentation"),
+    "VOC's XML of boxes": "it has no masks; export masks or polygons",
     "an archive": "unpack it, and give its folder",
 }
 

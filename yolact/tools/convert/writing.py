@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from yolact.data.annotations import parse_categories, parse_images
+from yolact.data.dataset import MOST_CROWDS
 from yolact.errors import DatasetError
 from yolact.output import output_folder, write_json
 from yolact.text import counted
@@ -158,6 +159,9 @@ def warning_lines(conversion: Conversion) -> Iterator[str]:
     if empty:
         yield f"{len(empty)} of {len(images)} images have no objects; the first: {empty[0]}"
     total, train = _count(images), _count(conversion.splits.get("train", images))
+    crowds = sum(item.annotation["iscrowd"] for image in images for item in image.objects)
+    if crowds > MOST_CROWDS * total.total():
+        yield f"{crowds} of {total.total()} objects are crowd regions; see --crowds-are-objects of `yolact check`"
     val = _count(conversion.splits.get("val", images))
     for kind, names in (
         ("without an object", [name for name in conversion.class_names.values() if not total[name]]),

@@ -97,7 +97,7 @@ def _image_splits(conversion: Conversion, settings: dict[str, Any]) -> dict[str,
     if not entries:
         names = conversion.list_files(folder, SUFFIXES)
         return dict.fromkeys([name for name in names if "images" in name.split("/")[:-1]] or names, "")
-    roots = [folder / str(settings.get("path", "")), folder]
+    roots = [folder / str(settings.get("path", "")), folder, Path()]
     splits: dict[str, str] = {}
     for split, entry in entries.items():
         found: set[str] = set()
@@ -121,10 +121,12 @@ def _image_splits(conversion: Conversion, settings: dict[str, Any]) -> dict[str,
 def _locate(folder: Path, text: object, roots: list[Path], where: str) -> str:
     """Return what `text` names, relative to the folder; DatasetError if that does not exist or lies elsewhere.
 
-    Roboflow writes `../train/images` where `train/images` is meant.
+    Roboflow writes `../train/images` where `train/images` is meant, and CVAT `data/images/a.jpg` for `images/a.jpg`.
     """
     given = text.replace("\\", "/") if isinstance(text, str) and is_text(text) else "/"
-    for path in (root / name for root in roots for name in (given, given.removeprefix("../"))):
+    for path in (
+        root / name for root in roots for name in (given, given.removeprefix("../"), given.removeprefix("data/"))
+    ):
         name = common.name_below(folder, path)
         if name is not None and os.path.exists(path):
             return name

@@ -66,7 +66,8 @@ def read_voc(conversion: Conversion, name: str) -> FoundImage:
     if numbers.ndim != 2 or numbers.shape != classes.shape or {numbers.dtype, classes.dtype} != {np.dtype(np.uint8)}:
         raise DatasetError(
             f"{paths[0]} and {paths[1]} are {numbers.dtype} and {classes.dtype} of shapes {numbers.shape} and "
-            f"{classes.shape}, expected indices in 8 bits and one shape; unpack VOC 2012 again."
+            f"{classes.shape}, expected indices in 8 bits and one shape; unpack VOC 2012 again, or see "
+            "what `yolact convert PATH` says of masks in colours."
         )
     labelled = (classes >= 1) & (classes <= len(VOC_CLASSES)) & (numbers != VOID)
     numbers = np.where(labelled, numbers, 0)
