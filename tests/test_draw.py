@@ -72,12 +72,7 @@ def decoded(png: bytes | None) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("size", "shown"),
-    [
-        ((50, 60), (400, 480)),
-        ((700, 900), (700, 900)),
-        ((3000, 2000), (1000, 667)),
-        ((2, 8000), (1, 1000)),
-    ],
+    [((50, 60), (400, 480)), ((700, 900), (700, 900)), ((3000, 2000), (1000, 667)), ((2, 8000), (1, 1000))],
 )
 def test_a_notebook_shows_images_of_a_size_for_people(size: tuple[int, int], shown: tuple[int, int]) -> None:
     instances = filled(size, [[0, 0, 2, 2]])

@@ -100,10 +100,7 @@ class Predictor:
     ) -> list[Instances]: ...
 
     def __call__(
-        self,
-        source: ImageSource | ImageSources,
-        score_threshold: float | None = None,
-        tiles: TileSize | None = None,
+        self, source: ImageSource | ImageSources, score_threshold: float | None = None, tiles: TileSize | None = None
     ) -> Instances | list[Instances]:
         """Find the objects of one image or of each image of a list.
 

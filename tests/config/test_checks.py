@@ -20,10 +20,7 @@ from yolact.errors import ConfigError
         ("model.image_size=31", "model.image_size must be at least 32, got 31."),
         ("model.pixel_std=[58, 0, 57]", "model.pixel_std.1 must be more than 0, got 0.0."),
         ("model.pixel_mean=[1, 2]", "model.pixel_mean must be 3 numbers, got 2."),
-        (
-            "model={channels: 4, pixel_std: [1, 2]}",
-            "model.pixel_std must be 3 numbers, or 4 as model.channels, got 2.",
-        ),
+        ("model={channels: 4, pixel_std: [1, 2]}", "model.pixel_std must be 3 numbers, or 4 as model.channels, got 2."),
         ("model.channels=65", "model.channels must be between 1 and 64, got 65."),
         ("model.anchors.scales=[[8], [16]]", "model.anchors.scales must be 5 lists of equally many side lengths"),
         (

@@ -11,15 +11,7 @@ import torch
 
 from yolact.config.schema import AugmentConfig
 from yolact.data.dataset import CocoDataset
-from yolact.data.loader import (
-    Batch,
-    EvaluationSet,
-    Place,
-    TrainingSet,
-    evaluation_loader,
-    run_batches,
-    training_loader,
-)
+from yolact.data.loader import Batch, EvaluationSet, Place, TrainingSet, evaluation_loader, run_batches, training_loader
 from yolact.data.rendering import prepare_image
 from yolact.data.transforms import make_transforms
 from yolact.distributed import World
@@ -53,13 +45,7 @@ def make_set(dataset: CocoDataset, augment: AugmentConfig, **options: str) -> Tr
 
 
 def take(
-    samples: TrainingSet,
-    batches: int,
-    *,
-    start: int = 0,
-    workers: int = 0,
-    batch_size: int = 2,
-    sizes: Sizes = (),
+    samples: TrainingSet, batches: int, *, start: int = 0, workers: int = 0, batch_size: int = 2, sizes: Sizes = ()
 ) -> list[Batch]:
     return list(itertools.islice(training_loader(samples, batch_size, start, workers, sizes), batches))
 

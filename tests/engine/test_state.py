@@ -57,10 +57,7 @@ def test_an_optimizer_goes_on_with_the_settings_of_the_configuration(make_traine
     ("change", "said"),
     [
         (lambda found: found["state"][0].update(exp_avg=3.0), "no attribute"),
-        (
-            lambda found: found["state"][0].update(exp_avg=torch.zeros(1)),
-            r"is \[1\] for a parameter \[64, 3, 7",
-        ),
+        (lambda found: found["state"][0].update(exp_avg=torch.zeros(1)), r"is \[1\] for a parameter \[64, 3, 7"),
         (lambda found: found["state"][0].pop("step"), "the optimizer's state was exp_avg, exp_avg_sq"),
         (lambda found: found["state"].update({0: "nothing"}), "no attribute"),
         (lambda found: found.update(param_groups=3), "not iterable"),

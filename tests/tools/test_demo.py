@@ -104,11 +104,7 @@ def test_hostile_uploads_are_refused_and_a_good_one_is_answered_as_by_the_predic
         assert "passwd" not in str(refusal.value), name
     head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="../../a.png"\r\n\r\n'
     with pytest.raises(urllib.error.HTTPError, match="413"):
-        ask(
-            f"{url}gradio_api/upload",
-            head + bytes(3_000_001) + b"\r\n--x--\r\n",
-            "multipart/form-data; boundary=x",
-        )
+        ask(f"{url}gradio_api/upload", head + bytes(3_000_001) + b"\r\n--x--\r\n", "multipart/form-data; boundary=x")
     with pytest.raises(urllib.error.HTTPError, match="405") as refusal:
         ask(url, head + encode("JPEG") + b"\r\n--x--\r\n", "multipart/form-data; boundary=x")
     assert b"by gradio_client, as `yolact demo --help` shows" in refusal.value.read()

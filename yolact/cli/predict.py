@@ -17,13 +17,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from yolact.cli.arguments import (
-    add_model,
-    add_score_threshold,
-    chosen_score_threshold,
-    count,
-    load_chosen_predictor,
-)
+from yolact.cli.arguments import add_model, add_score_threshold, chosen_score_threshold, count, load_chosen_predictor
 from yolact.errors import UserError
 
 

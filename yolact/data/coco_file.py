@@ -9,14 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from yolact.data.annotations import (
-    ImageRecord,
-    ObjectRecord,
-    parse_categories,
-    parse_images,
-    parse_object,
-    parse_whole,
-)
+from yolact.data.annotations import ImageRecord, ObjectRecord, parse_categories, parse_images, parse_object, parse_whole
 from yolact.data.categories import Categories
 from yolact.data.image_folder import ImageFolder
 from yolact.data.images import MAX_NAME, MAX_PIXELS

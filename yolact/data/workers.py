@@ -65,11 +65,7 @@ class Loader(DataLoader[Any]):
     """
 
     def __init__(
-        self,
-        make_batch: Callable[[Any], Any],
-        places: Iterable[Any],
-        num_workers: int,
-        timeout: float = WORKER_TIMEOUT,
+        self, make_batch: Callable[[Any], Any], places: Iterable[Any], num_workers: int, timeout: float = WORKER_TIMEOUT
     ) -> None:
         super().__init__(
             _Batches(make_batch),

@@ -79,10 +79,7 @@ def build_model(config: Config, backbone: nn.Module | None = None) -> Yolact:
 
 
 def _head(
-    model: ModelConfig,
-    num_classes: int,
-    cells: dict[tuple[int, int], list[tuple[int, int]]],
-    strides: Sequence[int],
+    model: ModelConfig, num_classes: int, cells: dict[tuple[int, int], list[tuple[int, int]]], strides: Sequence[int]
 ) -> AnchorHead | PointHead:
     """Build the head; `cells` are the (H, W) of each level by that of the input."""
     if model.head == "points":

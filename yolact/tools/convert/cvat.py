@@ -14,19 +14,9 @@ from yolact.data.annotations import is_number
 from yolact.data.images import read_size
 from yolact.errors import DatasetError
 from yolact.text import printable
+from yolact.tools.convert import common
 from yolact.tools.convert.coco import split_of
-from yolact.tools.convert.common import (
-    Conversion,
-    FoundImage,
-    Part,
-    Polygon,
-    RunLengths,
-    check,
-    each,
-    encode_mask,
-    is_text,
-    read_labels,
-)
+from yolact.tools.convert.common import Conversion, FoundImage, Part, Polygon, RunLengths, check, is_text
 from yolact.tools.convert.finding import Images
 from yolact.tools.convert.outlines import ellipse, rectangle, rotate
 
@@ -77,7 +67,7 @@ def read_cvat(source: Path, folder: Path | None = None) -> Conversion:
         name = images.find(str(given), where, _near(entry))
         height, width = read_size(conversion.folder / name, size)
         shapes = [(f"<{shape.tag}> {index} of '{name}' in {path}", shape) for index, shape in enumerate(entry)]
-        parts = _without_frames(conversion, each(shapes, lambda shape: _read_shape(conversion, *shape, size)))
+        parts = _without_frames(conversion, common.each(shapes, lambda shape: _read_shape(conversion, *shape, size)))
         return FoundImage(name, (height, width), conversion.objects(parts, size), subset)
 
     conversion.collect(entries, read)
@@ -113,7 +103,7 @@ def read_xml(path: Path) -> ElementTree.Element:
         except ElementTree.ParseError as error:
             raise ValueError(error) from None
 
-    return read_labels(path, parse, "plain XML in UTF-8")
+    return common.read_labels(path, parse, "plain XML in UTF-8")
 
 
 def _number(element: ElementTree.Element, key: str, where: str, default: str | None = None) -> float:
@@ -145,7 +135,9 @@ def _read_shape(
         x, y, radius_x, radius_y = numbers("cx", "cy", "rx", "ry")
         area = ellipse((x, y), (radius_x, radius_y), degrees, image_size)
     elif shape.tag == "mask":
-        area = encode_mask(_mask(shape.get("rle", ""), numbers("left", "top", "width", "height"), image_size, where))
+        area = common.encode_mask(
+            _mask(shape.get("rle", ""), numbers("left", "top", "width", "height"), image_size, where)
+        )
     if area is None:
         kind = printable(shape.tag)
         conversion.note(f"shapes of the kind '{kind}', which have no area, passed over", where)

@@ -10,20 +10,9 @@ import numpy as np
 from yolact.data.images import SUFFIXES, read_size
 from yolact.errors import DatasetError
 from yolact.text import printable
+from yolact.tools.convert import common
 from yolact.tools.convert.brush import decode_rle
-from yolact.tools.convert.common import (
-    Conversion,
-    FoundImage,
-    Part,
-    Polygon,
-    RunLengths,
-    check,
-    each,
-    encode_mask,
-    is_text,
-    numbers_of,
-    points_of,
-)
+from yolact.tools.convert.common import Conversion, FoundImage, Part, Polygon, RunLengths, check, is_text
 from yolact.tools.convert.finding import Images
 from yolact.tools.convert.outlines import ellipse, rectangle, rotate
 
@@ -84,7 +73,7 @@ def read_labelstudio(source: Path, folder: Path | None = None) -> Conversion:
         check(is_right, where, "original_height and original_width", "the same whole numbers above 0", sizes)
         height, width = read_size(conversion.folder / name, size)
         regions = _regions(results, where)
-        parts = each(regions, lambda region: _read_region(conversion, region, (height, width)))
+        parts = common.each(regions, lambda region: _read_region(conversion, region, (height, width)))
         return FoundImage(name, (height, width), conversion.objects(parts, (height, width)))
 
     conversion.collect(tasks, read)
@@ -165,18 +154,18 @@ def _read_region(conversion: Conversion, region: Region, image_size: tuple[int, 
     given = [found for key, found in value.items() if key.endswith("labels") and isinstance(found, list)]
     labels = [label for found in given for label in found]
     to_pixels = np.array(image_size[::-1]) / 100  # from percent
-    [degrees] = numbers_of({"rotation": 0, **value}, ["rotation"], where)
+    [degrees] = common.numbers_of({"rotation": 0, **value}, ["rotation"], where)
     area: Polygon | RunLengths
     if "rle" in value:
-        area = encode_mask(decode_rle(value["rle"], image_size, where))
+        area = common.encode_mask(decode_rle(value["rle"], image_size, where))
     elif "points" in value:
-        area = points_of(value, where) * to_pixels
+        area = common.points_of(value, where) * to_pixels
         check(len(area) > 2, where, "points", "three or more", value["points"])
     elif "radiusX" in value:
-        x, y, *radii = numbers_of(value, ("x", "y", "radiusX", "radiusY"), where)
+        x, y, *radii = common.numbers_of(value, ("x", "y", "radiusX", "radiusY"), where)
         area = ellipse(to_pixels * (x, y), to_pixels * radii, degrees, image_size)
     elif "height" in value and "x" in value:
-        x, y, w, h = numbers_of(value, ("x", "y", "width", "height"), where)
+        x, y, w, h = common.numbers_of(value, ("x", "y", "width", "height"), where)
         corners = rectangle(x, y, x + w, y + h) * to_pixels
         area = rotate(corners, corners[0], degrees)
         conversion.note("rectangles, taken as objects that fill them", where)

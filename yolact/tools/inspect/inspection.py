@@ -44,27 +44,12 @@ class Report(NamedTuple):
 
 def sources_of(config: Config) -> list[Source]:
     """Return the training and the validation set of a configuration."""
-    data, skips = config.data, config.data.unreadable == "skip"
-    colours = Colours.of(config)
-    in_tiles = [data.tiles is not None, (config.eval.tiles or data.tiles) is not None]
+    data, colours = config.data, Colours.of(config)
+    train, val = Path(data.train_annotations), Path(data.val_annotations)
+    skips, in_tiles = data.unreadable == "skip", (config.eval.tiles or data.tiles) is not None
     return [
-        Source(
-            "train",
-            Path(data.train_annotations),
-            Path(data.train_images),
-            data.max_train_images,
-            skips,
-            in_tiles[0],
-            colours,
-        ),
-        Source(
-            "val",
-            Path(data.val_annotations),
-            Path(data.val_images),
-            config.eval.max_images,
-            in_tiles=in_tiles[1],
-            colours=colours,
-        ),
+        Source("train", train, Path(data.train_images), data.max_train_images, skips, data.tiles is not None, colours),
+        Source("val", val, Path(data.val_images), config.eval.max_images, in_tiles=in_tiles, colours=colours),
     ]
 
 
