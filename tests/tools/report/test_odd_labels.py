@@ -11,7 +11,7 @@ from tests.evaluation.conftest import AWAY, CAT, DOG, HERE, SIDE, THERE, Scene
 from yolact.data.dataset import CocoDataset
 from yolact.evaluation.analysis import analyse
 from yolact.tools.report.evaluation_page import Analysis
-from yolact.tools.report.odd_labels import OddLabel, _view, draw_odd_labels, write_odd_labels
+from yolact.tools.report.odd_labels import OddLabel, _view, _visible, draw_odd_labels, write_odd_labels
 
 NEAR = (3, 0, 10, 10)  # of HERE, IoU 7 / 13
 
@@ -140,3 +140,9 @@ def test_file_and_pictures(scene: Scene, tmp_path: Path) -> None:
 )
 def test_parts_of_images(box: tuple[float, ...], expected: tuple[int, ...]) -> None:
     assert _view(box, (SIDE, SIDE)) == expected
+
+
+def test_dark_parts_are_shown_brighter() -> None:
+    assert _visible(np.array([0, 10, 100], np.uint8)).tolist() == [0, 26, 255]
+    assert _visible(np.array([0, 10, 128], np.uint8)).tolist() == [0, 10, 128]
+    assert _visible(np.zeros(2, np.uint8)).tolist() == [0, 0]

@@ -16,6 +16,7 @@ from pycocotools import mask as rle_tools
 from tqdm import tqdm
 
 from yolact.data.dataset import CocoDataset
+from yolact.data.samples import Pixels
 from yolact.data.segmentations import encode
 from yolact.draw import encode_jpeg, side_by_side
 from yolact.evaluation.analysis import SHOWN_SCORE, Trust, size_steps
@@ -44,6 +45,7 @@ OUTLINE_IOU = 0.2  # from which on a detection is of the same object, though not
 SLOW = 100  # labels, from which on a bar is shown
 LEAST_VIEW = 48  # pixels of the image on a side of it
 AROUND = 2.0  # how much wider than the object it is
+DARK = 128  # the brightest sample of a part that is shown brighter
 RED = (0, 0, 255)  # BGR
 
 
@@ -189,7 +191,7 @@ def draw_odd_labels(odd: Sequence[OddLabel], dataset: CocoDataset, records: Reco
     for one in tqdm(odd, "odd labels", unit="label", disable=len(odd) < SLOW or None):
         image = dataset.images[one.image]
         view = _view(one.box, (image.height, image.width))
-        pixels = dataset.open_image(one.image).read(view)
+        pixels = _visible(dataset.open_image(one.image).read(view))
         scale = SIDE / max(pixels.shape[:2])
         truth = [item for item in dataset.objects(one.image, view) if not item.iscrowd]
         truth.sort(key=lambda item: item.area)
@@ -208,6 +210,12 @@ def draw_odd_labels(odd: Sequence[OddLabel], dataset: CocoDataset, records: Reco
         sheet = side_by_side(left, right, ("label", "model"))
         drawn.append((one.kind, f"{name}: {one.text()}", encode_jpeg(sheet, 3 * SIDE)))
     return drawn
+
+
+def _visible(pixels: Pixels) -> Pixels:
+    """Return a dark part of an image with white as its brightest sample, so that faint objects are seen in it."""
+    factor = 255 / max(int(pixels.max(initial=0)), 1)
+    return np.rint(pixels * factor).astype(np.uint8) if factor > 255 / DARK else pixels
 
 
 def _is_in(box: Sequence[float], view: View) -> bool:
