@@ -51,6 +51,12 @@ def test_an_object_without_a_label_that_is_found_as_two_classes_is_one(scene: Sc
     assert [(one.kind, one.found) for one in ranked(scene)[0]] == [("not labelled", "cat")]
 
 
+def test_objects_smaller_than_usual_come_later(scene: Scene) -> None:
+    small = (60, 0, 5, 5)
+    scene.add([(CAT, HERE), (CAT, THERE)], [(CAT, HERE, 0.9), (CAT, small, 0.8), (CAT, AWAY, 0.7), (CAT, THERE, 0.6)])
+    assert [(one.box, one.doubt) for one in ranked(scene)[0]] == [(AWAY, 0.5), (small, 0.5)]
+
+
 def test_what_is_hardly_seen_is_no_object_without_a_label(scene: Scene) -> None:
     scene.add([(CAT, HERE)], [(CAT, HERE, 0.9), (CAT, AWAY, 0.29)])
     assert short(ranked(scene)[0]) == []

@@ -45,6 +45,7 @@ OUTLINE_IOU = 0.2  # from which on a detection is of the same object, though not
 SLOW = 100  # labels, from which on a bar is shown
 LEAST_VIEW = 48  # pixels of the image on a side of it
 AROUND = 2.0  # how much wider than the object it is
+SMALLER = 0.25  # the power of an area, as a share of the usual one of its class, by which it is weighed
 DARK = 128  # the brightest sample of a part that is shown brighter
 RED = (0, 0, 255)  # BGR
 
@@ -88,20 +89,25 @@ class OddLabels:
     def __init__(self, dataset: CocoDataset) -> None:
         self.dataset = dataset
         self._cases: list[Case] = []
+        self._areas: list[list[float]] = [[] for _ in range(len(dataset.categories))]  # of the objects of each class
 
     def add(self, image: Matching) -> None:
         """Add one image."""
         self._cases += _cases(image, self.dataset)
+        for label, area in zip(image.truth_labels.tolist(), image.truth_areas.tolist(), strict=True):
+            self._areas[label].append(area)
 
     def ranked(self, trust: Trust, records: Records) -> list[OddLabel]:
         """Return them, at most one of a label and at most `LISTED` in all.
 
         The kinds take turns, and the most doubtful label of each comes first: one kind, such as outlines that differ a
-        little, would else hide the others. `records` are of masks and boxes, of the same detections in the same order.
+        little, would else hide the others. Objects smaller than usual, of which people and models are less certain,
+        come a little later. `records` are of masks and boxes, of the same detections in the same order.
         """
         boxes = {id(mask): box["bbox"] for mask, box in zip(records["segm"], records["bbox"], strict=True)}
         right, seen, categories = trust.in_detections(), trust.in_absence(), self.dataset.categories
-        odd: dict[str, list[OddLabel]] = {kind: [] for kind in KINDS}
+        usual = [float(np.median(areas or [1])) for areas in self._areas]
+        odd: dict[str, list[tuple[float, float, OddLabel]]] = {kind: [] for kind in KINDS}
         for kind, share, image, truth, record, size in self._cases:
             label = categories.label((record or truth or {})["category_id"])
             doubt = share
@@ -114,10 +120,12 @@ class OddLabels:
             )
             place = truth["bbox"] if truth else boxes[id(record)]
             annotation_id, score = truth["id"] if truth else None, float(record["score"]) if record else None
-            odd[kind].append(OddLabel(kind, float(doubt), image, tuple(place), annotation_id, own, found, score))
-        kinds = [sorted(ones, key=lambda one: (-one.doubt, -(one.score or 0))) for ones in odd.values()]
+            one = OddLabel(kind, float(doubt), image, tuple(place), annotation_id, own, found, score)
+            area = truth["area"] if truth else float(rle_tools.area((record or {})["segmentation"]))
+            odd[kind].append((doubt * min(1, area / usual[label]) ** SMALLER, score or 0, one))
+        kinds = [sorted(ones, key=lambda one: one[:2], reverse=True) for ones in odd.values()]
         turns = ([one for one in turn if one is not None] for turn in zip_longest(*kinds))
-        ordered = [one for turn in turns for one in sorted(turn, key=lambda one: -one.doubt)]
+        ordered = [one for turn in turns for *_, one in sorted(turn, key=lambda one: -one[0])]
         return [one for one in ordered if one.doubt >= LEAST_DOUBT][:LISTED]
 
 
