@@ -16,7 +16,7 @@ from yolact.data import CocoDataset, decoders, windows
 from yolact.data.loader import EvaluationSet
 from yolact.data.windows import open_image
 from yolact.distributed import World
-from yolact.engine.start import load_data
+from yolact.engine.training_data import load_data
 from yolact.errors import ConfigError, DatasetError, UserError
 from yolact.evaluation.run import compare_nms, evaluate
 from yolact.joining import join_tiles

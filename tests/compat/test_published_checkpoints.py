@@ -19,7 +19,7 @@ from tests.configurations import SMALL_RESNET50
 from yolact.cli import run as run_verb
 from yolact.compat import dbolya
 from yolact.config import Config, dump_config
-from yolact.engine.start import read_weights
+from yolact.engine.fine_tuning import read_weights
 from yolact.errors import CheckpointError, ConfigError, exit_on_user_error
 from yolact.models import build_model
 

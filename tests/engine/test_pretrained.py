@@ -8,7 +8,8 @@ from torchvision.models import resnet18, resnet50
 
 from yolact.config import BackboneConfig
 from yolact.engine import pretrained
-from yolact.engine.pretrained import fitting_weights, for_channels, load_backbone, transfer_weights
+from yolact.engine.fine_tuning import fitting_weights, transfer_weights
+from yolact.engine.pretrained import for_channels, load_backbone
 from yolact.errors import CheckpointError
 from yolact.models import BACKBONES, build_model
 from yolact.models.backbones import DarkNetFeatures, ResNetFeatures, TimmFeatures, take_channels

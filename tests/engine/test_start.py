@@ -11,8 +11,10 @@ import torch
 from yolact.config import Config, DataConfig, TrainConfig, config_to_dict, dump_config, load_config, override_config
 from yolact.distributed import SINGLE, World
 from yolact.engine.checkpoint import load_checkpoint, model_weights
-from yolact.engine.start import check_training, fine_tuning, inverse_weights, load_data, read_weights, started
+from yolact.engine.fine_tuning import fine_tuning, read_weights
+from yolact.engine.start import check_training, started
 from yolact.engine.trainer import Parts
+from yolact.engine.training_data import inverse_weights, load_data
 from yolact.errors import ConfigError, DatasetError
 
 

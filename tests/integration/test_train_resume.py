@@ -171,7 +171,7 @@ def test_a_checkpoint_that_was_read_is_not_kept_in_memory(cut, finished, tmp_pat
         kept.extend(weakref.ref(value) for value in checkpoint["model"].values())
         return checkpoint
 
-    monkeypatch.setattr("yolact.engine.start.load_checkpoint", read)
+    monkeypatch.setattr("yolact.engine.fine_tuning.load_checkpoint", read)
     monkeypatch.setattr("yolact.engine.folder.load_checkpoint", read)
     monkeypatch.setattr(Trainer, "fit", lambda trainer: alive.extend(value for value in kept if value() is not None))
     if option == "--resume":

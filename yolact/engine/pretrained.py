@@ -1,4 +1,4 @@
-"""What a run starts from: a backbone's ImageNet weights, or another model's weights as far as they fit."""
+"""The ImageNet weights that a backbone starts from."""
 
 import logging
 import urllib.error
@@ -118,35 +118,3 @@ def for_channels(backbone: nn.Module, weights: Mapping[str, Tensor], prefix: str
     before, now = theirs.shape[1], wanted[1]
     logger.info("%s: averaged over its %d channels, and repeated over %d times %d/%d", key, before, now, before, now)
     return {**weights, key: theirs.mean(1, keepdim=True).repeat(1, now, 1, 1) * (before / now)}
-
-
-def fitting_weights(
-    model: nn.Module, weights: Mapping[str, Tensor], origin: str, instead: str = ""
-) -> dict[str, Tensor]:
-    """Return the tensors that `model` has in the same shape, its first convolution for another number of channels too.
-
-    CheckpointError if hardly anything fits, so that this is another kind of model; `instead` ends its sentence.
-    """
-    own, backbone = model.state_dict(), getattr(model, "backbone", None)
-    weights = weights if backbone is None else for_channels(backbone, weights, "backbone.")
-    fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
-    if len(fitting) < len(own) / 2:
-        raise CheckpointError(
-            f"Only {len(fitting)} of the model's {len(own)} tensors are in '{origin}' with the same shape: give "
-            f"weights of the same backbone (model.backbone.name) and widths{instead}."
-        )
-    return fitting
-
-
-def transfer_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: str) -> list[str]:
-    """Load `fitting_weights`; the names of the other tensors of `model`, still fresh, are returned."""
-    own, fitting = model.state_dict(), fitting_weights(model, weights, origin)
-    model.load_state_dict(fitting, strict=False)
-    remade = [name for name in own if name not in fitting]
-    for name in sorted({*remade, *weights} - fitting.keys()):
-        found, wanted = (list(state[name].shape) if name in state else "nothing" for state in (weights, own))
-        logger.info(
-            "%s %s: the file has %s, the model %s", "re-made" if name in own else "left out", name, found, wanted
-        )
-    logger.info("weights from %s: %d of %d tensors loaded, %d re-made", origin, len(fitting), len(own), len(remade))
-    return remade
