@@ -39,8 +39,7 @@ def read_cityscapes(folder: Path) -> Conversion:
         "instanceIds without an image, passed over", *(labels[stem] for stem in sorted(labels.keys() - images))
     )
 
-    def read(stem: str) -> FoundImage | None:
-        name, path = images[stem], folder / labels[stem]
+    def read(name: str, path: Path) -> FoundImage | None:
         height, width = read_size(folder / name)
         numbers = read_values(path)
         if numbers.shape != (height, width) or numbers.dtype.kind not in "ui":
@@ -69,7 +68,7 @@ def read_cityscapes(folder: Path) -> Conversion:
             return None
         return FoundImage(name, (height, width), objects, subset)
 
-    conversion.collect(sorted(images.keys() & labels), read)
+    conversion.collect({images[stem]: folder / labels[stem] for stem in sorted(images.keys() & labels)}, read)
     conversion.class_names = dict(enumerate(classes.values(), start=1))
     return conversion
 

@@ -55,8 +55,7 @@ def read_masks(
         raise DatasetError(f"The mask {mask_folder / jpeg} is a JPEG file, which changes numbers; save masks as PNG.")
     conversion.require_labels({name: mask_folder / f"{stem}.png" for name, stem in stems.items()}, found)
 
-    def read(name: str) -> FoundImage:
-        own = found[name]
+    def read(name: str, own: list[str]) -> FoundImage:
         is_numbered = os.path.splitext(own[0])[0] == stems[name]
         if len(own) > 1 and is_numbered:
             raise DatasetError(f"The image '{name}' has several masks, {' and '.join(own)}; remove one.")

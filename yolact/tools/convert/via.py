@@ -42,18 +42,17 @@ def read_via(source: Path, folder: Path | None = None) -> Conversion:
         images.claim(entry.get("filename") if isinstance(entry, dict) else None)
     attribute = _class_attribute(jobs.values())
 
-    def read(where: str) -> FoundImage:
-        entry = jobs[where]
+    def read(where: str, entry: Any) -> FoundImage:
         check(isinstance(entry, dict), where, "entry", "an object", entry)
         given, regions = entry.get("filename"), entry.get("regions")
         check(is_text(given), where, "filename", "text without control characters", given)
         regions = list(regions.values()) if isinstance(regions, dict) else regions  # VIA 1
         check(isinstance(regions, list), where, "regions", "a list", regions)
         name = images.find(given, where)
-        height, width = read_size(conversion.folder / name)
+        size = read_size(conversion.folder / name)
         numbered = [(f"regions[{index}] of {where}", region) for index, region in enumerate(regions)]
-        parts = each(numbered, lambda region: _read_region(conversion, *region, attribute, (height, width)))
-        return FoundImage(name, (height, width), conversion.objects(parts, (height, width)))
+        parts = each(numbered, lambda region: _read_region(conversion, *region, attribute, size))
+        return FoundImage(name, size, conversion.objects(parts, size))
 
     conversion.collect(jobs, read)
     conversion.note("images that no file lists, left out", *images.unused())
