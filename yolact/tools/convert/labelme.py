@@ -34,12 +34,11 @@ def read_labelme(source: Path, folder: Path | None = None) -> Conversion:
     DatasetError where there are none, or none can be used.
     """
     conversion = Conversion.of(source, folder)
-    folder = conversion.folder
     paths = {str(path): path for path in conversion.label_files(source, ".json")}
     images = conversion.collect(paths, lambda _, path: _read_image(conversion, path))
     if not images:
         raise DatasetError(f"There are no label files of labelme (JSON with 'shapes') at '{source}'; check it.")
-    unlabelled = {*conversion.list_files(folder, SUFFIXES)} - {image.name for image in images}
+    unlabelled = {*conversion.list_files(conversion.folder, SUFFIXES)} - {image.name for image in images}
     conversion.note("images without a usable label file, left out", *sorted(unlabelled))
     return conversion
 
@@ -55,11 +54,7 @@ def _read_image(conversion: Conversion, path: Path) -> FoundImage | None:
     size = None if given == (None, None) else given
     is_right = size is None or all(type(side) is int and side > 0 for side in size)
     check(is_right, path, "imageHeight and imageWidth", "whole numbers above 0", size)
-    if embedded:
-        height, width, _ = decode_image(embedded(), path, size).shape
-        size = height, width
-    else:
-        size = read_size(conversion.folder / name, size)
+    size = decode_image(embedded(), path, size).shape[:2] if embedded else read_size(conversion.folder / name, size)
     shapes = content["shapes"]
     check(isinstance(shapes, list), path, "shapes", "a list of objects", shapes)
     entries = [(shape, f"shapes[{index}] of {path}") for index, shape in enumerate(shapes)]

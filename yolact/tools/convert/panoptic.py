@@ -76,13 +76,8 @@ def read_panoptic(source: Path, folder: Path | None = None) -> Conversion:
     known = {*pngs}
 
     def read(where: str, job: Job) -> FoundImage:
-        check(
-            job.image is not None,
-            where,
-            "image_id",
-            "the id of an image that 'images' lists",
-            job.entry.get("image_id"),
-        )
+        given = job.entry.get("image_id")
+        check(job.image is not None, where, "image_id", "the id of an image that 'images' lists", given)
         check(job.mask in known, where, "file_name", f"that of a PNG below '{conversion.folder}'", job.mask)
         image = parse_image(job.image, f"the image of {where}")
         name = files.find(image.file_name.replace("_gtFine_left", "_left"), where, job.near)  # of cityscapesscripts

@@ -37,9 +37,9 @@ def read_via(source: Path, folder: Path | None = None) -> Conversion:
     jobs: dict[str, Any] = {}
     for path, content in conversion.json_files(source, is_via, TOOL):
         entries = content.get("_via_img_metadata", content).values()
-        jobs |= {f"entry {index} of {path}": entry for index, entry in enumerate(entries)}
-    for entry in jobs.values():
-        images.claim(entry.get("filename") if isinstance(entry, dict) else None)
+        for index, entry in enumerate(entries):
+            jobs[f"entry {index} of {path}"] = entry
+            images.claim(entry.get("filename") if isinstance(entry, dict) else None)
     attribute = _class_attribute(jobs.values())
 
     def read(where: str, entry: Any) -> FoundImage:

@@ -124,9 +124,8 @@ def _locate(folder: Path, text: object, roots: list[Path], where: str) -> str:
     Roboflow writes `../train/images` where `train/images` is meant, and CVAT `data/images/a.jpg` for `images/a.jpg`.
     """
     given = text.replace("\\", "/") if isinstance(text, str) and is_text(text) else "/"
-    for path in (
-        root / name for root in roots for name in (given, given.removeprefix("../"), given.removeprefix("data/"))
-    ):
+    names = given, given.removeprefix("../"), given.removeprefix("data/")
+    for path in (root / name for root in roots for name in names):
         name = common.name_below(folder, path)
         if name is not None and os.path.exists(path):
             return name
