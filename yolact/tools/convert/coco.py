@@ -48,17 +48,15 @@ def read_coco(source: Path, folder: Path | None = None) -> Conversion:
                 )
         objects = _by_image(conversion, content["annotations"], path)
         near = near_folders(conversion, path)
-        ids: set[int] = set()
+        ids: dict[int, str] = {}
         for index, entry in enumerate(content["images"]):
             where = f"images[{index}] of {path}"
             jobs[where] = path, categories, entry, objects, near
             fields = entry if isinstance(entry, dict) else {}
             images.claim(fields.get("file_name"), near)
             number = fields.get("id")
-            if type(number) is int and number in ids:
+            if type(number) is int and ids.setdefault(number, where) != where:
                 raise DatasetError(f"{where} repeats the id {number}; give each image its own.")
-            if type(number) is int:
-                ids.add(number)
         orphans = [place for number, ones in objects.items() if number not in ids for place, _ in ones]
         conversion.note("annotations of images that are not listed, passed over", *orphans)
     owners: dict[str, Path] = {}

@@ -191,7 +191,7 @@ class Conversion:
 
         The others are counted, and those that are no JSON left out. DatasetError where there are none.
         """
-        found, broken = False, len(self.left_out)
+        found = False
         for path in self.label_files(source, ".json"):
             try:
                 content = read_json(path)
@@ -204,7 +204,7 @@ class Conversion:
             else:
                 self.note(f"JSON files that are not {tool}'s, passed over", path)
         if not found:
-            reason = "".join(f" ({sentence})" for sentence in self.left_out[broken : broken + 1])
+            reason = "".join(f" ({sentence})" for sentence in self.left_out[:1])
             raise DatasetError(f"There are no JSON files of {tool} at '{source}'{reason}; check the path.")
 
 

@@ -61,22 +61,22 @@ def read_via(source: Path, folder: Path | None = None) -> Conversion:
 
 def _class_attribute(entries: Iterable[Any]) -> str | None:
     """Return the name of the attribute that is the class, None where regions have none."""
-    common: dict[str, None] | None = None
+    common: list[str] | None = None
     for entry in entries:
         regions = entry.get("regions") if isinstance(entry, dict) else None
         regions = regions.values() if isinstance(regions, dict) else regions
         for region in regions if isinstance(regions, Iterable) and not isinstance(regions, str) else ():
             attributes = region.get("region_attributes") if isinstance(region, dict) else None
             if isinstance(attributes, dict) and attributes:
-                common = {name: None for name in (attributes if common is None else common) if name in attributes}
+                common = [name for name in (attributes if common is None else common) if name in attributes]
     if common is None:
         return None
     if len(common) > 1:
-        common = {name: None for name in common if name.lower() in CLASS_NAMES} or common
+        common = [name for name in common if name.lower() in CLASS_NAMES] or common
     if len(common) != 1:
         named = f"several attributes, {printable(', '.join(common))}" if common else "no attribute in common"
         raise DatasetError(f"The regions of VGG Image Annotator have {named}; call the one of the classes 'class'.")
-    return next(iter(common))
+    return common[0]
 
 
 def _read_region(
