@@ -23,7 +23,7 @@ class Region(NamedTuple):
     """What the results of one region say together: its outline may stand in one and its label in another."""
 
     where: str
-    kinds: list[str]  # their types, such as "brushlabels"
+    kind: str  # the type of the first one, such as "brushlabels"
     value: dict[str, Any]
     turned: object  # degrees by which the image was turned in the tool
 
@@ -133,15 +133,15 @@ def _regions(results: list[dict[str, Any]], where: str) -> list[Region]:
         before = regions.get(key)
         if before and isinstance(value, dict) and any(before.value.get(one, value[one]) != value[one] for one in value):
             key = index  # an id that is given twice
-        region = regions.setdefault(key, Region(f"result {index} of {where}", [], {}, result.get("image_rotation")))
-        region.kinds.append(printable(str(result.get("type", "unknown"))))
+        kind, turned = printable(str(result.get("type", "unknown"))), result.get("image_rotation")
+        region = regions.setdefault(key, Region(f"result {index} of {where}", kind, {}, turned))
         region.value.update(value if isinstance(value, dict) else {})
     return list(regions.values())
 
 
 def _read_region(conversion: Conversion, region: Region, image_size: tuple[int, int]) -> Iterator[Part]:
     """Yield the object of a region, or note why it is none; DatasetError where it is wrong."""
-    where, kinds, value, turned = region
+    where, kind, value, turned = region
     given = [found for key, found in value.items() if key.endswith("labels") and isinstance(found, list)]
     labels = [label for found in given for label in found]
     to_pixels = np.array(image_size[::-1]) / 100  # from percent
@@ -163,7 +163,7 @@ def _read_region(conversion: Conversion, region: Region, image_size: tuple[int, 
     elif "imageDataURL" in value:
         raise DatasetError(f"{where} is a bitmask, which is not read; export PNG masks, for `yolact convert masks`.")
     else:
-        conversion.note(f"results of the kind '{kinds[0]}', which have no area, passed over", where)
+        conversion.note(f"results of the kind '{kind}', which have no area, passed over", where)
         return
     if turned:
         raise DatasetError(f"{where} was drawn on an image turned in the tool ('image_rotation'); turn it back there.")
