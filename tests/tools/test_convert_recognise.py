@@ -101,7 +101,7 @@ def test_what_is_not_read(tmp_path, files, why):
 
 def test_voc_in_its_folders(tmp_path):
     write_voc(tmp_path / "VOCdevkit" / "VOC2012")
-    conversion = FORMATS["voc"].read(tmp_path)
+    conversion = FORMATS["voc"](tmp_path)
     [image] = conversion.splits["val"]
     assert (conversion.folder / image.name).is_file()
     assert [item.class_name for item in image.objects] == ["aeroplane", "person"]

@@ -76,11 +76,11 @@ def run(arguments: argparse.Namespace) -> None:
 
         conversion = read_datumaro(bridge, source)
     elif name == "masks":
-        conversion = recognise.FORMATS[name].read(source, **options)
+        conversion = recognise.FORMATS[name](source, **options)
     else:
-        if images and not recognise.FORMATS[name].takes_images:
+        if images and name not in recognise.TAKE_IMAGES:
             raise UserError(f"--images is not for {name}, whose images lie below PATH; leave it out.")
-        conversion = recognise.FORMATS[name].read(source, *filter(None, [images]))
+        conversion = recognise.FORMATS[name](source, *filter(None, [images]))
     if arguments.val_share is not None:
         writing.share_out(conversion, arguments.val_share, arguments.seed)
     written = writing.write_conversion(conversion, arguments.output, copy)

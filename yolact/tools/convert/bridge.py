@@ -38,17 +38,17 @@ def read_datumaro(name: str, source: Path) -> Conversion:
     except Exception as error:  # its readers let out errors of all kinds
         reason = printable(str(error.__cause__ or error)) or type(error).__name__
         raise DatasetError(f"datumaro cannot read '{source}' as {name} ({reason}); check path and format.") from None
-    conversion = Conversion(source if source.is_dir() else source.parent)
+    conversion = Conversion.of(source)
 
-    def read(where: str) -> FoundImage:
-        media = items[where].media
+    def read(where: str, item: Any) -> FoundImage:
+        media = item.media
         path = getattr(media, "path", None)
         name = name_below(conversion.folder, Path(path)) if path else None
         if name is None or not is_text(name):
             raise DatasetError(f"The image {printable(where)} is no file below '{conversion.folder}'; put it there.")
-        height, width = read_size(conversion.folder / name, media.size)
-        parts = _read_parts(conversion, items[where], labels, name, (height, width))
-        return FoundImage(name, (height, width), conversion.objects(parts, (height, width)), items[where].subset)
+        size = read_size(conversion.folder / name, media.size)
+        parts = _read_parts(conversion, item, labels, name, size)
+        return FoundImage(name, size, conversion.objects(parts, size), item.subset)
 
     conversion.collect(items, read)
     used = [label for label in dict.fromkeys(labels) if label in conversion.class_names.values()]

@@ -35,41 +35,35 @@ def read_cityscapes(folder: Path) -> Conversion:
     }
     conversion.require_labels({name: f"{stem}{LABELS[0]}" for stem, name in images.items()}, images.keys() & labels)
     conversion.note("images without instanceIds, left out", *(images[stem] for stem in sorted(images.keys() - labels)))
-    conversion.note(
-        "instanceIds without an image, passed over", *(labels[stem] for stem in sorted(labels.keys() - images))
-    )
+    alone = sorted(labels.keys() - images)
+    conversion.note("instanceIds without an image, passed over", *(labels[stem] for stem in alone))
 
-    def read(stem: str) -> FoundImage | None:
-        name, path = images[stem], folder / labels[stem]
-        height, width = read_size(folder / name)
+    def read(name: str, path: Path) -> FoundImage | None:
+        height, width = size = read_size(folder / name)
         numbers = read_values(path)
-        if numbers.shape != (height, width) or numbers.dtype.kind not in "ui":
+        if numbers.shape != size or numbers.dtype.kind not in "ui":
             raise DatasetError(
                 f"{path} is {numbers.dtype} of shape {numbers.shape}, expected whole numbers for each of its image's "
                 f"{width} x {height} pixels (width x height); unpack it again."
             )
         parts = []
         for number, runs in common.encode_numbers(numbers):
-            is_crowd = number < CLASS_STEP
+            where, is_crowd = f"{number} in {path}", number < CLASS_STEP
             class_name = classes.get(number if is_crowd else number // CLASS_STEP)
             if class_name is None:
-                conversion.note(
-                    "areas of classes that Cityscapes does not score as objects, passed over", f"{number} in {path}"
-                )
-            else:
-                if is_crowd:
-                    conversion.note(
-                        "areas of several objects without a number, taken as crowd regions", f"{number} in {path}"
-                    )
-                parts.append(Part(class_name, runs, str(path), iscrowd=is_crowd))
-        objects = conversion.objects(parts, (height, width))
+                conversion.note("areas of classes that Cityscapes does not score as objects, passed over", where)
+                continue
+            if is_crowd:
+                conversion.note("areas of several objects without a number, taken as crowd regions", where)
+            parts.append(Part(class_name, runs, str(path), iscrowd=is_crowd))
+        objects = conversion.objects(parts, size)
         subset = "train" if "/train_extra/" in f"/{name}" else ""  # of the coarse labels
         if not objects and "/test/" in f"/{name}":
             conversion.note("test images without objects, left out, as Cityscapes keeps their labels to itself", name)
             return None
-        return FoundImage(name, (height, width), objects, subset)
+        return FoundImage(name, size, objects, subset)
 
-    conversion.collect(sorted(images.keys() & labels), read)
+    conversion.collect({images[stem]: folder / labels[stem] for stem in sorted(images.keys() & labels)}, read)
     conversion.class_names = dict(enumerate(classes.values(), start=1))
     return conversion
 

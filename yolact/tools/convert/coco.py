@@ -3,6 +3,7 @@
 import posixpath
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,17 @@ from yolact.data.images import read_size
 from yolact.data.mending import KINDS, complete_size, mend
 from yolact.errors import DatasetError, UserError
 from yolact.text import printable
-from yolact.tools.convert.common import DECIMALS, SPLIT_NAME, Conversion, FoundImage, FoundObject, check
+from yolact.tools.convert.common import DECIMALS, SPLIT_NAME, Conversion, FoundImage, FoundObject, check, each
 from yolact.tools.convert.finding import Images
 
 TOOL = "COCO"
 
 
-def is_coco(content: Any) -> bool:
-    """Tell whether a JSON file has the three lists of COCO's object detection."""
+def is_coco(content: Any, panoptic: bool = False) -> bool:
+    """Tell whether a JSON file has the three lists of COCO's object detection, or those of its panoptic form."""
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in LISTS):
         return False
-    return not any(isinstance(entry, dict) and "segments_info" in entry for entry in content["annotations"][:1])
+    return panoptic == any(isinstance(one, dict) and "segments_info" in one for one in content["annotations"][:1])
 
 
 def read_coco(source: Path, folder: Path | None = None) -> Conversion:
@@ -47,23 +48,25 @@ def read_coco(source: Path, folder: Path | None = None) -> Conversion:
                 )
         objects = _by_image(conversion, content["annotations"], path)
         near = near_folders(conversion, path)
-        ids: set[int] = set()
+        ids: dict[int, str] = {}
         for index, entry in enumerate(content["images"]):
             where = f"images[{index}] of {path}"
             jobs[where] = path, categories, entry, objects, near
-            images.claim(entry.get("file_name") if isinstance(entry, dict) else None, near)
-            number = entry.get("id") if isinstance(entry, dict) else None
-            if type(number) is int and number in ids:
+            fields = entry if isinstance(entry, dict) else {}
+            images.claim(fields.get("file_name"), near)
+            number = fields.get("id")
+            if type(number) is int and ids.setdefault(number, where) != where:
                 raise DatasetError(f"{where} repeats the id {number}; give each image its own.")
-            if type(number) is int:
-                ids.add(number)
         orphans = [place for number, ones in objects.items() if number not in ids for place, _ in ones]
         conversion.note("annotations of images that are not listed, passed over", *orphans)
     owners: dict[str, Path] = {}
 
-    def read(where: str) -> FoundImage:
-        path, categories, entry, objects, near = jobs[where]
-        given = _file_name(entry, where)
+    def read(where: str, job: Any) -> FoundImage:
+        path, categories, entry, objects, near = job
+        check(isinstance(entry, dict), where, "image", "an object", entry)
+        given = entry.get("file_name")
+        check(isinstance(given, str), where, "file_name", "text", given)
+        given = given.replace("\\", "/")
         name = images.find(given, where, near)
         entry = {**entry, "file_name": posixpath.basename(given)}
         complete_size(entry, where, conversion.folder / name, defaultdict(list))
@@ -72,15 +75,9 @@ def read_coco(source: Path, folder: Path | None = None) -> Conversion:
             raise UserError(f"{owners[name]} and {path} both list the image '{name}'; convert one file at a time.")
         size = image.height, image.width
         read_size(conversion.folder / name, size)
-        made, faults = [], []
-        for place, annotation in objects.get(image.id, []):
-            try:
-                found = _read_object(conversion, annotation, place, image, categories)
-                made += [found] if found else []
-            except DatasetError as error:
-                faults.append(error)
-        conversion.keep_faults(faults, made)
-        return FoundImage(name, size, made, split_of(path, source))
+        own: list[tuple[str, Any]] = objects.get(image.id, [])
+        found = each(own, lambda item: _read_object(conversion, *item, image, categories))
+        return FoundImage(name, size, conversion.sound(found), split_of(path, source))
 
     conversion.collect(jobs, read)
     conversion.class_names = dict(sorted(names.items()))
@@ -104,14 +101,6 @@ def near_folders(conversion: Conversion, path: Path) -> list[str]:
     return [posixpath.relpath(place / below, conversion.folder) for place in places for below in ("", "images")]
 
 
-def _file_name(entry: Any, where: str) -> str:
-    """Return the path of an image."""
-    check(isinstance(entry, dict), where, "image", "an object", entry)
-    name = entry.get("file_name")
-    check(isinstance(name, str), where, "file_name", "text", name)
-    return str(name).replace("\\", "/")
-
-
 def _by_image(conversion: Conversion, entries: list[Any], path: Path) -> dict[int, list[tuple[str, Any]]]:
     """Return the annotations of each image id, with what names them."""
     found = defaultdict(list)
@@ -125,14 +114,15 @@ def _by_image(conversion: Conversion, entries: list[Any], path: Path) -> dict[in
 
 
 def _read_object(
-    conversion: Conversion, entry: dict[str, Any], where: str, image: ImageRecord, categories: Categories
-) -> FoundObject | None:
+    conversion: Conversion, where: str, entry: dict[str, Any], image: ImageRecord, categories: Categories
+) -> Iterator[FoundObject]:
+    """Yield the object of an annotation, or note that it has no mask."""
     dropped: Counter[str] = Counter()
     record = parse_object(entry, where, image, categories, dropped)
     if record is None:
         conversion.note(f"annotations without a mask ({next(iter(dropped))}), passed over", where)
-        return None
+        return
     x0, y0, x1, y1 = record.bbox
     box = [round(number, DECIMALS) for number in (x0, y0, x1 - x0, y1 - y0)]
     mask = {"iscrowd": int(record.iscrowd), "bbox": box, "area": record.area, "segmentation": entry["segmentation"]}
-    return FoundObject(categories.names[record.label], mask)
+    yield FoundObject(categories.names[record.label], mask)

@@ -20,6 +20,7 @@ from yolact.data.annotations import ImageRecord, is_number, parse_segmentation
 from yolact.errors import DatasetError
 from yolact.ops.rle import RunLengths, encode_ends
 
+S = TypeVar("S")
 T = TypeVar("T")
 Polygon = NDArray[np.float64]  # [M, 2] (x, y) in pixels of the image, continuous coordinates
 DECIMALS = 3  # of a polygon's coordinates: what the loader draws with
@@ -67,15 +68,15 @@ class Conversion:
     examples: dict[str, str] = field(default_factory=dict)  # the first of each kind
 
     @classmethod
-    def of(cls, source: Path, images: Path | None) -> "Conversion":
+    def of(cls, source: Path, images: Path | None = None) -> "Conversion":
         """Return an empty one, for the images below `images`, or else those beside or below the source."""
         return cls(images or (source.parent if source.is_file() else source))
 
-    def note(self, kind: str, *examples: str) -> None:
+    def note(self, kind: str, *examples: object) -> None:
         """Count what was passed over."""
         if examples:
             self.counts[kind] += len(examples)
-            self.examples.setdefault(kind, examples[0])
+            self.examples.setdefault(kind, str(examples[0]))
 
     def notes(self) -> Iterator[str]:
         """Yield what was passed over, the most frequent first."""
@@ -104,6 +105,10 @@ class Conversion:
         self.note("files whose name is not text, passed over", *map(repr, odd))
         return sorted({*found}.difference(odd))
 
+    def label_files(self, source: Path, suffix: str) -> list[Path]:
+        """Return the source where it is a file, else the files below it with this suffix."""
+        return [source] if source.is_file() else [source / name for name in self.list_files(source, {suffix})]
+
     def require_labels(self, labels: Mapping[str, object], found: Collection[str]) -> None:
         """Raise a DatasetError where no image has labels: `labels` says where they are looked for, `found` who has."""
         if not labels:
@@ -117,19 +122,21 @@ class Conversion:
                 "check the names, and give the folder that holds both."
             )
 
-    def collect(self, jobs: Collection[T], read: Callable[[T], FoundImage | None]) -> list[FoundImage]:
-        """Read one image for each job; those that fail are left out, those that give None are passed over.
+    def collect(self, jobs: Mapping[S, T], read: Callable[[S, T], FoundImage | None]) -> list[FoundImage]:
+        """Read one image for each name and its job; those that fail are left out, those that give None passed over.
 
         Where every image's subset, or one of its folders, is named after a split, and some after "train", those are the
         splits. The labels become the classes, in alphabetical order, until the reader says otherwise. DatasetError
         where every job fails.
         """
         found: dict[str, FoundImage] = {}
-        for job in tqdm(jobs, desc="read", unit="image", disable=None):
+        for where, job in tqdm(jobs.items(), desc="read", unit="image", disable=None):
             try:
-                image = read(job)
+                image = read(where, job)
                 if image is not None and found.setdefault(image.name, image) is not image:
-                    raise DatasetError(f"The image {image.name} is labelled twice, again by {job}; remove one of them.")
+                    raise DatasetError(
+                        f"The image {image.name} is labelled twice, again by {where}; remove one of them."
+                    )
             except DatasetError as error:
                 self.left_out.append(str(error))
         if not found and self.left_out:
@@ -156,39 +163,36 @@ class Conversion:
         for index, part in enumerate(parts):
             if isinstance(part, DatasetError):
                 faults.append(part)
-            else:
-                if (name := part.class_name.strip()) != part.class_name:
-                    self.note("labels with blanks around them, taken without these", part.where)
-                    part = part._replace(class_name=name)
-                groups.setdefault(index if part.group is None else (part.class_name, part.group), []).append(part)
-        made = []
-        for group in groups.values():
-            try:
-                item = make_object(group, image_size)
-            except DatasetError as error:
-                faults.append(error)
                 continue
-            if item is None:
-                self.note("objects that cover no pixel, passed over", group[0].where)
-            else:
-                made.append(item)
-        self.keep_faults(faults, made)
-        return made
+            if (name := part.class_name.strip()) != part.class_name:
+                self.note("labels with blanks around them, taken without these", part.where)
+                part = part._replace(class_name=name)
+            groups.setdefault(index if part.group is None else (part.class_name, part.group), []).append(part)
 
-    def keep_faults(self, faults: list[DatasetError], objects: Collection[object]) -> None:
-        """Keep what was wrong of an image beside its `objects`; the first fault is raised where there are none."""
-        if faults and not objects:
+        def make(group: list[Part]) -> Iterator[FoundObject]:
+            if item := make_object(group, image_size):
+                yield item
+            else:
+                self.note("objects that cover no pixel, passed over", group[0].where)
+
+        return self.sound([*faults, *each(groups.values(), make)])
+
+    def sound(self, items: Iterable[T | DatasetError]) -> list[T]:
+        """Return the objects of an image, and keep the errors as faults; the first is raised where nothing else is."""
+        found = list(items)
+        faults = [item for item in found if isinstance(item, DatasetError)]
+        if faults and len(faults) == len(found):
             raise faults[0]
         self.faults += map(str, faults)
+        return [item for item in found if not isinstance(item, DatasetError)]
 
     def json_files(self, source: Path, is_own: Callable[[Any], bool], tool: str) -> Iterator[tuple[Path, Any]]:
         """Yield the JSON files at or below `source` that are the tool's, with what they hold.
 
         The others are counted, and those that are no JSON left out. DatasetError where there are none.
         """
-        paths = [source] if source.is_file() else [source / name for name in self.list_files(source, {".json"})]
-        found, broken = False, len(self.left_out)
-        for path in paths:
+        found = False
+        for path in self.label_files(source, ".json"):
             try:
                 content = read_json(path)
             except DatasetError as error:
@@ -198,14 +202,14 @@ class Conversion:
                 found = True
                 yield path, content
             else:
-                self.note(f"JSON files that are not {tool}'s, passed over", str(path))
+                self.note(f"JSON files that are not {tool}'s, passed over", path)
         if not found:
-            reason = "".join(f" ({sentence})" for sentence in self.left_out[broken : broken + 1])
+            reason = "".join(f" ({sentence})" for sentence in self.left_out[:1])
             raise DatasetError(f"There are no JSON files of {tool} at '{source}'{reason}; check the path.")
 
 
-def each(entries: Iterable[T], read: Callable[[T], Iterable[Part]]) -> Iterator[Part | DatasetError]:
-    """Yield the parts that `read` makes of each entry of a label; the error of one does not end the others."""
+def each(entries: Iterable[S], read: Callable[[S], Iterable[T]]) -> Iterator[T | DatasetError]:
+    """Yield what `read` makes of each entry of a label; the error of one does not end the others."""
     for entry in entries:
         try:
             yield from read(entry)

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -39,12 +38,10 @@ def read_cvat(source: Path, folder: Path | None = None) -> Conversion:
     DatasetError where there is none, it is of "CVAT for video", or no image can be used.
     """
     conversion = Conversion.of(source, folder)
-    paths = [source] if source.is_file() else [source / name for name in conversion.list_files(source, {".xml"})]
-    paths = [path for path in paths if is_cvat(path)]
+    paths = [path for path in conversion.label_files(source, ".xml") if is_cvat(path)]
     if not paths:
         raise DatasetError(f"There is no XML file of CVAT (with <annotations>) at '{source}'; check the path.")
-    images = Images(conversion)
-    entries: dict[str, tuple[Path, ElementTree.Element]] = {}
+    images, jobs = Images(conversion), {}
     labels: list[str] = []
     for path in paths:
         root = read_xml(path)
@@ -53,35 +50,31 @@ def read_cvat(source: Path, folder: Path | None = None) -> Conversion:
         for label in root.iterfind("meta//label"):
             if label.findtext("type") not in NO_AREA:
                 labels.append(label.findtext("name", ""))
-        entries |= {f"image {index} of {path}": (path, entry) for index, entry in enumerate(root.findall("image"))}
+        for index, entry in enumerate(root.findall("image")):
+            subset = entry.get("subset", "")
+            near = [f"images/{subset}", "images", subset]
+            jobs[f"image {index} of {path}"] = path, entry, near
+            images.claim(entry.get("name"), near)
 
-    for _, entry in entries.values():
-        images.claim(entry.get("name"), _near(entry))
-
-    def read(where: str) -> FoundImage:
-        path, entry = entries[where]
-        given, subset = entry.get("name"), entry.get("subset") or split_of(path, source)
+    def read(where: str, job: tuple[Path, ElementTree.Element, list[str]]) -> FoundImage:
+        path, entry, near = job
+        given = entry.get("name")
         check(is_text(given), where, "name", "text without control characters", given)
-        size = int(_number(entry, "height", where)), int(_number(entry, "width", where))
+        height, width = map(int, _numbers(entry, ("height", "width"), where))
+        size = height, width
         check(min(size) > 0, where, "height and width", "above 0", size)
-        name = images.find(str(given), where, _near(entry))
-        height, width = read_size(conversion.folder / name, size)
+        name = images.find(str(given), where, near)
+        read_size(conversion.folder / name, size)
         shapes = [(f"<{shape.tag}> {index} of '{name}' in {path}", shape) for index, shape in enumerate(entry)]
         parts = _without_frames(conversion, common.each(shapes, lambda shape: _read_shape(conversion, *shape, size)))
-        return FoundImage(name, (height, width), conversion.objects(parts, size), subset)
+        return FoundImage(name, size, conversion.objects(parts, size), entry.get("subset") or split_of(path, source))
 
-    conversion.collect(entries, read)
+    conversion.collect(jobs, read)
     # In the order of the task, so that two exports of it have the same ids.
     used = [*filter(is_text, labels), *conversion.class_names.values()]
     conversion.class_names = dict(enumerate(dict.fromkeys(used), start=1))
     conversion.note("images that the file does not list, left out", *images.unused())
     return conversion
-
-
-def _near(entry: ElementTree.Element) -> list[str]:
-    """Return the folders in which the image of an entry may lie."""
-    subset = entry.get("subset", "")
-    return [f"images/{subset}", "images", subset]
 
 
 def read_xml(path: Path) -> ElementTree.Element:
@@ -106,41 +99,36 @@ def read_xml(path: Path) -> ElementTree.Element:
     return common.read_labels(path, parse, "plain XML in UTF-8")
 
 
-def _number(element: ElementTree.Element, key: str, where: str, default: str | None = None) -> float:
-    text = element.get(key, default)
-    try:
-        number = float(str(text))
-    except ValueError:
-        number = float("nan")
-    check(is_number(number), where, key, "a finite number", text)
-    return number
+def _numbers(element: ElementTree.Element, keys: Iterable[str], where: str) -> Iterator[float]:
+    """Yield these attributes of an element; DatasetError where one is no finite number."""
+    for key in keys:
+        text = element.get(key)
+        try:
+            number = float(str(text))
+        except ValueError:
+            number = float("nan")
+        check(is_number(number), where, key, "a finite number", text)
+        yield number
 
 
 def _read_shape(
     conversion: Conversion, where: str, shape: ElementTree.Element, image_size: tuple[int, int]
 ) -> Iterator[Part]:
     """Yield the object, or the part of a group, that an element is; note what has no area."""
-
-    def numbers(*keys: str) -> list[float]:
-        return [_number(shape, key, where) for key in keys]
-
-    degrees = _number(shape, "rotation", where, "0")
-    area: Polygon | RunLengths | None = None
+    [degrees] = _numbers(shape, ["rotation"], where) if "rotation" in shape.attrib else [0.0]
+    area: Polygon | RunLengths
     if shape.tag == "polygon":
         area = _points(shape.get("points", ""), where)
     elif shape.tag == "box":
-        x0, y0, x1, y1 = numbers("xtl", "ytl", "xbr", "ybr")
+        x0, y0, x1, y1 = _numbers(shape, ("xtl", "ytl", "xbr", "ybr"), where)
         area = rotate(rectangle(x0, y0, x1, y1), ((x0 + x1) / 2, (y0 + y1) / 2), degrees)
     elif shape.tag == "ellipse":
-        x, y, radius_x, radius_y = numbers("cx", "cy", "rx", "ry")
+        x, y, radius_x, radius_y = _numbers(shape, ("cx", "cy", "rx", "ry"), where)
         area = ellipse((x, y), (radius_x, radius_y), degrees, image_size)
     elif shape.tag == "mask":
-        area = common.encode_mask(
-            _mask(shape.get("rle", ""), numbers("left", "top", "width", "height"), image_size, where)
-        )
-    if area is None:
-        kind = printable(shape.tag)
-        conversion.note(f"shapes of the kind '{kind}', which have no area, passed over", where)
+        area = common.encode_mask(_mask(shape, image_size, where))
+    else:
+        conversion.note(f"shapes of the kind '{printable(shape.tag)}', which have no area, passed over", where)
         return
     label, group = shape.get("label"), shape.get("group_id", "0")
     check(is_text(label), where, "label", "text without control characters", label)
@@ -182,8 +170,9 @@ def _points(text: str, where: str) -> NDArray[np.float64]:
     return points
 
 
-def _mask(text: str, box: list[float], image_size: tuple[int, int], where: str) -> NDArray[np.bool_]:
+def _mask(shape: ElementTree.Element, image_size: tuple[int, int], where: str) -> NDArray[np.bool_]:
     """Return a mask [H, W] from run lengths over its box, row by row, beginning with a run of zeros."""
+    text, box = shape.get("rle", ""), [*_numbers(shape, ("left", "top", "width", "height"), where)]
     left, top, width, height = map(int, box)
     inside = box == [left, top, width, height] and left >= 0 and top >= 0 and width > 0 and height > 0
     inside = inside and left + width <= image_size[1] and top + height <= image_size[0]
@@ -197,7 +186,7 @@ def _mask(text: str, box: list[float], image_size: tuple[int, int], where: str) 
             f"'rle' of {where} must be run lengths that add up to {width} x {height}, not '{printable(text, 40)}'; "
             "export it again."
         )
-    mask: Any = np.zeros(image_size, bool)
+    mask = np.zeros(image_size, bool)
     values = np.arange(len(runs)) % 2 == 1
     mask[top : top + height, left : left + width] = np.repeat(values, runs).reshape(height, width)
-    return np.asarray(mask)
+    return mask

@@ -3,7 +3,7 @@
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from urllib.parse import unquote
 
 from yolact.data.image_folder import folded
@@ -18,14 +18,12 @@ UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the
 class Images:
     """The image files below the folder of a conversion, but for those of the names `masks`."""
 
-    def __init__(self, conversion: Conversion, masks: Container[str] = ()) -> None:
+    def __init__(self, conversion: Conversion, masks: Iterable[str] = ()) -> None:
         self._conversion = conversion
-        self.folder = conversion.folder
-        self.names = [name for name in conversion.list_files(conversion.folder, SUFFIXES) if name not in masks]
-        self.used: set[str] = set()
-        self._known, self._claimed = {*self.names}, set[str]()
+        self._known = {*conversion.list_files(conversion.folder, SUFFIXES)}.difference(masks)
+        self._claimed, self._used = set[str](), set[str]()
         self._by_name: dict[str, list[str]] = defaultdict(list)
-        for name in self.names:
+        for name in sorted(self._known):
             self._by_name[folded(posixpath.basename(name))].append(name)
 
     def claim(self, given: object, near: Iterable[str] = ()) -> None:
@@ -56,13 +54,14 @@ class Images:
             if len(best) != 1:
                 why = f"{len(best)} files fit it, {' and '.join(best[:2])}" if best else "no file has that name"
                 raise DatasetError(
-                    f"The image '{printable(given)}' of {where} is not found below '{self.folder}': {why}; put it "
-                    "there once, or give the folder of the images by --images."
+                    f"The image '{printable(given)}' of {where} is not found below '{self._conversion.folder}': {why}; "
+                    "put it there once, or give the folder of the images by --images."
                 )
             chosen = best[0]
-            if not is_address(given):
-                self._conversion.note("images found by their last names, in other folders than labels say", str(where))
-        self.used.add(chosen)
+            # A path on another computer or a server says nothing of folders here.
+            if not given.startswith(("/", "\\", "..")) and ":" not in given:
+                self._conversion.note("images found by their last names, in other folders than labels say", where)
+        self._used.add(chosen)
         return chosen
 
     def _exact(self, given: str, near: Iterable[str]) -> str | None:
@@ -72,9 +71,4 @@ class Images:
 
     def unused(self) -> list[str]:
         """Return the images that were not asked for, sorted."""
-        return [name for name in self.names if name not in self.used]
-
-
-def is_address(given: str) -> bool:
-    """Tell whether a path is one on another computer or a server, which says nothing of folders here."""
-    return given.startswith(("/", "\\", "..")) or ":" in given
+        return sorted(self._known - self._used)

@@ -5,7 +5,6 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -35,36 +34,30 @@ def read_labelme(source: Path, folder: Path | None = None) -> Conversion:
     DatasetError where there are none, or none can be used.
     """
     conversion = Conversion.of(source, folder)
-    folder = conversion.folder
-    paths = [source] if source.is_file() else [source / name for name in conversion.list_files(source, {".json"})]
-    images = conversion.collect(paths, partial(_read_image, conversion))
+
+    def read(_: str, path: Path) -> FoundImage | None:
+        content = common.read_json(path)
+        if not is_labelme(content):
+            conversion.note("JSON files that are not labelme's, passed over", path)
+            return None
+        name, embedded = _find_image(conversion, content, path)
+        given: Any = (content.get("imageHeight"), content.get("imageWidth"))
+        size = None if given == (None, None) else given
+        is_right = size is None or all(type(side) is int and side > 0 for side in size)
+        check(is_right, path, "imageHeight and imageWidth", "whole numbers above 0", size)
+        size = decode_image(embedded(), path, size).shape[:2] if embedded else read_size(conversion.folder / name, size)
+        shapes = content["shapes"]
+        check(isinstance(shapes, list), path, "shapes", "a list of objects", shapes)
+        entries = [(shape, f"shapes[{index}] of {path}") for index, shape in enumerate(shapes)]
+        parts = common.each(entries, lambda entry: _read_shape(conversion, *entry, size))
+        return FoundImage(name, size, conversion.objects(parts, size), embedded=embedded)
+
+    images = conversion.collect({str(path): path for path in conversion.label_files(source, ".json")}, read)
     if not images:
         raise DatasetError(f"There are no label files of labelme (JSON with 'shapes') at '{source}'; check it.")
-    unlabelled = {*conversion.list_files(folder, SUFFIXES)} - {image.name for image in images}
+    unlabelled = {*conversion.list_files(conversion.folder, SUFFIXES)} - {image.name for image in images}
     conversion.note("images without a usable label file, left out", *sorted(unlabelled))
     return conversion
-
-
-def _read_image(conversion: Conversion, path: Path) -> FoundImage | None:
-    """Return what a label file says of its image, None where it is no label file of labelme."""
-    content = common.read_json(path)
-    if not is_labelme(content):
-        conversion.note("JSON files that are not labelme's, passed over", str(path))
-        return None
-    name, embedded = _find_image(conversion, content, path)
-    given: Any = (content.get("imageHeight"), content.get("imageWidth"))
-    size = None if given == (None, None) else given
-    is_right = size is None or all(type(side) is int and side > 0 for side in size)
-    check(is_right, path, "imageHeight and imageWidth", "whole numbers above 0", size)
-    if embedded:
-        height, width, _ = decode_image(embedded(), path, size).shape
-    else:
-        height, width = read_size(conversion.folder / name, size)
-    shapes = content["shapes"]
-    check(isinstance(shapes, list), path, "shapes", "a list of objects", shapes)
-    entries = [(shape, f"shapes[{index}] of {path}") for index, shape in enumerate(shapes)]
-    parts = common.each(entries, lambda entry: _read_shape(conversion, *entry, (height, width)))
-    return FoundImage(name, (height, width), conversion.objects(parts, (height, width)), embedded=embedded)
 
 
 def _find_image(conversion: Conversion, content: dict[str, Any], path: Path) -> tuple[str, Callable[[], bytes] | None]:
@@ -82,7 +75,7 @@ def _find_image(conversion: Conversion, content: dict[str, Any], path: Path) -> 
     if name is not None and os.path.isfile(conversion.folder / name):
         return name, None
     if beside is not None and os.path.isfile(conversion.folder / beside):
-        conversion.note("label files whose imagePath leads nowhere, with the image of that name instead", str(path))
+        conversion.note("label files whose imagePath leads nowhere, with the image of that name instead", path)
         return beside, None
     if beside is not None and given.name.strip(".") and content.get("imageData") is not None:
         # Read when it is needed, as the images of all label files might fill the memory.

@@ -23,7 +23,7 @@ class Region(NamedTuple):
     """What the results of one region say together: its outline may stand in one and its label in another."""
 
     where: str
-    kinds: list[str]  # their types, such as "brushlabels"
+    kind: str  # the type of the first one, such as "brushlabels"
     value: dict[str, Any]
     turned: object  # degrees by which the image was turned in the tool
 
@@ -49,8 +49,7 @@ def read_labelstudio(source: Path, folder: Path | None = None) -> Conversion:
             number = task.get("id", index) if isinstance(task, dict) else index
             tasks[f"task {printable(str(number))} (entry {index}) of {path}"] = task
 
-    def read(where: str) -> FoundImage | None:
-        task = tasks[where]
+    def read(where: str, task: Any) -> FoundImage | None:
         check(isinstance(task, dict), where, "task", "an object", task)
         task = task if isinstance(task.get("data"), dict) else _from_short_form(task)
         annotation = _choose_annotation(conversion, task, where)
@@ -63,18 +62,13 @@ def read_labelstudio(source: Path, folder: Path | None = None) -> Conversion:
         conversion.note("regions of a task's images after its first one, passed over", *[where] * len(further))
         results = [result for result in results if not result.get("item_index")]
         name = _find_image(images, task["data"], where)
-        sizes = [
-            (result["original_height"], result.get("original_width"))
-            for result in results
-            if "original_height" in result
-        ]
+        sizes = [(one["original_height"], one.get("original_width")) for one in results if "original_height" in one]
         size: Any = sizes[0] if sizes else None
         is_right = all(found == size and all(type(side) is int and side > 0 for side in found) for found in sizes)
         check(is_right, where, "original_height and original_width", "the same whole numbers above 0", sizes)
-        height, width = read_size(conversion.folder / name, size)
-        regions = _regions(results, where)
-        parts = common.each(regions, lambda region: _read_region(conversion, region, (height, width)))
-        return FoundImage(name, (height, width), conversion.objects(parts, (height, width)))
+        size = read_size(conversion.folder / name, size)
+        parts = common.each(_regions(results, where), lambda region: _read_region(conversion, region, size))
+        return FoundImage(name, size, conversion.objects(parts, size))
 
     conversion.collect(tasks, read)
     conversion.note("images without a task that can be used, left out", *images.unused())
@@ -98,18 +92,15 @@ def _choose_annotation(conversion: Conversion, task: dict[str, Any], where: str)
     found = task.get("annotations", task.get("completions", []))
     is_right = isinstance(found, list) and all(isinstance(annotation, dict) for annotation in found)
     check(is_right, where, "annotations", "a list of objects", found)
-    valid = [annotation for annotation in found if not annotation.get("was_cancelled")]
-    guesses = task.get("predictions")
+    valid: list[dict[str, Any]] = [annotation for annotation in found if not annotation.get("was_cancelled")]
+    guesses = task["predictions"] if isinstance(task.get("predictions"), list) else []
     conversion.note("cancelled annotations, passed over", *[where] * (len(found) - len(valid)))
     conversion.note("annotations of a task after its first one, passed over", *[where] * len(valid[1:]))
-    conversion.note(
-        "predictions, which nobody confirmed, passed over", *[where] * len(guesses if isinstance(guesses, list) else ())
-    )
+    conversion.note("predictions, which nobody confirmed, passed over", *[where] * len(guesses))
     if not valid:
         conversion.note("tasks without an annotation, left out", where)
         return None
-    annotation: dict[str, Any] = valid[0]
-    return annotation
+    return valid[0]
 
 
 def _find_image(images: Images, data: dict[str, Any], where: str) -> str:
@@ -142,15 +133,15 @@ def _regions(results: list[dict[str, Any]], where: str) -> list[Region]:
         before = regions.get(key)
         if before and isinstance(value, dict) and any(before.value.get(one, value[one]) != value[one] for one in value):
             key = index  # an id that is given twice
-        region = regions.setdefault(key, Region(f"result {index} of {where}", [], {}, result.get("image_rotation")))
-        region.kinds.append(printable(str(result.get("type", "unknown"))))
+        kind, turned = printable(str(result.get("type", "unknown"))), result.get("image_rotation")
+        region = regions.setdefault(key, Region(f"result {index} of {where}", kind, {}, turned))
         region.value.update(value if isinstance(value, dict) else {})
     return list(regions.values())
 
 
 def _read_region(conversion: Conversion, region: Region, image_size: tuple[int, int]) -> Iterator[Part]:
     """Yield the object of a region, or note why it is none; DatasetError where it is wrong."""
-    where, kinds, value, turned = region
+    where, kind, value, turned = region
     given = [found for key, found in value.items() if key.endswith("labels") and isinstance(found, list)]
     labels = [label for found in given for label in found]
     to_pixels = np.array(image_size[::-1]) / 100  # from percent
@@ -172,7 +163,7 @@ def _read_region(conversion: Conversion, region: Region, image_size: tuple[int, 
     elif "imageDataURL" in value:
         raise DatasetError(f"{where} is a bitmask, which is not read; export PNG masks, for `yolact convert masks`.")
     else:
-        conversion.note(f"results of the kind '{kinds[0]}', which have no area, passed over", where)
+        conversion.note(f"results of the kind '{kind}', which have no area, passed over", where)
         return
     if turned:
         raise DatasetError(f"{where} was drawn on an image turned in the tool ('image_rotation'); turn it back there.")

@@ -42,11 +42,11 @@ def read_masks(
     conversion, mask_folder = Conversion(folder), masks or folder
     names, mask_names = conversion.list_files(folder, SUFFIXES), conversion.list_files(mask_folder, MASK_SUFFIXES)
     if masks is None:
-        names = [name for name in names if "images" in name.split("/")[:-1]]
+        stems = {name: common.label_stem(name, "masks") for name in names if "images" in name.split("/")[:-1]}
         mask_names = [name for name in mask_names if "masks" in name.split("/")[:-1]]
     else:
-        names = [name for name in names if common.name_below(masks, folder / name) is None]
-    stems = {name: common.label_stem(name, "masks") if masks is None else os.path.splitext(name)[0] for name in names}
+        outside = (name for name in names if common.name_below(masks, folder / name) is None)
+        stems = {name: os.path.splitext(name)[0] for name in outside}
     found = _find_masks(conversion, stems, mask_names)
     targets = {*stems.values()}
     likely = () if found else conversion.list_files(mask_folder, {".jpg", ".jpeg"})
@@ -55,8 +55,7 @@ def read_masks(
         raise DatasetError(f"The mask {mask_folder / jpeg} is a JPEG file, which changes numbers; save masks as PNG.")
     conversion.require_labels({name: mask_folder / f"{stem}.png" for name, stem in stems.items()}, found)
 
-    def read(name: str) -> FoundImage:
-        own = found[name]
+    def read(name: str, own: list[str]) -> FoundImage:
         is_numbered = os.path.splitext(own[0])[0] == stems[name]
         if len(own) > 1 and is_numbered:
             raise DatasetError(f"The image '{name}' has several masks, {' and '.join(own)}; remove one.")
@@ -124,9 +123,7 @@ def _numbered_parts(
     objects = list(common.encode_numbers(numbers))
     is_white = bool(objects) and objects[-1][0] == 255 and np.bincount(numbers.ravel())[1:].argmax() == 254
     if is_white and len(objects) > MOST_GRAYS:
-        conversion.note(
-            "masks of 0 and 255 with other grays at the edges, each taken as an object; remove them", str(path)
-        )
+        conversion.note("masks of 0 and 255 with other grays at the edges, each taken as an object; remove them", path)
     for number, runs in objects:
         where = f"{number} in {path}"
         is_class = number < CLASS_STEP and number in class_map
@@ -143,9 +140,7 @@ def _numbered_parts(
                     "classes without numbers of objects, taken as crowd regions; --split splits them", where
                 )
             elif len(areas) > 1:
-                conversion.note(
-                    "masks of one number on separate areas, taken as one object; --split splits them", str(path)
-                )
+                conversion.note("masks of one number on separate areas, taken as one object; --split splits them", path)
             yield Part(name, runs, str(path), iscrowd=is_class)
 
 

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolact.data.annotations import parse_categories, parse_image, parse_whole
-from yolact.data.coco_file import LISTS
 from yolact.data.images import read_size
 from yolact.data.mending import KINDS, Ids, Mended
 from yolact.errors import DatasetError, UserError
-from yolact.tools.convert.coco import near_folders, split_of
+from yolact.tools.convert.coco import is_coco, near_folders, split_of
 from yolact.tools.convert.common import Conversion, FoundImage, Part, RunLengths, check, each, encode_numbers
 from yolact.tools.convert.finding import Images
 from yolact.tools.convert.mask_files import MASK_SUFFIXES, read_values
@@ -25,9 +24,7 @@ MOST = 20  # annotations by which the folder of the PNGs is searched
 
 def is_panoptic(content: Any) -> bool:
     """Tell whether a JSON file has the three lists, and segments_info in its annotations."""
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in LISTS):
-        return False
-    return any(isinstance(entry, dict) and "segments_info" in entry for entry in content["annotations"][:1])
+    return is_coco(content, panoptic=True)
 
 
 class Job(NamedTuple):
@@ -55,7 +52,7 @@ def read_panoptic(source: Path, folder: Path | None = None) -> Conversion:
         declared = parse_categories(content["categories"], path)
         stuff = {entry["id"] for entry in content["categories"] if entry.get("isthing", 1) == 0}
         if stuff == {*declared.ids}:  # as datumaro writes
-            conversion.note("files in which no class is a thing (isthing), so that all are taken as such", str(path))
+            conversion.note("files in which no class is a thing (isthing), so that all are taken as such", path)
             stuff = set()
         pairs = zip(declared.ids, declared.names, strict=True)
         categories = {number: "" if number in stuff else name for number, name in pairs}
@@ -78,15 +75,9 @@ def read_panoptic(source: Path, folder: Path | None = None) -> Conversion:
     files = Images(conversion, {job.mask for job in jobs.values()})
     known = {*pngs}
 
-    def read(where: str) -> FoundImage:
-        job = jobs[where]
-        check(
-            job.image is not None,
-            where,
-            "image_id",
-            "the id of an image that 'images' lists",
-            job.entry.get("image_id"),
-        )
+    def read(where: str, job: Job) -> FoundImage:
+        given = job.entry.get("image_id")
+        check(job.image is not None, where, "image_id", "the id of an image that 'images' lists", given)
         check(job.mask in known, where, "file_name", f"that of a PNG below '{conversion.folder}'", job.mask)
         image = parse_image(job.image, f"the image of {where}")
         name = files.find(image.file_name.replace("_gtFine_left", "_left"), where, job.near)  # of cityscapesscripts

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from yolact.data.images import SUFFIXES
 from yolact.errors import DatasetError, UserError
@@ -22,62 +22,25 @@ YOLO_LINE = re.compile(r"\d+(\.0*)?( rle \d+ \d+ \S+.*|( [-+.\de]+){4,})")
 BRIDGE = "`yolact convert datumaro {} PATH --output OUT` reads it"
 
 
-class Clues(NamedTuple):
-    """What a source holds."""
-
-    names: list[str]  # of all files below it, but for hidden ones
-    examples: dict[str, str]  # the first file that holds what `KINDS` names
-
-    def ending(self, *ends: str) -> str:
-        """Return the first name with one of these ends, or ""."""
-        return next((name for name in self.names if name.endswith(ends)), "")
-
-    def within(self, folder: str, suffixes: frozenset[str] = SUFFIXES) -> str:
-        """Return the first file of these suffixes that has a folder of this name above it, or ""."""
-        likely = (name for name in self.names if folder in name.split("/")[:-1])
-        return next((name for name in likely if posixpath.splitext(name)[1].lower() in suffixes), "")
-
-
-class Format(NamedTuple):
-    """A format that is read."""
-
-    read: Callable[..., Conversion]
-    clue: Callable[[Clues], str]  # the file that speaks for it, or ""
-    takes_images: bool = False  # its reader has the folder of the images as second argument
-
-
 def _read_voc(source: Path) -> Conversion:
     roots = [source, *sorted(source.glob("*")), *sorted(source.glob("*/*"))]  # as in VOCdevkit/VOC2012
     return voc.read(next((root for root in roots if (root / "ImageSets/Segmentation").is_dir()), source))[0]
 
 
-def _masks_clue(clues: Clues) -> str:
-    is_panoptic = "panoptic" in clues.examples  # whose PNGs may lie in such folders
-    return clues.within("masks") if clues.within("images") and not is_panoptic else ""
-
-
-def _voc_clue(clues: Clues) -> str:
-    if clues.ending("labelmap.txt"):  # CVAT's and others' classes, in colours
-        return ""
-    return clues.within("SegmentationObject") or clues.within("inst", frozenset({".mat"}))
-
-
-def _of_kind(kind: str) -> Callable[[Clues], str]:
-    return lambda clues: clues.examples.get(kind, "")
-
-
-FORMATS = {
-    "labelme": Format(labelme.read_labelme, _of_kind("labelme"), takes_images=True),
-    "labelstudio": Format(labelstudio.read_labelstudio, _of_kind("labelstudio"), takes_images=True),
-    "cvat": Format(cvat.read_cvat, _of_kind("cvat"), takes_images=True),
-    "coco": Format(coco.read_coco, _of_kind("coco"), takes_images=True),
-    "panoptic": Format(panoptic.read_panoptic, _of_kind("panoptic"), takes_images=True),
-    "via": Format(via.read_via, _of_kind("via"), takes_images=True),
-    "yolo": Format(yolo.read_yolo, _of_kind("yolo")),
-    "masks": Format(mask_files.read_masks, _masks_clue),
-    "cityscapes": Format(cityscapes.read_cityscapes, lambda clues: clues.ending(*cityscapes.LABELS)),
-    "voc": Format(_read_voc, _voc_clue),
+FORMATS: dict[str, Callable[..., Conversion]] = {
+    "labelme": labelme.read_labelme,
+    "labelstudio": labelstudio.read_labelstudio,
+    "cvat": cvat.read_cvat,
+    "coco": coco.read_coco,
+    "panoptic": panoptic.read_panoptic,
+    "via": via.read_via,
+    "yolo": yolo.read_yolo,
+    "masks": mask_files.read_masks,
+    "cityscapes": cityscapes.read_cityscapes,
+    "voc": _read_voc,
 }
+# Their readers have the folder of the images as second argument.
+TAKE_IMAGES = ("labelme", "labelstudio", "cvat", "coco", "panoptic", "via")
 KINDS: dict[str, Callable[[Any], object]] = {
     "labelme": labelme.is_labelme,
     "labelstudio": labelstudio.is_labelstudio,
@@ -107,8 +70,8 @@ def recognise(source: Path) -> str:
 
     UserError where none or several fit, DatasetError where the folder cannot be listed.
     """
-    clues = _look(source)
-    found = {name: clue for name, form in FORMATS.items() if (clue := form.clue(clues))}
+    names, examples = _look(source)
+    found = {name: examples[name] for name in FORMATS if examples.get(name)}
     if len(found) == 1:
         return next(iter(found))
     if found:
@@ -116,9 +79,9 @@ def recognise(source: Path) -> str:
         one = next(iter(found))
         raise UserError(f"'{source}' has files of {listed}; name one, as in `yolact convert {one} '{source}' ...`.")
     for tool, advice in ADVICE.items():
-        if tool in clues.examples:
-            raise UserError(f"'{source}' holds {tool} ({clues.examples[tool]}), which is not read here: {advice}.")
-    counts = Counter(posixpath.splitext(name)[1].lower() or "no suffix" for name in clues.names).most_common(4)
+        if tool in examples:
+            raise UserError(f"'{source}' holds {tool} ({examples[tool]}), which is not read here: {advice}.")
+    counts = Counter(posixpath.splitext(name)[1].lower() or "no suffix" for name in names).most_common(4)
     held = ", ".join(f"{count} of {suffix}" for suffix, count in counts) or "no files of known kinds"
     raise UserError(
         f"The format of '{source}' is not recognised (it holds {printable(held)}); known are {', '.join(FORMATS)} and "
@@ -126,8 +89,11 @@ def recognise(source: Path) -> str:
     )
 
 
-def _look(source: Path) -> Clues:
-    """Look into some files of a folder, or into a file."""
+def _look(source: Path) -> tuple[list[str], dict[str, str]]:
+    """Look into some files of a folder, or into a file.
+
+    Return the names of all files but hidden ones, and the first one that speaks for each of `FORMATS` and `ADVICE`.
+    """
     if source.is_file():
         folder, names = source.parent, [source.name]
     else:
@@ -142,7 +108,17 @@ def _look(source: Path) -> Clues:
             kind = _kind(folder / name, suffix)
             if kind:
                 examples.setdefault(kind, name)
-    return Clues(names, examples)
+
+    def within(folder: str, suffixes: frozenset[str] = SUFFIXES) -> str:
+        likely = (name for name in names if folder in name.split("/")[:-1])
+        return next((name for name in likely if posixpath.splitext(name)[1].lower() in suffixes), "")
+
+    examples["cityscapes"] = next((name for name in names if name.endswith(cityscapes.LABELS)), "")
+    if within("images") and "panoptic" not in examples:  # whose PNGs may lie in such folders
+        examples["masks"] = within("masks")
+    if not any(name.endswith("labelmap.txt") for name in names):  # CVAT's and others' classes, in colours
+        examples["voc"] = within("SegmentationObject") or within("inst", frozenset({".mat"}))
+    return names, examples
 
 
 def _kind(path: Path, suffix: str) -> str:

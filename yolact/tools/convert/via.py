@@ -37,23 +37,22 @@ def read_via(source: Path, folder: Path | None = None) -> Conversion:
     jobs: dict[str, Any] = {}
     for path, content in conversion.json_files(source, is_via, TOOL):
         entries = content.get("_via_img_metadata", content).values()
-        jobs |= {f"entry {index} of {path}": entry for index, entry in enumerate(entries)}
-    for entry in jobs.values():
-        images.claim(entry.get("filename") if isinstance(entry, dict) else None)
+        for index, entry in enumerate(entries):
+            jobs[f"entry {index} of {path}"] = entry
+            images.claim(entry.get("filename") if isinstance(entry, dict) else None)
     attribute = _class_attribute(jobs.values())
 
-    def read(where: str) -> FoundImage:
-        entry = jobs[where]
+    def read(where: str, entry: Any) -> FoundImage:
         check(isinstance(entry, dict), where, "entry", "an object", entry)
         given, regions = entry.get("filename"), entry.get("regions")
         check(is_text(given), where, "filename", "text without control characters", given)
         regions = list(regions.values()) if isinstance(regions, dict) else regions  # VIA 1
         check(isinstance(regions, list), where, "regions", "a list", regions)
         name = images.find(given, where)
-        height, width = read_size(conversion.folder / name)
+        size = read_size(conversion.folder / name)
         numbered = [(f"regions[{index}] of {where}", region) for index, region in enumerate(regions)]
-        parts = each(numbered, lambda region: _read_region(conversion, *region, attribute, (height, width)))
-        return FoundImage(name, (height, width), conversion.objects(parts, (height, width)))
+        parts = each(numbered, lambda region: _read_region(conversion, *region, attribute, size))
+        return FoundImage(name, size, conversion.objects(parts, size))
 
     conversion.collect(jobs, read)
     conversion.note("images that no file lists, left out", *images.unused())
@@ -62,22 +61,22 @@ def read_via(source: Path, folder: Path | None = None) -> Conversion:
 
 def _class_attribute(entries: Iterable[Any]) -> str | None:
     """Return the name of the attribute that is the class, None where regions have none."""
-    common: dict[str, None] | None = None
+    common: list[str] | None = None
     for entry in entries:
         regions = entry.get("regions") if isinstance(entry, dict) else None
         regions = regions.values() if isinstance(regions, dict) else regions
         for region in regions if isinstance(regions, Iterable) and not isinstance(regions, str) else ():
             attributes = region.get("region_attributes") if isinstance(region, dict) else None
             if isinstance(attributes, dict) and attributes:
-                common = {name: None for name in (attributes if common is None else common) if name in attributes}
+                common = [name for name in (attributes if common is None else common) if name in attributes]
     if common is None:
         return None
     if len(common) > 1:
-        common = {name: None for name in common if name.lower() in CLASS_NAMES} or common
+        common = [name for name in common if name.lower() in CLASS_NAMES] or common
     if len(common) != 1:
         named = f"several attributes, {printable(', '.join(common))}" if common else "no attribute in common"
         raise DatasetError(f"The regions of VGG Image Annotator have {named}; call the one of the classes 'class'.")
-    return next(iter(common))
+    return common[0]
 
 
 def _read_region(

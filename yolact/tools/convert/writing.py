@@ -162,23 +162,17 @@ def warning_lines(conversion: Conversion) -> Iterator[str]:
     crowds = sum(item.annotation["iscrowd"] for image in images for item in image.objects)
     if crowds > MOST_CROWDS * total.total():
         yield f"{crowds} of {total.total()} objects are crowd regions; see --crowds-are-objects of `yolact check`"
-    val = _count(conversion.splits.get("val", images))
+    val, folded = _count(conversion.splits.get("val", images)), Counter(map(str.casefold, total))
     for kind, names in (
         ("without an object", [name for name in conversion.class_names.values() if not total[name]]),
         ("with a single object", [name for name, count in total.items() if count == 1]),
         ("without an object to train on", [name for name in total if total[name] > 1 and not train[name]]),
         ("without an object to validate on", [name for name in total if total[name] > 1 and not val[name]]),
-        ("that another one is called but for case", _alike(total)),
+        ("that another one is called but for case", [name for name in total if folded[name.casefold()] > 1]),
     ):
         if names:
             rest = f" and {len(names) - MOST} more" if len(names) > MOST else ""
             yield f"{counted(len(names), 'class', 'classes')} {kind}: {', '.join(names[:MOST])}{rest}"
-
-
-def _alike(names: Iterable[str]) -> list[str]:
-    """Return the names that differ from another one in case alone."""
-    times = Counter(name.casefold() for name in names)
-    return [name for name in names if times[name.casefold()] > 1]
 
 
 def training_lines(written: list[WrittenSplit]) -> Iterator[str]:

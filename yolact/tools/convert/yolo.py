@@ -40,19 +40,19 @@ def read_yolo(source: Path) -> Conversion:
     labels = {name: common.label_stem(name, "labels") + ".txt" for name in splits}
     conversion.require_labels(labels, [name for name, label in labels.items() if (folder / label).is_file()])
 
-    def read(name: str) -> FoundImage:
-        height, width = read_size(folder / name)
-        lines = _read_lines(conversion, folder / labels[name])
-        parts = common.each(lines, lambda line: _read_line(conversion, *line, names, (height, width)))
-        return FoundImage(name, (height, width), conversion.objects(parts, (height, width)))
+    def read(name: str, label: str) -> FoundImage:
+        size = read_size(folder / name)
+        lines = _read_lines(conversion, folder / label)
+        parts = common.each(lines, lambda line: _read_line(conversion, *line, names, size))
+        return FoundImage(name, size, conversion.objects(parts, size))
 
-    images = conversion.collect(splits, read)
+    images = conversion.collect(labels, read)
     if "" not in splits.values():
         parts = ((split, [image for image in images if splits[image.name] == split]) for split in SPLITS)
         conversion.splits = {split: part for split, part in parts if part}
     if not names:
         names = {int(name): name for name in conversion.class_names.values()}
-        conversion.note("sets without class names (data.yaml or classes.txt), so that classes are numbers", str(folder))
+        conversion.note("sets without class names (data.yaml or classes.txt), so that classes are numbers", folder)
     conversion.class_names = {index + 1: name for index, name in sorted(names.items())}
     parents = {os.path.dirname(label) for label in labels.values() if "labels" in label.split("/")}
     texts = {*conversion.list_files(folder, {".txt"})}.difference(labels.values())
@@ -124,9 +124,8 @@ def _locate(folder: Path, text: object, roots: list[Path], where: str) -> str:
     Roboflow writes `../train/images` where `train/images` is meant, and CVAT `data/images/a.jpg` for `images/a.jpg`.
     """
     given = text.replace("\\", "/") if isinstance(text, str) and is_text(text) else "/"
-    for path in (
-        root / name for root in roots for name in (given, given.removeprefix("../"), given.removeprefix("data/"))
-    ):
+    names = given, given.removeprefix("../"), given.removeprefix("data/")
+    for path in (root / name for root in roots for name in names):
         name = common.name_below(folder, path)
         if name is not None and os.path.exists(path):
             return name
@@ -141,7 +140,7 @@ def _lines(path: Path) -> list[str]:
 def _read_lines(conversion: Conversion, path: Path) -> list[tuple[str, str]]:
     """Return what names each line of a label file that is not empty, and its text."""
     if not path.is_file():
-        conversion.note("images without a label file, taken as images without objects", str(path))
+        conversion.note("images without a label file, taken as images without objects", path)
         return []
     return [(f"line {number} of {path}", line) for number, line in enumerate(_lines(path), start=1) if line]
 
