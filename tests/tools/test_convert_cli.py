@@ -157,6 +157,7 @@ def test_masks_with_and_without_classes(convert):
     ("labelme a b --output out", "Give FORMAT and PATH"),
     ("labelme labelme --output out --split", "--split is for masks, not labelme"),
     ("yolo set --output out --images set", "--images is not for yolo"),
+    ("datumaro mots set --output out --images set", "--images is not for datumaro"),
     ("labelme labelme --output out --masks set", "--masks goes with"),
     ("datumaro cifar set --output out", "FORMAT must be one of coco_panoptic, cvat"),
 ])  # fmt: skip

@@ -71,6 +71,8 @@ def run(arguments: argparse.Namespace) -> None:
     options = _mask_options(arguments)
     if options and name != "masks":
         raise UserError(f"--{next(iter(options)).replace('_', '-')} is for masks, not {name}; leave it out.")
+    if images and name not in ("masks", *recognise.TAKE_IMAGES):
+        raise UserError(f"--images is not for {name}, whose images lie below PATH; leave it out.")
     if name == "datumaro":
         from yolact.tools.convert.bridge import read_datumaro
 
@@ -78,8 +80,6 @@ def run(arguments: argparse.Namespace) -> None:
     elif name == "masks":
         conversion = recognise.FORMATS[name](source, **options)
     else:
-        if images and name not in recognise.TAKE_IMAGES:
-            raise UserError(f"--images is not for {name}, whose images lie below PATH; leave it out.")
         conversion = recognise.FORMATS[name](source, *filter(None, [images]))
     if arguments.val_share is not None:
         writing.share_out(conversion, arguments.val_share, arguments.seed)
