@@ -236,7 +236,11 @@ def test_a_tiff_of_which_opencv_gives_black_or_little_is_refused() -> None:
     copy_first = make_tiff(RAMP, pages=2).replace(
         struct.pack("<HHII", 254, 4, 1, 0), struct.pack("<HHII", 254, 4, 1, 1)
     )
-    for data, reason in ((planes[:-99], "damaged"), (jpeg_xl, "damaged|rasterio"), (copy_first, "raw file or begins")):
+    for data, reason in (
+        (planes[:-99], "damaged"),
+        (jpeg_xl, "damaged|rasterio"),
+        (copy_first, "raw photograph or begins"),
+    ):
         with pytest.raises(DatasetError, match=reason):
             decode(data, Path("a"), None, Colours())
 

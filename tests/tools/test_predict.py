@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -285,7 +286,9 @@ def test_no_objects_and_a_file_name_of_bytes_that_are_not_text(tmp_path: Path) -
     assert json.loads((tmp_path / "predictions.json").read_text()) == []
     assert (tmp_path / "predictions.csv").read_text().startswith("file,frame,number,class")
     assert names(tmp_path) == ["outputs.jsonl", "predictions.csv", "predictions.json"]
-    with write_results(wanted, Counter()) as add:
+    with pytest.raises(UserError, match="results of an earlier run"), write_results(wanted, Counter()):
+        pass  # which began while the model of this one was loaded
+    with write_results(replace(wanted, overwrite=True), Counter()) as add:
         add(make_instances(np.zeros((1, 4, 4), bool)), 1, "\udcff.jpg", "stem")
     (record,) = json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8"))
     assert record["file_name"] == "\udcff.jpg"  # which JSON can escape

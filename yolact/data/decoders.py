@@ -112,7 +112,7 @@ def require_bands(layout: Layout, name: str, channels: int) -> None:
         raise _other_bands(found, name, channels)
     if layout.is_preview:
         raise DatasetError(
-            f"The image {name} is a camera's raw file or begins with a smaller copy: save it as JPEG, PNG or plain TIFF.",
+            f"The image {name} is a raw photograph or begins with a smaller copy: save it as JPEG, PNG or plain TIFF.",
             "unreadable-picture",
         )
     is_odd = has_colours and layout.is_deep and layout.colours not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)

@@ -183,15 +183,16 @@ def _begins_as_image(path: Path) -> bool:
 def image_files(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     """Return those of the paths that are image files, and the other files, both sorted.
 
-    The suffix decides where it is a known one, else the first bytes. Folders and hidden files are in neither list.
+    The suffix decides where it is a known one, else the first bytes. Links that lead nowhere and pipes are no images;
+    folders and hidden files are in neither list.
     """
     images: list[Path] = []
     others: list[Path] = []
     for path in sorted(paths):
         suffix = path.suffix.lower()
-        if path.name.startswith(".") or path.name.lower() in SYSTEM_FILES or not path.is_file():
+        if path.name.startswith(".") or path.name.lower() in SYSTEM_FILES or path.is_dir():
             continue
-        is_image = suffix in SUFFIXES or (suffix not in OTHER_SUFFIXES and _begins_as_image(path))
+        is_image = path.is_file() and (suffix in SUFFIXES or (suffix not in OTHER_SUFFIXES and _begins_as_image(path)))
         (images if is_image else others).append(path)
     return images, others
 

@@ -42,6 +42,7 @@ from yolact.tools.outputs import (
     note,
     prototypes_of,
     remove_earlier,
+    require_free,
     video_of,
 )
 from yolact.tools.video import Frame, Tracker, Video, write_video
@@ -64,6 +65,7 @@ class Wanted:
     labels: str | None = None  # a key of `prelabels.KINDS`: proposals for a labelling tool
     track: bool = False
     max_frames: int | None = None
+    overwrite: bool = False  # the results of an earlier run
 
 
 class InputFile(NamedTuple):
@@ -239,6 +241,7 @@ def write_results(wanted: Wanted, counts: Counter[str]) -> Iterator[Callable[...
         UserError: a file cannot be written.
     """
     temporary = wanted.folder / UNFINISHED
+    require_free(wanted.folder, (), wanted.overwrite)  # again, as another run may have begun meanwhile
     remove_earlier(wanted.folder)
 
     def add(
