@@ -110,18 +110,11 @@ def require_bands(layout: Layout, name: str, channels: int) -> None:
         fits = found == channels
     if not fits:
         raise _other_bands(found, name, channels)
-    if layout.is_preview:
-        raise DatasetError(
-            f"The image {name} is a raw photograph or begins with a smaller copy: save it as JPEG, PNG or plain TIFF.",
-            "unreadable-picture",
-        )
     is_odd = has_colours and layout.is_deep and layout.colours not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)
-    if layout.samples not in HOW or is_odd:
-        raise DatasetError(
-            f"The image {name} has {layout.bits} bits of {layout.samples} a sample, which are neither gray nor RGB: "
-            "save it as gray or RGB.",
-            "unreadable-picture",
-        )
+    if layout.samples not in HOW or is_odd or layout.is_preview:
+        what = f"has {layout.bits} bits of {layout.samples} a sample, which are neither gray nor RGB"
+        what = "is a raw photograph or begins with a smaller copy" if layout.is_preview else what
+        raise DatasetError(f"The image {name} {what}: save it as gray or RGB.", "unreadable-picture")
 
 
 def _other_bands(found: int, name: str, channels: int) -> DatasetError:

@@ -198,11 +198,8 @@ def _damaged(data: bytes, name: str) -> DatasetError:
 
 
 def _is_truncated_jpeg(data: bytes) -> bool:
-    """Tell whether a JPEG lacks its end marker after its first scan; OpenCV before 5 fills the rest with gray.
-
-    What comes behind the image, such as the video of a phone, may hold any bytes, and so may what stands before it.
-    """
-    at = 2
+    """Tell whether a JPEG lacks its end marker after its first scan; OpenCV before 5 fills the rest with gray."""
+    at = 2  # what stands before the scan, or behind the image as phones' videos do, may hold any bytes
     while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
         at += 1 if data[at + 1 : at + 2] == b"\xff" else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return data[:2] == JPEG_START and data.find(b"\xff\xd9", at) < 0
