@@ -18,6 +18,7 @@ from pycocotools import mask as mask_tools
 from tests.made import make_instances
 from yolact.cli import run
 from yolact.errors import CheckpointError, ConfigError, DatasetError, UserError
+from yolact.predictor import Predictor
 from yolact.tools.predict import Wanted, write_results
 from yolact.tools.video import Frame, Video, write_video
 
@@ -191,6 +192,22 @@ def test_ctrl_c_leaves_a_video_of_the_frames_so_far(
         records = predict(video)
     assert len(list(Video(str(output / "moving.mp4")))) == 5
     assert {record["frame"] for record in records} <= set(range(5))
+
+
+def test_ctrl_c_leaves_the_labels_of_the_images_so_far(
+    predict: Predict, images: Path, output: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    whole = Predictor.overlapped
+
+    def interrupted(self: Predictor, *work: Any) -> Iterator[Any]:
+        yield from islice(whole(self, *work), 1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Predictor, "overlapped", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict(images / "a.png", images / "b.jpg", "--labels", "coco")
+    assert len(json.loads((output / "labels.json").read_text())["images"]) == 1
+    assert "stopped by Ctrl-C; the images so far are written" in capsys.readouterr().out
 
 
 def test_tracks_number_objects_through_the_frames(

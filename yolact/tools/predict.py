@@ -153,17 +153,22 @@ def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wante
         in_tiles = predictor.settings.tiles is not None
         results = map(partial(work, predictor), sources) if in_tiles else predictor.overlapped(work, sources)
         shown = tqdm(results, desc="predict", total=len(sources), unit="image", dynamic_ncols=True)
-        for number, (source, found) in enumerate(zip(sources, shown, strict=True)):
-            if isinstance(found, str):
-                failures.append((source, found))
-            else:
-                add(found, number + 1, source.shown, source.target.stem)
-                if labels is not None:
-                    output = labels.add(found, source.path, source.target.stem)
-                    note(wanted.folder, source.shown, [output], finished=(wanted.folder / output).exists())
-        if labels is not None and output:
-            labels.close()
-            note(wanted.folder, "", [output], finished=True)
+        try:
+            for number, (source, found) in enumerate(zip(sources, shown, strict=True)):
+                if isinstance(found, str):
+                    failures.append((source, found))
+                else:
+                    add(found, number + 1, source.shown, source.target.stem)
+                    if labels is not None:
+                        output = labels.add(found, source.path, source.target.stem)
+                        note(wanted.folder, source.shown, [output], finished=(wanted.folder / output).exists())
+        except KeyboardInterrupt:
+            print("stopped by Ctrl-C; the images so far are written")
+            raise
+        finally:
+            if labels is not None and output:
+                labels.close()
+                note(wanted.folder, "", [output], finished=True)
     if len(failures) == len(sources):
         for name in (RECORDS, TABLE, RECORD):
             (wanted.folder / name).unlink(missing_ok=True)
