@@ -130,6 +130,9 @@ def test_mistakes_are_named_and_leave_nothing_behind(
     for arguments, error, message in (
         ([tmp_path / "none.jpg"], UserError, r"none\.jpg' leads to no images"),
         ([tmp_path / "empty"], UserError, "no images"),
+        ([tmp_path / f"{'a' * 300}.jpg"], UserError, r"cannot be looked at \(File name too long\)"),
+        ([tmp_path / f"{'a' * 300}.mp4"], UserError, "There is no video"),
+        ([good, "--output", tmp_path / ("a" * 300)], UserError, "cannot be written"),
         ([images / "*.gif"], UserError, "no images"),
         ([images / "*.txt"], UserError, r"no images \(0 of 1 file are images; passed over: notes\.txt\)"),
         ([images / "notes.txt"], DatasetError, r"notes\.txt"),

@@ -88,13 +88,13 @@ def find_images(arguments: list[str], folder: Path, fetched: Mapping[str, Path])
     """
     files: dict[Path, tuple[Path, str, bool]] = {}
     for argument in arguments:
-        path, others = fetched.get(argument, Path(argument)), list[Path]()
-        is_named = path.exists() and not path.is_dir()
-        if is_named:
-            found = [path]
-        else:
+        path = fetched.get(argument, Path(argument))
+        try:
+            is_named = path.exists() and not path.is_dir()
             inside = path.iterdir() if path.is_dir() else map(Path, glob.glob(argument, recursive=True))
-            found, others = image_files(inside)
+            found, others = ([path], []) if is_named else image_files(inside)
+        except OSError as error:  # no permission, or a name too long
+            raise UserError(f"'{argument}' cannot be looked at ({error.strerror}); check the path.") from None
         if not found:
             what = f" ({passed_over(found, others)})" if others else ""
             raise UserError(f"'{argument}' leads to no images{what}; check the path.")

@@ -61,7 +61,7 @@ class Video:
         """
         self.source, self.num_damaged, self.is_finished, self.start = source, 0, False, 0.0
         self.is_live = source.isdecimal() or bool(STREAM.match(source))
-        if not self.is_live and not Path(source).is_file():
+        if not self.is_live and not os.path.isfile(source):
             raise UserError(f"There is no video '{source}'; check the path.")
         self.fps = DEFAULT_FPS
         self.num_frames: int | None = None
