@@ -23,13 +23,13 @@ def output_folder(path: str | Path) -> Iterator[Path]:
         UserError: it cannot be made or written to.
     """
     folder = Path(path)
-    existed = folder.exists()
+    existed = os.path.exists(folder)  # which raises nothing
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder):
             pass
     except OSError as error:
-        reason = "it is a file" if folder.is_file() else error.strerror
+        reason = "it is a file" if os.path.isfile(folder) else error.strerror
         raise UserError(
             f"The output folder '{folder}' cannot be written ({reason}); give another one with --output."
         ) from error

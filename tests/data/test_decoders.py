@@ -2,6 +2,7 @@
 
 import io
 import re
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ GRAYS = {  # each has the fifths of its range
     "TIFF of fractions": make_tiff((RAMP / 255).astype(np.float32)),
     "TIFF of float64 up to 7": make_tiff(RAMP / 255 * 7),
     "white TIFF of 16 bits": make_tiff((65535 - RAMP * 257).astype(np.uint16), colours=0),
+    "PGM whose white is 5": b"P5 3 2 5\n" + bytes((RAMP // 51).ravel().tolist()),
     "PGM of 16 bits": cv2.imencode(".pgm", (RAMP * 257).astype(np.uint16))[1].tobytes(),
 }
 COLOURED = {
@@ -226,6 +228,21 @@ def test_the_first_frame_is_taken_and_said() -> None:
         found, remarks = decode(data, Path("a"), None, Colours())
         np.testing.assert_allclose(found.astype(int), 200, atol=2)
         assert remarks == {"several-frames": "the first of its frames or pages is taken"}
+
+
+def test_a_tiff_of_which_opencv_gives_black_or_little_is_refused() -> None:
+    planes = make_tiff(np.kron(COLOURS, np.ones((16, 16, 1))).astype(np.uint8), planar=True)
+    jpeg_xl = planes.replace(struct.pack("<HHII", 259, 4, 1, 1), struct.pack("<HHII", 259, 4, 1, 50002))
+    copy_first = make_tiff(RAMP, pages=2).replace(
+        struct.pack("<HHII", 254, 4, 1, 0), struct.pack("<HHII", 254, 4, 1, 1)
+    )
+    for data, reason in (
+        (planes[:-99], "damaged"),
+        (jpeg_xl, "damaged|rasterio"),
+        (copy_first, "raw photograph or begins"),
+    ):
+        with pytest.raises(DatasetError, match=reason):
+            decode(data, Path("a"), None, Colours())
 
 
 def test_damaged_files_print_nothing(capfd: pytest.CaptureFixture[str]) -> None:

@@ -78,9 +78,10 @@ def test_files_of_a_folder_that_are_images(tmp_path: Path) -> None:
     for name in ("._b.jpg", ".DS_Store", "Thumbs.db", "desktop.ini"):
         (tmp_path / name).write_bytes(png)
     (tmp_path / "folder.png").mkdir()
+    (tmp_path / "lost.png").symlink_to("nowhere")
     images, others = image_files(tmp_path.iterdir())
     assert [path.name for path in images] == sorted([*names, "no suffix", "x.data", "y.part", "z.bin"])
-    assert [path.name for path in others] == ["BM.dat", "clip.mp4", "empty", "notes.txt"]
-    sentence = "14 of 18 files are images; passed over: BM.dat, clip.mp4, empty, notes.txt"
+    assert [path.name for path in others] == ["BM.dat", "clip.mp4", "empty", "lost.png", "notes.txt"]
+    sentence = "14 of 19 files are images; passed over: BM.dat, clip.mp4, empty, lost.png, notes.txt"
     assert passed_over(images, others) == sentence
     assert passed_over([], [Path(f"{number}.txt") for number in range(30)]).endswith("8.txt, 9.txt, ...")

@@ -124,6 +124,8 @@ def test_damage_and_a_wrong_size_are_found_at_any_reduction(tmp_path: Path, redu
         with pytest.raises(DatasetError, match=f"is 96 x 64 pixels .* file says {size[1]} x {size[0]}"):
             read_reduced(tmp_path / "a.jpg", size, reduction)
     data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data + b"the video of a phone \xff\xda")
+    assert read_reduced(tmp_path / "a.jpg", (64, 96), reduction)[1] == reduction
     (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2])
     with pytest.raises(DatasetError, match=r"a\.jpg \(.* bytes\): it is damaged, cut off"):
         read_reduced(tmp_path / "a.jpg", (64, 96), reduction)

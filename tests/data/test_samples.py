@@ -54,7 +54,9 @@ def test_transparent_pixels_show_the_background() -> None:
     assert flat.tolist() == [[[10, 120, 230], [10, 100, 190], [10, 20, 30]]]
 
 
+@pytest.mark.filterwarnings("error")
 def test_what_is_remarkable_is_told() -> None:
+    assert "float64 up to nan" in to_pixels(np.full((1, 1), np.nan), "", Colours())[1]["deep-samples"]
     pixels, remarks = to_pixels(np.array([[7, 9]], np.uint8), "", Colours())
     assert (pixels.tolist(), remarks) == ([[[7] * 3, [9] * 3]], {})
     opaque = np.array([[[7, 255]]], np.uint8)

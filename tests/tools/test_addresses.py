@@ -23,6 +23,11 @@ def test_an_image_gets_the_name_of_its_address_and_the_suffix_of_its_kind(web: A
         assert path is not None
         assert (path.name, path.read_bytes()) == (name, PNG)
     assert len({*tmp_path.iterdir()}) == 5
+    for start, suffix in ((b"\0\0\0\x18ftypheic", ".heic"), (b"\xff\x4f\xff\x51", ".jp2"), (b"P6\n1", ".ppm")):
+        web.files["a.x"] = start
+        path = fetch_image(f"{web.url}/a.x", tmp_path)
+        assert path is not None
+        assert path.name == f"a{suffix}"
 
 
 def test_what_is_no_image_is_left_to_others(web: Any, tmp_path: Path) -> None:

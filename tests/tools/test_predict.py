@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pycocotools import mask as mask_tools
 from tests.made import make_instances
 from yolact.cli import run
 from yolact.errors import CheckpointError, ConfigError, DatasetError, UserError
+from yolact.predictor import Predictor
 from yolact.tools.predict import Wanted, write_results
 from yolact.tools.video import Frame, Video, write_video
 
@@ -128,6 +130,9 @@ def test_mistakes_are_named_and_leave_nothing_behind(
     for arguments, error, message in (
         ([tmp_path / "none.jpg"], UserError, r"none\.jpg' leads to no images"),
         ([tmp_path / "empty"], UserError, "no images"),
+        ([tmp_path / f"{'a' * 300}.jpg"], UserError, r"cannot be looked at \(File name too long\)"),
+        ([tmp_path / f"{'a' * 300}.mp4"], UserError, "There is no video"),
+        ([good, "--output", tmp_path / ("a" * 300)], UserError, "cannot be written"),
         ([images / "*.gif"], UserError, "no images"),
         ([images / "*.txt"], UserError, r"no images \(0 of 1 file are images; passed over: notes\.txt\)"),
         ([images / "notes.txt"], DatasetError, r"notes\.txt"),
@@ -190,6 +195,22 @@ def test_ctrl_c_leaves_a_video_of_the_frames_so_far(
         records = predict(video)
     assert len(list(Video(str(output / "moving.mp4")))) == 5
     assert {record["frame"] for record in records} <= set(range(5))
+
+
+def test_ctrl_c_leaves_the_labels_of_the_images_so_far(
+    predict: Predict, images: Path, output: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    whole = Predictor.overlapped
+
+    def interrupted(self: Predictor, *work: Any) -> Iterator[Any]:
+        yield from islice(whole(self, *work), 1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Predictor, "overlapped", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict(images / "a.png", images / "b.jpg", "--labels", "coco")
+    assert len(json.loads((output / "labels.json").read_text())["images"]) == 1
+    assert "stopped by Ctrl-C; the images so far are written" in capsys.readouterr().out
 
 
 def test_tracks_number_objects_through_the_frames(
@@ -285,7 +306,9 @@ def test_no_objects_and_a_file_name_of_bytes_that_are_not_text(tmp_path: Path) -
     assert json.loads((tmp_path / "predictions.json").read_text()) == []
     assert (tmp_path / "predictions.csv").read_text().startswith("file,frame,number,class")
     assert names(tmp_path) == ["outputs.jsonl", "predictions.csv", "predictions.json"]
-    with write_results(wanted, Counter()) as add:
+    with pytest.raises(UserError, match="results of an earlier run"), write_results(wanted, Counter()):
+        pass  # which began while the model of this one was loaded
+    with write_results(replace(wanted, overwrite=True), Counter()) as add:
         add(make_instances(np.zeros((1, 4, 4), bool)), 1, "\udcff.jpg", "stem")
     (record,) = json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8"))
     assert record["file_name"] == "\udcff.jpg"  # which JSON can escape

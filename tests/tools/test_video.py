@@ -225,3 +225,20 @@ def test_frames_that_a_file_promises_but_has_not_are_counted(
     assert 20 < found < 38
     assert video.num_damaged in (40 - found - 1, 40 - found)
     assert len(list(Video(str(whole)))) == 40
+
+
+def test_what_was_cut_off_without_encoding_is_not_missing_and_slides_keep_their_pace(tmp_path: Path) -> None:
+    cut = Video(str(make_clip(tmp_path / "a.mp4", [number / 30 for number in range(40)], start=-0.5)))
+    assert (len(list(cut)), cut.num_damaged) == (25, 0)
+    assert Video(str(make_clip(tmp_path / "b.mp4", [0, 2, 4, 6]))).fps == pytest.approx(0.5, rel=0.4)
+
+
+def test_frames_that_are_all_alike_are_told_of_without_pyav(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with write_video(tmp_path / "a.mp4", 10, (48, 64)) as put:
+        for number in range(12):
+            put(np.zeros((48, 64, 3), np.uint8), number / 10)
+    assert len(list(Video(str(tmp_path / "a.mp4")))) == 12
+    assert capsys.readouterr().err.count("as OpenCV makes those of interlaced videos") == 1

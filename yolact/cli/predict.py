@@ -82,6 +82,7 @@ def _run(arguments: argparse.Namespace, stack: ExitStack) -> None:
     wanted = Wanted(
         arguments.output, chosen_score_threshold(arguments, predictor), arguments.classes, arguments.boxes_only,
         arguments.csv, arguments.masks, arguments.prototypes, arguments.labels, arguments.track, arguments.max_frames,
+        arguments.overwrite,
     )  # fmt: skip
     with output_folder(arguments.output):
         if video is None:

@@ -22,6 +22,7 @@ GDAL = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no files beside the image
     "GDAL_PAM_ENABLED": False,  # likewise
 }
+KNOWN_TO_OPENCV = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}  # compressions of TIFF; of some others it gives black
 IS_OPENCV_4 = cv2.__version__.startswith("4.")
 SILENT = 0  # a level of OpenCV's log
 CONVERTED = ("JPEG", "HEIF")  # to RGB, by the decoders
@@ -66,11 +67,12 @@ def decode_samples(data: bytes, layout: Layout, name: str, channels: int = 3) ->
     require_bands(layout, name, channels)
     is_tiff = layout.kind == "TIFF"
     if is_tiff and not _is_known_to_opencv(layout):
-        found = _by_pillow(data, layout) if layout.bits == 8 and layout.alpha else None
+        found = _by_pillow(data, layout) if layout.bits == 8 and (layout.alpha or layout.is_planar) else None
         return found or _by_gdal(data, layout, name)
     if layout.is_deep:
         values = opencv(data, cv2.IMREAD_UNCHANGED)
-        if values is None:  # Pillow would cut deeper samples to 8 bits
+        # Pillow scales bytes by the white that PPM names, and would cut deeper samples to 8 bits.
+        if values is None or (layout.kind == "PPM" and values.dtype == np.uint8):
             return None if layout.bits > 8 or is_tiff else _by_pillow(data, layout)
         if layout.bits in (10, 12, 14):  # which OpenCV scales to 16
             values >>= 16 - layout.bits
@@ -109,12 +111,10 @@ def require_bands(layout: Layout, name: str, channels: int) -> None:
     if not fits:
         raise _other_bands(found, name, channels)
     is_odd = has_colours and layout.is_deep and layout.colours not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)
-    if layout.samples not in HOW or is_odd:
-        raise DatasetError(
-            f"The image {name} has {layout.bits} bits of {layout.samples} a sample, which are neither gray nor RGB: "
-            "save it as gray or RGB.",
-            "unreadable-picture",
-        )
+    if layout.samples not in HOW or is_odd or layout.is_preview:
+        what = f"has {layout.bits} bits of {layout.samples} a sample, which are neither gray nor RGB"
+        what = "is a raw photograph or begins with a smaller copy" if layout.is_preview else what
+        raise DatasetError(f"The image {name} {what}: save it as gray or RGB.", "unreadable-picture")
 
 
 def _other_bands(found: int, name: str, channels: int) -> DatasetError:
@@ -160,14 +160,18 @@ def _alpha_of(values: NDArray[Any]) -> str:
 def _is_known_to_opencv(layout: Layout) -> bool:
     """Tell whether OpenCV decodes such a TIFF rightly; of others it takes a wrong band or order without a word."""
     kind = layout.samples, layout.bits
-    if kind == ("float", 16) or (IS_OPENCV_4 and kind in (("uint", 32), ("uint", 64), ("int", 64))):
+    if (
+        layout.compression not in KNOWN_TO_OPENCV
+        or kind == ("float", 16)
+        or (IS_OPENCV_4 and kind in (("uint", 32), ("uint", 64), ("int", 64)))
+    ):
         return False
     if layout.bands == 1:
         return True
     if layout.colours in (BLACK_IS_ZERO, WHITE_IS_ZERO):
         return False
-    if not layout.is_deep:
-        return not layout.alpha
+    if not layout.is_deep:  # planes that are cut off would be gray
+        return not layout.alpha and not layout.is_planar
     return layout.colours == RGB and not layout.is_planar and layout.bits in (16, 32, 64) and layout.bits > 8
 
 

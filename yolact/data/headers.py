@@ -55,6 +55,8 @@ class Layout(NamedTuple):
     key: int | None = None  # the gray value that is transparent, of a PNG of 16 bits
     colours: int = RGB  # TIFF's number of what the samples mean
     is_planar: bool = False  # a TIFF of one band after the other
+    compression: int = 1  # TIFF's number
+    is_preview: bool = False  # a TIFF that begins with a smaller copy, as raw photographs do
 
     @property
     def is_inverted(self) -> bool:
@@ -148,6 +150,7 @@ def _tiff(file: BinaryIO) -> Layout | None:
         "TIFF", size, (max(size[0], tag(323, 0)), max(size[1], tag(322, 0))), bands, bits,
         SAMPLE_FORMATS.get(tag(339, 1), "complex"), alpha, orientation if 1 <= orientation <= 8 else 1,
         has_more=has_more, colours=colours, is_planar=bands > 1 and tag(284, 1) == 2,
+        compression=tag(259, 1), is_preview=bool(tag(254, 0) & 1 and (tags.next or 330 in tags)),
     )  # fmt: skip
 
 
@@ -180,15 +183,16 @@ def _begins_as_image(path: Path) -> bool:
 def image_files(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     """Return those of the paths that are image files, and the other files, both sorted.
 
-    The suffix decides where it is a known one, else the first bytes. Folders and hidden files are in neither list.
+    The suffix decides where it is a known one, else the first bytes. Links that lead nowhere and pipes are no images;
+    folders and hidden files are in neither list.
     """
     images: list[Path] = []
     others: list[Path] = []
     for path in sorted(paths):
         suffix = path.suffix.lower()
-        if path.name.startswith(".") or path.name.lower() in SYSTEM_FILES or not path.is_file():
+        if path.name.startswith(".") or path.name.lower() in SYSTEM_FILES or path.is_dir():
             continue
-        is_image = suffix in SUFFIXES or (suffix not in OTHER_SUFFIXES and _begins_as_image(path))
+        is_image = path.is_file() and (suffix in SUFFIXES or (suffix not in OTHER_SUFFIXES and _begins_as_image(path)))
         (images if is_image else others).append(path)
     return images, others
 

@@ -198,8 +198,11 @@ def _damaged(data: bytes, name: str) -> DatasetError:
 
 
 def _is_truncated_jpeg(data: bytes) -> bool:
-    """Tell whether a JPEG lacks its end marker after the last scan; OpenCV before 5 fills the rest with gray."""
-    return data[:2] == JPEG_START and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    """Tell whether a JPEG lacks its end marker after its first scan; OpenCV before 5 fills the rest with gray."""
+    at = 2  # what stands before the scan, or behind the image as phones' videos do, may hold any bytes
+    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
+        at += 1 if data[at + 1 : at + 2] == b"\xff" else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return data[:2] == JPEG_START and data.find(b"\xff\xd9", at) < 0
 
 
 def _is_cut_off(data: bytes) -> bool:
@@ -208,4 +211,4 @@ def _is_cut_off(data: bytes) -> bool:
         return b"IEND" not in data[-16:]
     if data[:4] == b"RIFF":
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    return data[:2] == JPEG_START and data.rfind(b"\xff\xd9") <= data.rfind(b"\xff\xda")
+    return _is_truncated_jpeg(data)

@@ -132,7 +132,9 @@ def to_pixels(
     values = samples[..., : samples.shape[2] - bool(alpha)]
     if values.dtype != np.uint8:
         white = white or white_of(values, colours)
-        remarks["deep-samples"] = f"{values.dtype} up to {np.nanmax(values):.10g}, of which {white:.10g} becomes white"
+        remarks["deep-samples"] = (
+            f"{values.dtype} up to {np.fmax.reduce(values, axis=None):.10g}, of which {white:.10g} becomes white"
+        )
         if odd := odd_samples(values):
             remarks["odd-samples"] = f"{odd}, which become black"
     pixels = to_bytes(values, white or 255)

@@ -25,6 +25,9 @@ KINDS = (  # how image files begin, with the suffix of their kind
     (re.compile(rb"BM"), ".bmp"),
     (re.compile(rb"GIF8"), ".gif"),
     (re.compile(rb"....ftyp(avif|avis)", re.DOTALL), ".avif"),
+    (re.compile(rb"....ftyp(hei[cxms]|hev[cx]|mif1|msf1)", re.DOTALL), ".heic"),
+    (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), ".jp2"),
+    (re.compile(rb"P[1-6]\s"), ".ppm"),
 )
 
 

@@ -101,7 +101,7 @@ def require_free(folder: Path, sources: Collection[Path], overwrite: bool) -> No
     inside = next((source for source in sources if source.exists() and source.resolve().parent in own), None)
     if inside is not None:
         raise UserError(f"The results would lie beside '{inside}' and might overwrite it; give another --output.")
-    if (folder / RECORD).exists():
+    if os.path.exists(folder / RECORD):  # which raises nothing
         if overwrite:
             for name, digest in _recorded(folder):
                 if digest and (folder / name).is_file() and _digest(folder / name) != digest:
@@ -113,7 +113,7 @@ def require_free(folder: Path, sources: Collection[Path], overwrite: bool) -> No
         raise UserError(
             f"'{folder}' holds the results of an earlier run: give another --output, or --overwrite to replace them."
         )
-    if (folder / RECORDS).exists():
+    if os.path.exists(folder / RECORDS):
         raise UserError(
             f"'{folder}' has a {RECORDS} but no {RECORD}, which would say what else belongs to it: give another "
             "--output, or empty the folder."

@@ -42,6 +42,7 @@ from yolact.tools.outputs import (
     note,
     prototypes_of,
     remove_earlier,
+    require_free,
     video_of,
 )
 from yolact.tools.video import Frame, Tracker, Video, write_video
@@ -64,6 +65,7 @@ class Wanted:
     labels: str | None = None  # a key of `prelabels.KINDS`: proposals for a labelling tool
     track: bool = False
     max_frames: int | None = None
+    overwrite: bool = False  # the results of an earlier run
 
 
 class InputFile(NamedTuple):
@@ -86,13 +88,13 @@ def find_images(arguments: list[str], folder: Path, fetched: Mapping[str, Path])
     """
     files: dict[Path, tuple[Path, str, bool]] = {}
     for argument in arguments:
-        path, others = fetched.get(argument, Path(argument)), list[Path]()
-        is_named = path.exists() and not path.is_dir()
-        if is_named:
-            found = [path]
-        else:
+        path = fetched.get(argument, Path(argument))
+        try:
+            is_named = path.exists() and not path.is_dir()
             inside = path.iterdir() if path.is_dir() else map(Path, glob.glob(argument, recursive=True))
-            found, others = image_files(inside)
+            found, others = ([path], []) if is_named else image_files(inside)
+        except OSError as error:  # no permission, or a name too long
+            raise UserError(f"'{argument}' cannot be looked at ({error.strerror}); check the path.") from None
         if not found:
             what = f" ({passed_over(found, others)})" if others else ""
             raise UserError(f"'{argument}' leads to no images{what}; check the path.")
@@ -151,17 +153,22 @@ def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wante
         in_tiles = predictor.settings.tiles is not None
         results = map(partial(work, predictor), sources) if in_tiles else predictor.overlapped(work, sources)
         shown = tqdm(results, desc="predict", total=len(sources), unit="image", dynamic_ncols=True)
-        for number, (source, found) in enumerate(zip(sources, shown, strict=True)):
-            if isinstance(found, str):
-                failures.append((source, found))
-            else:
-                add(found, number + 1, source.shown, source.target.stem)
-                if labels is not None:
-                    output = labels.add(found, source.path, source.target.stem)
-                    note(wanted.folder, source.shown, [output], finished=(wanted.folder / output).exists())
-        if labels is not None and output:
-            labels.close()
-            note(wanted.folder, "", [output], finished=True)
+        try:
+            for number, (source, found) in enumerate(zip(sources, shown, strict=True)):
+                if isinstance(found, str):
+                    failures.append((source, found))
+                else:
+                    add(found, number + 1, source.shown, source.target.stem)
+                    if labels is not None:
+                        output = labels.add(found, source.path, source.target.stem)
+                        note(wanted.folder, source.shown, [output], finished=(wanted.folder / output).exists())
+        except KeyboardInterrupt:
+            print("stopped by Ctrl-C; the images so far are written")
+            raise
+        finally:
+            if labels is not None and output:
+                labels.close()
+                note(wanted.folder, "", [output], finished=True)
     if len(failures) == len(sources):
         for name in (RECORDS, TABLE, RECORD):
             (wanted.folder / name).unlink(missing_ok=True)
@@ -239,6 +246,7 @@ def write_results(wanted: Wanted, counts: Counter[str]) -> Iterator[Callable[...
         UserError: a file cannot be written.
     """
     temporary = wanted.folder / UNFINISHED
+    require_free(wanted.folder, (), wanted.overwrite)  # again, as another run may have begun meanwhile
     remove_earlier(wanted.folder)
 
     def add(

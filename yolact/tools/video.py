@@ -30,6 +30,7 @@ WITH_COUNTS = {".mp4", ".mov", ".m4v", ".avi"}  # that say how many frames they 
 ROUNDING = 1  # frames by which they may say too many
 STREAM = re.compile(r"(rtsp|rtmp|https?|udp|tcp)://", re.IGNORECASE)
 DEFAULT_FPS = 25.0  # of cameras and streams that do not say theirs
+NUM_ALIKE = 9  # frames after the first one
 CLOCK = 90_000  # ticks a second of time stamps, MPEG's own: exact for 24, 25, 29.97, 30 and 60 frames per second
 
 
@@ -60,7 +61,7 @@ class Video:
         """
         self.source, self.num_damaged, self.is_finished, self.start = source, 0, False, 0.0
         self.is_live = source.isdecimal() or bool(STREAM.match(source))
-        if not self.is_live and not Path(source).is_file():
+        if not self.is_live and not os.path.isfile(source):
             raise UserError(f"There is no video '{source}'; check the path.")
         self.fps = DEFAULT_FPS
         self.num_frames: int | None = None
@@ -87,7 +88,7 @@ class Video:
 
     def _describe(self, fps: float, num_frames: float, num_promised: int) -> None:
         self._num_promised = num_promised
-        self.fps = fps if 1 <= fps <= 1000 else DEFAULT_FPS
+        self.fps = fps if 0.001 <= fps <= 1000 else DEFAULT_FPS
         self.num_frames = None if self.is_live else max(0, int(num_frames)) or None
 
     def _by_pyav(self) -> Iterator[tuple[np.ndarray, float | None]]:
@@ -103,6 +104,7 @@ class Video:
                 fps, length = float(stream.average_rate or 0), (container.duration or 0) / av.time_base
                 self._describe(fps, stream.frames or round(fps * length), stream.frames)
                 for packet in container.demux(stream):
+                    self._num_promised -= packet.is_discard  # cut off without encoding anew
                     try:
                         decoded = packet.decode()
                     except av.FFmpegError:
@@ -121,9 +123,16 @@ class Video:
         fps, num_frames = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
         is_exact = not self.is_live and Path(self.source).suffix.lower() in WITH_COUNTS
         self._describe(fps, num_frames, int(num_frames) if is_exact else 0)
-        is_camera = self.source.isdecimal()
-        while (read := capture.read())[0]:
-            yield read[1], time.monotonic() if is_camera else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        is_camera, alike, first = self.source.isdecimal(), True, None
+        for number, (is_read, frame) in enumerate(iter(capture.read, None)):
+            if not is_read:
+                return
+            first = frame if first is None else first
+            alike = alike and (number > NUM_ALIKE or np.array_equal(frame, first))
+            if alike and number == NUM_ALIKE:
+                what = f"the first frames of '{self.source}' are all alike, as OpenCV makes those of interlaced videos"
+                print(f"note: {what}; where they should not be, run: pip install av", file=sys.stderr)
+            yield frame, time.monotonic() if is_camera else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
 
 
 @contextmanager

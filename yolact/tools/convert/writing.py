@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import posixpath
 import re
 import shlex
@@ -57,7 +58,7 @@ def check_output(folder: Path, output: Path, copy: bool) -> None:
         raise DatasetError(f"The output folder '{output}' lies within the source '{folder}'; give another one.")
     names = [f"instances{split}.json" for split in ("", "_train", "_val", "_test")] + ["pictures", *SPLITS] * copy
     for path in (output / name for name in names):
-        if path.exists():
+        if os.path.exists(path):
             raise DatasetError(f"'{path}' exists already and is left as it is; remove it or give another --output.")
 
 
