@@ -98,12 +98,10 @@ def _odd_labels(weights: Path, report: "Report", output: Path) -> "dict[str, lis
     from yolact.api import evaluate
     from yolact.data.categories import Categories
     from yolact.data.dataset import CocoDataset
-    from yolact.evaluation.analysis import analyse
     from yolact.evaluation.run import check_classes
     from yolact.loaded import load_weights
     from yolact.predictor import Predictor
     from yolact.tools.report.evaluation_page import Analysis
-    from yolact.tools.report.gallery import Records
     from yolact.tools.report.odd_labels import DRAWN, draw_odd_labels, write_odd_labels
 
     if report.content["errors"]:
@@ -117,13 +115,11 @@ def _odd_labels(weights: Path, report: "Report", output: Path) -> "dict[str, lis
         )  # fmt: skip
         own = Categories(predictor.class_names, predictor.category_ids)
         check_classes(own, predictor.names_known, dataset, weights)
-        evaluation, analysis = evaluate(predictor, dataset), Analysis.of(dataset)
-        records: Records = {"segm": evaluation.segm, "bbox": evaluation.bbox}
-        analyse(dataset, records, analysis)
-        odd = analysis.odd_labels.ranked(analysis.trust, records)
-        write_odd_labels(output / f"odd_labels_{source.name}.json", odd, dataset)
-        print(f"{source.name}: {counted(len(odd), 'odd label')}: see odd_labels_{source.name}.json and the page")
-        drawn[source.name] = draw_odd_labels(odd[:DRAWN], dataset, records)
+        analysis = Analysis.of(dataset, evaluate(predictor, dataset))
+        odd, file_name = analysis.odd_labels, f"odd_labels_{source.name}.json"
+        write_odd_labels(output / file_name, odd, dataset)
+        print(f"{source.name}: {counted(len(odd), 'odd label')}: see {file_name} and the page")
+        drawn[source.name] = draw_odd_labels(odd[:DRAWN], dataset, analysis.records)
     return drawn
 
 
