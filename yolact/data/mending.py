@@ -42,8 +42,6 @@ LEAST_AREA = 100  # pixels; below it outlines and pixels differ by any factor, a
 LEAST_FILL = 0.2  # of its box by the area of an object; below it, and above all of it, the mask is looked at
 
 Entry = dict[str, Any]
-
-
 Mended = defaultdict[str, list[str]]  # the names of the entries that were mended, by kind
 
 
@@ -59,12 +57,11 @@ class Ids:
     def __init__(self, entries: list[Any], mended: Mended) -> None:
         self._mended = mended
         given: list[Any] = [entry.get("id") for entry in entries if isinstance(entry, dict)]
-        are_texts = all(isinstance(one, str) and one for one in given)
-        wholes = {as_whole(one) for one in given} if are_texts else set()
+        texts = set(given) if all(isinstance(one, str) and one for one in given) else set()
+        wholes = {as_whole(one) for one in texts}
         # Texts of numbers are these numbers, unless "1" and "01" are two ids.
-        names = sorted(set(given if are_texts else ()))
-        are_names = None in wholes or len(wholes) < len(names)
-        self._numbers = {name: number for number, name in enumerate(names, 1)} if are_names else {}
+        are_names = None in wholes or len(wholes) < len(texts)
+        self._numbers = {name: number for number, name in enumerate(sorted(texts), 1)} if are_names else {}
         self.known: set[object] = set()
         self._names: dict[str, int | None] = {}  # what else annotations may write for an id; None for several ids
 

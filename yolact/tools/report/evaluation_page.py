@@ -87,6 +87,7 @@ def write_report(
     if curves:
         sections.append(_class_section(curves, shown, analysis.trust, names))
     sections += [_speed_section(metrics), _confusion_section(shown, names)]
+    cut = metrics.get("tiles")
     tiles = {"mask AP": decimals(metrics["segm"]["AP"]), "box AP": decimals(metrics["bbox"]["AP"])}
     page = render(
         "evaluation.html",
@@ -114,7 +115,7 @@ def write_report(
             "score threshold": config.eval.score_threshold,
             "NMS": f"{metrics['nms']} at IoU {config.eval.nms_threshold:g}",
             "flips": ", ".join(metrics.get("flips", ())) or "none",
-            "tiles": _tiles_text(metrics.get("tiles")),
+            "tiles": f"{size_text(cut['size'])} pixels, {cut['overlap']} of them shared" if cut else "none",
             "most detections of an image": metrics["max_detections"],
             **metrics["versions"],
         },
@@ -122,10 +123,6 @@ def write_report(
     )
     write_bytes(page.encode(), folder / "report.html")
     return gallery
-
-
-def _tiles_text(tiles: Metrics | None) -> str:
-    return f"{size_text(tiles['size'])} pixels, {tiles['overlap']} of them shared" if tiles else "none"
 
 
 def terminal_text(metrics: Metrics) -> str:
