@@ -34,7 +34,7 @@ class Fixed:
 
     content: dict[str, Any]
     mended: Mended
-    left_out: Mended = field(default_factory=lambda: defaultdict(list))
+    left_out: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def lines(self) -> list[str]:
         """Return what was done in a few lines."""
