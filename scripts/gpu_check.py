@@ -187,8 +187,7 @@ def training_steps(
     check: Check, benchmark: Benchmark, size: int, precision: str = "auto", compiled: bool = False
 ) -> None:
     """Time steps that follow one another without being read, on batches of so many images that are loaded."""
-    how = [f"train.batch_size={size}", f"train.precision={precision}", f"train.compile={compiled}"]
-    trainer = benchmark.trainer(*how)
+    trainer = benchmark.trainer(f"train.batch_size={size}", f"train.precision={precision}", f"train.compile={compiled}")
     batches = [[batch] for batch in islice(trainer.batches(), 4)]
     objects = statistics.fmean(len(target["labels"]) for [batch] in batches for target in batch.targets)
 
