@@ -10,7 +10,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -39,12 +39,13 @@ from yolact.structures import Runtime
 from yolact.tools.benchmark import Benchmark, prepare
 from yolact.tools.timing import Stage, take_turns
 
-Find = Callable[[Tensor], Any]
 CONFIGS = ("yolact_resnet50", "yolact_base", "next_r50")
 NUCLEI_BATCH = 16  # those of the configurations are for a CPU
 MASK_RCNN_CANDIDATES = 1000  # (box, class) pairs above its score threshold, as `calibrate` has them
-LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernelEx", "cudaGraphLaunch")
-WAITS = ("cudaStreamSynchronize", "cudaEventSynchronize", "cudaMemcpy")
+COUNTED = {  # calls of CUDA's by which a kernel is started, and in which the host waits
+    "launches": {"cudaLaunchKernel", "cuLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernelEx", "cudaGraphLaunch"},
+    "waits": {"cudaStreamSynchronize", "cudaEventSynchronize", "cudaMemcpy"},
+}
 COLUMNS = ("median_ms", "per_second", "peak_gb", "launches", "waits")
 
 
@@ -56,6 +57,8 @@ class Check:
         seconds: of each training on the nuclei.
         device: the GPU, or while rehearsing what there is.
         precision: the lower one, if the device has it.
+        names: of the configurations.
+        batch_size: of a training step.
     """
 
     def __init__(self, part: str, out: Path, rehearsing: bool, seconds: float) -> None:
@@ -64,6 +67,7 @@ class Check:
         self.on_gpu = self.device.type == "cuda"
         self.precision = resolve_precision("auto", self.device)
         self.names = CONFIGS[:1] if rehearsing else CONFIGS
+        self.batch_size = 2 if rehearsing else 8
 
     def add(self, name: str, **values: Any) -> None:
         """Add a row to the results, and show it."""
@@ -107,17 +111,11 @@ def ceilings(check: Check) -> None:
     check.turns({"copy": lambda _: target.copy_(bytes_)}, 20, terabytes=2 * length / 1e12)
 
 
-def to_masks(benchmark: Benchmark, runtime: Runtime) -> Find:
-    """Return the function from uint8 images to their masks at the size of the prototypes."""
-    detector = benchmark.detector(nms="fast")
-    return lambda images: detector.masks(detector.detect(runtime(images)))
-
-
-def on_batches(function: Find, benchmark: Benchmark, size: int) -> Stage:
-    """Return the stage of a call on batches of so many images, four different ones in turn."""
-    images = cycle(benchmark.inputs)
+def to_masks(benchmark: Benchmark, runtime: Runtime, size: int) -> Stage:
+    """Return the stage from so many uint8 images to masks at the size of the prototypes, four batches in turn."""
+    detector, images = benchmark.detector(nms="fast"), cycle(benchmark.inputs)
     batches = [torch.cat(list(islice(images, size))) for _ in range(4)]
-    return lambda number: function(batches[number % 4])
+    return lambda number: detector.masks(detector.detect(runtime(batches[number % 4])))
 
 
 @torch.no_grad()
@@ -125,20 +123,18 @@ def inference(check: Check) -> None:
     """Latency and throughput up to masks in every runtime, beside torchvision's Mask R-CNN."""
     for name in check.names:
         with check.benchmark(name) as benchmark:
+            predictors = {entry.label: entry.predictor for entry in benchmark.entries if entry.predictor}
             for size in (1, 2) if check.rehearsing else (1, 8, 32, 64):
                 is_brief = name != CONFIGS[0] or size not in (1, 32)  # each batch size is compiled for half a minute
-                entries = [entry for entry in benchmark.entries if not (is_brief and "compiled" in entry.label)]
-                predictors = {entry.label: entry.predictor for entry in entries if entry.predictor}
                 stages = {
-                    f"{name}, to masks, batch of {size}, {label}": on_batches(
-                        to_masks(benchmark, predictor.runtime), benchmark, size
-                    )
+                    f"{name}, to masks, batch of {size}, {label}": to_masks(benchmark, predictor.runtime, size)
                     for label, predictor in predictors.items()
+                    if not (is_brief and "compiled" in label)
                 }
                 check.turns(stages, 40 if size == 1 else 12, size)
-            for entry in benchmark.entries:
-                if entry.predictor and (name == CONFIGS[0] or "compiled" not in entry.label):
-                    check.turns({f"{name}, file to masks, {entry.label}": from_file(benchmark, entry.predictor)}, 30)
+            for label, predictor in predictors.items():
+                if name == CONFIGS[0] or "compiled" not in label:
+                    check.turns({f"{name}, file to masks, {label}": from_file(benchmark, predictor)}, 30)
     mask_rcnn(check)
 
 
@@ -184,14 +180,14 @@ def watched(check: Check, work: Stage) -> profile:
 def counts(seen: profile) -> dict[str, int]:
     """Return how many kernels a call started, and how often the host waited in it."""
     names = [event.name for event in seen.events()]
-    found = {"launches": LAUNCHES, "waits": WAITS}
-    return {key: sum(name in wanted for name in names) for key, wanted in found.items()}
+    return {key: sum(name in wanted for name in names) for key, wanted in COUNTED.items()}
 
 
-def training_steps(check: Check, benchmark: Benchmark, label: str, *overrides: str) -> None:
-    """Time steps that follow one another without being read, on batches that are loaded."""
-    trainer = benchmark.trainer(*overrides)
-    config, size = trainer.config, trainer.config.train.batch_size
+def training_steps(
+    check: Check, benchmark: Benchmark, size: int, precision: str = "auto", compiled: bool = False
+) -> None:
+    """Time steps that follow one another without being read, on batches of so many images that are loaded."""
+    trainer = benchmark.trainer(f"train.batch_size={size}", f"train.precision={precision}", f"train.compile={compiled}")
     batches = [[batch] for batch in islice(trainer.batches(), 4)]
     objects = statistics.fmean(len(target["labels"]) for [batch] in batches for target in batch.targets)
 
@@ -212,37 +208,35 @@ def training_steps(check: Check, benchmark: Benchmark, label: str, *overrides: s
     count = 1 if check.rehearsing else 20
     seconds = seconds_of(count) / count
     peak = {"peak_gb": torch.cuda.max_memory_allocated() / 2**30} if check.on_gpu else {}
+    name = f"{trainer.config.name}, step of {size}, {trainer.precision}" + ", compiled" * compiled
     check.add(
-        f"{config.name}, step of {size}, {trainer.precision}{label}", median_ms=1000 * seconds,
-        per_second=size / seconds, steps_per_second=1 / seconds, first_step_s=first, objects_per_image=objects,
-        **peak, **counts(watched(check, step)),
+        name, median_ms=1000 * seconds, per_second=size / seconds, steps_per_second=1 / seconds, first_step_s=first,
+        objects_per_image=objects, **peak, **counts(watched(check, step)),
     )  # fmt: skip
 
 
 def training(check: Check) -> None:
     """Training steps, and how fast samples are made for them."""
-    small, large = (2, 2) if check.rehearsing else (8, 32)
     for name in check.names:
         with check.benchmark(name) as benchmark:
-            size = f"train.batch_size={small}"
-            training_steps(check, benchmark, "", size, "train.precision=auto")
+            training_steps(check, benchmark, check.batch_size)
             if name == CONFIGS[0]:
-                training_steps(check, benchmark, "", size, "train.precision=fp32")
-                loader(check, benchmark, size)
-            training_steps(check, benchmark, "", f"train.batch_size={large}", "train.precision=auto")
+                training_steps(check, benchmark, check.batch_size, "fp32")
+                loader(check, benchmark)
+            training_steps(check, benchmark, 2 if check.rehearsing else 32)
 
 
-def loader(check: Check, benchmark: Benchmark, size: str) -> None:
+def loader(check: Check, benchmark: Benchmark) -> None:
     """Time how fast the workers make batches that nobody uses."""
     workers, count = (0, 2) if check.rehearsing else (14, 150)
-    trainer = benchmark.trainer(f"data.num_workers={workers}", size)
+    trainer = benchmark.trainer(f"data.num_workers={workers}", f"train.batch_size={check.batch_size}")
     with closing(trainer.batches()) as source:
         next(source)
         start = time.perf_counter()
         for _ in islice(source, count):
             pass
         seconds = time.perf_counter() - start
-    check.add(f"loader with {workers} workers", per_second=count * trainer.config.train.batch_size / seconds)
+    check.add(f"loader with {workers} workers", per_second=count * check.batch_size / seconds)
 
 
 class Clock(Callback):
@@ -285,10 +279,10 @@ def nuclei(check: Check) -> None:
 def profiled(check: Check) -> None:
     """The 30 longest operations of a training step and of an image, in OUT/profile.txt."""
     with check.benchmark(CONFIGS[0]) as benchmark, open(check.out / "profile.txt", "w", encoding="utf-8") as file:
-        trainer = benchmark.trainer(f"train.batch_size={2 if check.rehearsing else 8}", "train.precision=auto")
+        trainer = benchmark.trainer(f"train.batch_size={check.batch_size}", "train.precision=auto")
         [batch] = islice(trainer.batches(), 1)
         runtime = PyTorchRuntime(benchmark.model, check.precision)
-        image = torch.no_grad()(on_batches(to_masks(benchmark, runtime), benchmark, 1))
+        image = torch.no_grad()(to_masks(benchmark, runtime, 1))
         for name, work in (("step", lambda _: train_step(trainer, [batch])), ("image", image)):
             for number in range(3):
                 work(number)
@@ -303,20 +297,18 @@ def profiled(check: Check) -> None:
 
 def compiled(check: Check) -> None:
     """What train.compile brings, after what it replaces."""
-    step = [f"train.batch_size={2 if check.rehearsing else 8}", "train.precision=auto"]
     for name in [one for one in check.names if one != "yolact_base"]:
         with check.benchmark(name) as benchmark:
-            training_steps(check, benchmark, "", *step)
-            training_steps(check, benchmark, ", compiled", *step, "train.compile=true")
+            training_steps(check, benchmark, check.batch_size)
+            training_steps(check, benchmark, check.batch_size, compiled=True)
 
 
 def evaluation(check: Check) -> None:
     """A whole evaluation over generated images, each taken many times."""
     with check.benchmark(CONFIGS[0]) as benchmark:
         data = benchmark.many_images()
-        settings = replace(benchmark.config.eval, num_workers=0 if check.rehearsing else 12)
-        if find_spec("hotcoco"):
-            settings = replace(settings, engine="hotcoco")
+        engine = "hotcoco" if find_spec("hotcoco") else benchmark.config.eval.engine
+        settings = replace(benchmark.config.eval, num_workers=0 if check.rehearsing else 12, engine=engine)
         start = time.perf_counter()
         runtime = PyTorchRuntime(benchmark.model, check.precision)
         metrics = evaluate(runtime, data, settings, progress=False).metrics
@@ -342,12 +334,6 @@ PARTS = {
     "ceilings": ceilings, "inference": inference, "training": training, "nuclei": nuclei, "profile": profiled,
     "compiled": compiled, "evaluation": evaluation, "table": table,
 }  # fmt: skip
-
-
-def pytest_runtest_logreport(report: Any) -> None:
-    """Show each failure at once, as the time of the tests may end: `pytest -p scripts.gpu_check`."""
-    if report.failed:
-        print(f"\n{report.nodeid}\n{report.longreprtext[-3000:]}", flush=True)
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ for name in "${parts[@]}"; do
     command=("$python" scripts/gpu_check.py "$name" "$out" --seconds "${TRAINING_SECONDS:-60}" "${rehearse[@]}")
     # Few threads each, as the processes share the cores; names of tests at once, as their time may end.
     [ "$name" != tests ] ||
-        command=(env OMP_NUM_THREADS=2 "$python" -W ignore -m pytest -v --tb=no -p scripts.gpu_check -p no:cacheprovider
+        command=(env OMP_NUM_THREADS=2 "$python" -W ignore -m pytest -v --tb=no -p tests.at_once -p no:cacheprovider
             -m cuda -n "${TEST_PROCESSES:-8}" --dist worksteal tests/test_cuda.py)
     limit=${limits[$name]} left=$((most - SECONDS)) start=$SECONDS
     [ ${#rehearse[@]} -eq 0 ] || left=3600 limit=1200

@@ -106,7 +106,17 @@ def load_chosen_predictor(arguments: argparse.Namespace, device: "str | torch.de
 
 
 def validation_set(loaded: "LoadedModel | Predictor", weights: Path) -> "CocoDataset":
-    """Open the validation images of a model's configuration; `weights` names the model in errors.
+    """Open the validation images of a model's configuration, as `data_set_for` does."""
+    data, tiles = loaded.config.data, loaded.config.eval.tiles
+    most = loaded.config.eval.max_images
+    return data_set_for(loaded, weights, data.val_annotations, data.val_images, most, tiles is not None)
+
+
+def data_set_for(
+    loaded: "LoadedModel | Predictor", weights: Path, annotations: str | Path, images: str | Path,
+    max_images: int | None, in_tiles: bool,
+) -> "CocoDataset":  # fmt: skip
+    """Open a data set as a model takes its images; `weights` names the model in errors.
 
     Raises:
         CheckpointError: the model was trained for other classes.
@@ -117,11 +127,8 @@ def validation_set(loaded: "LoadedModel | Predictor", weights: Path) -> "CocoDat
     from yolact.data.samples import Colours
     from yolact.evaluation.run import check_classes
 
-    data, settings = loaded.config.data, loaded.config.eval
-    dataset = CocoDataset(
-        data.val_annotations, data.val_images, max_images=settings.max_images,
-        in_tiles=settings.tiles is not None, colours=Colours.of(loaded.config),
-    )  # fmt: skip
+    colours = Colours.of(loaded.config)
+    dataset = CocoDataset(annotations, images, max_images=max_images, in_tiles=in_tiles, colours=colours)
     check_classes(Categories(loaded.class_names, loaded.category_ids), loaded.names_known, dataset, weights)
     return dataset
 

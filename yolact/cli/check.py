@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yolact.cli.arguments import add_set
+from yolact.cli.arguments import add_set, data_set_for
 from yolact.errors import UserError
 from yolact.text import counted
 
@@ -96,14 +96,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _odd_labels(weights: Path, report: "Report", output: Path) -> "dict[str, list[DrawnLabel]]":
     """List the labels of each set that a model contradicts most in odd_labels_*.json; return the drawn ones."""
     from yolact.api import evaluate
-    from yolact.data.categories import Categories
-    from yolact.data.dataset import CocoDataset
-    from yolact.evaluation.analysis import analyse
-    from yolact.evaluation.run import check_classes
     from yolact.loaded import load_weights
     from yolact.predictor import Predictor
     from yolact.tools.report.evaluation_page import Analysis
-    from yolact.tools.report.gallery import Records
     from yolact.tools.report.odd_labels import DRAWN, draw_odd_labels, write_odd_labels
 
     if report.content["errors"]:
@@ -111,19 +106,13 @@ def _odd_labels(weights: Path, report: "Report", output: Path) -> "dict[str, lis
         return {}
     predictor, drawn = Predictor(load_weights(weights)), {}
     for source in (one.source for one in report.sets):
-        dataset = CocoDataset(
-            source.annotation_file, source.image_folder, max_images=source.max_images, in_tiles=source.in_tiles,
-            colours=predictor.colours,
-        )  # fmt: skip
-        own = Categories(predictor.class_names, predictor.category_ids)
-        check_classes(own, predictor.names_known, dataset, weights)
-        evaluation, analysis = evaluate(predictor, dataset), Analysis.of(dataset)
-        records: Records = {"segm": evaluation.segm, "bbox": evaluation.bbox}
-        analyse(dataset, records, analysis)
-        odd = analysis.odd_labels.ranked(analysis.trust, records)
-        write_odd_labels(output / f"odd_labels_{source.name}.json", odd, dataset)
-        print(f"{source.name}: {counted(len(odd), 'odd label')}: see odd_labels_{source.name}.json and the page")
-        drawn[source.name] = draw_odd_labels(odd[:DRAWN], dataset, records)
+        files = source.annotation_file, source.image_folder
+        dataset = data_set_for(predictor, weights, *files, source.max_images, source.in_tiles)
+        analysis = Analysis.of(dataset, evaluate(predictor, dataset))
+        odd, file_name = analysis.odd_labels, f"odd_labels_{source.name}.json"
+        write_odd_labels(output / file_name, odd, dataset)
+        print(f"{source.name}: {counted(len(odd), 'odd label')}: see {file_name} and the page")
+        drawn[source.name] = draw_odd_labels(odd[:DRAWN], dataset, analysis.records)
     return drawn
 
 

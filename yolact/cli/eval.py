@@ -32,11 +32,9 @@ def run(arguments: argparse.Namespace) -> None:
     from yolact.api import evaluate
     from yolact.config import dump_config
     from yolact.distributed import joined_world, local_device
-    from yolact.evaluation.analysis import analyse
     from yolact.output import output_folder
     from yolact.runtimes.exported import kind_of
     from yolact.tools.report.evaluation_page import Analysis, terminal_text, write_report
-    from yolact.tools.report.gallery import Records
 
     with joined_world() as world, ExitStack() as stack:
         logging.basicConfig(level=logging.INFO if world.is_main_process else logging.WARNING, format="%(message)s")
@@ -55,16 +53,16 @@ def run(arguments: argparse.Namespace) -> None:
         evaluation = evaluate(predictor, dataset, world=world)
         if not world.is_main_process:
             return
-        records: Records = {"segm": evaluation.segm, "bbox": evaluation.bbox}
-        curves = evaluation.curves
-        analysis = Analysis.of(dataset)
+        analysis = Analysis.of(dataset, evaluation)
         metrics = {
             **evaluation.metrics,
             "annotations_sha256": hashlib.sha256(dataset.annotation_file.read_bytes()).hexdigest(),
-            "errors": analyse(dataset, records, analysis),
+            "errors": analysis.errors,
         }
-        weights, command = arguments.weights, shlex.join(arguments.command_line)
-        gallery = write_report(output, metrics, records, curves, analysis, dataset, predictor.config, weights, command)
+        gallery = write_report(
+            output, metrics, evaluation.curves, analysis, dataset, predictor.config, arguments.weights,
+            shlex.join(arguments.command_line),
+        )  # fmt: skip
         print(f"\n{terminal_text(metrics)}")
         print(
             f"\nWritten to {output}: report.html, metrics.json, config.yaml, odd_labels.json, detections_segm.json, "

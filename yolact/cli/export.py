@@ -49,23 +49,19 @@ def run(arguments: argparse.Namespace) -> None:
     if not os.access(output.parent, os.W_OK):
         raise UserError(f"The folder '{output.parent}' of --output does not exist or is read-only; give another one.")
     loaded = load_chosen_model(arguments, "cpu")
+    config, colours = loaded.config, Colours.of(loaded.config)
     if precision == "int8":
-        data = loaded.config.data
         val_data = validation_set(loaded, arguments.weights)
-        train_data = CocoDataset(data.train_annotations, data.train_images, colours=Colours.of(loaded.config))
+        train_data = CocoDataset(config.data.train_annotations, config.data.train_images, colours=colours)
         export, attempt = export_int8(loaded, output, form, train_data, val_data)
         kept = ", ".join(attempt.float_parts) or "nothing"
         print(f"int8: {100 * attempt.loss:.2f} AP lost, {100 * attempt.mask_ap:.2f} left; in float: {kept}")
     else:
-        colours = Colours.of(loaded.config)
-        size = max(loaded.model.image_size)
-        images = (
-            read_images(arguments.images, colours) if arguments.images else generated_images(size, colours.channels)
-        )
-        given = "given" if arguments.images else "generated"
-        print(
-            f"exporting {loaded.config.name}, then comparing on {len(images)} {given} images; this takes a minute or so"
-        )
+        if arguments.images:
+            given, images = "given", read_images(arguments.images, colours)
+        else:
+            given, images = "generated", generated_images(max(loaded.model.image_size), colours.channels)
+        print(f"exporting {config.name}, then comparing on {len(images)} {given} images; this takes a minute or so")
         export, comparison = export_model(loaded, output, form, images, precision)
         print(f"the same as PyTorch, run with {kind.name}", *comparison.lines(), sep="\n")
     files = [output] if output.is_file() else list(output.iterdir())

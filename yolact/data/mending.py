@@ -12,7 +12,6 @@ from itertools import count
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-import numpy as np
 from pycocotools import mask as rle_tools
 
 from yolact.data.annotations import BOX, LARGEST_WHOLE, ImageRecord, is_number, parse_segmentation
@@ -20,7 +19,7 @@ from yolact.data.headers import read_layout
 from yolact.data.image_folder import ImageFolder, leaves_folder
 from yolact.data.images import MAX_WINDOWED_PIXELS
 from yolact.data.json_values import as_flag, as_numbers, as_rle, as_whole, is_nested_well, nested_well
-from yolact.data.segmentations import Rle, encode
+from yolact.data.segmentations import encode, extent
 from yolact.errors import DatasetError
 
 KINDS = {  # of what is mended: its name in check.json, and what it is
@@ -43,8 +42,6 @@ LEAST_AREA = 100  # pixels; below it outlines and pixels differ by any factor, a
 LEAST_FILL = 0.2  # of its box by the area of an object; below it, and above all of it, the mask is looked at
 
 Entry = dict[str, Any]
-
-
 Mended = defaultdict[str, list[str]]  # the names of the entries that were mended, by kind
 
 
@@ -60,12 +57,11 @@ class Ids:
     def __init__(self, entries: list[Any], mended: Mended) -> None:
         self._mended = mended
         given: list[Any] = [entry.get("id") for entry in entries if isinstance(entry, dict)]
-        are_texts = all(isinstance(one, str) and one for one in given)
-        wholes = {as_whole(one) for one in given} if are_texts else set()
+        texts = set(given) if all(isinstance(one, str) and one for one in given) else set()
+        wholes = {as_whole(one) for one in texts}
         # Texts of numbers are these numbers, unless "1" and "01" are two ids.
-        names = sorted(set(given if are_texts else ()))
-        are_names = None in wholes or len(wholes) < len(names)
-        self._numbers = {name: number for number, name in enumerate(names, 1)} if are_names else {}
+        are_names = None in wholes or len(wholes) < len(texts)
+        self._numbers = {name: number for number, name in enumerate(sorted(texts), 1)} if are_names else {}
         self.known: set[object] = set()
         self._names: dict[str, int | None] = {}  # what else annotations may write for an id; None for several ids
 
@@ -252,9 +248,10 @@ def _mend_annotation(entry: Entry, where: str, image: ImageRecord | None, mended
     box = box if BOX.allows(box) and box[2] > 0 and box[3] > 0 and box[2] * box[3] > 0 else None
     if box and is_number(area) and LEAST_FILL <= area / (box[2] * box[3]) < 1:
         return  # without a look at the mask, which takes longer than all before
-    own, around = _measure(entry, where, image)
-    if not own:
+    measured = _measure(entry, where, image) if image else None
+    if measured is None:
         return
+    own, around = measured
     if box is None:
         entry["bbox"] = around
         mended["mended-box"].append(where)
@@ -273,25 +270,20 @@ def _mend_numbers(entry: Entry, key: str, where: str, mended: Mended) -> Any:
     return entry.get(key)
 
 
-def _measure(entry: Entry, where: str, image: ImageRecord | None) -> tuple[int, list[float]]:
-    """Return the pixels of the mask of an annotation, 0 where it has none or a wrong one, and [x, y, w, h] around it.
+def _measure(entry: Entry, where: str, image: ImageRecord) -> tuple[int, list[float]] | None:
+    """Return the pixels of the mask of an annotation, and [x, y, w, h] around it; None where there is no right one.
 
     The box of polygons is that of their points.
     """
     try:
-        mask = parse_segmentation(entry, where, image) if image else None
+        mask = parse_segmentation(entry, where, image)
     except DatasetError:  # of which whoever reads will tell
-        return 0, []
-    if image is None or mask is None:
-        return 0, []
+        return None
+    if mask is None:
+        return None
     runs = encode(mask, (image.height, image.width))
-    if isinstance(mask, Rle):
-        box = [float(one) for one in rle_tools.toBbox(runs)]
-    else:
-        points = np.concatenate(mask).astype(float)
-        low, high = points.min(axis=0), points.max(axis=0)
-        box = [*low.tolist(), *(high - low).tolist()]
-    return int(rle_tools.area(runs)), box
+    box = extent(mask, runs)
+    return None if box is None else (int(rle_tools.area(runs)), [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()])
 
 
 def is_area_of(own: int, area: float, box: list[float] | None) -> bool:

@@ -88,6 +88,20 @@ def encode(segmentation: Segmentation, size: tuple[int, int]) -> RunLengths:
     return dict(coco_mask.merge(coco_mask.frPyObjects([one.ravel().tolist() for one in segmentation], *size)))
 
 
+def extent(segmentation: Segmentation, runs: RunLengths) -> NDArray[np.float64] | None:
+    """Return the box [4] xyxy around a mask whose run lengths are `runs`; None if it has no pixel inside the image.
+
+    That of polygons is around their points, also outside the image.
+    """
+    if coco_mask.area(runs) == 0:
+        return None
+    if isinstance(segmentation, Rle):
+        left, top, width, height = coco_mask.toBbox(runs)
+        return np.array((left, top, left + width, top + height))
+    points = np.concatenate(segmentation).astype(float)
+    return np.concatenate((points.min(axis=0), points.max(axis=0)))
+
+
 def pixel_index_map(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """Turn a map of continuous coordinates into one of pixel indices, whose centres lie half a pixel lower."""
     shifted = matrix.copy()

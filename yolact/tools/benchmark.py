@@ -28,7 +28,7 @@ from yolact.data.headers import image_files
 from yolact.data.images import read_image
 from yolact.data.loader import Place, TrainingSet
 from yolact.data.rendering import prepare_image, to_unit
-from yolact.data.samples import Colours
+from yolact.data.samples import Colours, Pixels
 from yolact.device import Precision, device_name, versions
 from yolact.engine.step import read_results, train_step
 from yolact.engine.trainer import Trainer, training_set
@@ -91,12 +91,15 @@ class Benchmark:
         return list(runtime_entries(self))
 
     @cached_property
+    def pixels(self) -> list[Pixels]:
+        """The images as they are read."""
+        return [read_image(path, colours=self.colours) for path in self.images]
+
+    @cached_property
     def inputs(self) -> list[torch.Tensor]:
         """The images as the network takes them, uint8 [1, C, H, W] each."""
         resize = self.loaded.model.resize
-        return [
-            prepare_image(read_image(path, colours=self.colours), resize)[None].to(self.device) for path in self.images
-        ]
+        return [prepare_image(image, resize)[None].to(self.device) for image in self.pixels]
 
     @cached_property
     def samples(self) -> TrainingSet:
@@ -299,11 +302,8 @@ def measure(
         if not {"loader", "training"}.isdisjoint(parts):
             _ = benchmark.samples  # whose faults shall not end what took long
         for part in parts:
-            print(
-                part
-                if part == "runtimes"
-                else f"{part:44}{'median ms':>13}{'p95 ms':>13}{'images/s':>13}{'peak MB':>13}"
-            )
+            heads = "" if part == "runtimes" else f"{'median ms':>13}{'p95 ms':>13}{'images/s':>13}{'peak MB':>13}"
+            print(f"{part:44}{heads}".rstrip())
             elsewhere: list[Row] = [("on a GPU", {})] if how["device"].type == "cpu" and part in ON_DEVICE else []
             result[part] = {}
             for name, found in chain(getattr(benchmark, part)(), elsewhere):

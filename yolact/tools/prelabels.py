@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from yolact.formats import object_lines
 from yolact.instances import Instances
@@ -13,23 +13,22 @@ TOLERANCE = 1.0  # pixels by which outlines may be off, so that they have few po
 Entry = dict[str, Any]
 
 
-class Labels(Protocol):
+class Labels:
     """Takes what is found in one image after another, and writes labels of it into a folder."""
 
-    def __init__(self, folder: Path) -> None: ...
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def add(self, found: Instances, image: Path, name: str) -> str:
         """Take an image, whose results have this name; return the file of its labels, relative to the folder."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Write what is written at the end."""
 
 
-class LabelmeLabels:
+class LabelmeLabels(Labels):
     """A file of labelme for each image, which leads to the image where it lies: open them by `labelme FOLDER`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
 
     def add(self, found: Instances, image: Path, name: str) -> str:
         """See `Labels`."""
@@ -38,44 +37,37 @@ class LabelmeLabels:
         write_json(found.to_labelme(os.path.relpath(image, target.parent), TOLERANCE), target)
         return f"{LABELS}/{target.name}"
 
-    def close(self) -> None:
-        """See `Labels`."""
 
-
-class CocoLabels:
+class CocoLabels(Labels):
     """One COCO data set of all images with polygons, whose file names are relative to the folder of them all."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self._paths: list[Path] = []
-        self._images: list[Entry] = []
-        self._annotations: list[Entry] = []
-        self._categories: list[Entry] = []
+        self._content: dict[str, list[Entry]] = {"images": [], "annotations": [], "categories": []}
 
     def add(self, found: Instances, image: Path, name: str) -> str:
         """See `Labels`."""
         self._paths.append(Path(os.path.abspath(image)))
-        height, width = found.image_size
-        image_id = len(self._paths)
-        self._images.append({"id": image_id, "height": height, "width": width})
+        content, image_id, (height, width) = self._content, len(self._paths), found.image_size
+        content["images"].append({"id": image_id, "height": height, "width": width})
         pairs = zip(found.category_ids, found.class_names, strict=True)
-        self._categories = [{"id": category_id, "name": class_name} for category_id, class_name in pairs]
+        content["categories"] = [{"id": category_id, "name": class_name} for category_id, class_name in pairs]
         for record, region in zip(found.to_coco(image_id), found.regions, strict=True):
             polygons = [line.ravel().round(2).tolist() for line in object_lines(region, TOLERANCE)]
             known = {key: record[key] for key in ("image_id", "category_id", "bbox", "score")}
             mask = {"segmentation": polygons, "area": region.area, "iscrowd": 0}
             if polygons:
-                self._annotations.append({"id": len(self._annotations) + 1, **known, **mask})
+                content["annotations"].append({"id": len(content["annotations"]) + 1, **known, **mask})
         return f"{LABELS}.json"
 
     def close(self) -> None:
         """See `Labels`."""
         if self._paths:
             folder = Path(os.path.commonpath([path.parent for path in self._paths]))
-            for entry, path in zip(self._images, self._paths, strict=True):
+            for entry, path in zip(self._content["images"], self._paths, strict=True):
                 entry["file_name"] = path.relative_to(folder).as_posix()
-        content = {"images": self._images, "annotations": self._annotations, "categories": self._categories}
-        write_json(content, self.folder / f"{LABELS}.json")
+        write_json(self._content, self.folder / f"{LABELS}.json")
 
 
 KINDS: dict[str, type[Labels]] = {"labelme": LabelmeLabels, "coco": CocoLabels}

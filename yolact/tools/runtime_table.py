@@ -1,7 +1,7 @@
 """One model in every runtime and precision that is installed: accuracy, time, memory and size side by side."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from yolact.data.dataset import CocoDataset
-from yolact.data.images import read_image
 from yolact.device import Precision, resolve_precision
 from yolact.errors import UserError
 from yolact.evaluation.run import evaluate
@@ -73,18 +72,17 @@ def runtime_entries(benchmark: "Benchmark") -> Iterator[Entry]:
 
 
 def _made_file(benchmark: "Benchmark", form: str, precision: str) -> Path:
-    loaded, config = benchmark.loaded, benchmark.loaded.config
-    raw = "-raw" if loaded.model.mask_iou is None else ""
+    loaded, data = benchmark.loaded, benchmark.config.data
     path = benchmark.folder / f"{form}_{precision}{KINDS[form].ending}"
-    data = config.data
+    form += "-raw" if loaded.model.mask_iou is None else ""
     if precision == "int8" and benchmark.val_data is not None and Path(data.train_annotations).is_file():
         train_data = CocoDataset(data.train_annotations, data.train_images, colours=benchmark.colours)
-        tell: Callable[[str], None] = partial(print, file=sys.stderr)
-        export_int8(loaded, path, form + raw, train_data, benchmark.val_data, tell)
+        export_int8(loaded, path, form, train_data, benchmark.val_data, partial(print, file=sys.stderr))
         return path
-    export = make_export(loaded, form, bool(raw), precision)
-    images = [read_image(file, colours=benchmark.colours) for file in benchmark.images]
-    quantise = quantiser(calibration_batches(images, loaded.model.resize), ()) if precision == "int8" else None
+    export = make_export(loaded, form, precision)
+    quantise = None
+    if precision == "int8":
+        quantise = quantiser(calibration_batches(benchmark.pixels, loaded.model.resize), ())
     write_file(export, form, path, quantise)
     return path
 
@@ -110,7 +108,7 @@ def _steps(benchmark: "Benchmark", predictor: Predictor) -> tuple[Stage, ...]:
     """Return the network, detection and masks of an image's inputs, and all of it from a file."""
     detector, files, runtime = benchmark.detector(), benchmark.images, predictor.runtime
     names, ids = predictor.class_names, predictor.category_ids
-    sizes = [image.shape[:2] for image in (read_image(file, colours=benchmark.colours) for file in files)]
+    sizes = [image.shape[:2] for image in benchmark.pixels]
     inputs = [image.to(runtime.device) for image in benchmark.inputs]
     last: dict[str, Any] = {}
 

@@ -10,8 +10,8 @@ import pytest
 from yolact.config import Config, dump_config
 from yolact.data.dataset import CocoDataset
 from yolact.device import versions
-from yolact.evaluation.analysis import analyse
 from yolact.evaluation.coco import compute_metrics
+from yolact.evaluation.run import Evaluation
 from yolact.ops.regions import MaskRegion
 from yolact.ops.rle import encode_region
 from yolact.tools.report.evaluation_page import Analysis, write_report
@@ -53,12 +53,11 @@ def write_evaluation(dataset: CocoDataset, sample_config: Config, tmp_path: Path
         records = records_of(dataset, found)
         scored = {kind: compute_metrics(dataset, one, kind) for kind, one in records.items()}
         curves = {kind: one.curves for kind, one in scored.items()}
-        analysis = Analysis.of(dataset)
-        errors = analyse(dataset, records, analysis)
+        analysis = Analysis.of(dataset, Evaluation({}, records["segm"], records["bbox"]))
         metrics = {
             **{kind: one.summary for kind, one in scored.items()},
             "per_class": {kind: one.per_class for kind, one in scored.items()},
-            "errors": errors,
+            "errors": analysis.errors,
             "fps": 40.0,
             "milliseconds": {"load": 1.0, "network": 20.0, "detect": 3.0, "masks": 2.0},
             "annotations": "annotations.json",
@@ -75,7 +74,7 @@ def write_evaluation(dataset: CocoDataset, sample_config: Config, tmp_path: Path
         folder = tmp_path / name
         folder.mkdir(parents=True)
         weights, command = Path("a <b>.pth"), "yolact eval --x '<y>'"
-        write_report(folder, metrics, records, curves, analysis, dataset, sample_config, weights, command)
+        write_report(folder, metrics, curves, analysis, dataset, sample_config, weights, command)
         return folder
 
     return write

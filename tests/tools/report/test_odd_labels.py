@@ -9,7 +9,7 @@ import pytest
 
 from tests.evaluation.conftest import AWAY, CAT, DOG, HERE, SIDE, THERE, Scene
 from yolact.data.dataset import CocoDataset
-from yolact.evaluation.analysis import analyse
+from yolact.evaluation.run import Evaluation
 from yolact.tools.report.evaluation_page import Analysis
 from yolact.tools.report.odd_labels import OddLabel, _view, _visible, draw_odd_labels, write_odd_labels
 
@@ -23,10 +23,7 @@ def scene(tmp_path: Path) -> Scene:
 
 def ranked(scene: Scene) -> tuple[list[OddLabel], CocoDataset]:
     dataset = scene.dataset()
-    analysis = Analysis.of(dataset)
-    records = {"segm": scene.detections, "bbox": scene.detections}
-    analyse(dataset, records, analysis)
-    return analysis.odd_labels.ranked(analysis.trust, records), dataset
+    return Analysis.of(dataset, Evaluation({}, scene.detections, scene.detections)).odd_labels, dataset
 
 
 def short(odd: list[OddLabel]) -> list[tuple[str, float, int | None]]:

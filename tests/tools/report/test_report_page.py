@@ -11,8 +11,7 @@ import pytest
 from yolact.data.dataset import CocoDataset
 from yolact.evaluation.analysis import Shown, Trust
 from yolact.evaluation.coco import Curves
-from yolact.tools.report.evaluation_page import Analysis, _class_section, _confusion_section, _matrix, terminal_text
-from yolact.tools.report.odd_labels import OddLabels
+from yolact.tools.report.evaluation_page import _class_section, _confusion_section, _matrix, terminal_text
 from yolact.tools.report.sections import ERRORS, METRICS
 
 EVIL = "<script>alert('\"&')</script>"
@@ -113,14 +112,12 @@ def test_hostile_names_stay_text(write_evaluation, dataset, tmp_path, check_page
     terminal_text(json.loads((folder / "metrics.json").read_text())).encode()
 
 
-def test_classes_without_objects_stand_last_and_have_no_curve(dataset):
-    shown = Shown(3)
-    analysis = Analysis(shown, Trust(3), OddLabels(dataset))
+def test_classes_without_objects_stand_last_and_have_no_curve():
     precision = np.full((3, 101, 3), 0.5)
     precision[:, :, 0] = np.nan
     precision[:, :, 2] = 0.25
     curves = dict.fromkeys(("segm", "bbox"), Curves(precision, np.full((3, 3), np.nan)))
-    rows = _class_section(curves, analysis, ["none", "good", "bad"]).rows
+    rows = _class_section(curves, Shown(3), Trust(3), ["none", "good", "bad"]).rows
     assert [[cell.text for cell in row[:4]] for row in rows] == [
         ["bad", "0", "0.250", "0.250"],
         ["good", "0", "0.500", "0.500"],

@@ -16,11 +16,11 @@ from yolact.errors import UserError
 from yolact.evaluation.run import evaluate
 from yolact.loaded import LoadedModel
 from yolact.output import finished_path
-from yolact.runtimes.exported import KINDS, ExportedRuntime
+from yolact.runtimes.exported import ExportedRuntime
 from yolact.runtimes.pytorch import PyTorchRuntime
 from yolact.structures import Runtime
 from yolact.tools.export.agreement import Comparison, compare
-from yolact.tools.export.files import make_export, require, write_file
+from yolact.tools.export.files import make_export, write_file
 from yolact.tools.export.graph import Export
 from yolact.tools.export.quantise import (
     AIM,
@@ -53,11 +53,9 @@ def export_model(
         UserError: the file does not agree with PyTorch, nothing was found to compare, the model or its settings cannot
             be exported, or the file not be written.
     """
-    container, _, raw = form.partition("-")
-    require(container, precision)
-    export = make_export(loaded, container, bool(raw), precision)
+    export = make_export(loaded, form, precision)
     with finished_path(path) as temporary:
-        write_file(export, container, temporary)
+        write_file(export, form, temporary)
         comparison = compare(ExportedRuntime(temporary).session.run, export, loaded, images)
         if reason := comparison.disagreement():
             raise UserError(
@@ -90,9 +88,7 @@ def export_int8(
     Raises:
         UserError: the best attempt loses more than one AP; nothing is written.
     """
-    container, _, raw = form.partition("-")
-    require(container, "int8")
-    export = make_export(loaded, container, bool(raw), "int8")
+    export = make_export(loaded, form, "int8")
     images = calibration_batches(calibration_images(train_data), loaded.model.resize)
 
     def mask_ap(runtime: Runtime) -> float:
@@ -104,8 +100,8 @@ def export_int8(
     attempts: dict[Path, Attempt] = {}
     with TemporaryDirectory() as folder:
         for number, float_parts in enumerate(FLOAT_PARTS):
-            file = Path(folder) / f"{number}{KINDS[container].ending}"
-            write_file(export, container, file, quantiser(images, float_parts))
+            file = Path(folder) / f"{number}_{path.name}"
+            write_file(export, form, file, quantiser(images, float_parts))
             found = mask_ap(ExportedRuntime(file))
             attempts[file] = Attempt(float_parts, found, expected - found)
             tell(f"int8 ({', '.join(float_parts) or 'nothing'} in float): mask AP {found:.4f}")

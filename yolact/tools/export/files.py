@@ -41,6 +41,7 @@ def require(form: str, precision: str) -> None:
     Raises:
         UserError: it does not, or a package is missing.
     """
+    form = form.removesuffix("-raw")
     if precision not in PRECISIONS[form]:
         known = ", ".join(PRECISIONS[form])
         raise UserError(f"--format {form} has no {precision}, expected one of {known}; choose another --precision.")
@@ -54,17 +55,22 @@ def require(form: str, precision: str) -> None:
         raise UserError("--format tensorrt builds an engine on the GPU that it is for, and none is found here.")
 
 
-def make_export(loaded: LoadedModel, form: str, raw: bool, precision: str) -> Export:
-    """Return what a file computes. OpenVINO takes float32, and computes or stores in less by itself."""
-    lower = precision in DTYPES and form != "openvino"
-    return Export(loaded, raw, precision, DTYPES[precision] if lower else torch.float32)  # type: ignore[index]
+def make_export(loaded: LoadedModel, form: str, precision: str) -> Export:
+    """Return what a file computes, of a form that holds the precision: see `require`.
+
+    OpenVINO takes float32, and computes or stores in less by itself.
+    """
+    require(form, precision)
+    lower = precision in DTYPES and not form.startswith("openvino")
+    dtype = DTYPES[precision] if lower else torch.float32  # type: ignore[index]
+    return Export(loaded, form.endswith("-raw"), precision, dtype)
 
 
 def write_file(export: Export, form: str, path: Path, quantise: Change | None = None) -> None:
     """Write what `export` computes, for any number of images.
 
     Args:
-        form: a key of `PRECISIONS`.
+        form: that `export` was made for.
         path: with its ending; a folder for OpenVINO.
         quantise: turns the model of ONNX or OpenVINO into another; it gets also the part of the network that each
             node of ONNX is of, by the node's name.
@@ -72,6 +78,7 @@ def write_file(export: Export, form: str, path: Path, quantise: Change | None = 
     Raises:
         UserError: the model has an operation that has no form there.
     """
+    form = form.removesuffix("-raw")
     images = export.image.repeat(2, 1, 1, 1)  # torch.export takes a batch of one for a fixed number
     program = torch.export.export(export, (images,), dynamic_shapes=({0: Dim("batch")},))
     if form == "torch":
@@ -168,11 +175,8 @@ def _engine(content: bytes, export: Export) -> bytes:
     if not parser.parse(content):
         reason = parser.get_error(0).desc()
         raise UserError(f"TensorRT cannot take this model ({reason}); use --format tensorrt-raw, or onnx.")
-    settings, profile, size = (
-        builder.create_builder_config(),
-        builder.create_optimization_profile(),
-        export.image.shape[1:],
-    )
+    settings, profile = builder.create_builder_config(), builder.create_optimization_profile()
+    size = export.image.shape[1:]
     profile.set_shape(INPUT, (1, *size), (1, *size), (MAX_BATCH, *size))
     settings.add_optimization_profile(profile)
     engine = builder.build_serialized_network(network, settings)

@@ -17,7 +17,7 @@ from yolact.data.categories import Categories
 from yolact.data.coco_file import read_content
 from yolact.data.image_folder import ImageFolder
 from yolact.data.images import MAX_WINDOWED_PIXELS
-from yolact.data.mending import KINDS, claimed_files, is_area_of
+from yolact.data.mending import KINDS, Mended, claimed_files, is_area_of
 from yolact.data.segmentations import encode
 from yolact.data.windows import open_image
 from yolact.errors import DatasetError, UserError
@@ -27,18 +27,13 @@ from yolact.tools.inspect.reading import Source, object_faults
 Entry = dict[str, Any]
 MOST = 5  # entries that are named in a line
 
-MADE_CROWD_OBJECTS = "crowd regions taken as single objects"
-MENDED_NAMES = "file names that led nowhere, taken from the only file of that name"
-MENDED_PARTS = "broken parts of objects, left out of them"
-MENDED_BOXES = "boxes unlike their masks, taken from these"
-
 
 @dataclass
 class Fixed:
     """A clean annotation file, and what was done: kind -> names of entries."""
 
     content: dict[str, Any]
-    mended: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    mended: Mended
     left_out: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def lines(self) -> list[str]:
@@ -65,8 +60,8 @@ def fix(source: Source, bad_images: Collection[int], crowds_are_objects: bool = 
     """
     path, files = source.annotation_file, ImageFolder(source.image_folder)
     content, mended = read_content(path, files)
-    fixed = Fixed({**content, "images": [], "annotations": []})
-    fixed.mended.update({KINDS[kind]: names for kind, names in mended.items()})
+    told = defaultdict(list, {KINDS[kind]: names for kind, names in mended.items()})
+    fixed = Fixed({**content, "images": [], "annotations": []}, told)
     categories = rules.parse_categories(content["categories"], path)
     images: dict[int, ImageRecord] = {}
     claimed = claimed_files(content, files)
@@ -78,7 +73,10 @@ def fix(source: Source, bad_images: Collection[int], crowds_are_objects: bool = 
             images[image.id] = image
             fixed.content["images"].append(entry)
     for number, entry in enumerate(content["annotations"]):
-        if _fix_annotation(entry, f"annotations[{number}]", images, categories, crowds_are_objects, fixed):
+        where = f"annotations[{number}]"
+        if reason := _fix_annotation(entry, where, images, categories, crowds_are_objects, fixed.mended):
+            fixed.left_out[reason].append(where)
+        else:
             fixed.content["annotations"].append(entry)
     if not fixed.content["annotations"]:
         raise DatasetError(f"Of {path} no object is left that could be used; look at how it was exported.")
@@ -106,7 +104,7 @@ def _usable_image(
         except UserError:
             fixed.left_out["images that cannot be used"].append(printable(image.file_name))
             return None
-        fixed.mended[MENDED_NAMES].append(where)
+        fixed.mended["file names that led nowhere, taken from the only file of that name"].append(where)
     if not files.holds(image.file_name):
         fixed.left_out["images without a file"].append(printable(image.file_name))
     elif image.id in bad_images:
@@ -117,48 +115,39 @@ def _usable_image(
 
 
 def _fix_annotation(
-    entry: Any,
-    where: str,
-    images: dict[int, ImageRecord],
-    categories: Categories,
-    crowds_are_objects: bool,
-    fixed: Fixed,
-) -> bool:
-    """Mend an annotation in place; tell whether it can be used."""
+    entry: Any, where: str, images: dict[int, ImageRecord], categories: Categories, crowds_are_objects: bool,
+    mended: Mended,
+) -> str | None:  # fmt: skip
+    """Mend an annotation in place; return None, or why it cannot be used."""
     if not isinstance(entry, dict):
-        fixed.left_out["entries that are not objects"].append(where)
-        return False
+        return "entries that are not objects"
     image = images.get(entry["image_id"]) if isinstance(entry.get("image_id"), int) else None
     if image is None:
-        fixed.left_out["objects of images that are not there"].append(where)
-        return False
+        return "objects of images that are not there"
     if _drop_bad_parts(entry, where, image):
-        fixed.mended[MENDED_PARTS].append(where)
+        mended["broken parts of objects, left out of them"].append(where)
     dropped: Counter[str] = Counter()
     try:
         item = rules.parse_object(entry, where, image, categories, dropped)
     except DatasetError:
-        fixed.left_out["objects whose fields are broken"].append(where)
-        return False
+        return "objects whose fields are broken"
     if item is None:
         [reason] = dropped
-        fixed.left_out[f"objects with {reason}"].append(where)
-        return False
+        return f"objects with {reason}"
     runs = encode(item.segmentation, (image.height, image.width))
     faults = dict(object_faults(item, runs, image))
     if "empty-mask" in faults:
-        fixed.left_out["objects whose mask has no pixel"].append(where)
-        return False
+        return "objects whose mask has no pixel"
     if "box-unlike-mask" in faults:
         entry["bbox"] = [float(one) for one in rle_tools.toBbox(runs)]
         own = int(rle_tools.area(runs))
         if not is_area_of(own, item.area, None):
             entry["area"] = own
-        fixed.mended[MENDED_BOXES].append(where)
+        mended["boxes unlike their masks, taken from these"].append(where)
     if item.iscrowd and crowds_are_objects:
         entry["iscrowd"] = 0
-        fixed.mended[MADE_CROWD_OBJECTS].append(where)
-    return True
+        mended["crowd regions taken as single objects"].append(where)
+    return None
 
 
 def _drop_bad_parts(entry: Entry, where: str, image: ImageRecord) -> bool:

@@ -48,10 +48,8 @@ def fit_input(inspected: InspectedSet, model: ModelConfig, tiles: Tiles | None =
 
 def shown_set(inspected: InspectedSet, tiles: Tiles | None) -> InspectedSet:
     """Return a set whose images are the tiles that the network sees."""
-    shown = copy.copy(inspected)
-    parts = [
-        part for pair in zip(inspected.images, inspected.objects, strict=True) for part in shown_parts(*pair, tiles)
-    ]
+    shown, pairs = copy.copy(inspected), zip(inspected.images, inspected.objects, strict=True)
+    parts = [part for pair in pairs for part in shown_parts(*pair, tiles)]
     shown.images, shown.objects = [image for image, _ in parts], [objects for _, objects in parts]
     return shown
 

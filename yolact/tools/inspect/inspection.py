@@ -172,12 +172,12 @@ def fit_lines(content: dict[str, Any]) -> list[str]:
     lines = [input_line(InputFit(**content["input"]))]
     if fit is not None:
         met = f"{percent(fit['now']['recall'])} of {counted(fit['objects'], 'object')} meet one at IoU {fit['iou']:g}"
-        lines += [f"anchors: {met}, {percent(fit['only_forced'])} get one by force only"]
-    if fit is not None and (best := fit["suggestion"]):
-        lines.append(f"  {percent(best['recall'])} with --set '{best['override']}'")
-    if fit is not None and fit["not_square_is_better"]:
-        best, unless = fit["not_square"], "unless you start from published weights, with --set"
-        lines.append(f"  {percent(best['recall'])}, {unless} model.anchors.square=false '{best['override']}'")
+        lines.append(f"anchors: {met}, {percent(fit['only_forced'])} get one by force only")
+        if best := fit["suggestion"]:
+            lines.append(f"  {percent(best['recall'])} with --set '{best['override']}'")
+        if fit["not_square_is_better"]:
+            best, unless = fit["not_square"], "unless you start from published weights, with --set"
+            lines.append(f"  {percent(best['recall'])}, {unless} model.anchors.square=false '{best['override']}'")
     if masks["vanished"]:
         lost = f"{masks['vanished']:,} of {masks['objects']:,} have no pixel left"
         lines.append(f"masks: {lost} at the {size_text(masks['size'])} of the prototypes")

@@ -69,8 +69,7 @@ def draw_thumbnail(inspected: InspectedSet, index: int, mark: Sequence[float] | 
     objects = sorted(inspected.objects[index][:MAX_DRAWN], key=lambda item: item.area)  # the small above the large
     canvas = draw_objects(image, objects, inspected.categories, SIDE / max(image.shape[:2]), (0, 0, *size[::-1]))
     if mark is not None:
-        low, high = (
-            (np.reshape(mark, (2, 2)) * SIDE / max(size)).round().clip(0, canvas.shape[1::-1]).astype(int).tolist()
-        )
+        corners = (np.reshape(mark, (2, 2)) * SIDE / max(size)).round().clip(0, canvas.shape[1::-1])
+        low, high = corners.astype(int).tolist()
         cv2.rectangle(canvas, low, high, RED, 2)
     return encode_jpeg(canvas, SIDE)

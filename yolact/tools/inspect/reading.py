@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pycocotools import mask as rle_tools
 from tqdm import tqdm
 
 from yolact.data import annotations as rules  # the loader's own, so that both agree on what is an error
@@ -23,7 +22,7 @@ from yolact.data.headers import MAX_PIXELS, read_layout
 from yolact.data.image_folder import ImageFolder
 from yolact.data.images import MAX_WINDOWED_PIXELS, decode, leave_unsaid
 from yolact.data.samples import PLAIN, Colours
-from yolact.data.segmentations import Rle, encode
+from yolact.data.segmentations import encode, extent
 from yolact.data.windows import layout_of_file, open_image
 from yolact.errors import DatasetError, UserError
 from yolact.ops.boxes import box_iou
@@ -196,13 +195,13 @@ def object_faults(item: ObjectRecord, runs: RunLengths, image: ImageRecord) -> I
     low, size = own[:2], own[2:] - own[:2]
     if size.min() < 1:
         yield "thin-box", f"width {size[0]:.3g}, height {size[1]:.3g}"
-    extent = _mask_extent(item, runs)
-    for kind, one in (("box-over-edge", own), ("polygon-over-edge", extent)):
+    around = extent(item.segmentation, runs)
+    for kind, one in (("box-over-edge", own), ("polygon-over-edge", around)):
         if one is not None and (overhang := max((-one).max(), (one - edges).max())) > EDGE_TOLERANCE:
             yield kind, f"by {overhang:.4g} pixels: {_shown(one)} in {image.width} x {image.height}"
-    if extent is None:
+    if around is None:
         yield "empty-mask", "it covers no pixel of the image"
-    elif not _alike(own.clip(0, edges), expected := extent.clip(0, edges)):
+    elif not _alike(own.clip(0, edges), expected := around.clip(0, edges)):
         readings = {  # the common ways of writing a box wrongly
             "two corners, [x1, y1, x2, y2]": np.concatenate((low, size)),
             "rows before columns, [y, x, height, width]": np.concatenate((low[::-1], (low + size)[::-1])),
@@ -211,17 +210,6 @@ def object_faults(item: ObjectRecord, runs: RunLengths, image: ImageRecord) -> I
         looks = [f"; bbox looks like {name}" for name, reading in readings.items() if _alike(reading, expected)]
         note = f"bbox is {_shown(own)}, its mask {_shown(expected)} (x1, y1, x2, y2)"
         yield "box-unlike-mask", "".join([note, *looks[:1]])
-
-
-def _mask_extent(item: ObjectRecord, runs: RunLengths) -> Box | None:
-    """Return the box around a mask, also outside the image; None if it has no pixel inside."""
-    if rle_tools.area(runs) == 0:
-        return None
-    if isinstance(item.segmentation, Rle):
-        left, top, width, height = rle_tools.toBbox(runs)
-        return np.array((left, top, left + width, top + height))
-    points = np.concatenate(item.segmentation).astype(float)
-    return np.concatenate((points.min(axis=0), points.max(axis=0)))
 
 
 def _alike(box: Box, expected: Box) -> bool:

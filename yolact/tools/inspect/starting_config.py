@@ -132,11 +132,8 @@ def _shape_for(shapes: NDArray[np.float64]) -> tuple[bool, float, str]:
         return True, 1.0, f"resize: only {percent(alike)} of the images have nearly one shape, so each keeps its own."
     if max(ratio, 1 / ratio) <= LIKE:
         return False, 1.0, "image_size: nearly all images are nearly squares, and so is the input."
-    return (
-        False,
-        ratio,
-        f"image_size: nearly all images are about {ratio:.2f} times as wide as high, and so is the input.",
-    )
+    why = f"image_size: nearly all images are about {ratio:.2f} times as wide as high, and so is the input."
+    return False, ratio, why
 
 
 def _written(size: tuple[int, int]) -> int | list[int]:

@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 
 from yolact.config import Config, dump_config
 from yolact.data.dataset import CocoDataset
-from yolact.evaluation.analysis import SHOWN_SCORE, SIZE_BORDERS, Shown, Trust, most_confused
+from yolact.evaluation.analysis import SHOWN_SCORE, SIZE_BORDERS, Shown, Trust, analyse, most_confused
 from yolact.evaluation.coco import CURVES, RECALLS, Curves
 from yolact.evaluation.matching import FOUND_IOU
+from yolact.evaluation.run import Evaluation
 from yolact.evaluation.speed import PAPER_DEFINITION
 from yolact.output import write_bytes, write_json
 from yolact.text import counted, percent, printable, size_text
 from yolact.tools.pages import COLOURS, render
 from yolact.tools.report.charts import bar_chart, line_chart
 from yolact.tools.report.gallery import GalleryImage, Records, write_gallery
-from yolact.tools.report.odd_labels import DRAWN, OddLabels, draw_odd_labels, write_odd_labels
+from yolact.tools.report.odd_labels import DRAWN, OddLabel, OddLabels, draw_odd_labels, write_odd_labels
 from yolact.tools.report.odd_labels import KINDS as ODD_KINDS
 from yolact.tools.report.runs import Metrics, measured_on, table
 from yolact.tools.report.sections import ERRORS, KINDS, METRICS, Section, cells, decimals, text_of
@@ -32,23 +33,27 @@ PAIRS = 20
 
 
 class Analysis(NamedTuple):
-    """What looks at the masks of an evaluation, as observers of `analyse`."""
+    """What lies behind the metrics of an evaluation."""
 
+    records: Records  # of masks and boxes, of the same detections in the same order
+    errors: dict[str, Any]  # of both, as metrics.json holds them
     shown: Shown
     trust: Trust
-    odd_labels: OddLabels
+    odd_labels: list[OddLabel]
 
     @classmethod
-    def of(cls, dataset: CocoDataset) -> "Analysis":
-        """Return new ones."""
+    def of(cls, dataset: CocoDataset, evaluation: Evaluation) -> "Analysis":
+        """Look at all that was found in a data set."""
+        records: Records = {"segm": evaluation.segm, "bbox": evaluation.bbox}
         num_classes = len(dataset.categories)
-        return cls(Shown(num_classes), Trust(num_classes), OddLabels(dataset))
+        shown, trust, odd_labels = Shown(num_classes), Trust(num_classes), OddLabels(dataset)
+        errors = analyse(dataset, records, (shown, trust, odd_labels))
+        return cls(records, errors, shown, trust, odd_labels.ranked(trust, records))
 
 
 def write_report(
     folder: Path,
     metrics: Metrics,
-    records: Records,
     curves: Mapping[str, Curves],
     analysis: Analysis,
     dataset: CocoDataset,
@@ -61,19 +66,17 @@ def write_report(
     Args:
         folder: exists; a UserError says that something cannot be written.
         metrics: what metrics.json shall hold, with "errors".
-        records: of masks and boxes, of the same detections in the same order; so are `curves`.
-        analysis: has seen them.
+        curves: of masks and boxes.
         dataset: what was evaluated; with what say `config`, `weights` and `command`.
 
     Returns the images of the gallery.
     """
+    records, shown, odd = analysis.records, analysis.shown, analysis.odd_labels
     for kind, found in records.items():
         write_json(found, folder / f"detections_{kind}.json")
     write_json(metrics, folder / "metrics.json", indent=2)
     write_bytes(dump_config(config).encode(), folder / "config.yaml")
-    shown, trust = analysis.shown, analysis.trust
     gallery = write_gallery(folder / "gallery", dataset, records, shown.qualities)
-    odd = analysis.odd_labels.ranked(trust, records)
     write_odd_labels(folder / "odd_labels.json", odd, dataset)
     names = [printable(name) for name in dataset.categories.names]
     sections = [_metric_section(metrics), _error_section(metrics)]
@@ -82,8 +85,9 @@ def write_report(
     if shown.objects.any():
         sections.append(_size_section(shown))
     if curves:
-        sections.append(_class_section(curves, analysis, names))
+        sections.append(_class_section(curves, shown, analysis.trust, names))
     sections += [_speed_section(metrics), _confusion_section(shown, names)]
+    cut = metrics.get("tiles")
     tiles = {"mask AP": decimals(metrics["segm"]["AP"]), "box AP": decimals(metrics["bbox"]["AP"])}
     page = render(
         "evaluation.html",
@@ -111,7 +115,7 @@ def write_report(
             "score threshold": config.eval.score_threshold,
             "NMS": f"{metrics['nms']} at IoU {config.eval.nms_threshold:g}",
             "flips": ", ".join(metrics.get("flips", ())) or "none",
-            "tiles": _tiles_text(metrics.get("tiles")),
+            "tiles": f"{size_text(cut['size'])} pixels, {cut['overlap']} of them shared" if cut else "none",
             "most detections of an image": metrics["max_detections"],
             **metrics["versions"],
         },
@@ -119,10 +123,6 @@ def write_report(
     )
     write_bytes(page.encode(), folder / "report.html")
     return gallery
-
-
-def _tiles_text(tiles: Metrics | None) -> str:
-    return f"{size_text(tiles['size'])} pixels, {tiles['overlap']} of them shared" if tiles else "none"
 
 
 def terminal_text(metrics: Metrics) -> str:
@@ -216,15 +216,13 @@ def _size_section(shown: Shown) -> Section:
     return Section("Object size", notes=[note], charts=[chart])
 
 
-def _class_section(curves: Mapping[str, Curves], analysis: Analysis, names: Sequence[str]) -> Section:
-    objects = analysis.shown.confusion[:-1].sum(1)
+def _class_section(curves: Mapping[str, Curves], shown: Shown, trust: Trust, names: Sequence[str]) -> Section:
+    objects = shown.confusion[:-1].sum(1)
     masks, boxes = curves["segm"].per_class()[:, [2, 0, 1]], curves["bbox"].per_class()[:, [2, 0, 1]]
     values = np.hstack([masks, curves["segm"].by_size, boxes])
     written = [["-" if np.isnan(value) else f"{value:.3f}" for value in row] for row in values]
     order = np.argsort(masks[:, 0], kind="stable")  # those without objects last
-    best = [
-        ("-", "-") if one is None else (f"{one[0]:.2f}", f"{one[1]:.3f}") for one in analysis.trust.best_thresholds()
-    ]
+    best = [("-", "-") if one is None else (f"{one[0]:.2f}", f"{one[1]:.3f}") for one in trust.best_thresholds()]
     rows = [cells(names[label], f"{objects[label]:,}", *written[label], *best[label]) for label in order]
     heads = ["class", "objects", "mask AP", "AP50", "AP75", "APs", "APm", "APl", "box AP", "AP50", "AP75"]
     note = f'The worst first. F1 of masks (IoU {FOUND_IOU:g}) is highest where a score of "best at" or more is shown.'

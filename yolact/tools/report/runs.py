@@ -98,11 +98,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _read_run(path: Path, letter: str) -> Run:
-    file, log, own = (
-        path if path.is_file() else path / "metrics.json",
-        path / "metrics.jsonl",
-        path / "eval/metrics.json",
-    )
+    file = path if path.is_file() else path / "metrics.json"
+    log, own = path / "metrics.jsonl", path / "eval/metrics.json"
     config = file.with_name("config.yaml")
     values = _flat(read_mapping(config)) if config.is_file() else None
     if file.is_file():
