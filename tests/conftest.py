@@ -17,8 +17,9 @@ from pycocotools import mask as mask_tools
 
 from tests.child import Ended, run_in_child
 from tests.configurations import CLOSE_ANCHORS, MODEL
+from tests.made import make_checkpoint
 from yolact.config import Config, config_from_dict, config_to_dict
-from yolact.engine.checkpoint import FORMAT, save_checkpoint
+from yolact.engine.checkpoint import save_checkpoint
 from yolact.models import build_model
 
 # The same examples each time, and no limit of time, which a busy machine would exceed.
@@ -149,16 +150,8 @@ def sample_checkpoint(sample_config: Config, tmp_path_factory: pytest.TempPathFa
     model = build_model(sample_config)
     model.head.class_logits.weight.data.mul_(20)
     path = tmp_path_factory.mktemp("sample_checkpoint") / "last.pth"
-    state = {
-        "format": FORMAT,
-        "step": 0,
-        "model": model.state_dict(),
-        "ema": None,
-        "config": config_to_dict(sample_config),
-        "class_names": list(CLASSES),
-        "category_ids": list(CLASSES.values()),
-    }
-    save_checkpoint(state, path)
+    config, classes = config_to_dict(sample_config), (list(CLASSES), list(CLASSES.values()))
+    save_checkpoint(make_checkpoint(model.state_dict(), config, *classes), path)
     return path
 
 

@@ -20,8 +20,8 @@ from pycocotools import mask as coco_mask
 
 from tests.data.conftest import HEIGHT, WIDTH
 from tests.data.conftest import content as tiny_set
+from tests.engine.test_checkpoint import state
 from yolact.config import Config, dump_config
-from yolact.engine.checkpoint import FORMAT
 
 NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 PICTURE = cv2.imencode(".png", NOISE)[1].tobytes()
@@ -266,17 +266,9 @@ def configurations() -> st.SearchStrategy[tuple[bytes, list[str]]]:
 
 
 def checkpoint() -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "step": 7,
-        "model": {"weight": torch.full((20,), 7.0), "bias": torch.arange(3)},
-        "ema": None,
-        "optimizer": {"state": {0: {"momentum": torch.ones(2)}}, "param_groups": [{"lr": 1e-3, "betas": (0.9, 1)}]},
-        "config": {"name": "test", "model": {"num_classes": 1}},
-        "class_names": ["cat"],
-        "category_ids": [17],
-        "metrics": {"segm": {"AP": 0.25}},
-    }
+    content = state(size=20)
+    del content["rng"]  # most of the bytes, which say nothing
+    return content
 
 
 def saved(content: Any, **form: Any) -> bytes:

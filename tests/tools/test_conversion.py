@@ -8,10 +8,11 @@ import torch
 
 import yolact
 from tests.configurations import SMALL_RESNET50
+from tests.made import make_checkpoint
 from yolact.cli import run
 from yolact.compat import dbolya
 from yolact.config import Config, config_to_dict, dump_config
-from yolact.engine.checkpoint import FORMAT, LEGACY_START, load_checkpoint, save_checkpoint
+from yolact.engine.checkpoint import LEGACY_START, load_checkpoint, save_checkpoint
 from yolact.errors import CheckpointError, ConfigError, UserError
 from yolact.loaded import load_model
 from yolact.models import build_model
@@ -50,9 +51,9 @@ def files(models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("convert")
     old = ("backbone.layer1.0.conv1.weight", "fpn.downsample_layers.2.bias", "fpn.downsample_layers.2.weight")
     torch.save({**dict.fromkeys(old, torch.zeros(1)), **dbolya.export(models[0])}, folder / "theirs.pth")
-    run = {"format": FORMAT, "step": 120, "optimizer": {"state": {}}, "config": config_to_dict(SMALL_RESNET50)}
-    classes = {"class_names": ["cat", "dog"], "category_ids": [1, 2]}
-    save_checkpoint({**run, **classes, "model": models[0], "ema": models[1]}, folder / "ours.pth")
+    run = {"step": 120, "optimizer": {"state": {}}, "ema": models[1]}
+    state = make_checkpoint(models[0], config_to_dict(SMALL_RESNET50), ["cat", "dog"], [1, 2], **run)
+    save_checkpoint(state, folder / "ours.pth")
     return folder
 
 
