@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.data.conftest import rectangle
 from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
@@ -158,11 +159,8 @@ def test_most_objects_of_a_tile_and_their_usual_size(dataset):
 
 def test_most_objects_by_hand(write_set):
     def more(content):
-        one = content["annotations"][2]
-        one.update(bbox=[1, 1, 8, 8], segmentation=[[1, 1, 9, 1, 9, 9, 1, 9]])
-        for number, x in enumerate((2, 40, 45, 50)):
-            outline = [[x, 20, x + 8, 20, x + 8, 28, x, 28]]
-            content["annotations"].append({**one, "id": 20 + number, "bbox": [x, 20, 8, 8], "segmentation": outline})
+        places = ((1, 1), (2, 20), (40, 20), (45, 20), (50, 20))
+        content["annotations"][2:] = [rectangle(20 + n, 4, 7, *place, 8, 8) for n, place in enumerate(places)]
 
     dataset = CocoDataset(*write_set(more))
     assert dataset.most_objects() == (5, 5)

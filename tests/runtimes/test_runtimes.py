@@ -217,7 +217,7 @@ def test_masks_of_a_plus_model_have_the_scores_that_it_gives_them(tiny_config, t
     config = replace(tiny_config, model=replace(tiny_config.model, image_size=256, backbone=backbone, mask_iou=True))
     model = build_model(config).eval()
     for module in model.modules():
-        if isinstance(module, DeformableConv2d):
+        if isinstance(module, DeformableConv2d):  # else they are plain convolutions before the first step of training
             torch.nn.init.normal_(module.conv_offset_mask.bias)
     torch.nn.init.ones_(model.mask_iou.output.bias)
     loaded, images = LoadedModel(model, config, ["a", "b", "c"], [1, 2, 3]), generated_images(256)[:2]

@@ -58,20 +58,11 @@ def write_evaluation(dataset: CocoDataset, sample_config: Config, tmp_path: Path
         metrics = {
             **{kind: one.summary for kind, one in scored.items()},
             "per_class": {kind: one.per_class for kind, one in scored.items()},
-            "errors": errors,
-            "fps": 40.0,
             "milliseconds": {"load": 1.0, "network": 20.0, "detect": 3.0, "masks": 2.0},
-            "annotations": "annotations.json",
-            "annotations_sha256": "abc",
-            "images": len(dataset.images),
-            "batch_size": 1,
-            "nms": "fast",
-            "max_detections": 100,
-            "device": "cpu (test)",
-            "dtype": "float32",
-            "versions": versions(),
-            **changes,
-        }
+            "errors": errors, "fps": 40.0, "annotations": "annotations.json", "annotations_sha256": "abc",
+            "images": len(dataset.images), "batch_size": 1, "nms": "fast", "max_detections": 100,
+            "device": "cpu (test)", "dtype": "float32", "versions": versions(), **changes,
+        }  # fmt: skip
         folder = tmp_path / name
         folder.mkdir(parents=True)
         weights, command = Path("a <b>.pth"), "yolact eval --x '<y>'"
