@@ -20,6 +20,7 @@ from tests.configurations import CLOSE_ANCHORS, MODEL
 from tests.made import make_checkpoint
 from yolact.config import Config, config_from_dict, config_to_dict
 from yolact.engine.checkpoint import save_checkpoint
+from yolact.errors import UserError
 from yolact.models import build_model
 
 # The same examples each time, and no limit of time, which a busy machine would exceed.
@@ -56,6 +57,17 @@ def load_script() -> Callable[[str], ModuleType]:
 @pytest.fixture(autouse=True)
 def _one_seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _errors_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Require it of every error that is meant for users, in whatever test."""
+
+    def check(error: UserError, *arguments: object) -> None:
+        Exception.__init__(error, *arguments)
+        assert "\n" not in str(error)
+
+    monkeypatch.setattr(UserError, "__init__", check)
 
 
 @pytest.fixture(autouse=True)
@@ -107,17 +119,12 @@ def sample_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 mask[y : y + 18, x : x + 18] = 1
             image[mask > 0] = (60, 220, 90) if name == "disc" else (230, 120, 240)
             rle = mask_tools.encode(np.asfortranarray(mask))
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": 10 + number,
-                    "category_id": CLASSES[name],
-                    "bbox": mask_tools.toBbox(rle).tolist(),
-                    "area": int(mask.sum()),
-                    "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
-                    "iscrowd": int(number == 4 and place == 1),
-                }
-            )
+            annotations.append({
+                "id": len(annotations) + 1, "image_id": 10 + number, "category_id": CLASSES[name],
+                "bbox": mask_tools.toBbox(rle).tolist(), "area": int(mask.sum()),
+                "iscrowd": int(number == 4 and place == 1),
+                "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
+            })  # fmt: skip
         name = f"picture {number}.png"
         cv2.imwrite(str(folder / "pictures" / name), image)
         images.append({"id": 10 + number, "file_name": name, "height": height, "width": width})

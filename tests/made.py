@@ -53,3 +53,9 @@ def make_checkpoint(
     """Return what a checkpoint of these weights must hold, and more."""
     classes = {"class_names": class_names, "category_ids": category_ids}
     return {"format": FORMAT, "step": 0, "model": model, "ema": None, "config": config, **classes, **more}
+
+
+def assert_alike(left: Instances, right: Instances) -> None:
+    """Require the same objects but for rounding."""
+    for name in ("boxes", "scores", "labels", "masks", "mask_scores"):
+        torch.testing.assert_close(getattr(left, name), getattr(right, name), atol=1e-4, rtol=1e-4)

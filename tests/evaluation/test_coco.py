@@ -42,13 +42,6 @@ def test_a_perfect_detection_scores_one_and_none_zero(scene, kind) -> None:
     assert metrics.per_class == {"cat": None, "dog": pytest.approx(1.0)}
 
 
-def test_half_of_the_objects_found_is_half_recall(scene) -> None:
-    scene.add([(CAT, HERE), (CAT, THERE)], [(CAT, HERE, 0.9)])
-    summary = compute_metrics(scene.dataset(), scene.detections, "segm").summary
-    assert summary["AP"] == pytest.approx(51 / 101)  # precision 1 at the recalls 0.00, 0.01, ... 0.50
-    assert summary["AR100"] == pytest.approx(0.5)
-
-
 def test_images_without_objects_count(scene) -> None:
     scene.num_images = 2
     scene.add([(CAT, HERE)], [(CAT, HERE, 0.95, 2), (CAT, HERE, 0.9)])

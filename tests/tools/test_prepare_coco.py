@@ -158,9 +158,8 @@ def test_a_hostile_archive_writes_nothing_outside_the_folder(run, publish, folde
 ], ids=["damaged CRC", "cut", "another archive"])  # fmt: skip
 def test_an_archive_that_cannot_be_unpacked_leaves_nothing(run, publish, folder, data, message):
     publish({**ZIPS, VAL: data})
-    with pytest.raises(DownloadError, match=rf"val2017\.zip' could not be unpacked \(.*{message}") as refusal:
+    with pytest.raises(DownloadError, match=rf"val2017\.zip' could not be unpacked \(.*{message}"):
         run("--splits", "val2017")
-    assert "\n" not in str(refusal.value)
     assert set(files(folder)) == {"annotations/instances_val2017.json", "val2017.zip"}
 
 
