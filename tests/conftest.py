@@ -1,6 +1,5 @@
 """Fixtures for the whole suite: where the optional sample data lies, and one thread so that runs repeat."""
 
-import html.parser
 import importlib.util
 import json
 import logging
@@ -19,6 +18,7 @@ from tests.child import Ended, run_in_child
 from tests.configurations import CLOSE_ANCHORS, MODEL
 from tests.made import make_checkpoint
 from yolact.config import Config, config_from_dict, config_to_dict
+from yolact.data import CocoDataset
 from yolact.engine.checkpoint import save_checkpoint
 from yolact.errors import UserError
 from yolact.models import build_model
@@ -134,6 +134,12 @@ def sample_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def dataset(sample_data: Path) -> CocoDataset:
+    """Return `sample_data` as it is read."""
+    return CocoDataset(sample_data / "annotations.json", sample_data / "pictures")
+
+
 @pytest.fixture(scope="session")
 def tiny_config() -> Config:
     """A network of a few channels for three classes at 64 pixels."""
@@ -166,42 +172,3 @@ def sample_checkpoint(sample_config: Config, tmp_path_factory: pytest.TempPathFa
 def in_child() -> Callable[..., list[Ended]]:
     """Return `run_in_child`."""
     return run_in_child
-
-
-class PageChecker(html.parser.HTMLParser):
-    """Collects tags, addresses and texts of a page, and sees that every tag is closed and no attribute is a script."""
-
-    VOID = ("meta", "br", "img")
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.sources: list[str] = []
-        self.texts: list[str] = []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        assert not any(name.startswith("on") for name, _ in attrs)
-        self.sources += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "action")]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in ("rect", "line", "polyline")  # only within SVG does the slash close a tag
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-
-@pytest.fixture(scope="session")
-def parse_page() -> type[PageChecker]:
-    """Return what parses a page, or a part of one, and fails where it is not well formed."""
-    return PageChecker

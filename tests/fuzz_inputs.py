@@ -113,10 +113,6 @@ def annotations() -> dict[str, Any]:
     return found
 
 
-def annotation_files() -> st.SearchStrategy[bytes]:
-    return as_json(changed(annotations()))
-
-
 def labels() -> st.SearchStrategy[tuple[bytes, bytes]]:
     lines = "0 0.1 0.1 0.9 0.1 0.9 0.8\n1 0.5 0.5 0.2 0.2\n\n1 0 0 1 0 1 1 0 1\n"
     settings = "path: .\ntrain: images\nnames:\n  0: cat\n  1: dog\n"
@@ -144,10 +140,6 @@ def shapes() -> dict[str, Any]:
             {"label": "dog", "points": [[3, 3], [9, 9], [3, 9], [0, 4]], "shape_type": "oriented_rectangle"},
         ],
     }
-
-
-def shape_files() -> st.SearchStrategy[bytes]:
-    return as_json(changed(shapes()))
 
 
 def tasks() -> list[dict[str, Any]]:

@@ -150,9 +150,9 @@ def read_checkpoint(folder: Path, data: bytes) -> None:
 
 
 TARGETS = {
-    "COCO JSON": Target(inputs.annotation_files(), read_annotations),
+    "COCO JSON": Target(inputs.as_json(inputs.changed(inputs.annotations())), read_annotations),
     "YOLO text": Target(inputs.labels(), read_labels),
-    "labelme JSON": Target(inputs.shape_files(), read_shapes),
+    "labelme JSON": Target(inputs.as_json(inputs.changed(inputs.shapes())), read_shapes),
     "Label Studio JSON": Target(inputs.as_json(inputs.changed(inputs.tasks())), reader(read_labelstudio, "a.json")),
     "CVAT XML": Target(inputs.cvat_files(), reader(read_cvat, "a.xml")),
     "VIA JSON": Target(inputs.as_json(inputs.changed(inputs.via_entries())), reader(read_via, "a.json")),

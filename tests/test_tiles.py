@@ -113,11 +113,6 @@ def test_what_is_too_large_to_be_decoded_whole(predictor, image, tmp_path, monke
         found.plot()
 
 
-@pytest.fixture
-def dataset(sample_data):
-    return CocoDataset(sample_data / "annotations.json", sample_data / "pictures")
-
-
 @pytest.mark.parametrize(("workers", "batch_size"), [(0, 1), (2, 3)])
 def test_an_evaluation_in_tiles_scores_what_a_predictor_finds(predictor, dataset, workers, batch_size):
     settings = replace(predictor.settings, **TILES, num_workers=workers, batch_size=batch_size)

@@ -5,22 +5,18 @@ The weights are stand-ins of the right names and shapes.
 
 import gc
 import os
-from functools import partial
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from compare import STATE_DICTS
 
 import yolact
 from tests.configurations import SMALL_RESNET50
-from yolact.cli import run as run_verb
 from yolact.compat import dbolya
 from yolact.config import Config, dump_config
 from yolact.engine.start import read_weights
-from yolact.errors import CheckpointError, ConfigError, exit_on_user_error
+from yolact.errors import CheckpointError, ConfigError
 from yolact.models import build_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,21 +136,6 @@ def test_a_damaged_file_is_refused_in_one_sentence(small_weights, name, tmp_path
     message = str(refusal.value)
     assert sentence in message
     assert "weights.pth" in message
-
-
-@pytest.mark.parametrize("verb", ["eval", "predict"])
-def test_commands_say_the_same_sentence(small_weights, verb, tmp_path, capsys):
-    path = save({**small_weights, LATERAL: torch.zeros(3)}, tmp_path / "weights.pth")
-    (tmp_path / "small.yaml").write_text(dump_config(SMALL_RESNET50))
-    cv2.imwrite(str(tmp_path / "picture.png"), np.zeros((40, 40, 3), np.uint8))
-    options = ["--weights", str(path), "--config", str(tmp_path / "small.yaml"), "--output", str(tmp_path / "out")]
-    images = [str(tmp_path / "picture.png")] if verb == "predict" else []
-    with pytest.raises(SystemExit) as stopped:
-        exit_on_user_error(partial(run_verb, [verb, *images, *options, "--device", "cpu"]))
-    assert stopped.value.code == 2
-    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
-    assert f"'{LATERAL}' is [3] instead of [16, 2048, 1, 1]" in line
-    assert not (tmp_path / "out").exists()
 
 
 def test_the_configuration_may_be_given_as_file_or_object(small_weights, tmp_path):

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from yolact.config import AugmentConfig
+from yolact.data.annotations import ObjectRecord
 from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
-from yolact.data.transforms import make_transforms
+from yolact.data.transforms import Sample, make_transforms
 from yolact.evaluation.coco import read_truth
 from yolact.structures import Resize
 from yolact.tools.inspect.findings import Finding
@@ -27,6 +28,19 @@ def rectangle(number: int, image_id: int, category_id: int, x: int, y: int, widt
     outline = [x, y, x + width, y, x + width, y + height, x, y + height]
     shape = {"bbox": [x, y, width, height], "area": width * height, "iscrowd": 0, "segmentation": [outline]}
     return {"id": number, "image_id": image_id, "category_id": category_id, **shape}
+
+
+def box_record(x0: float, y0: float, x1: float, y1: float, **fields: Any) -> ObjectRecord:
+    """Return such an object as data sets hold it."""
+    polygon = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32)
+    values = {"label": 0, "iscrowd": False, "segmentation": [polygon], "area": float((x1 - x0) * (y1 - y0)), "id": 1}
+    return ObjectRecord(**{"bbox": (x0, y0, x1, y1), **values, **fields})
+
+
+def augmented(rng: np.random.Generator, sample: Sample, augment: AugmentConfig) -> Sample:
+    for transform in make_transforms(augment):
+        sample = transform(rng, sample)
+    return sample
 
 
 def content() -> dict[str, Any]:

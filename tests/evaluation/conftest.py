@@ -75,8 +75,3 @@ class Scene:
 @pytest.fixture
 def scene(tmp_path):
     return Scene(tmp_path)
-
-
-@pytest.fixture
-def dataset(sample_config):
-    return CocoDataset(sample_config.data.val_annotations, sample_config.data.val_images)

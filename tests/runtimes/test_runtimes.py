@@ -249,12 +249,13 @@ def test_a_checkpoint_is_exported_for_a_runtime_once(sample_checkpoint, sample_d
         run([*command, "--runtime", "openvino", "--precision", "auto"])
 
 
-def test_int8_files_keep_layers_in_float_until_little_is_lost(sample_checkpoint, sample_data, tmp_path, monkeypatch):
+def test_int8_files_keep_layers_in_float_until_little_is_lost(
+    sample_checkpoint, sample_data, dataset, tmp_path, monkeypatch
+):
     pytest.importorskip("nncf")
     from yolact.tools import export as tool
 
     loaded = load_model(sample_checkpoint)
-    dataset = CocoDataset(sample_data / "annotations.json", sample_data / "pictures")
     losses = iter([0.30, 0.02, 0.007, 0.015])
     real = tool.evaluate
 
