@@ -105,6 +105,7 @@ def test_other_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
     [
         ([torch.zeros(1)], "got list"),
         ({}, "expected weights"),
+        ({"model": os.system}, "the Python object posix.system, which could be code"),
         ({"state_dict": {"w": torch.zeros(1)}}, "expected weights"),
         ({**state(), "format": "yolact-9"}, "expected a checkpoint of format yolact-1, got yolact-9"),
         (
