@@ -68,6 +68,12 @@ SMALL_RESNET50 = config_from_dict(  # a backbone that the authors' code has too
 )
 
 
+def data_of(shapes: Path) -> dict[str, str]:
+    """Return where the generated images of a folder lie, as fields of a configuration's data."""
+    images = {f"{part}_images": str(shapes / part) for part in ("train", "val")}
+    return images | {f"{part}_annotations": str(shapes / f"instances_{part}.json") for part in ("train", "val")}
+
+
 def write_config(folder: Path, content: dict[str, Any], num_images: int) -> Path:
     """Write generated images and a configuration for them into `folder`, and return the configuration's path.
 
@@ -78,14 +84,7 @@ def write_config(folder: Path, content: dict[str, Any], num_images: int) -> Path
     """
     shapes = folder / "shapes"
     write_shapes(shapes, num_images, 3, 96, 0)
-    data = {
-        **content.get("data", {}),
-        "train_images": str(shapes / "train"),
-        "train_annotations": str(shapes / "instances_train.json"),
-        "val_images": str(shapes / "val"),
-        "val_annotations": str(shapes / "instances_val.json"),
-        "num_workers": 0,
-    }
+    data = {**content.get("data", {}), **data_of(shapes), "num_workers": 0}
     path = folder / f"{content['name']}.yaml"
     path.write_text(yaml.safe_dump({**content, "data": data}))
     return path

@@ -1,6 +1,5 @@
 """Fixtures for the whole suite: where the optional sample data lies, and one thread so that runs repeat."""
 
-import html.parser
 import importlib.util
 import json
 import logging
@@ -17,8 +16,11 @@ from pycocotools import mask as mask_tools
 
 from tests.child import Ended, run_in_child
 from tests.configurations import CLOSE_ANCHORS, MODEL
+from tests.made import make_checkpoint
 from yolact.config import Config, config_from_dict, config_to_dict
-from yolact.engine.checkpoint import FORMAT, save_checkpoint
+from yolact.data import CocoDataset
+from yolact.engine.checkpoint import save_checkpoint
+from yolact.errors import UserError
 from yolact.models import build_model
 
 # The same examples each time, and no limit of time, which a busy machine would exceed.
@@ -55,6 +57,17 @@ def load_script() -> Callable[[str], ModuleType]:
 @pytest.fixture(autouse=True)
 def _one_seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _errors_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Require it of every error that is meant for users, in whatever test."""
+
+    def check(error: UserError, *arguments: object) -> None:
+        Exception.__init__(error, *arguments)
+        assert "\n" not in str(error)
+
+    monkeypatch.setattr(UserError, "__init__", check)
 
 
 @pytest.fixture(autouse=True)
@@ -106,17 +119,12 @@ def sample_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 mask[y : y + 18, x : x + 18] = 1
             image[mask > 0] = (60, 220, 90) if name == "disc" else (230, 120, 240)
             rle = mask_tools.encode(np.asfortranarray(mask))
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": 10 + number,
-                    "category_id": CLASSES[name],
-                    "bbox": mask_tools.toBbox(rle).tolist(),
-                    "area": int(mask.sum()),
-                    "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
-                    "iscrowd": int(number == 4 and place == 1),
-                }
-            )
+            annotations.append({
+                "id": len(annotations) + 1, "image_id": 10 + number, "category_id": CLASSES[name],
+                "bbox": mask_tools.toBbox(rle).tolist(), "area": int(mask.sum()),
+                "iscrowd": int(number == 4 and place == 1),
+                "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
+            })  # fmt: skip
         name = f"picture {number}.png"
         cv2.imwrite(str(folder / "pictures" / name), image)
         images.append({"id": 10 + number, "file_name": name, "height": height, "width": width})
@@ -124,6 +132,12 @@ def sample_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "annotations.json").write_text(json.dumps(content))
     return folder
+
+
+@pytest.fixture
+def dataset(sample_data: Path) -> CocoDataset:
+    """Return `sample_data` as it is read."""
+    return CocoDataset(sample_data / "annotations.json", sample_data / "pictures")
 
 
 @pytest.fixture(scope="session")
@@ -149,16 +163,8 @@ def sample_checkpoint(sample_config: Config, tmp_path_factory: pytest.TempPathFa
     model = build_model(sample_config)
     model.head.class_logits.weight.data.mul_(20)
     path = tmp_path_factory.mktemp("sample_checkpoint") / "last.pth"
-    state = {
-        "format": FORMAT,
-        "step": 0,
-        "model": model.state_dict(),
-        "ema": None,
-        "config": config_to_dict(sample_config),
-        "class_names": list(CLASSES),
-        "category_ids": list(CLASSES.values()),
-    }
-    save_checkpoint(state, path)
+    config, classes = config_to_dict(sample_config), (list(CLASSES), list(CLASSES.values()))
+    save_checkpoint(make_checkpoint(model.state_dict(), config, *classes), path)
     return path
 
 
@@ -166,42 +172,3 @@ def sample_checkpoint(sample_config: Config, tmp_path_factory: pytest.TempPathFa
 def in_child() -> Callable[..., list[Ended]]:
     """Return `run_in_child`."""
     return run_in_child
-
-
-class PageChecker(html.parser.HTMLParser):
-    """Collects tags, addresses and texts of a page, and sees that every tag is closed and no attribute is a script."""
-
-    VOID = ("meta", "br", "img")
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.sources: list[str] = []
-        self.texts: list[str] = []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        assert not any(name.startswith("on") for name, _ in attrs)
-        self.sources += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "action")]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in ("rect", "line", "polyline")  # only within SVG does the slash close a tag
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-
-@pytest.fixture(scope="session")
-def parse_page() -> type[PageChecker]:
-    """Return what parses a page, or a part of one, and fails where it is not well formed."""
-    return PageChecker

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 import torch
 
+from tests.made import make_target
 from yolact.config import AnchorConfig, BackboneConfig, Config, EvalConfig, LossConfig, ModelConfig
 from yolact.data import CocoDataset
 from yolact.distributed import World, joined_world
@@ -112,20 +113,7 @@ def example() -> tuple[Config, torch.Tensor, list[Target]]:
         num_prototypes=8,
     )  # fmt: skip
     boxes = [[[4, 4, 20, 24], [30, 30, 62, 60]], [], [[0, 0, 60, 60]], [[8, 8, 40, 40]]]
-    targets = []
-    for number, image in enumerate(boxes):
-        masks = torch.zeros(len(image), 64, 64, dtype=torch.bool)
-        for mask, (x1, y1, x2, y2) in zip(masks, image, strict=True):
-            mask[y1:y2, x1:x2] = True
-        targets.append(
-            Target(
-                boxes=torch.tensor(image, dtype=torch.float32).reshape(-1, 4),
-                labels=torch.arange(len(image)),
-                masks=masks,
-                iscrowd=torch.full((len(image),), number == 2),
-                image_id=number,
-            )
-        )
+    targets = [make_target(image, crowds=[0] * (number == 2), image_id=number) for number, image in enumerate(boxes)]
     torch.manual_seed(0)
     return Config(model=model, loss=LossConfig(masks_to_train=2)), torch.rand(4, 3, 64, 64), targets
 

@@ -20,8 +20,8 @@ from pycocotools import mask as coco_mask
 
 from tests.data.conftest import HEIGHT, WIDTH
 from tests.data.conftest import content as tiny_set
+from tests.engine.test_checkpoint import state
 from yolact.config import Config, dump_config
-from yolact.engine.checkpoint import FORMAT
 
 NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 PICTURE = cv2.imencode(".png", NOISE)[1].tobytes()
@@ -113,10 +113,6 @@ def annotations() -> dict[str, Any]:
     return found
 
 
-def annotation_files() -> st.SearchStrategy[bytes]:
-    return as_json(changed(annotations()))
-
-
 def labels() -> st.SearchStrategy[tuple[bytes, bytes]]:
     lines = "0 0.1 0.1 0.9 0.1 0.9 0.8\n1 0.5 0.5 0.2 0.2\n\n1 0 0 1 0 1 1 0 1\n"
     settings = "path: .\ntrain: images\nnames:\n  0: cat\n  1: dog\n"
@@ -144,10 +140,6 @@ def shapes() -> dict[str, Any]:
             {"label": "dog", "points": [[3, 3], [9, 9], [3, 9], [0, 4]], "shape_type": "oriented_rectangle"},
         ],
     }
-
-
-def shape_files() -> st.SearchStrategy[bytes]:
-    return as_json(changed(shapes()))
 
 
 def tasks() -> list[dict[str, Any]]:
@@ -266,17 +258,9 @@ def configurations() -> st.SearchStrategy[tuple[bytes, list[str]]]:
 
 
 def checkpoint() -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "step": 7,
-        "model": {"weight": torch.full((20,), 7.0), "bias": torch.arange(3)},
-        "ema": None,
-        "optimizer": {"state": {0: {"momentum": torch.ones(2)}}, "param_groups": [{"lr": 1e-3, "betas": (0.9, 1)}]},
-        "config": {"name": "test", "model": {"num_classes": 1}},
-        "class_names": ["cat"],
-        "category_ids": [17],
-        "metrics": {"segm": {"AP": 0.25}},
-    }
+    content = state(size=20)
+    del content["rng"]  # most of the bytes, which say nothing
+    return content
 
 
 def saved(content: Any, **form: Any) -> bytes:

@@ -82,6 +82,7 @@ CHECKPOINTS: dict[str, Callable[[Path, Path], None]] = {
     "legacy": lambda sentinel, path: torch.save(
         {"model": Hostile(sentinel)}, path, _use_new_zipfile_serialization=False
     ),
+    "pickle": lambda sentinel, path: path.write_bytes(pickle.dumps({"model": Hostile(sentinel)})),
     "tar": lambda sentinel, path: as_tar(Hostile(sentinel), path),
     "npz": lambda sentinel, path: as_npz(Hostile(sentinel), path),
 }
@@ -90,7 +91,9 @@ CHECKPOINTS: dict[str, Callable[[Path, Path], None]] = {
 @pytest.mark.parametrize("kind", CHECKPOINTS)
 def test_code_in_a_checkpoint(tmp_path: Path, sentinel: Path, refused: Callable[..., str], kind: str) -> None:
     CHECKPOINTS[kind](sentinel, tmp_path / "evil.pth")
-    assert "evil.pth: " in refused(CheckpointError, load_checkpoint, tmp_path / "evil.pth")
+    said = refused(CheckpointError, load_checkpoint, tmp_path / "evil.pth")
+    assert "evil.pth: " in said
+    assert ("the Python object posix.mkdir" in said) == (kind in ("reduce", "legacy"))
 
 
 def test_a_checkpoint_that_would_fill_the_memory(tmp_path: Path, refused: Callable[..., str]) -> None:

@@ -18,7 +18,7 @@ import torch.distributed as dist
 
 import yolact
 from tests.child import free_port
-from tests.configurations import EVAL, MODEL, TRAIN, write_config
+from tests.configurations import CLOSE_ANCHORS, EVAL, MODEL, TRAIN, write_config
 from tests.integration.test_next import NEXT
 from tests.reliability.trainings import PATIENCE, differences, last_step, wait_until
 from yolact.cli import run
@@ -50,21 +50,13 @@ on_a_gpu_only = pytest.mark.skipif(DEVICE != "cuda", reason="a CPU has nothing o
 
 PAPER = {
     "name": "paper",
-    "model": {**MODEL, "anchors": {"scales": [[8], [16], [24], [32], [48]]}},
+    "model": {**MODEL, **CLOSE_ANCHORS},
     "loss": {"masks_to_train": 1000, "class_weights": "inverse"},
     "train": {**TRAIN, "max_steps": 6},
     "eval": {**EVAL, "score_threshold": 0.005},
 }
-PLUS = {  # YOLACT++: deformable convolutions and rescoring
-    **PAPER,
-    "name": "plus",
-    "model": {
-        **MODEL,
-        "image_size": 256,
-        "mask_iou": True,
-        "backbone": {"name": "resnet50", "deformable_blocks": [0, 1, 1, 1]},
-    },
-}
+DEFORMABLE = {"name": "resnet50", "deformable_blocks": [0, 1, 1, 1]}
+PLUS = {**PAPER, "name": "plus", "model": {**MODEL, "image_size": 256, "mask_iou": True, "backbone": DEFORMABLE}}
 AFTER = {**NEXT, "train": {**NEXT["train"], "max_steps": 6}}
 CONFIGS = {"paper": PAPER, "next": AFTER, "plus": PLUS}
 
@@ -213,11 +205,8 @@ def test_losses_and_their_gradients_are_those_of_a_cpu(start, name):
     results = []
     for device in ("cpu", DEVICE):
         leaves = Predictions(*(field.detach().to(device).requires_grad_() for field in predictions))
-        criterion, coder = (
-            ModelWithLoss(model.to(device), trainer.config.loss),
-            model.head.coder(tuple(batch.images.shape[2:])),
-        )
-        losses = criterion.losses(leaves, moved(batch.targets, device), coder)
+        criterion = ModelWithLoss(model.to(device), trainer.config.loss)
+        losses = criterion.losses(leaves, moved(batch.targets, device), model.head.coder(tuple(batch.images.shape[2:])))
         sum(losses.values()).backward()
         gradients = {key: field.grad.cpu() for key, field in leaves._asdict().items()}
         results.append(({key: value.item() for key, value in losses.items()}, gradients))
@@ -290,22 +279,10 @@ def test_memory_that_runs_out_is_a_sentence(paths, tmp_path):
     torch.cuda.empty_cache()
     allowed = torch.cuda.memory_reserved() + 7e8
     torch.cuda.set_per_process_memory_fraction(allowed / torch.cuda.get_device_properties(0).total_memory)
-    settings = ["train.batch_size=8", "train.precision=fp32"]
+    options = ["--runs", str(tmp_path), "--set", "train.batch_size=8", "train.precision=fp32"]
     try:
         with pytest.raises(UserError, match=r"Out of memory on cuda.* lower train.batch_size"):
-            run(
-                [
-                    "train",
-                    "--device",
-                    "cuda",
-                    "--config",
-                    str(paths["plus"]),
-                    "--runs",
-                    str(tmp_path),
-                    "--set",
-                    *settings,
-                ]
-            )
+            run(["train", "--device", "cuda", "--config", str(paths["plus"]), *options])
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
 
@@ -370,10 +347,8 @@ def test_detections_and_masks_are_those_of_a_cpu(paths, name, kind):
         with torch.no_grad():
             found = detector.detect(PyTorchRuntime(model)(images.to(device)))
             detector.masks(found)
-            results.append([
-                detector.instances(found, index, (90, 70), list("abcde"), list(range(5)))
-                for index in range(2)
-            ])  # fmt: skip
+            names = {"class_names": list("abcde"), "category_ids": list(range(5))}
+            results.append([detector.instances(found, index, (90, 70), **names) for index in range(2)])
     for expected, found in zip(*results, strict=True):
         assert len(expected) > 5
         assert len(found) == len(expected)
@@ -403,15 +378,10 @@ def test_less_than_float32_scores_about_the_same(paths, precision):
 def test_an_evaluation_scores_as_on_a_cpu(paths):
     config = load_config(str(paths["paper"]))
     data = CocoDataset(config.data.val_annotations, config.data.val_images)
-    metrics = [
-        evaluate(
-            PyTorchRuntime(model_of(config, device).eval()),
-            data,
-            replace(config.eval, num_workers=workers),
-            progress=False,
-        ).metrics
-        for device, workers in (("cpu", 0), (DEVICE, 2))
-    ]
+    metrics = []
+    for device, workers in (("cpu", 0), (DEVICE, 2)):
+        runtime, settings = PyTorchRuntime(model_of(config, device).eval()), replace(config.eval, num_workers=workers)
+        metrics.append(evaluate(runtime, data, settings, progress=False).metrics)
     assert metrics[1]["segm"]["AP"] == pytest.approx(metrics[0]["segm"]["AP"], abs=0.01)
     assert metrics[1]["device"].startswith(DEVICE)
 
@@ -427,12 +397,6 @@ def test_an_exported_file_agrees(sample_checkpoint, tmp_path):
         found = Detector.of(predictor.model, predictor.settings).detect(predictor.runtime(image.to(DEVICE)))
     providers = [name for name in runtime.get_available_providers() if name.startswith(("CUDA", "CPU"))]
     session = runtime.InferenceSession(str(path), providers=providers)
-    named = dict(
-        zip(
-            [o.name for o in session.get_outputs()],
-            session.run(None, {"images": image.permute(0, 2, 3, 1).numpy()}),
-            strict=True,
-        )
-    )
+    [scores] = session.run(["scores"], {"images": image.permute(0, 2, 3, 1).numpy()})
     count = int(found.counts[0])
-    np.testing.assert_allclose(named["scores"][0, :count], found.scores[0, :count].cpu(), atol=2e-3)
+    np.testing.assert_allclose(scores[0, :count], found.scores[0, :count].cpu(), atol=2e-3)

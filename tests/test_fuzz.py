@@ -47,16 +47,21 @@ class Target(NamedTuple):
     read: Callable[[Path, Any], object]  # in a folder, which is its own
 
 
+def put(folder: Path, files: dict[str, bytes]) -> Path:
+    """Write files by their names and return their folder."""
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
 def read_annotations(folder: Path, data: bytes) -> None:
     """Inspect the data set, make samples of all its pictures, and hand its masks to pycocotools as evaluation does.
 
     What `check --fix` leaves of it is taken.
     """
-    for name in ("a.png", "below/b.png", "c.png"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(inputs.PICTURE)
+    put(folder, {**dict.fromkeys(("a.png", "below/b.png", "c.png"), inputs.PICTURE), "instances.json": data})
     file, clean = folder / "instances.json", folder / "clean.json"
-    file.write_bytes(data)
     clean.unlink(missing_ok=True)
     ended = []
     for read in (refuse_errors, use):
@@ -90,17 +95,12 @@ def write_out(conversion: Conversion, folder: Path) -> None:
 
 
 def read_labels(folder: Path, case: tuple[bytes, bytes]) -> None:
-    for name, data in (("images/a.png", inputs.PICTURE), ("labels/a.txt", case[0]), ("data.yaml", case[1])):
-        (folder / "set" / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "set" / name).write_bytes(data)
-    write_out(read_yolo(folder / "set"), folder)
+    files = {"images/a.png": inputs.PICTURE, "labels/a.txt": case[0], "data.yaml": case[1]}
+    write_out(read_yolo(put(folder / "set", files)), folder)
 
 
 def read_shapes(folder: Path, data: bytes) -> None:
-    (folder / "set").mkdir()
-    (folder / "set/a.png").write_bytes(inputs.PICTURE)
-    (folder / "set/a.json").write_bytes(data)
-    write_out(read_labelme(folder / "set"), folder)
+    write_out(read_labelme(put(folder / "set", {"a.png": inputs.PICTURE, "a.json": data})), folder)
 
 
 def reader(read: Callable[[Path], Conversion], name: str) -> Callable[[Path, bytes], None]:
@@ -110,11 +110,9 @@ def reader(read: Callable[[Path], Conversion], name: str) -> Callable[[Path, byt
         numbers = np.zeros((inputs.HEIGHT, inputs.WIDTH, 3), np.uint8)
         numbers[2:9, 3:12, 2], numbers[12:20, 3:12, 2] = 1, 2  # red
         mask = cv2.imencode(".png", numbers)[1].tobytes()
-        for path, content in (("images/a.png", inputs.PICTURE), ("masks/a.png", mask), (name, data)):
-            (folder / "set" / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / "set" / path).write_bytes(content)
-        if name != "panoptic.json":
-            (folder / "set/masks/a.png").unlink()
+        (folder / "set/masks").mkdir(parents=True)
+        masks = {"masks/a.png": mask} if name == "panoptic.json" else {}
+        put(folder / "set", {"images/a.png": inputs.PICTURE, **masks, name: data})
         with suppress(UserError):
             recognise(folder / "set")
         write_out(read(folder / "set"), folder)
@@ -126,9 +124,7 @@ def read_voc(folder: Path, case: tuple[bytes, bytes, bytes]) -> None:
     files = ("ImageSets/Segmentation/train.txt", "SegmentationObject/2008_000002.png",
              "SegmentationClass/2008_000002.png")  # fmt: skip
     photo = inputs.indexed_png(inputs.two_objects())  # of the size of the masks
-    for name, data in [*zip(files, case, strict=True), ("JPEGImages/2008_000002.jpg", photo)]:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
+    put(folder, {**dict(zip(files, case, strict=True)), "JPEGImages/2008_000002.jpg": photo})
     names = voc.read_names(folder / "ImageSets/Segmentation/train.txt")
     images = [voc.read_voc(Conversion(folder), name) for name in names]
     content = coco_content(images, dict(enumerate(VOC_CLASSES, start=1)))
@@ -154,9 +150,9 @@ def read_checkpoint(folder: Path, data: bytes) -> None:
 
 
 TARGETS = {
-    "COCO JSON": Target(inputs.annotation_files(), read_annotations),
+    "COCO JSON": Target(inputs.as_json(inputs.changed(inputs.annotations())), read_annotations),
     "YOLO text": Target(inputs.labels(), read_labels),
-    "labelme JSON": Target(inputs.shape_files(), read_shapes),
+    "labelme JSON": Target(inputs.as_json(inputs.changed(inputs.shapes())), read_shapes),
     "Label Studio JSON": Target(inputs.as_json(inputs.changed(inputs.tasks())), reader(read_labelstudio, "a.json")),
     "CVAT XML": Target(inputs.cvat_files(), reader(read_cvat, "a.xml")),
     "VIA JSON": Target(inputs.as_json(inputs.changed(inputs.via_entries())), reader(read_via, "a.json")),

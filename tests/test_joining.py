@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.made import make_instances
 from yolact.config import EvalConfig
-from yolact.instances import Instances
 from yolact.joining import join_tiles
 from yolact.ops.regions import MaskRegion, full_masks
 from yolact.structures import Tiles
@@ -21,26 +21,13 @@ LEFT, RIGHT = (0, 0, 100, 100), (80, 0, 180, 100)
 
 def found(view, *objects):
     """Return what a tile finds: (x0, y0, x1, y1, score[, label]) in pixels of the image, cut at the tile's edges."""
-    masks, boxes = [], []
-    for x0, y0, x1, y1, *_ in objects:
-        mask = np.zeros(IMAGE, bool)
+    masks = np.zeros((len(objects), *IMAGE), bool)
+    for mask, (x0, y0, x1, y1, *_) in zip(masks, objects, strict=True):
         mask[y0:y1, x0:x1] = True
-        inside = mask[view[1] : view[3], view[0] : view[2]]
-        rows, columns = np.nonzero(inside)
-        boxes.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-        masks.append(MaskRegion.of(inside))
     scores = torch.tensor([one[4] for one in objects])
-    return Instances(
-        boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-        scores=scores,
-        labels=torch.tensor([one[5] if len(one) > 5 else 0 for one in objects], dtype=torch.int64),
-        regions=masks,
-        mask_scores=scores * 0.5,
-        image_size=(view[3] - view[1], view[2] - view[0]),
-        class_names=["a", "b"],
-        category_ids=[1, 2],
-        image=np.zeros((1, 1, 3), np.uint8),
-    )
+    labels = torch.tensor([one[5] if len(one) > 5 else 0 for one in objects], dtype=torch.int64)
+    fields = {"scores": scores, "labels": labels, "mask_scores": scores * 0.5, "image": np.zeros((1, 1, 3), np.uint8)}
+    return make_instances(masks[:, view[1] : view[3], view[0] : view[2]], **fields)
 
 
 def joined(left, right):

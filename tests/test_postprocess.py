@@ -122,14 +122,13 @@ def test_few_detections_or_none():
 GRID = AnchorCoder(64 * make_anchors((64, 64), [(8, 8), (4, 4)], [[16], [32]], [1, 0.5, 2], square=False), (64, 64))
 
 
-def random_predictions(kind):
-    """Predictions of three images for five classes; "clustered" has none, a few and many objects on background."""
+def random_predictions():
+    """Predictions of three images for five classes: none, a few and many objects on background."""
     num_anchors = len(GRID.anchors)
     logits = torch.randn(3, num_anchors, 6)
-    if kind == "clustered":
-        logits[..., 0] += 12
-        for index, count in enumerate((0, 3, 40)):
-            logits[index, torch.randint(num_anchors, (count,))] = 3 * torch.randn(count, 6)
+    logits[..., 0] += 12
+    for index, count in enumerate((0, 3, 40)):
+        logits[index, torch.randint(num_anchors, (count,))] = 3 * torch.randn(count, 6)
     return Predictions(
         class_logits=logits,
         box_deltas=0.3 * torch.randn(3, num_anchors, 4),
@@ -142,7 +141,7 @@ def random_predictions(kind):
 @pytest.mark.parametrize("nms", ["fast", "cross_class", "exact"])
 def test_an_image_of_a_batch_gives_what_it_gives_alone(nms):
     """Those of a batch have no, a few and more detections than fit."""
-    detector, source = Detector(GRID, SQUARE, EvalConfig(nms=nms, max_detections=20)), random_predictions("clustered")
+    detector, source = Detector(GRID, SQUARE, EvalConfig(nms=nms, max_detections=20)), random_predictions()
     found = detector.detect(source)
     alone = [detector.detect(Predictions(*(field[[i]] for field in source))) for i in range(3)]
     fields = zip(found[:-1], zip(*(one[:-1] for one in alone), strict=True), strict=True)
@@ -152,7 +151,7 @@ def test_an_image_of_a_batch_gives_what_it_gives_alone(nms):
 
 @pytest.mark.parametrize("crop", ["before_resize", "after_resize", "none"])
 def test_masks_of_a_batch_are_those_of_the_instances(crop):
-    settings, source = EvalConfig(max_detections=20, crop=crop), random_predictions("clustered")
+    settings, source = EvalConfig(max_detections=20, crop=crop), random_predictions()
     found = Detector(GRID, SQUARE, settings).detect(source)
     masks = Detector(GRID, SQUARE, settings).masks(found)
     plain = Detector(GRID, SQUARE, replace(settings, crop="before_resize" if crop == "before_resize" else "none"))

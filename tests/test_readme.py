@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from tests.configurations import MODEL
+from tests.made import make_checkpoint
 from yolact.config import config_from_dict, config_to_dict
 from yolact.data.images import read_image
-from yolact.engine.checkpoint import FORMAT, save_checkpoint
+from yolact.engine.checkpoint import save_checkpoint
 from yolact.models import build_model
 from yolact.tools.shapes import CATEGORY_IDS, CLASS_NAMES, write_shapes
 
@@ -30,16 +31,8 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         model.head.class_logits.bias.view(-1, 1 + len(CLASS_NAMES))[:, 1] += 5  # the column after background: circles
     folder = tmp_path / "runs/shapes/quickstart"
     folder.mkdir(parents=True)
-    state = {
-        "format": FORMAT,
-        "step": 0,
-        "model": model.state_dict(),
-        "ema": None,
-        "config": config_to_dict(config),
-        "class_names": list(CLASS_NAMES),
-        "category_ids": list(CATEGORY_IDS),
-    }
-    save_checkpoint(state, folder / "best.pth")
+    classes = list(CLASS_NAMES), list(CATEGORY_IDS)
+    save_checkpoint(make_checkpoint(model.state_dict(), config_to_dict(config), *classes), folder / "best.pth")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

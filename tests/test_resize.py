@@ -6,11 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.data.conftest import augmented, box_record
 from yolact.config import Config, EvalConfig, LossConfig, override_config
 from yolact.config.schema import AugmentConfig
-from yolact.data.annotations import ObjectRecord
 from yolact.data.rendering import FILL, build_target, prepare_image, render_image
-from yolact.data.transforms import FLIP, MIRROR, Sample, make_transforms, map_boxes, turn, view_matrix
+from yolact.data.transforms import FLIP, MIRROR, Sample, map_boxes, turn, view_matrix
 from yolact.errors import ConfigError
 from yolact.losses.assigners import Candidates, MaxIoUAssigner
 from yolact.models.heads import AnchorHead, make_anchors
@@ -22,7 +22,6 @@ from yolact.structures import Detections, Resize, Target, join_targets
 
 SIDES = st.integers(1, 3000)
 RESIZES = st.builds(Resize, st.sampled_from([(96, 96), (64, 128), (160, 48)]), st.booleans())
-NAMES = {"class_names": ["a"], "category_ids": [1]}
 
 
 @pytest.mark.parametrize(
@@ -52,10 +51,10 @@ def test_a_padded_image_keeps_its_shape_and_the_rest_has_the_mean_colour():
     assert tall[:, :, 16:].eq(torch.tensor(FILL)[:, None, None]).all()
 
 
-def detections(boxes, prototypes):
-    """Return what NMS would: one class, the first prototype as the mask, descending scores."""
+def found_by(resize, boxes, prototypes, image_size):
+    """Return the instances of what NMS would keep: one class, the first prototype as the mask, descending scores."""
     count = len(boxes)
-    return Detections(
+    kept = Detections(
         torch.tensor(boxes, dtype=torch.float32)[None],
         torch.linspace(0.9, 0.5, count)[None],
         torch.zeros(1, count, dtype=torch.int64),
@@ -63,6 +62,7 @@ def detections(boxes, prototypes):
         torch.tensor([count]),
         prototypes[None, None],
     )
+    return Detector(None, resize, EvalConfig(crop="none")).instances(kept, 0, image_size, ["a"], [1])
 
 
 @given(RESIZES, st.tuples(SIDES, SIDES), st.lists(st.floats(0, 1), min_size=4, max_size=4))
@@ -74,9 +74,7 @@ def test_a_box_comes_back_from_the_input(resize, image_size, shares):
     small = (inside[:, 2:] <= np.array(resize.window(image_size)[::-1]) + 1e-6).all()
     assert small, "the image lies within its part of the input"
     empty = torch.zeros(resize.size[0] // 4, resize.size[1] // 4)
-    found = Detector(None, resize, EvalConfig(crop="none")).instances(
-        detections(inside.tolist(), empty), 0, image_size, **NAMES
-    )
+    found = found_by(resize, inside.tolist(), empty, image_size)
     if len(found):  # a box of no extent at the very edge has its centre on the padding
         np.testing.assert_allclose(found.boxes.numpy(), box, atol=1e-3 * max(image_size) / 96)
 
@@ -95,8 +93,7 @@ def test_an_edge_of_a_mask_comes_back_to_half_a_pixel(resize, image_size, share,
     small = (resize.size[0] // 4, resize.size[1] // 4)
     prototypes = (line if is_vertical else line[:, None]).expand(*small)
     whole = [[0, 0, resize.window(image_size)[1], resize.window(image_size)[0]]]
-    detector = Detector(None, resize, EvalConfig(crop="none"))
-    found = detector.instances(detections(whole, prototypes), 0, image_size, **NAMES)
+    found = found_by(resize, whole, prototypes, image_size)
     pixels = np.arange(length) + 0.5
     clear = np.abs(pixels - edge) > 0.01
     seen = found.masks[0].numpy() if is_vertical else found.masks[0].numpy().T
@@ -106,16 +103,11 @@ def test_an_edge_of_a_mask_comes_back_to_half_a_pixel(resize, image_size, share,
 def test_nothing_is_found_on_the_padding():
     resize = Resize((64, 64), pad=True)  # an image twice as wide as high fills the upper half
     boxes = [[10, 20, 30, 30], [10, 30, 30, 50], [10, 40, 30, 60], [40, 0, 60, 40]]
-    found = Detector(None, resize, EvalConfig(crop="none")).instances(
-        detections(boxes, torch.ones(16, 16)), 0, (100, 200), **NAMES
-    )
+    found = found_by(resize, boxes, torch.ones(16, 16), (100, 200))
     # The centres of the second and third lie below 32; what remains is clipped to the image.
     expected = [[31.25, 62.5, 93.75, 93.75], [125, 0, 187.5, 100]]
     torch.testing.assert_close(found.boxes, torch.tensor(expected))
-    kept = Detector(None, Resize((64, 64)), EvalConfig(crop="none")).instances(
-        detections(boxes, torch.ones(16, 16)), 0, (100, 200), **NAMES
-    )
-    assert len(kept) == 4
+    assert len(found_by(Resize((64, 64)), boxes, torch.ones(16, 16), (100, 200))) == 4
 
 
 AUGMENTATIONS = [
@@ -133,12 +125,9 @@ def test_training_sees_no_object_on_the_padding(augment, size, image_size):
     if size[0] != size[1] and augment.rotate90_probability:
         augment = AugmentConfig(photometric=False, flip_probability=1.0)
     height, width = image_size
-    polygon = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-    record = ObjectRecord(0, (0, 0, width, height), False, [polygon], float(width * height), 1)
     for seed in range(20):
-        sample, rng = Sample(image_size, [record], Resize(size, pad=True)), np.random.default_rng(seed)
-        for transform in make_transforms(augment):
-            sample = transform(rng, sample)
+        records, resize = [box_record(0, 0, width, height)], Resize(size, pad=True)
+        sample = augmented(np.random.default_rng(seed), Sample(image_size, records, resize), augment)
         image = render_image(np.full((height, width, 3), 255, np.uint8), sample)
         target = build_target(sample, 0)
         padding = image.eq(torch.tensor(FILL, dtype=torch.uint8)[:, None, None]).all(0)
@@ -154,7 +143,7 @@ def test_training_sees_no_object_on_the_padding(augment, size, image_size):
 
 
 def test_rectangles_are_mirrored_and_flipped_within_their_own_sides():
-    record = ObjectRecord(0, (2, 3, 6, 4), False, [], 4.0, 1)
+    record = box_record(2, 3, 6, 4)
     for matrix, expected in ((MIRROR, [128 - 48, 48, 128 - 16, 64]), (FLIP, [16, 96 - 64, 48, 96 - 48])):
         sample = Sample((6, 16), [record], Resize((96, 128)))  # pixels of 8 x 16
         turn(np.random.default_rng(0), sample, 1.0, matrix)

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import yolact
+from tests.made import assert_alike
 from yolact.cli import run
 from yolact.config import override_config
 from yolact.data import CocoDataset, decoders, windows
@@ -35,11 +36,6 @@ def image():
     return np.random.default_rng(1).integers(0, 256, (50, 110, 3), dtype=np.uint8)
 
 
-def assert_equal(left, right):
-    for name in ("boxes", "scores", "labels", "masks", "mask_scores"):
-        torch.testing.assert_close(getattr(left, name), getattr(right, name), atol=1e-4, rtol=1e-4)
-
-
 def cut_by_hand(predictor, image):
     views = Tiles((40, 40), 12).views(image.shape[:2])
     assert len(views) == 8
@@ -50,30 +46,30 @@ def test_tiles_are_images_of_their_own_and_are_joined(predictor, image, sample_c
     expected = cut_by_hand(predictor, image)
     assert len(expected) > 20
     found = predictor(image, tiles=40)
-    assert_equal(found, expected)
+    assert_alike(found, expected)
     assert found.image is image
     assert (found.scores[:-1] >= found.scores[1:]).all()
     for one in predictor([image, image], tiles=(40, 40)):
-        assert_equal(one, expected)
-    assert_equal(next(predictor.stream([image], tiles=40)), expected)
+        assert_alike(one, expected)
+    assert_alike(next(predictor.stream([image], tiles=40)), expected)
     [shared] = predictor.overlapped(lambda own, one: own(one, tiles=40), [image])  # within another thread
-    assert_equal(shared, expected)
+    assert_alike(shared, expected)
     always = yolact.load(sample_checkpoint, score_threshold=0.1, **TILES)
-    assert_equal(always(image), expected)
+    assert_alike(always(image), expected)
     assert [len(one) for one in always.find_all([image, image])] == [len(expected)] * 2
     cv2.imwrite(str(tmp_path / "a.png"), image)
-    assert_equal(predictor(tmp_path / "a.png", tiles=40), expected)
+    assert_alike(predictor(tmp_path / "a.png", tiles=40), expected)
 
 
 def test_an_image_that_is_no_larger_than_a_tile_stays_as_it_is(predictor, image):
-    assert_equal(predictor(image, tiles=(50, 110)), predictor(image))
-    assert_equal(predictor(image, tiles=1000), predictor(image))
+    assert_alike(predictor(image, tiles=(50, 110)), predictor(image))
+    assert_alike(predictor(image, tiles=1000), predictor(image))
 
 
 def test_each_tile_is_flipped(image, sample_checkpoint):
     whole = yolact.load(sample_checkpoint, score_threshold=0.1, flips=["horizontal"])
     tiled = yolact.load(sample_checkpoint, score_threshold=0.1, flips=["horizontal"], **TILES)
-    assert_equal(tiled(image), cut_by_hand(whole, image))
+    assert_alike(tiled(image), cut_by_hand(whole, image))
 
 
 @pytest.mark.parametrize(("tiles", "message"), [(23, "at least 32"), ((40, 31), "at least 32"), (-1, "at least 32")])
@@ -111,15 +107,10 @@ def test_what_is_too_large_to_be_decoded_whole(predictor, image, tmp_path, monke
     with pytest.raises(DatasetError, match="cut it into tiles"):
         predictor(path)
     found = predictor(path, tiles=40)
-    assert_equal(found, cut_by_hand(predictor, image))
+    assert_alike(found, cut_by_hand(predictor, image))
     assert found.image is None
     with pytest.raises(ValueError, match="do not hold their image"):
         found.plot()
-
-
-@pytest.fixture
-def dataset(sample_data):
-    return CocoDataset(sample_data / "annotations.json", sample_data / "pictures")
 
 
 @pytest.mark.parametrize(("workers", "batch_size"), [(0, 1), (2, 3)])

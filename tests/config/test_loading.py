@@ -87,7 +87,6 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, message: s
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, text)
     assert f"{tmp_path / 'car.yaml'}: {message}" in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +107,6 @@ def test_bad_yaml_is_named_with_its_line(tmp_path: Path, text: str, message: str
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, text)
     assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from yolact.config import AugmentConfig
+from yolact.data.annotations import ObjectRecord
 from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
-from yolact.data.transforms import make_transforms
+from yolact.data.transforms import Sample, make_transforms
 from yolact.evaluation.coco import read_truth
 from yolact.structures import Resize
 from yolact.tools.inspect.findings import Finding
@@ -22,43 +23,37 @@ from yolact.tools.inspect.reading import InspectedSet, Source, inspect_files
 HEIGHT, WIDTH = 40, 60
 
 
+def rectangle(number: int, image_id: int, category_id: int, x: int, y: int, width: int, height: int) -> dict[str, Any]:
+    """Return the annotation of an object that fills its box."""
+    outline = [x, y, x + width, y, x + width, y + height, x, y + height]
+    shape = {"bbox": [x, y, width, height], "area": width * height, "iscrowd": 0, "segmentation": [outline]}
+    return {"id": number, "image_id": image_id, "category_id": category_id, **shape}
+
+
+def box_record(x0: float, y0: float, x1: float, y1: float, **fields: Any) -> ObjectRecord:
+    """Return such an object as data sets hold it."""
+    polygon = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32)
+    values = {"label": 0, "iscrowd": False, "segmentation": [polygon], "area": float((x1 - x0) * (y1 - y0)), "id": 1}
+    return ObjectRecord(**{"bbox": (x0, y0, x1, y1), **values, **fields})
+
+
+def augmented(rng: np.random.Generator, sample: Sample, augment: AugmentConfig) -> Sample:
+    for transform in make_transforms(augment):
+        sample = transform(rng, sample)
+    return sample
+
+
 def content() -> dict[str, Any]:
     """Three pictures of 40 x 60: two objects (polygon, crowd RLE), one object (polygon), none. Ids have gaps."""
-    full = [0, 5 * HEIGHT, HEIGHT * (WIDTH - 5)]  # columns 0 to 4
+    size, names = {"height": HEIGHT, "width": WIDTH}, {9: "a.png", 4: "below/b.png", 5: "c.png"}
+    columns = [0, 5 * HEIGHT, HEIGHT * (WIDTH - 5)]  # 0 to 4
+    crowd = {"iscrowd": 1, "segmentation": {"size": [HEIGHT, WIDTH], "counts": columns}}
     return {
-        "images": [
-            {"id": 9, "file_name": "a.png", "height": HEIGHT, "width": WIDTH},
-            {"id": 4, "file_name": "below/b.png", "height": HEIGHT, "width": WIDTH},
-            {"id": 5, "file_name": "c.png", "height": HEIGHT, "width": WIDTH},
-        ],
+        "images": [{"id": number, "file_name": name, **size} for number, name in names.items()],
         "annotations": [
-            {
-                "id": 1,
-                "image_id": 9,
-                "category_id": 42,
-                "bbox": [10, 5, 20, 15],
-                "area": 300,
-                "iscrowd": 0,
-                "segmentation": [[10, 5, 30, 5, 30, 20, 10, 20]],
-            },
-            {
-                "id": 2,
-                "image_id": 9,
-                "category_id": 7,
-                "bbox": [0, 0, 5, 40],
-                "area": 200,
-                "iscrowd": 1,
-                "segmentation": {"size": [HEIGHT, WIDTH], "counts": full},
-            },
-            {
-                "id": 8,
-                "image_id": 4,
-                "category_id": 7,
-                "bbox": [40, 20, 10, 10],
-                "area": 100,
-                "iscrowd": 0,
-                "segmentation": [[40, 20, 50, 20, 50, 30, 40, 30]],
-            },
+            rectangle(1, 9, 42, 10, 5, 20, 15),
+            {**rectangle(2, 9, 7, 0, 0, 5, 40), **crowd},
+            rectangle(8, 4, 7, 40, 20, 10, 10),
         ],
         "categories": [{"id": 42, "name": "cat"}, {"id": 7, "name": "dog"}, {"id": 20, "name": "cow"}],
     }

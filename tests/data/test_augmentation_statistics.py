@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from tests.data.conftest import augmented, box_record
 from yolact.config.schema import AugmentConfig
-from yolact.data.annotations import ObjectRecord
-from yolact.data.transforms import Sample, make_transforms
+from yolact.data.transforms import Sample
 from yolact.structures import Resize
 
 SIZE, DRAWS = 550, 12_000
@@ -47,13 +47,11 @@ def one_crop(rng, width, height, boxes):
                 return x0, y0, x1, y1, int(inside.sum())
 
 
-OBJECTS = [ObjectRecord(0, tuple(box), bool(crowd), [], 1.0, 1) for box, crowd in zip(BOXES, CROWD, strict=True)]
+OBJECTS = [box_record(*box, iscrowd=bool(crowd)) for box, crowd in zip(BOXES, CROWD, strict=True)]
 
 
 def draw_composed(rng, augment=AugmentConfig()):  # noqa: B008
-    sample = Sample((HEIGHT, WIDTH), OBJECTS, Resize((SIZE, SIZE)))
-    for transform in make_transforms(augment):
-        sample = transform(rng, sample)
+    sample = augmented(rng, Sample((HEIGHT, WIDTH), OBJECTS, Resize((SIZE, SIZE))), augment)
     return describe(sample.view, sample.matrix[0, 0] < 0, int(sample.kept.sum()))
 
 

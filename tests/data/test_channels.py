@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.conftest import augmented
 from tests.data.made_images import make_png, make_tiff
 from tests.data.test_decoders import pillow, pixels
 from yolact.config.schema import AugmentConfig
 from yolact.data.images import decode, read_reduced, read_size
 from yolact.data.rendering import FILL, FILL_BAND, prepare_image, render_image
 from yolact.data.samples import Colours, by_fours, to_gray
-from yolact.data.transforms import Sample, change_colours, make_transforms
+from yolact.data.transforms import Sample, change_colours
 from yolact.errors import DatasetError
 from yolact.structures import Resize
 
@@ -132,9 +133,7 @@ def test_every_channel_is_changed_as_one_alone(channels: int) -> None:
     assert round(sum(FILL) / 3) == FILL_BAND == 115
     augment = AugmentConfig(expand_probability=1, rotate90_probability=0.5)
     for seed in range(6):
-        sample, rng = Sample((40, 56), [], Resize((32, 32))), np.random.default_rng(seed)
-        for transform in make_transforms(augment):
-            sample = transform(rng, sample)
+        sample = augmented(np.random.default_rng(seed), Sample((40, 56), [], Resize((32, 32))), augment)
         whole = render_image(image, sample).numpy()
         alone = [render_image(image[..., [band]], sample).numpy()[0] for band in range(channels)]
         assert np.abs(whole.astype(int) - alone).max() <= 4 * (channels == 2)  # which OpenCV warps by coarser weights

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.made import make_target
 from yolact.data.copy_paste import paste_objects
-from yolact.structures import Target
 
 SIZE = 40
 
@@ -25,18 +25,8 @@ class Coins:
 
 def sample(colour, boxes, crowds=(), image_id=1):
     """Return a plain image of one gray value and a target with full boxes as masks; labels count from 0."""
-    boxes = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-    masks = torch.zeros((len(boxes), SIZE, SIZE), dtype=torch.uint8)
-    for mask, (x0, y0, x1, y1) in zip(masks, boxes.round().int().tolist(), strict=True):
-        mask[y0:y1, x0:x1] = 1
-    target = Target(
-        boxes=boxes,
-        labels=torch.arange(len(boxes)),
-        masks=masks,
-        iscrowd=torch.tensor([number in crowds for number in range(len(boxes))], dtype=torch.bool),
-        image_id=image_id,
-    )
-    return torch.full((3, SIZE, SIZE), colour, dtype=torch.uint8), target
+    image = torch.full((3, SIZE, SIZE), colour, dtype=torch.uint8)
+    return image, make_target(boxes, crowds=crowds, side=SIZE, image_id=image_id)
 
 
 def test_pixels_masks_and_boxes_by_hand():

@@ -98,10 +98,8 @@ def test_one_file_is_not_taken_for_two_images(write_set: WriteSet) -> None:
 
 
 def test_a_mended_box_brings_its_area(write_set: WriteSet) -> None:
-    annotation_file, folder = write_set(
-        lambda data: data["annotations"][0].update(bbox=[0.1, 0.1, 0.2, 0.2], area=0.04)
-    )
-    [entry] = [one for one in fixed(annotation_file, folder).content["annotations"] if one["id"] == 1]
+    source = write_set(lambda data: data["annotations"][0].update(bbox=[0.1, 0.1, 0.2, 0.2], area=0.04))
+    [entry] = [one for one in fixed(*source).content["annotations"] if one["id"] == 1]
     assert (entry["bbox"], entry["area"]) == ([10, 5, 20, 15], 300)
 
 
@@ -125,15 +123,8 @@ def test_the_command(write_set: WriteSet, tmp_path: Path, capsys: pytest.Capture
     annotation_file, folder = write_set(lambda data: data["annotations"][0]["segmentation"].append([1, 2, 3, 4]))
     with pytest.raises(DatasetError, match=r"or `yolact check --annotations .* --fix OUT.json` writes a file without"):
         CocoDataset(annotation_file, folder)
-    source = [
-        "check",
-        "--annotations",
-        str(annotation_file),
-        "--images",
-        str(folder),
-        "--output",
-        str(tmp_path / "out"),
-    ]
+    source = ["check", "--annotations", str(annotation_file), "--images", str(folder)]
+    source += ["--output", str(tmp_path / "out")]
     assert run(source) == 1
     assert "--fix OUT.json writes the annotations without what is broken, or says" in capsys.readouterr().out
     target = tmp_path / "clean.json"

@@ -114,14 +114,6 @@ def test_sizes_can_follow_one_another() -> None:
     )
 
 
-def test_a_image_without_annotations_gives_an_empty_target(write_set: WriteSet) -> None:
-    image, target, skipped = training_set(write_set)[Place(0, 2)]
-    assert image.shape == (3, 64, 64)
-    assert target["boxes"].shape == (0, 4)
-    assert target["masks"].shape == (0, 64, 64)
-    assert (target["image_id"], skipped) == (5, [])
-
-
 def test_samples_depend_on_the_position_alone(write_set: WriteSet) -> None:
     samples = training_set(write_set)
     assert torch.equal(samples[Place(7, 0)][0], samples[Place(7, 0)][0])
@@ -129,14 +121,8 @@ def test_samples_depend_on_the_position_alone(write_set: WriteSet) -> None:
 
 
 @MODES
-def test_number_of_workers_changes_nothing(write_set: WriteSet, augment: AugmentConfig, sizes: Sizes) -> None:
-    samples = training_set(write_set, augment)
-    assert_same(take(samples, 6, sizes=sizes), take(samples, 6, sizes=sizes, workers=2))
-
-
-@MODES
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_start_in_the_middle_gives_the_same_continuation(
+def test_a_start_in_the_middle_gives_the_same_continuation_whatever_the_number_of_workers(
     write_set: WriteSet, augment: AugmentConfig, sizes: Sizes, workers: int
 ) -> None:
     samples = training_set(write_set, augment)
@@ -171,7 +157,8 @@ def test_objects_are_copied_as_often_as_asked(write_set: WriteSet, probability: 
     for position in range(120):
         (image, target, _), (plain, own, _) = samples[Place(position, 2)], base[Place(position, 2)]
         assert target["image_id"] == own["image_id"] == 5
-        assert not len(own["labels"])  # the image has no objects, so that all in the sample are copied
+        # The image has no objects, so that all in the sample are copied.
+        assert (own["boxes"].shape, own["masks"].shape) == ((0, 4), (0, 64, 64))
         rest = target["masks"].sum(dim=0) == 0
         assert torch.equal(image[:, rest], plain[:, rest])
         count += len(target["labels"]) > 0
@@ -206,9 +193,8 @@ def break_image(folder: Path, name: str) -> None:
 def test_an_unreadable_image_stops_with_one_sentence(write_set: WriteSet, workers: int) -> None:
     samples = training_set(write_set)
     break_image(samples.dataset.image_folder, "a.png")
-    with pytest.raises(DatasetError, match=r"Cannot decode the image .*a\.png") as caught:
+    with pytest.raises(DatasetError, match=r"Cannot decode the image .*a\.png"):
         take(samples, 3, workers=workers)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.data.conftest import box_record, rectangle
 from yolact.data.annotations import ImageRecord, ObjectRecord
 from yolact.data.dataset import CocoDataset
 from yolact.data.loader import Place, TrainingSet
@@ -16,11 +17,6 @@ from yolact.data.transforms import boxes_of
 from yolact.structures import Resize, Tiles
 
 SIZE = (90, 120)  # (H, W) of the image
-
-
-def polygon(x0, y0, x1, y1, label=0, iscrowd=False):
-    outline = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float32)
-    return ObjectRecord(label, (x0, y0, x1, y1), iscrowd, [outline], float((x1 - x0) * (y1 - y0)), 1)
 
 
 def rle(x0, y0, x1, y1):
@@ -39,12 +35,17 @@ def arrays(*objects):
 
 def test_objects_of_a_part_by_hand():
     view = (20, 10, 60, 50)
-    objects = [polygon(25, 15, 35, 30, 1), polygon(50, 40, 80, 70), polygon(0, 0, 20, 20), polygon(0, 0, 20.5, 20)]
+    objects = [
+        box_record(25, 15, 35, 30, label=1),
+        box_record(50, 40, 80, 70),
+        box_record(0, 0, 20, 20),
+        box_record(0, 0, 20.5, 20),
+    ]
     first, second = objects_in(objects, view)
     assert (first.bbox, first.label, first.area) == ((5, 5, 15, 20), 1, 150)
     np.testing.assert_array_equal(first.segmentation[0][0], (5, 5))
     assert second.bbox == (30, 30, 40, 40)
-    assert objects_in([polygon(5, 5, 130, 130, iscrowd=True)], view)[0].iscrowd
+    assert objects_in([box_record(5, 5, 130, 130, iscrowd=True)], view)[0].iscrowd
 
 
 @given(st.data())
@@ -53,7 +54,7 @@ def test_masks_of_a_part_are_those_of_the_image(data):
     box = (x0, y0, data.draw(st.integers(x0 + 3, 120)), data.draw(st.integers(y0 + 3, 90)))
     left, top = data.draw(st.integers(0, 80)), data.draw(st.integers(0, 50))
     view = (left, top, left + 40, top + 40)
-    for item in (polygon(*box), rle(*box)):
+    for item in (box_record(*box), rle(*box)):
         found = objects_in([item], view)
         inside = draw_masks([item.segmentation], IDENTITY, SIZE)[0, top : top + 40, left : left + 40]
         assert found or not inside.any()
@@ -66,8 +67,8 @@ def test_masks_of_a_part_are_those_of_the_image(data):
 def test_half_of_the_parts_hold_an_object_of_a_class_drawn_first():
     """A hundred objects of one class, one of another: it is seen in a quarter of the parts, not in a hundredth."""
     rng, size = np.random.default_rng(0), (1000, 1000)
-    rare = polygon(500, 950, 560, 980, 1)
-    common = [polygon(x, y, x + 10, y + 10) for x in range(0, 1000, 100) for y in range(0, 900, 100)]
+    rare = box_record(500, 950, 560, 980, label=1)
+    common = [box_record(x, y, x + 10, y + 10) for x in range(0, 1000, 100) for y in range(0, 900, 100)]
     seen, whole = Counter(), 0
     for _ in range(400):
         view = draw_view(rng, size, *arrays(*common, rare), (80, 100))
@@ -84,7 +85,7 @@ def test_half_of_the_parts_hold_an_object_of_a_class_drawn_first():
 def test_a_part_of_a_small_image_or_of_a_large_object():
     rng = np.random.default_rng(0)
     assert draw_view(rng, (50, 60), *arrays(), (80, 80)) == (0, 0, 60, 50)
-    views = [draw_view(rng, (500, 500), *arrays(polygon(100, 100, 400, 400)), (80, 80)) for _ in range(100)]
+    views = [draw_view(rng, (500, 500), *arrays(box_record(100, 100, 400, 400)), (80, 80)) for _ in range(100)]
     assert all(0 <= view[0] <= 420 for view in views)
     assert len(set(views)) > 90
     inside = [100 <= left <= 320 and 100 <= top <= 320 for left, top, *_ in views]
@@ -93,7 +94,7 @@ def test_a_part_of_a_small_image_or_of_a_large_object():
 
 def test_every_object_is_shown_once_and_where_most_of_it_is():
     image, tiles = ImageRecord(1, "a.png", 100, 180), Tiles((100, 100), 20)
-    objects = [polygon(10, 10, 20, 20), polygon(70, 10, 110, 20), polygon(90, 50, 170, 60)]
+    objects = [box_record(10, 10, 20, 20), box_record(70, 10, 110, 20), box_record(90, 50, 170, 60)]
     assert list(shown_parts(image, objects, None)) == [(image, objects)]
     (left, first), (right, second) = shown_parts(image, objects, tiles)
     assert (left.width, left.height, right.width) == (100, 100, 100)
@@ -158,11 +159,8 @@ def test_most_objects_of_a_tile_and_their_usual_size(dataset):
 
 def test_most_objects_by_hand(write_set):
     def more(content):
-        one = content["annotations"][2]
-        one.update(bbox=[1, 1, 8, 8], segmentation=[[1, 1, 9, 1, 9, 9, 1, 9]])
-        for number, x in enumerate((2, 40, 45, 50)):
-            outline = [[x, 20, x + 8, 20, x + 8, 28, x, 28]]
-            content["annotations"].append({**one, "id": 20 + number, "bbox": [x, 20, 8, 8], "segmentation": outline})
+        places = ((1, 1), (2, 20), (40, 20), (45, 20), (50, 20))
+        content["annotations"][2:] = [rectangle(20 + n, 4, 7, *place, 8, 8) for n, place in enumerate(places)]
 
     dataset = CocoDataset(*write_set(more))
     assert dataset.most_objects() == (5, 5)

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
+from tests.data.conftest import augmented, box_record
 from yolact.config.schema import AugmentConfig
 from yolact.data.annotations import ObjectRecord
 from yolact.data.rendering import FILL, build_target, frame_of, largest_reduction, prepare_image, render_image, to_unit
 from yolact.data.segmentations import Rle, decode_counts
-from yolact.data.transforms import Sample, make_transforms, map_boxes, view_matrix
-from yolact.structures import Resize
+from yolact.data.transforms import Sample, map_boxes, view_matrix
+from yolact.structures import Resize, Target
 
 NOTHING = AugmentConfig(photometric=False, expand_probability=0, crop=False, mirror_probability=0)
 ALL = AugmentConfig(photometric=False, flip_probability=0.5, rotate90_probability=0.5)
@@ -28,17 +29,8 @@ def smooth_image(height: int, width: int) -> np.ndarray:
     return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def box_record(x0: float, y0: float, x1: float, y1: float, **fields: Any) -> ObjectRecord:
-    polygon = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32)
-    values = {"label": 0, "iscrowd": False, "segmentation": [polygon], "area": (x1 - x0) * (y1 - y0), "id": 1}
-    return ObjectRecord(**{"bbox": (x0, y0, x1, y1), **values, **fields})
-
-
 def draw(seed: int, height: int, width: int, records: list[ObjectRecord], augment: AugmentConfig) -> Sample:
-    sample, rng = Sample((height, width), records, SQUARE), np.random.default_rng(seed)
-    for transform in make_transforms(augment):
-        sample = transform(rng, sample)
-    return sample
+    return augmented(np.random.default_rng(seed), Sample((height, width), records, SQUARE), augment)
 
 
 def moved(matrix: Any, records: Any = (), image_size: tuple[int, int] = (SIZE, SIZE)) -> Sample:
@@ -137,8 +129,9 @@ def test_an_image_decoded_smaller_lands_on_the_same_place(seed: int) -> None:
     assert (whole - reduced).abs().mean() < 0.3 * (whole - render_image(small, shifted, 8)).abs().mean()
 
 
-def assert_aligned(image: torch.Tensor, mask: np.ndarray, box: np.ndarray) -> None:
+def assert_aligned(image: torch.Tensor, target: Target) -> None:
     """Require the mask to lie on what is green, and the box to be that of what is green."""
+    mask, box = target["masks"][0].numpy(), target["boxes"][0].numpy()
     green = (image[1] >= 128).numpy() & (image[0] < 64).numpy()  # the fill is gray
     rows, columns = np.flatnonzero(green.any(axis=1)), np.flatnonzero(green.any(axis=0))
     if len(rows) == 0:
@@ -175,7 +168,7 @@ def test_image_box_and_mask_stay_aligned(seed: int, as_rle: bool, augment: Augme
         assert augment is JITTERED
         assert len(target["masks"]) == 0
         return
-    assert_aligned(render_image(image, sample), target["masks"][0].numpy(), target["boxes"][0].numpy())
+    assert_aligned(render_image(image, sample), target)
 
 
 class Rotate:
@@ -194,7 +187,7 @@ def test_a_rotation_of_ones_own_moves_image_boxes_and_masks_alike(seed: int, as_
     image, record = green_rectangle(100, 140, (50, 30, 100, 75), as_rle)
     sample = Rotate()(np.random.default_rng(seed), Sample((100, 140), [record], SQUARE))
     target, rendered = build_target(sample, 0), render_image(image, sample)
-    assert_aligned(rendered, target["masks"][0].numpy(), target["boxes"][0].numpy())
+    assert_aligned(rendered, target)
     assert rendered[:, 0, 0].tolist() == list(FILL)  # what the image does not cover
 
 
@@ -242,9 +235,8 @@ def test_the_draws_of_a_seed_stay_the_same() -> None:
     records = [box_record(50, 60, 250, 300), box_record(300, 200, 420, 260), box_record(0, 0, 9, 9, iscrowd=True)]
     found = []
     for seed in range(5):
-        rng, sample = np.random.default_rng(seed), Sample((480, 640), records, SQUARE)
-        for transform in make_transforms(AugmentConfig(photometric=False)):
-            sample = transform(rng, sample)
+        rng = np.random.default_rng(seed)
+        sample = augmented(rng, Sample((480, 640), records, SQUARE), AugmentConfig(photometric=False))
         found.append((*sample.view, sample.matrix[0, 0] < 0, sample.kept.tolist(), int(rng.integers(1000))))
     assert found == [
         (95, 84, 559, 474, False, [True, True, False], 554),

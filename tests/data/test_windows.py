@@ -58,15 +58,8 @@ def test_parts_are_those_of_the_whole_image(tmp_path, pixels, name, monkeypatch)
 def test_where_white_is_zero(tmp_path, pixels):
     import rasterio
 
-    options = {
-        "driver": "GTiff",
-        "width": 210,
-        "height": 150,
-        "count": 1,
-        "dtype": "uint8",
-        "photometric": "MINISWHITE",
-    }
-    with rasterio.open(tmp_path / "a.tif", "w", **options) as file:
+    options = {"driver": "GTiff", "count": 1, "dtype": "uint8", "photometric": "MINISWHITE"}
+    with rasterio.open(tmp_path / "a.tif", "w", width=210, height=150, **options) as file:
         file.write(pixels[..., 0], 1)
     image = open_image(tmp_path / "a.tif")
     assert isinstance(image, WindowedImage)

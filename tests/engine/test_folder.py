@@ -5,19 +5,19 @@ import sys
 import pytest
 import torch
 
+from tests.made import make_checkpoint
 from yolact.engine import folder as folders
-from yolact.engine.checkpoint import FORMAT, save_checkpoint
+from yolact.engine.checkpoint import save_checkpoint
 from yolact.engine.folder import find_checkpoint, locked, sweep, warn_of_little_space
 from yolact.engine.state import NEEDED
 from yolact.errors import CheckpointError, UserError
 
 
-def save(path, step, **changes):
+def save(path, step):
     """Save what passes for a checkpoint of a run, so much later than the one of step 0."""
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {"w": torch.full((50,), float(step))}
-    state = {"format": FORMAT, "model": weights, "config": {}, "class_names": [], "category_ids": []}
-    save_checkpoint({**state, **dict.fromkeys(NEEDED), "step": step, **changes}, path)
+    save_checkpoint({**make_checkpoint(weights, {}, [], []), **dict.fromkeys(NEEDED), "step": step}, path)
     os.utime(path, (1_000_000 + step, 1_000_000 + step))
     return path
 

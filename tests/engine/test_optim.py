@@ -81,12 +81,6 @@ def test_frozen_batch_norm_keeps_statistics_and_is_not_optimised():
     assert not torch.equal(model[1].running_mean, before)
 
 
-def test_weight_decay_and_momentum_are_the_authors_on_every_parameter():
-    optimizer = make_optimizer(nn.Linear(2, 2), PAPER)
-    (group,) = optimizer.param_groups
-    assert (group["momentum"], group["weight_decay"], len(group["params"])) == (0.9, 5e-4, 2)
-
-
 def test_moving_average_by_hand():
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)
@@ -118,22 +112,22 @@ def test_the_device_decides_whether_a_step_is_done(name):
     assert not hasattr(optimizer, "found_inf")
 
 
-def test_parameters_are_grouped_by_decay_and_learning_rate():
-    model = nn.ModuleDict(
-        {"backbone": nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), "head": nn.Conv2d(4, 2, 1)}
-    )
+@pytest.fixture
+def model():
+    backbone = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    return nn.ModuleDict({"backbone": backbone, "head": nn.Conv2d(4, 2, 1)})
+
+
+def test_parameters_are_grouped_by_decay_and_learning_rate_and_in_one_by_the_authors_settings(model):
     shapes = {}
     for group in make_optimizer(model, TrainConfig(backbone_lr=0.1, decay_all=False, weight_decay=0.5)).param_groups:
         shapes[group["lr_factor"], group["weight_decay"]] = [one.dim() for one in group["params"]]
     assert shapes == {(0.1, 0.5): [4], (0.1, 0.0): [1, 1, 1], (1.0, 0.5): [4], (1.0, 0.0): [1]}
-    (group,) = make_optimizer(model, TrainConfig()).param_groups
-    assert len(group["params"]) == 6
+    (group,) = make_optimizer(model, PAPER).param_groups
+    assert (group["momentum"], group["weight_decay"], len(group["params"])) == (0.9, 5e-4, 6)
 
 
-def test_frozen_parts_neither_learn_nor_count():
-    model = nn.ModuleDict(
-        {"backbone": nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), "head": nn.Conv2d(4, 2, 1)}
-    )
+def test_frozen_parts_neither_learn_nor_count(model):
     set_training_mode(model, frozen_batch_norm=False, frozen=[model["backbone"]])
     assert model["head"].training
     assert not model["backbone"][1].training

@@ -84,7 +84,6 @@ def test_failures_are_one_sentence(error, said):
     pattern = rf"^{said}.*; go on from step 5 with --resume last\.pth\.$"
     with pytest.raises(UserError, match=pattern) as caught, explained(TRAINER):
         raise error
-    assert "\n" not in str(caught.value)
     assert caught.value.__cause__ is error  # for who wants the traceback
 
 

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from yolact.data import CocoDataset
 from yolact.evaluation.matching import match_images
@@ -11,8 +13,19 @@ from yolact.ops.regions import MaskRegion
 from yolact.ops.rle import encode_region
 
 SIDE = 100
+
 CAT, DOG = 2, 5  # category ids; the labels are 0 and 1
 HERE, THERE, AWAY = (0, 0, 10, 10), (40, 40, 10, 10), (80, 80, 10, 10)
+
+
+def scores_of_pycocotools(annotation_file, records, kind):
+    """Return the numbers that pycocotools gives detections, a list of records or the path of a file of them."""
+    coco = COCO(str(annotation_file))
+    oracle = COCOeval(coco, coco.loadRes(records), kind)
+    oracle.evaluate()
+    oracle.accumulate()
+    oracle.summarize()
+    return oracle.stats.tolist()
 
 
 def rectangle(x, y, width, height):
@@ -62,8 +75,3 @@ class Scene:
 @pytest.fixture
 def scene(tmp_path):
     return Scene(tmp_path)
-
-
-@pytest.fixture
-def dataset(sample_config):
-    return CocoDataset(sample_config.data.val_annotations, sample_config.data.val_images)

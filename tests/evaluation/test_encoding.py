@@ -7,26 +7,16 @@ import time
 import pytest
 import torch
 
+from tests.made import make_instances
 from yolact.errors import LoaderError
 from yolact.evaluation import encoding
 from yolact.evaluation.encoding import CHUNK, MaskEncoder
-from yolact.instances import Instances
-from yolact.ops.regions import regions_of
 
 
 def found(number):
     """Return instances of an image of its own size, with as many objects as the number's last digit."""
     generator, count, size = torch.Generator().manual_seed(number), number % 10, (30 + number % 7, 40)
-    return Instances(
-        boxes=torch.rand(count, 4, generator=generator).cumsum(1) * 10,
-        scores=torch.rand(count, generator=generator),
-        labels=torch.randint(0, 2, (count,), generator=generator),
-        regions=regions_of(torch.rand(count, *size, generator=generator) > 0.7),
-        mask_scores=torch.rand(count, generator=generator),
-        image_size=size,
-        class_names=["disc", "square"],
-        category_ids=[3, 7],
-    )
+    return make_instances(torch.rand(count, *size, generator=generator).numpy() > 0.7)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -9,7 +9,6 @@ from tests.evaluation.conftest import AWAY, CAT, DOG, HERE, THERE
 from yolact.evaluation.coco import compute_metrics
 from yolact.evaluation.error_kinds import KINDS, image_errors, total_errors
 
-HERE_HALF = (0, 0, 10, 5)  # IoU 0.5 with HERE
 THERE_LITTLE = (40, 40, 10, 4)  # IoU 0.4 with THERE
 # A class of two objects of which one is found, without errors before it: precision is 1 at 51 of 101 recalls.
 ONE_OF_TWO = 51 / 101

@@ -11,6 +11,7 @@ import yaml
 
 import yolact
 from tests.configurations import CLOSE_ANCHORS, EVAL, MODEL, TRAIN
+from tests.data.conftest import rectangle
 from tests.data.made_images import make_tiff
 from tests.integration.conftest import evaluate, lines, train
 from tests.reliability.trainings import differences
@@ -33,11 +34,7 @@ def write_set(folder: Path, channels: int) -> Path:
         bands[y : y + 24, x : x + 24, -1] = 250
         (folder / f"images/{number}.tif").write_bytes(make_tiff(bands, extra=(0,) * max(channels - 3, 0)))
         images.append({"id": number, "file_name": f"{number}.tif", "height": SIDE, "width": SIDE})
-        corners = [x, y, x + 24, y, x + 24, y + 24, x, y + 24]
-        annotations.append({
-            "id": number, "image_id": number, "category_id": 1, "bbox": [x, y, 24, 24], "area": 576,
-            "segmentation": [corners], "iscrowd": 0,
-        })  # fmt: skip
+        annotations.append(rectangle(number, number, 1, x, y, 24, 24))
     content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "square"}]}
     (folder / "all.json").write_text(json.dumps(content))
     keys = [f"{part}_{what}" for part in ("train", "val") for what in ("images", "annotations")]

@@ -1,54 +1,25 @@
 """The evaluation command line; its mistakes are in test_mistakes.py."""
 
 import json
-import re
 import shutil
 from dataclasses import replace
 
 import pytest
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from tests.integration.conftest import evaluate
 from yolact.config import dump_config, load_config
 
 
-@pytest.fixture(scope="module")
-def results(sample_checkpoint, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("eval") / "results"
-    evaluate("--weights", sample_checkpoint, "--output", folder)
-    return folder
-
-
-@pytest.mark.parametrize("kind", ["segm", "bbox"])
-def test_pycocotools_scores_the_files_identically(results, sample_config, kind):
-    metrics, coco = json.loads((results / "metrics.json").read_text()), COCO(sample_config.data.val_annotations)
-    oracle = COCOeval(coco, coco.loadRes(str(results / f"detections_{kind}.json")), kind)
-    oracle.evaluate()
-    oracle.accumulate()
-    oracle.summarize()
-    assert [-1 if value is None else value for value in metrics[kind].values()] == list(oracle.stats)
-
-
-def test_everything_promised_is_written(results):
-    names = {path.name for path in results.iterdir()}
-    files = {
-        "metrics.json",
-        "detections_segm.json",
-        "detections_bbox.json",
-        "config.yaml",
-        "report.html",
-        "odd_labels.json",
-    }
-    assert names == {*files, "gallery"}
+def test_everything_promised_is_written(sample_checkpoint, tmp_path):
+    results = tmp_path / "results"
+    evaluate("--weights", sample_checkpoint, "--output", results)
+    files = ["metrics.json", "detections_segm.json", "detections_bbox.json", "odd_labels.json", "report.html"]
+    assert {path.name for path in results.iterdir()} == {*files, "config.yaml", "gallery"}
     assert {path.name for path in (results / "gallery").iterdir()} >= {"best_1.png", "worst_1.png"}
-    page = (results / "report.html").read_text(encoding="utf-8")
     metrics = json.loads((results / "metrics.json").read_text())
     for kind in ("segm", "bbox"):
-        assert all(f"{value:.3f}" in page for value in metrics[kind].values() if value is not None)
         assert metrics["errors"][kind]["AP50"] == pytest.approx(metrics[kind]["AP50"], abs=1e-9)
         assert sum(metrics["errors"][kind]["count"].values()) > 0
-    assert not re.search(r"src=.https?:", page)
 
 
 def test_options_and_what_is_shown(sample_checkpoint, sample_config, tmp_path, capsys):

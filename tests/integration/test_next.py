@@ -9,12 +9,12 @@ import torch
 from tests.configurations import write_config
 from tests.integration.conftest import TINY, evaluate, train, whole_run
 from tests.integration.test_train_resume import stop
+from tests.made import make_target
 from tests.reliability.trainings import differences
 from yolact.cli import run
 from yolact.config import LossConfig
 from yolact.losses import ModelWithLoss
 from yolact.models import build_model
-from yolact.structures import Target
 
 OWN_TERMS = {"class_loss": "quality", "box_loss": "giou", "mask_loss": "roi_align"}
 OWN_LOSS = {**OWN_TERMS, "roi_size": 14, "assigner": "task_aligned"}
@@ -24,15 +24,11 @@ NEXT = {
     "data": {"tiles": [64, 80]},
     "loss": {**OWN_LOSS, "class_weights": "inverse"},
     "train": {
-        **TINY["train"],
-        "decay_all": False,
-        "backbone_lr": 0.5,
-        "image_sizes": [[48, 64], [64, 96]],
-        "image_size_order": "progressive",
-        "keep_statistics_from": 0.75,
+        **TINY["train"], "decay_all": False, "backbone_lr": 0.5, "keep_statistics_from": 0.75,
+        "image_sizes": [[48, 64], [64, 96]], "image_size_order": "progressive",
     },
     "eval": {**TINY["eval"], "crop": "after_resize", "score_threshold": 0.005},
-}
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -73,18 +69,10 @@ def test_an_exported_file_agrees(finished, config, tmp_path, form, capsys):
     assert (tmp_path / "m.onnx").is_file()
 
 
-def objects(boxes, labels, crowds=0):
-    """A target of a 64-pixel input with boxes [N, 4] as masks."""
-    rows, columns = torch.arange(64)[:, None] + 0.5, torch.arange(64) + 0.5
-    x1, y1, x2, y2 = boxes[:, :, None, None].unbind(1)
-    masks = (rows >= y1) & (rows < y2) & (columns >= x1) & (columns < x2)
-    iscrowd = torch.arange(len(boxes)) < crowds
-    return Target(boxes=boxes, labels=labels, masks=masks, iscrowd=iscrowd, image_id=1)
-
-
-def random_objects(count, side, crowds=0):
+def random_objects(count, side, crowds):
     corners = torch.rand(count, 2) * (64 - side)
-    return objects(torch.cat([corners, corners + side], 1), torch.randint(0, 3, (count,)), crowds)
+    boxes, labels = torch.cat([corners, corners + side], 1), torch.randint(0, 3, (count,))
+    return make_target(boxes.tolist(), labels.tolist(), range(crowds))
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,12 @@
-"""What a notebook collects by `to_coco` over a set scores in pycocotools as the command line says."""
+"""What a notebook collects by `to_coco`, and what `yolact eval` writes, score in pycocotools as the command says."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
+from tests.evaluation.conftest import scores_of_pycocotools
 from tests.integration.conftest import evaluate
 from yolact.ops.regions import MaskRegion
 from yolact.ops.rle import encode_region
@@ -56,18 +55,15 @@ def test_records_score_as_the_command_says(request, kind_of_images, sample_confi
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
 
     def score(iou_type, kind):
-        coco = COCO(str(tmp_path / "truth.json"))
         records = [record for number, one in found.items() for record in one.to_coco(number, kind)]
-        oracle = COCOeval(coco, coco.loadRes(records), iou_type)
-        oracle.evaluate()
-        oracle.accumulate()
-        oracle.summarize()
-        return oracle.stats.tolist()
+        return scores_of_pycocotools(tmp_path / "truth.json", records, iou_type)
 
     for kind in ("segm", "bbox"):
         expected = [-1 if value is None else value for value in metrics[kind].values()]
         assert 0.05 < metrics[kind]["AP"] < 0.95
         assert score(kind, kind) == expected
+        written = str(tmp_path / f"out/detections_{kind}.json")
+        assert scores_of_pycocotools(tmp_path / "truth.json", written, kind) == expected
         # Records that also hold the box lead pycocotools to another size of masks, but nothing else.
         both = score(kind, None)
         assert [both[place] for place in (0, 1, 2, 6, 7, 8)] == [expected[place] for place in (0, 1, 2, 6, 7, 8)]

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.made import make_target
 from yolact.config import LossConfig
 from yolact.data.rendering import MaskCrops
 from yolact.errors import ConfigError
@@ -14,6 +15,7 @@ from yolact.models import build_model
 from yolact.structures import Target
 
 ALL_MASKS = LossConfig(masks_to_train=1000)
+OBJECTS = make_target([[4, 4, 20, 24], [30, 30, 62, 60]], [0, 2])
 
 
 @pytest.fixture
@@ -21,44 +23,29 @@ def model(tiny_config):
     return build_model(tiny_config)
 
 
-@pytest.fixture
-def objects(make_target):
-    return make_target([[4, 4, 20, 24], [30, 30, 62, 60]], [0, 2])
-
-
-@pytest.fixture
-def empty(make_target):
-    return make_target([], [])
-
-
 def plus_model(config):
     return build_model(replace(config, model=replace(config.model, image_size=256, mask_iou=True)))
 
 
-def test_names_of_the_losses(model, objects):
-    losses = ModelWithLoss(model, LossConfig())(torch.rand(1, 3, 64, 64), [objects])
-    assert set(losses) == {"box", "class", "semantic", "mask"}
+def test_plus_models_add_the_mask_iou_loss(tiny_config):
+    large = make_target([[16, 16, 80, 96], [120, 120, 248, 240]], [0, 2], side=256)
+    losses = ModelWithLoss(plus_model(tiny_config), LossConfig())(torch.rand(1, 3, 256, 256), [large])
+    assert set(losses) == {"box", "class", "semantic", "mask", "mask_iou"}
     assert all(loss.ndim == 0 and loss > 0 for loss in losses.values())
 
 
-def test_plus_models_add_the_mask_iou_loss(tiny_config, make_target):
-    large = make_target([[16, 16, 80, 96], [120, 120, 248, 240]], [0, 2], side=256)
-    losses = ModelWithLoss(plus_model(tiny_config), LossConfig())(torch.rand(1, 3, 256, 256), [large])
-    assert losses["mask_iou"] > 0
-
-
-def test_weights_scale_their_terms(model, objects):
+def test_weights_scale_their_terms(model):
     model.eval()
     images = torch.rand(1, 3, 64, 64)
-    plain = ModelWithLoss(model, ALL_MASKS)(images, [objects])
+    plain = ModelWithLoss(model, ALL_MASKS)(images, [OBJECTS])
     changed = replace(ALL_MASKS, mask_weight=2 * ALL_MASKS.mask_weight, semantic_weight=0)
-    doubled = ModelWithLoss(model, changed)(images, [objects])
+    doubled = ModelWithLoss(model, changed)(images, [OBJECTS])
     torch.testing.assert_close(doubled["mask"], 2 * plain["mask"])
     torch.testing.assert_close(doubled["box"], plain["box"])
     assert doubled["semantic"] == 0
 
 
-def test_a_further_term_enters_by_its_name_and_weight_and_may_replace_one(model, objects):
+def test_a_further_term_enters_by_its_name_and_weight_and_may_replace_one(model):
     seen = []
 
     def largest_coefficient(inputs):
@@ -67,14 +54,14 @@ def test_a_further_term_enters_by_its_name_and_weight_and_may_replace_one(model,
 
     terms = {"coefficients": LossTerm(largest_coefficient, 0.5), "box": LossTerm(lambda inputs: torch.ones(()), 3)}
     images = torch.rand(1, 3, 64, 64)
-    losses = ModelWithLoss(model.eval(), LossConfig(), terms=terms)(images, [objects])
+    losses = ModelWithLoss(model.eval(), LossConfig(), terms=terms)(images, [OBJECTS])
     assert set(losses) == {"box", "class", "semantic", "mask", "coefficients"}
     torch.testing.assert_close(losses["coefficients"], 0.5 * model(images).mask_coefficients.abs().amax())
     assert losses["box"] == 3
     assert (seen[0].image_size, seen[0].objects.labels.tolist()) == ((64, 64), [0, 2])
 
 
-def test_an_assigner_of_ones_own_is_used(model, objects):
+def test_an_assigner_of_ones_own_is_used(model):
     """It may look at what the network predicts, and its weights count: twice as much, and twice to divide by."""
 
     def best_scores(candidates, batch):
@@ -90,7 +77,7 @@ def test_an_assigner_of_ones_own_is_used(model, objects):
     chosen, boxes = [], []
     for _ in range(2):
         criterion = ModelWithLoss(model.eval(), LossConfig(), assigner=best_scores)
-        boxes.append(criterion(torch.ones(1, 3, 64, 64), [objects])["box"])
+        boxes.append(criterion(torch.ones(1, 3, 64, 64), [OBJECTS])["box"])
     assert chosen[0] == chosen[1] == (chosen[0][0], [2])
     torch.testing.assert_close(boxes[1], 2 * boxes[0])
 
@@ -100,20 +87,20 @@ def test_an_unknown_assigner_is_one_sentence(model):
         ModelWithLoss(model, LossConfig(assigner="maxiou"))
 
 
-def test_another_size_of_the_input_gives_the_losses_of_a_model_of_that_size(tiny_config, objects):
+def test_another_size_of_the_input_gives_the_losses_of_a_model_of_that_size(tiny_config):
     """The weights do not know their size; the anchors keep theirs in pixels."""
     both = replace(tiny_config, train=replace(tiny_config.train, image_sizes=(96,)))
     own = replace(tiny_config, model=replace(tiny_config.model, image_size=96))
     models = [build_model(config) for config in (both, own)]
     models[1].load_state_dict(models[0].state_dict())
-    masks = torch.nn.functional.pad(objects["masks"], (0, 32, 0, 32))
-    images, targets = torch.rand(1, 3, 96, 96), [Target(**{**objects, "masks": masks})]
+    masks = torch.nn.functional.pad(OBJECTS["masks"], (0, 32, 0, 32))
+    images, targets = torch.rand(1, 3, 96, 96), [Target(**{**OBJECTS, "masks": masks})]
     first, second = (ModelWithLoss(model, ALL_MASKS)(images, targets) for model in models)
     assert first == second
 
 
 @pytest.mark.parametrize("plus", [False, True])
-def test_every_parameter_gets_a_finite_gradient_even_without_objects(tiny_config, make_target, plus):
+def test_every_parameter_gets_a_finite_gradient_even_without_objects(tiny_config, plus):
     """Distributed training waits for every parameter."""
     model, side = (plus_model(tiny_config), 256) if plus else (build_model(tiny_config), 64)
     crowd = make_target([[0, 0, side, side]], [1], crowds=(0,), side=side)
@@ -122,7 +109,7 @@ def test_every_parameter_gets_a_finite_gradient_even_without_objects(tiny_config
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
 
 
-def test_crowds_are_not_learnt_as_objects(model, make_target):
+def test_crowds_are_not_learnt_as_objects(model):
     images = torch.rand(1, 3, 64, 64)
     both = make_target([[4, 4, 20, 24], [0, 0, 2, 2]], [0, 1], crowds=(1,))
     criterion = ModelWithLoss(model.eval(), ALL_MASKS)
@@ -156,7 +143,7 @@ VIEWS = ("view", "reshape", "expand", "select", "slice", "unbind", "split", "t",
          "squeeze", "alias", "detach", "_unsafe_view", "as_strided")  # fmt: skip
 
 
-def test_the_number_of_operators_does_not_grow_with_the_objects(model, make_target):
+def test_the_number_of_operators_does_not_grow_with_the_objects(model):
     predictions, counts = model(torch.rand(8, 3, 64, 64)), []
     criterion, coder = ModelWithLoss(model, LossConfig()), model.head.coder((64, 64))
     for num_objects in (14, 60):
@@ -176,29 +163,30 @@ AFTER = LossConfig(assigner="task_aligned", class_loss="quality", box_loss="giou
 
 
 @pytest.mark.parametrize("config", [LossConfig(masks_to_train=2), ALL_MASKS, AFTER])
-def test_off_the_cpu_the_host_never_asks_the_device(tiny_config, objects, empty, config):
+def test_off_the_cpu_the_host_never_asks_the_device(tiny_config, config):
     """The meta device computes shapes alone: what would wait for a value fails there."""
     head = "points" if config is AFTER else "anchors"
     model = build_model(replace(tiny_config, model=replace(tiny_config.model, head=head)))
+    targets = [OBJECTS, make_target([], [])]
     if config is AFTER:
-        objects, empty = (MaskCrops(config.roi_size, 8).of(target) for target in (objects, empty))
+        targets = [MaskCrops(config.roi_size, 8).of(target) for target in targets]
     predictions = type(predicted := model(torch.rand(2, 3, 64, 64)))(*(field.to("meta") for field in predicted))
     targets = [
         Target(**{key: value.to("meta") if torch.is_tensor(value) else value for key, value in target.items()})
-        for target in (objects, empty)
+        for target in targets
     ]
     coder = model.head.to("meta").coder((64, 64))
     losses = ModelWithLoss(model, config).losses(predictions, targets, coder)
     assert [loss.shape for loss in losses.values()] == [()] * 4
 
 
-def test_autocast_ends_where_the_losses_begin(model, objects, monkeypatch):
+def test_autocast_ends_where_the_losses_begin(model, monkeypatch):
     with torch.no_grad():
         predictions = model(torch.rand(1, 3, 64, 64))
     monkeypatch.setattr(model, "forward", lambda images: predictions)
     criterion, images = ModelWithLoss(model, ALL_MASKS), torch.rand(1, 3, 64, 64)
-    plain = criterion(images, [objects])
+    plain = criterion(images, [OBJECTS])
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = criterion(images, [objects])
+        mixed = criterion(images, [OBJECTS])
     assert plain == mixed
     assert {loss.dtype for loss in mixed.values()} == {torch.float32}

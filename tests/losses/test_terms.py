@@ -4,6 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.losses.conftest import make_inputs
+from tests.made import make_target
 from yolact.config import LossConfig
 from yolact.data.rendering import MaskCrops
 from yolact.losses import terms
@@ -14,7 +16,7 @@ NEGATIVE = -1
 SQUARE = [4.0, 4, 12, 12]  # the one anchor of `make_inputs`; 2..6 in pixels of the prototypes
 
 
-def test_box_loss_is_quadratic_below_one_and_linear_above(make_target, make_inputs):
+def test_box_loss_is_quadratic_below_one_and_linear_above():
     """The object is the anchor, whose deltas are zero; a positive counts by its weight, also in the divisor."""
     deltas = torch.tensor([[[0.5, 0, 0, 0], [0, 3.0, 0, 0], [9, 9, 9, 9]]])
     target = make_target([SQUARE], [0], side=16)
@@ -34,7 +36,7 @@ def test_hard_negatives_are_the_least_background_like_of_each_image():
     assert [row.nonzero()[:, 0].tolist() for row in everything] == [[0, 1, 2, 3], []]
 
 
-def test_class_loss_is_cross_entropy_of_positives_and_their_hardest_negatives(make_target, make_inputs):
+def test_class_loss_is_cross_entropy_of_positives_and_their_hardest_negatives():
     """One positive of label 1, and of six others the three that are least sure of background."""
     background = torch.tensor([0.0, 9, 9, 9, 0, 0, 0])
     logits = torch.stack([background, torch.full((7,), -99.0), torch.zeros(7)], -1)[None]
@@ -42,40 +44,33 @@ def test_class_loss_is_cross_entropy_of_positives_and_their_hardest_negatives(ma
     assert terms.class_loss(inputs).item() == pytest.approx((1 + 3) * math.log(2))
 
 
-def test_an_image_without_objects_teaches_background(make_target, make_inputs):
+def test_an_image_without_objects_teaches_background():
     inputs = make_inputs([make_target([], [], side=16)], [[NEGATIVE] * 100])
     assert terms.class_loss(inputs).item() == pytest.approx(30 * math.log(3) / 10)  # three negatives stand for one
     assert terms.box_loss(inputs) == terms.mask_loss(inputs) == 0
     assert terms.semantic_loss(inputs).item() == pytest.approx(2 * math.log(2))
 
 
-def mask_inputs(make_target, make_inputs, logits, **options):
+def mask_inputs(logits, **options):
     return make_inputs([make_target([SQUARE], [0], side=16)], [[0]], prototypes=logits[None, None], **options)
 
 
-def test_mask_loss_is_the_mean_over_the_box_when_all_pixels_are_equal(make_target, make_inputs):
-    loss = terms.mask_loss(mask_inputs(make_target, make_inputs, torch.zeros(8, 8)))
+def test_mask_loss_is_the_mean_over_the_box_when_all_pixels_are_equal():
+    loss = terms.mask_loss(mask_inputs(torch.zeros(8, 8)))
     padded = 6 * 6  # the crop is one pixel wider than the box on each side
     assert loss.item() == pytest.approx(math.log(2) * padded / 16)
 
 
-def test_mask_loss_ignores_the_outside_of_the_box(make_target, make_inputs):
-    changed = torch.zeros(8, 8)
-    changed[0, 0] = 50
-    losses = [terms.mask_loss(mask_inputs(make_target, make_inputs, x)) for x in (torch.zeros(8, 8), changed)]
-    assert torch.equal(*losses)
-
-
-def test_mask_loss_stays_finite_for_certain_and_wrong_logits(make_target, make_inputs):
+def test_mask_loss_stays_finite_for_certain_and_wrong_logits():
     logits = torch.full((8, 8), -1e4, requires_grad=True)
-    loss = terms.mask_loss(mask_inputs(make_target, make_inputs, logits))
+    loss = terms.mask_loss(mask_inputs(logits))
     loss.backward()
     assert torch.isfinite(loss)
     assert loss > 0
     assert torch.isfinite(logits.grad).all()
 
 
-def test_mask_loss_has_the_value_and_gradient_of_the_plain_form(make_target, make_inputs):
+def test_mask_loss_has_the_value_and_gradient_of_the_plain_form():
     prototypes, coefficients = torch.randn(1, 3, 8, 8, requires_grad=True), torch.randn(1, 4, 3)
     objects = [[2.0, 3, 9, 8], [0, 0, 3, 3], [5, 2, 15, 13]]
     index, weight = [[0, 1, NEGATIVE, 2]], [[1.0, 0, 1, 2.5]]
@@ -92,7 +87,7 @@ def test_mask_loss_has_the_value_and_gradient_of_the_plain_form(make_target, mak
     torch.testing.assert_close(*(torch.autograd.grad(3 * x, prototypes)[0] for x in (loss, plain)))
 
 
-def test_semantic_loss_takes_the_union_of_each_class_of_each_image(make_target, make_inputs):
+def test_semantic_loss_takes_the_union_of_each_class_of_each_image():
     """Maps of 2 x 2; two objects of class 0 fill the first row, one of class 1 the last cell; the next image, none."""
     target = make_target([[0, 0, 8, 8], [0, 0, 16, 8], [8, 8, 16, 16]], [0, 0, 1], side=16)
     logits = torch.full((2, 2, 2, 2), -30.0)
@@ -110,15 +105,15 @@ class HalfEverywhere(torch.nn.Module):
         return torch.full((len(masks), 2), 0.5)
 
 
-def test_mask_iou_loss_compares_with_the_true_iou(make_target, make_inputs):
+def test_mask_iou_loss_compares_with_the_true_iou():
     logits = torch.full((8, 8), -20.0)
     logits[2:4, 2:6] = 20  # half of the object's 4 x 4
     for maps, least, expected in ((logits, 15, 0), (-20 * torch.ones(8, 8), 15, 0.5 * 0.5**2), (logits - 40, 16, 0)):
-        inputs = mask_inputs(make_target, make_inputs, maps, config=LossConfig(mask_iou_min_area=least))
+        inputs = mask_inputs(maps, config=LossConfig(mask_iou_min_area=least))
         assert terms.mask_iou_loss(inputs, HalfEverywhere()).item() == pytest.approx(expected)
 
 
-def test_mask_iou_loss_without_objects_keeps_the_graph(make_target, make_inputs):
+def test_mask_iou_loss_without_objects_keeps_the_graph():
     prototypes = torch.zeros(1, 1, 64, 64, requires_grad=True)
     inputs = make_inputs([make_target([], [], side=16)], [[NEGATIVE]], prototypes=prototypes)
     network = MaskIoUNet(2)
@@ -129,14 +124,14 @@ def test_mask_iou_loss_without_objects_keeps_the_graph(make_target, make_inputs)
     assert all(p.grad is not None for p in network.parameters())
 
 
-def test_giou_loss_by_hand(make_target, make_inputs):
+def test_giou_loss_by_hand():
     """Zero deltas are the anchor, 4..12; the object 8..16 shares 16 of 112, and a square of 144 holds both."""
     inputs = make_inputs([make_target([[8.0, 8, 16, 16]], [0], side=16)], [[0, NEGATIVE]])
     iou = 16 / 112
     assert terms.giou_loss(inputs).item() == pytest.approx(1 - iou + 32 / 144, rel=1e-5)
 
 
-def test_quality_loss_is_cross_entropy_to_the_weight(make_target, make_inputs):
+def test_quality_loss_is_cross_entropy_to_the_weight():
     """A positive of weight 0.8 and label 1, a negative, an ignored one; logits are zero, and two are two classes."""
     inputs = make_inputs(
         [make_target([SQUARE], [1], side=16)], [[0, NEGATIVE, -2]], [[0.8, 1, 1]], class_logits=torch.zeros(1, 3, 2)
@@ -144,7 +139,7 @@ def test_quality_loss_is_cross_entropy_to_the_weight(make_target, make_inputs):
     assert terms.quality_loss(inputs).item() == pytest.approx(4 * math.log(2))  # half a chance is as far from all
 
 
-def test_quality_loss_is_smallest_at_the_quality(make_target, make_inputs):
+def test_quality_loss_is_smallest_at_the_quality():
     logits = torch.full((1, 1, 2), math.log(0.8 / 0.2), requires_grad=True)
     inputs = make_inputs([make_target([SQUARE], [0], side=16)], [[0]], [[0.8]], class_logits=logits)
     (gradient,) = torch.autograd.grad(terms.quality_loss(inputs), logits)
@@ -153,7 +148,7 @@ def test_quality_loss_is_smallest_at_the_quality(make_target, make_inputs):
 
 
 @pytest.mark.parametrize("loss", ["class_loss", "quality_loss"])
-def test_objects_count_by_the_weight_of_their_class(make_target, make_inputs, loss):
+def test_objects_count_by_the_weight_of_their_class(loss):
     """Two objects, of label 0 and 1; a candidate each, whose loss is all there is."""
     target = make_target([SQUARE, SQUARE], [0, 1], side=16)
     columns = 3 if loss == "class_loss" else 2
@@ -166,15 +161,15 @@ def test_objects_count_by_the_weight_of_their_class(make_target, make_inputs, lo
     assert losses[2] == pytest.approx(2 * losses[0])
 
 
-def roi_inputs(make_target, make_inputs, logits, boxes=(SQUARE,), index=((0,),), **options):
+def roi_inputs(logits, boxes=(SQUARE,), index=((0,),), **options):
     config = LossConfig(roi_size=6)
     target = make_target([*boxes], [0] * len(boxes), side=16)
     return make_inputs([target], [*map(list, index)], config=config, prototypes=logits[None, None], **options)
 
 
-def test_roi_mask_loss_by_hand(make_target, make_inputs):
+def test_roi_mask_loss_by_hand():
     """Logits of zero: binary cross-entropy log 2; of 36 points, 25 lie on the object, which has 5 of 6 in each side."""
-    inputs = roi_inputs(make_target, make_inputs, torch.zeros(8, 8))
+    inputs = roi_inputs(torch.zeros(8, 8))
     masks = inputs.roi_masks
     assert masks.sum().item() == pytest.approx(25, abs=0.5)
     shared, both = 0.5 * masks.sum(), 36 * 0.25 + masks.square().sum()
@@ -182,19 +177,19 @@ def test_roi_mask_loss_by_hand(make_target, make_inputs):
     assert terms.roi_mask_loss(inputs).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_roi_mask_loss_counts_objects_alike_and_positives_by_weight(make_target, make_inputs):
+def test_roi_mask_loss_counts_objects_alike_and_positives_by_weight():
     """One object with a perfect and a useless candidate, one with a useless one alone, one with none."""
     boxes = [SQUARE, [0.0, 0, 8, 8], [8.0, 8, 16, 16]]
     options = {"boxes": boxes, "weight": [[0.75, 0.25, 0.5]], "index": [(0, 0, 1)]}
     coefficients = torch.tensor([[[0.0], [1], [1]]])
-    inputs = roi_inputs(make_target, make_inputs, torch.randn(8, 8), mask_coefficients=coefficients, **options)
+    inputs = roi_inputs(torch.randn(8, 8), mask_coefficients=coefficients, **options)
     alone = []
     for number in range(3):
         weight = [[float(number == other) for other in range(3)]]
         alone.append(
             terms.roi_mask_loss(
                 roi_inputs(
-                    make_target, make_inputs, inputs.predictions.prototypes[0, 0], mask_coefficients=coefficients,
+                    inputs.predictions.prototypes[0, 0], mask_coefficients=coefficients,
                     **{**options, "weight": weight},
                 )
             )
@@ -202,18 +197,10 @@ def test_roi_mask_loss_counts_objects_alike_and_positives_by_weight(make_target,
     torch.testing.assert_close(terms.roi_mask_loss(inputs), (0.75 * alone[0] + 0.25 * alone[1] + alone[2]) / 2)
 
 
-def test_roi_mask_loss_without_objects_keeps_the_graph(make_target, make_inputs):
-    prototypes = torch.zeros(8, 8, requires_grad=True)
-    loss = terms.roi_mask_loss(roi_inputs(make_target, make_inputs, prototypes, boxes=(), index=((NEGATIVE,),)))
-    loss.backward()
-    assert loss == 0
-    assert not prototypes.grad.any()
-
-
-def test_crops_of_the_loader_give_the_loss_of_whole_masks(make_target, make_inputs):
+def test_crops_of_the_loader_give_the_loss_of_whole_masks():
     boxes = [SQUARE, [1.0, 2, 7, 9]]
-    whole = roi_inputs(make_target, make_inputs, torch.randn(8, 8), boxes=boxes, index=[(0, 1, 1)])
-    cut = roi_inputs(make_target, make_inputs, whole.predictions.prototypes[0, 0], boxes=boxes, index=[(0, 1, 1)])
+    whole = roi_inputs(torch.randn(8, 8), boxes=boxes, index=[(0, 1, 1)])
+    cut = roi_inputs(whole.predictions.prototypes[0, 0], boxes=boxes, index=[(0, 1, 1)])
     cut.targets = [MaskCrops(6, 8).of(cut.targets[0])]
     assert "masks" not in cut.targets[0]
     for term in (terms.roi_mask_loss, terms.semantic_loss):

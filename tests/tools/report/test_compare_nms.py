@@ -28,22 +28,11 @@ def test_the_file_has_the_metrics_of_each_kind_and_what_they_depend_on(content, 
     assert len({json.dumps(found["bbox"]) for found in content["nms"].values()}) == 3
     own = {key: value for key, value in content.items() if key not in ("nms", "device", "versions")}
     assert own == {
-        "config": "sample",
-        "weights": sample_checkpoint.name,
-        "annotations": "annotations.json",
-        "images": 6,
-        "batch_size": 1,
-        "flips": [],
-        "tiles": None,
-        "runtime": "PyTorch",
-        "dtype": "float32",
-        "processes": 1,
-        "score_threshold": 0.05,
-        "nms_threshold": 0.1,
-        "nms_top_k": 200,
-        "max_detections": 100,
+        "config": "sample", "weights": sample_checkpoint.name, "annotations": "annotations.json", "images": 6,
+        "batch_size": 1, "flips": [], "tiles": None, "runtime": "PyTorch", "dtype": "float32", "processes": 1,
+        "score_threshold": 0.05, "nms_threshold": 0.1, "nms_top_k": 200, "max_detections": 100,
         "threads": torch.get_num_threads(),
-    }
+    }  # fmt: skip
     assert content["device"].startswith("cpu (")
     assert content["versions"]["torch"] == str(torch.__version__)
 

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from tests.tools.report.conftest import PageChecker
 from yolact.cli import run
 from yolact.errors import UserError
 from yolact.tools.report.comparison import compare, comparison_page, comparison_text, data_verdict
@@ -57,7 +58,7 @@ def test_metrics_stand_side_by_side_with_their_differences(write_evaluation):
     assert missed[2].trend == -1  # a larger cost is worse
 
 
-def test_metrics_that_an_older_file_lacks_are_shown_as_missing(write_evaluation, write_metrics, check_page):
+def test_metrics_that_an_older_file_lacks_are_shown_as_missing(write_evaluation, write_metrics):
     old = write_metrics("old", segm={"AP": 0.3, "AP50": 0.5, "BoundaryAP": 0.1})
     runs = read_runs([old, write_evaluation("new")])
     found = tables(runs)
@@ -71,7 +72,7 @@ def test_metrics_that_an_older_file_lacks_are_shown_as_missing(write_evaluation,
     assert found["Speed"]["frames per second"] == [Cell("missing"), Cell("40.0"), Cell("-")]
     assert "A on unknown device, PyTorch, unknown precision, batch unknown; B on cpu (test)" in notes(runs, "Speed")[0]
     assert "missing" in comparison_text(runs)
-    assert "missing" in check_page(comparison_page(runs)).texts
+    assert "missing" in PageChecker(comparison_page(runs)).texts
     assert "masks" in tables(read_runs([old, old]))
 
 
@@ -177,7 +178,7 @@ def test_the_text_cuts_what_is_long(write_metrics):
     assert {len(line) for line in table} == {len(table[0])}
 
 
-def test_the_command_writes_text_and_page(write_evaluation, tmp_path, check_page, capsys):
+def test_the_command_writes_text_and_page(write_evaluation, tmp_path, capsys):
     a, b = write_evaluation("a", half), write_evaluation("b")
     output = tmp_path / "pages" / "comparison.html"
     run(["compare", "runs", str(a), str(b / "metrics.json"), "--output", str(output)])
@@ -185,7 +186,7 @@ def test_the_command_writes_text_and_page(write_evaluation, tmp_path, check_page
     for part in ("the same data: 6 images of annotations.json", "No key differs.", str(output)):
         assert part in shown
     page = output.read_text()
-    texts = check_page(page).texts
+    texts = PageChecker(page).texts
     for part in ("A", "B", "B - A", "Masks", "Boxes", "Speed", "Configuration", "missed", "No key differs."):
         assert part in texts
     assert '<p class="verdict good">All were evaluated on the same data' in page
@@ -194,20 +195,20 @@ def test_the_command_writes_text_and_page(write_evaluation, tmp_path, check_page
     assert "Learning" not in texts
 
 
-def test_the_page_draws_how_training_runs_learned(write_evaluation, tmp_path, check_page):
+def test_the_page_draws_how_training_runs_learned(write_evaluation, tmp_path):
     one, two = training_run(tmp_path / "one", *[BOTH] * 3), training_run(tmp_path / "two", BOTH)
-    texts = check_page(comparison_page(read_runs([one, two, write_evaluation("a")]))).texts
+    texts = PageChecker(comparison_page(read_runs([one, two, write_evaluation("a")]))).texts
     for part in ("Learning", "mask AP", "box AP", "sum of the weighted losses, smoothed", "step"):
         assert part in texts
 
 
-def test_hostile_names_stay_text(write_metrics, check_page):
+def test_hostile_names_stay_text(write_metrics):
     classes = {EVIL: 0.1, "\ud800": 0.2}
     a = write_metrics(f"{EVIL[:8]} a", **BOTH, per_class={"segm": classes, "bbox": classes})
     b = write_metrics("b", **BOTH, annotations=EVIL, device=EVIL, milliseconds={EVIL: 1.0})
     (b / "config.yaml").write_text(json.dumps({EVIL: EVIL}))
     runs = read_runs([a, b])
-    assert EVIL in check_page(comparison_page(runs)).texts
+    assert EVIL in PageChecker(comparison_page(runs)).texts
     comparison_text(runs).encode()
 
 

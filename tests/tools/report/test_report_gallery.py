@@ -3,6 +3,7 @@ import json
 import cv2
 import numpy as np
 
+from tests.data.conftest import rectangle
 from tests.tools.report.conftest import records_of
 from yolact.data.dataset import CocoDataset
 from yolact.draw import display_scale, resize_image
@@ -45,12 +46,10 @@ def test_best_and_worst_images_are_drawn(dataset, tmp_path):
 def test_small_objects_are_drawn_on_large_ones(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.full((640, 640, 3), 128, np.uint8))
     squares = {"large": (100, 440), "small": (250, 140)}  # first corner and side
-    annotations = []
-    for number, (first, side) in enumerate(squares.values(), start=1):
-        last = first + side
-        polygon = [first, first, last, first, last, last, first, last]
-        box = {"bbox": [first, first, side, side], "area": side**2, "iscrowd": 0}
-        annotations.append({"id": number, "image_id": 1, "category_id": number, "segmentation": [polygon], **box})
+    annotations = [
+        rectangle(number, 1, number, first, first, side, side)
+        for number, (first, side) in enumerate(squares.values(), start=1)
+    ]
     images = [{"id": 1, "file_name": "a.png", "height": 640, "width": 640}]
     categories = [{"id": number, "name": name} for number, name in enumerate(squares, start=1)]
 

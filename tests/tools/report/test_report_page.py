@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.tools.report.conftest import PageChecker
 from yolact.data.dataset import CocoDataset
 from yolact.evaluation.analysis import Shown, Trust
 from yolact.evaluation.coco import Curves
@@ -29,13 +30,13 @@ def changed(dataset, tmp_path, image_folder=None, **changes):
     return CocoDataset(tmp_path / "changed.json", image_folder or dataset.image_folder)
 
 
-def test_all_files_are_written_and_the_page_shows_everything(write_evaluation, check_page):
+def test_all_files_are_written_and_the_page_shows_everything(write_evaluation):
     folder = write_evaluation("out", mixed)
     files = {"metrics.json", "detections_segm.json", "detections_bbox.json", "config.yaml", "report.html", "gallery"}
     files.add("odd_labels.json")
     assert {path.name for path in folder.iterdir()} == files
     metrics, page = json.loads((folder / "metrics.json").read_text()), (folder / "report.html").read_text()
-    checker = check_page(page)
+    checker = PageChecker(page)
     for kind in ("segm", "bbox"):
         for key in METRICS:
             assert key in checker.texts
@@ -68,33 +69,33 @@ def test_cells_of_the_confusion_matrix_say_what_they_count(write_evaluation):
 
 
 @pytest.mark.parametrize("found", [lambda *_: None, lambda *_: 0])
-def test_evaluations_that_find_nothing_or_the_wrong_have_a_page(write_evaluation, check_page, found):
-    check_page((write_evaluation("out", found) / "report.html").read_text())
+def test_evaluations_that_find_nothing_or_the_wrong_have_a_page(write_evaluation, found):
+    PageChecker((write_evaluation("out", found) / "report.html").read_text())
 
 
-def test_data_without_objects_has_a_page(write_evaluation, dataset, tmp_path, check_page):
+def test_data_without_objects_has_a_page(write_evaluation, dataset, tmp_path):
     folder = write_evaluation("out", dataset=changed(dataset, tmp_path, annotations=[]))
     page = (folder / "report.html").read_text()
-    check_page(page)
+    PageChecker(page)
     assert "There are no objects to find." in page
     assert "Precision and recall" not in page
     assert "There is none: the model contradicts no label" in page
     assert "There are no objects to find." in terminal_text(json.loads((folder / "metrics.json").read_text()))
 
 
-def test_one_class_needs_no_curves_of_its_own(write_evaluation, dataset, tmp_path, check_page):
+def test_one_class_needs_no_curves_of_its_own(write_evaluation, dataset, tmp_path):
     annotations = json.loads(Path(dataset.annotation_file).read_text())["annotations"]
     for annotation in annotations:
         annotation["category_id"] = 3
     one = changed(dataset, tmp_path, categories=[{"id": 3, "name": "thing"}], annotations=annotations)
     folder = write_evaluation("out", dataset=one)
     page = (folder / "report.html").read_text()
-    assert "Classes" in check_page(page).texts
+    assert "Classes" in PageChecker(page).texts
     assert "for each class" not in page
     assert "AP per class" not in terminal_text(json.loads((folder / "metrics.json").read_text()))
 
 
-def test_hostile_names_stay_text(write_evaluation, dataset, tmp_path, check_page):
+def test_hostile_names_stay_text(write_evaluation, dataset, tmp_path):
     images = json.loads(Path(dataset.annotation_file).read_text())["images"]
     for number, image in enumerate(images):
         name = f"<img src=x onerror=alert({number})>.png"
@@ -104,7 +105,7 @@ def test_hostile_names_stay_text(write_evaluation, dataset, tmp_path, check_page
     categories = [{"id": 3, "name": EVIL}, {"id": 7, "name": "</svg>$x_1$\ud800\n" + "x" * 5000}]
     evil = changed(dataset, tmp_path, tmp_path / "images", images=images, categories=categories)
     folder = write_evaluation("out", mixed, dataset=evil, device=EVIL)
-    checker = check_page((folder / "report.html").read_text())
+    checker = PageChecker((folder / "report.html").read_text())
     odd_labels = json.loads((folder / "odd_labels.json").read_text())
     assert checker.tags.count("img") == 5 + len(odd_labels)
     assert EVIL in checker.texts
