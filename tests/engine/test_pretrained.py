@@ -1,6 +1,5 @@
 import logging
 import urllib.error
-from dataclasses import replace
 
 import pytest
 import torch
@@ -8,10 +7,9 @@ from torchvision.models import resnet18, resnet50
 
 from yolact.config import BackboneConfig
 from yolact.engine import pretrained
-from yolact.engine.fine_tuning import fitting_weights, transfer_weights
 from yolact.engine.pretrained import for_channels, load_backbone
 from yolact.errors import CheckpointError
-from yolact.models import BACKBONES, build_model
+from yolact.models import BACKBONES
 from yolact.models.backbones import DarkNetFeatures, ResNetFeatures, TimmFeatures, take_channels
 
 
@@ -90,22 +88,6 @@ def test_darknet_without_a_file_says_where_to_put_it(tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "WEIGHTS_FOLDER", tmp_path)
     with pytest.raises(CheckpointError, match=r"fetch .*darknet53\.pth by `yolact weights darknet53`"):
         load_backbone(DarkNetFeatures(), "darknet53", "imagenet")
-
-
-def test_a_head_of_other_classes_is_remade_and_listed(tiny_config, caplog):
-    source = build_model(tiny_config)
-    model = build_model(replace(tiny_config, model=replace(tiny_config.model, num_classes=1)))
-    with caplog.at_level(logging.INFO):
-        remade = transfer_weights(model, source.state_dict(), "old.pth")
-    assert set(remade) == {"head.class_logits.weight", "head.class_logits.bias", "semantic.weight", "semantic.bias"}
-    assert "re-made head.class_logits.bias: the file has [12], the model [6]" in caplog.text
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, source.state_dict()[name]) == (name not in remade) or name.endswith("semantic.bias")
-
-
-def test_another_kind_of_model_is_refused(tiny_config):
-    with pytest.raises(CheckpointError, match=r"Only 0 of the model's \d+ tensors .* and widths, or so\.$"):
-        fitting_weights(build_model(tiny_config), {"fc.weight": torch.zeros(1)}, "classifier.pth", ", or so")
 
 
 @pytest.mark.parametrize(("channels", "expected"), [(1, [9.0]), (2, [4.5, 4.5]), (4, [2.25] * 4), (3, [1.0, 2.0, 6.0])])
