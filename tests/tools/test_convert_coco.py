@@ -12,7 +12,7 @@ from yolact.errors import DatasetError, UserError
 from yolact.tools.convert.coco import read_coco
 from yolact.tools.convert.common import encode_mask
 from yolact.tools.convert.panoptic import read_panoptic
-from yolact.tools.convert.writing import warning_lines, write_conversion
+from yolact.tools.convert.writing import count_lines, warning_lines, write_conversion
 
 POLYGON = [coordinate for point in TRIANGLE for coordinate in point]
 RING = block(5, 5, 25, 25) & ~block(10, 10, 15, 20)
@@ -51,6 +51,14 @@ def test_masks_and_ids_stay_as_they_are(tmp_path):
     first, second = content["annotations"]
     assert first == annotation([outline], area=20.0, bbox=[1.0, 1.0, 8.0, 6.0])
     assert (second["segmentation"], second["category_id"], second["iscrowd"]) == (rle, 3, 1)
+
+
+def test_class_names_are_shown_as_text(tmp_path):
+    write_image(tmp_path / "source" / "a.png")
+    write(tmp_path / "source" / "a.json", [annotation()], categories=[{"id": 7, "name": "\ud800\x1b[2J"}])
+    conversion = read_coco(tmp_path / "source")
+    written = write_conversion(conversion, tmp_path / "out", True)
+    assert all(line.isprintable() for line in [*count_lines(written), *warning_lines(conversion)])
 
 
 def test_an_area_that_is_missing_is_that_of_the_mask(tmp_path):

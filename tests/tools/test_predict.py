@@ -19,7 +19,7 @@ from tests.made import make_instances
 from yolact.cli import run
 from yolact.errors import CheckpointError, ConfigError, DatasetError, UserError
 from yolact.predictor import Predictor
-from yolact.tools.predict import Wanted, write_results
+from yolact.tools.predict import Wanted, print_summary, write_results
 from yolact.tools.video import Frame, Video, write_video
 
 Predict = Callable[..., list[dict[str, Any]]]
@@ -313,3 +313,8 @@ def test_no_objects_and_a_file_name_of_bytes_that_are_not_text(tmp_path: Path) -
     (record,) = json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8"))
     assert record["file_name"] == "\udcff.jpg"  # which JSON can escape
     assert "\\udcff.jpg,,0,cat" in (tmp_path / "predictions.csv").read_text(encoding="utf-8")
+
+
+def test_class_names_are_shown_as_text(tmp_path: Path, capsys: Output) -> None:
+    print_summary(Wanted(tmp_path), Counter({"\ud800\x1b[2J": 2}), "1 image", "annotated images")
+    assert capsys.readouterr().out.splitlines()[1] == "  \ufffd\ufffd[2J  2"

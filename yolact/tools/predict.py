@@ -26,7 +26,7 @@ from yolact.errors import DatasetError, UserError
 from yolact.instances import Instances
 from yolact.output import write_bytes
 from yolact.predictor import Predictor
-from yolact.text import counted
+from yolact.text import counted, printable
 from yolact.threads import in_order
 from yolact.tools import prelabels
 from yolact.tools.explain import draw_prototypes
@@ -173,7 +173,7 @@ def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wante
         for name in (RECORDS, TABLE, RECORD):
             (wanted.folder / name).unlink(missing_ok=True)
         raise DatasetError(failures[0][1])
-    _print_summary(wanted, counts, counted(len(sources) - len(failures), "image"), "annotated images")
+    print_summary(wanted, counts, counted(len(sources) - len(failures), "image"), "annotated images")
     if wanted.labels:
         print(f"Labels to correct: {wanted.folder / (LABELS if wanted.labels == 'labelme' else f'{LABELS}.json')}")
     for _, reason in failures:
@@ -225,7 +225,7 @@ def predict_video(predictor: Predictor, video: Video, wanted: Wanted) -> None:
                 add(found, count, video.source, f"{name}_{count:06}", count - 1, tracks, seconds)
         except KeyboardInterrupt:
             print("stopped by Ctrl-C; the frames so far are written")
-    _print_summary(
+    print_summary(
         wanted, counts, counted(count, "frame"), f"{target.name} ({video.fps:.4g} frames per second on average)"
     )
     if video.num_damaged:
@@ -302,12 +302,12 @@ def _open_text(path: Path) -> TextIO:
     return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
-def _print_summary(wanted: Wanted, counts: Counter[str], what: str, files: str) -> None:
+def print_summary(wanted: Wanted, counts: Counter[str], what: str, files: str) -> None:
     """Print how many objects there are of each class, the most frequent first, and which files were written."""
     print(f"{counted(counts.total(), 'object')} in {what} (score above {wanted.score_threshold:g})")
     width = max(map(len, counts), default=0)
     for name, number in counts.most_common():
-        print(f"  {name:{width}}  {number}")
+        print(f"  {printable(name):{width}}  {number}")
     print(f"Written to {wanted.folder}: {files} and predictions.json")
 
 

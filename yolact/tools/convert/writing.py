@@ -18,7 +18,7 @@ from yolact.data.annotations import parse_categories, parse_images
 from yolact.data.dataset import MOST_CROWDS
 from yolact.errors import DatasetError
 from yolact.output import output_folder, write_json
-from yolact.text import counted
+from yolact.text import counted, printable
 from yolact.tools.convert.common import SPLITS, Conversion, FoundImage, name_below
 
 MOST = 5  # examples of one kind that are shown
@@ -140,7 +140,7 @@ def count_lines(written: list[WrittenSplit]) -> Iterator[str]:
     for item in written:
         counts = _count(item.images)
         yield f"{item.annotations}: {counted(len(item.images), 'image')}, {counted(counts.total(), 'object')}"
-        yield from (f"  {count:6} {name}" for name, count in counts.most_common())
+        yield from (f"  {count:6} {printable(name)}" for name, count in counts.most_common())
 
 
 def warning_lines(conversion: Conversion) -> Iterator[str]:
@@ -173,7 +173,7 @@ def warning_lines(conversion: Conversion) -> Iterator[str]:
     ):
         if names:
             rest = f" and {len(names) - MOST} more" if len(names) > MOST else ""
-            yield f"{counted(len(names), 'class', 'classes')} {kind}: {', '.join(names[:MOST])}{rest}"
+            yield f"{counted(len(names), 'class', 'classes')} {kind}: {', '.join(map(printable, names[:MOST]))}{rest}"
 
 
 def training_lines(written: list[WrittenSplit]) -> Iterator[str]:
