@@ -25,6 +25,15 @@ def test_lines_that_are_wrong(tmp_path, line, found):
         read_yolo(source)
 
 
+def test_blanks_around_class_names_go(tmp_path):
+    source = write_yolo(tmp_path / "source", {"a": f"0 {SQUARE}\n1 {SQUARE}"})
+    (source / "classes.txt").unlink(missing_ok=True)
+    (source / "data.yaml").write_text('names: [cat, "\u00a0dog "]', encoding="utf-8")
+    conversion = read_yolo(source)
+    assert [name for name, _ in converted(conversion, tmp_path / "out")["a.png"]] == ["cat", "dog"]
+    assert conversion.counts["classes with blanks around their names"] == 1
+
+
 def run_lengths(mask):
     """Return COCO's run lengths of a mask, column by column, beginning with zeros, by hand."""
     flat = np.concatenate(([False], mask.ravel(order="F"), [False]))

@@ -34,7 +34,7 @@ def read_datumaro(name: str, source: Path) -> Conversion:
     try:
         dataset = Dataset.import_from(str(source), name)
         items = {f"'{item.id}' of '{item.subset}'": item for item in dataset}
-        labels = [label.name for label in dataset.categories()[AnnotationType.label].items]
+        labels = [label.name.strip() for label in dataset.categories()[AnnotationType.label].items]
     except Exception as error:  # its readers let out errors of all kinds
         reason = printable(str(error.__cause__ or error)) or type(error).__name__
         raise DatasetError(f"datumaro cannot read '{source}' as {name} ({reason}); check path and format.") from None

@@ -64,7 +64,7 @@ def read_cityscapes(folder: Path) -> Conversion:
         return FoundImage(name, size, objects, subset)
 
     conversion.collect({images[stem]: folder / labels[stem] for stem in sorted(images.keys() & labels)}, read)
-    conversion.class_names = dict(enumerate(classes.values(), start=1))
+    conversion.declare(dict(enumerate(classes.values(), start=1)))
     return conversion
 
 

@@ -177,6 +177,11 @@ class Conversion:
 
         return self.sound([*faults, *each(groups.values(), make)])
 
+    def declare(self, names: Mapping[int, str]) -> None:
+        """Take the classes that a source declares, by category id; blanks around names go, as around labels."""
+        self.note("classes with blanks around their names", *(name for name in names.values() if name != name.strip()))
+        self.class_names = {number: name.strip() for number, name in names.items()}
+
     def sound(self, items: Iterable[T | DatasetError]) -> list[T]:
         """Return the objects of an image, and keep the errors as faults; the first is raised where nothing else is."""
         found = list(items)

@@ -49,7 +49,7 @@ def read_cvat(source: Path, folder: Path | None = None) -> Conversion:
             raise DatasetError(f'{path} has tracks, as "CVAT for video"; export it as "CVAT for images 1.1".')
         for label in root.iterfind("meta//label"):
             if label.findtext("type") not in NO_AREA:
-                labels.append(label.findtext("name", ""))
+                labels.append(label.findtext("name", "").strip())
         for index, entry in enumerate(root.findall("image")):
             subset = entry.get("subset", "")
             near = [f"images/{subset}", "images", subset]

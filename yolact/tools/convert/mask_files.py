@@ -84,7 +84,7 @@ def read_masks(
         return FoundImage(name, (height, width), conversion.objects(parts, (height, width)))
 
     conversion.collect(found, read)
-    conversion.class_names = dict(enumerate(class_map.values() if class_map else [class_name], start=1))
+    conversion.declare(dict(enumerate(class_map.values() if class_map else [class_name], start=1)))
     return conversion
 
 

@@ -93,7 +93,7 @@ def read_panoptic(source: Path, folder: Path | None = None) -> Conversion:
         return FoundImage(name, size, conversion.objects(parts, size), split_of(job.path, source))
 
     conversion.collect(jobs, read)
-    conversion.class_names = dict(sorted(names.items()))
+    conversion.declare(dict(sorted(names.items())))
     conversion.note("images that no file lists, left out", *files.unused())
     return conversion
 

@@ -53,7 +53,7 @@ def read_yolo(source: Path) -> Conversion:
     if not names:
         names = {int(name): name for name in conversion.class_names.values()}
         conversion.note("sets without class names (data.yaml or classes.txt), so that classes are numbers", folder)
-    conversion.class_names = {index + 1: name for index, name in sorted(names.items())}
+    conversion.declare({index + 1: name for index, name in sorted(names.items())})
     parents = {os.path.dirname(label) for label in labels.values() if "labels" in label.split("/")}
     texts = {*conversion.list_files(folder, {".txt"})}.difference(labels.values())
     lost = (text for text in sorted(texts) if os.path.dirname(text) in parents and not text.endswith("classes.txt"))
