@@ -83,8 +83,8 @@ def read_reduced(
         name = printable(str(path), MAX_NAME)
         why = f"Cannot read the image {name}: {error.strerror}; restore it or correct its path."
         raise DatasetError(why, "missing-picture") from None
-    is_jpeg = data[:2] == JPEG_START and colours.has_colours and not _is_truncated_jpeg(data)
-    if image_size and reduction > 1 and is_jpeg:
+    is_reducible = reduction > 1 and data[:2] == JPEG_START and colours.has_colours
+    if image_size and is_reducible and not _is_truncated_jpeg(data):
         height, width = image_size
         if header_size(data) in (image_size, (width, height)):
             small = opencv(data, REDUCED[reduction])
@@ -202,7 +202,7 @@ def _is_truncated_jpeg(data: bytes) -> bool:
     at = 2  # what stands before the scan, or behind the image as phones' videos do, may hold any bytes
     while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
         at += 1 if data[at + 1 : at + 2] == b"\xff" else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return data[:2] == JPEG_START and data.find(b"\xff\xd9", at) < 0
+    return data[:2] == JPEG_START and data.rfind(b"\xff\xd9", at) < 0
 
 
 def _is_cut_off(data: bytes) -> bool:

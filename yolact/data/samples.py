@@ -132,9 +132,8 @@ def to_pixels(
     values = samples[..., : samples.shape[2] - bool(alpha)]
     if values.dtype != np.uint8:
         white = white or white_of(values, colours)
-        remarks["deep-samples"] = (
-            f"{values.dtype} up to {np.fmax.reduce(values, axis=None):.10g}, of which {white:.10g} becomes white"
-        )
+        most = np.fmax.reduce(values, axis=None)  # but for NaN
+        remarks["deep-samples"] = f"{values.dtype} up to {most:.10g}, of which {white:.10g} becomes white"
         if odd := odd_samples(values):
             remarks["odd-samples"] = f"{odd}, which become black"
     pixels = to_bytes(values, white or 255)
