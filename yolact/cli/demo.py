@@ -49,8 +49,8 @@ def run(arguments: argparse.Namespace) -> None:
         predictor = load_chosen_predictor(arguments)
         if not predictor.colours.has_colours:
             raise UserError(
-                f"The page takes photographs, but '{arguments.weights}' images of {predictor.colours.channels} bands "
-                "(model.channels): use `yolact predict`."
+                f"The page takes photographs, but '{arguments.weights}' takes images of {predictor.colours.channels} "
+                "bands (model.channels): use `yolact predict`."
             )
         if not is_local:
             print("warning: everybody who reaches this machine over the network can use the page.", file=sys.stderr)

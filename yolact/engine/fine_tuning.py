@@ -51,7 +51,7 @@ def initial_weights(
     """
     weights, their_config, before = read_weights(path)
     if before and any(name in before and before.index(name) != place for place, name in enumerate(class_names)):
-        logger.info("%s has these classes in another order, so that its layers of classes are made anew", path)
+        logger.warning("%s has these classes in another order, so that its layers of classes are made anew", path)
         of_classes = _class_tensors(config, backbone)
         weights = {name: value for name, value in weights.items() if name not in of_classes}
     fitting_weights(network, weights, path, fine_tuning(their_config, Path(path), config.data))
