@@ -225,9 +225,8 @@ def predict_video(predictor: Predictor, video: Video, wanted: Wanted) -> None:
                 add(found, count, video.source, f"{name}_{count:06}", count - 1, tracks, seconds)
         except KeyboardInterrupt:
             print("stopped by Ctrl-C; the frames so far are written")
-    print_summary(
-        wanted, counts, counted(count, "frame"), f"{target.name} ({video.fps:.4g} frames per second on average)"
-    )
+    rate = f"{video.fps:.4g} frames per second on average"
+    print_summary(wanted, counts, counted(count, "frame"), f"{target.name} ({rate})")
     if video.num_damaged:
         what = counted(video.num_damaged, "frame")
         print(f"{what} of '{video.source}' are missing or damaged; the others are done.", file=sys.stderr)

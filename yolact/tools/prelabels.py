@@ -1,6 +1,7 @@
 """Labels that a model proposes, for a person to correct: labelme's files, or one COCO file for CVAT and other tools."""
 
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,17 @@ TOLERANCE = 1.0  # pixels by which outlines may be off, so that they have few po
 Entry = dict[str, Any]
 
 
-class Labels:
+class Labels(ABC):
     """Takes what is found in one image after another, and writes labels of it into a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @abstractmethod
     def add(self, found: Instances, image: Path, name: str) -> str:
         """Take an image, whose results have this name; return the file of its labels, relative to the folder."""
-        raise NotImplementedError
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # not all have something
         """Write what is written at the end."""
 
 

@@ -34,7 +34,7 @@ def read_datumaro(name: str, source: Path) -> Conversion:
     try:
         dataset = Dataset.import_from(str(source), name)
         items = {f"'{item.id}' of '{item.subset}'": item for item in dataset}
-        labels = [label.name.strip() for label in dataset.categories()[AnnotationType.label].items]
+        labels = [label.name for label in dataset.categories()[AnnotationType.label].items]
     except Exception as error:  # its readers let out errors of all kinds
         reason = printable(str(error.__cause__ or error)) or type(error).__name__
         raise DatasetError(f"datumaro cannot read '{source}' as {name} ({reason}); check path and format.") from None
@@ -51,8 +51,9 @@ def read_datumaro(name: str, source: Path) -> Conversion:
         return FoundImage(name, size, conversion.objects(parts, size), item.subset)
 
     conversion.collect(items, read)
-    used = [label for label in dict.fromkeys(labels) if label in conversion.class_names.values()]
-    conversion.note("labels that no object has, left out", *(label for label in labels if label not in used))
+    declared = dict.fromkeys(map(str.strip, labels))
+    used = [label for label in declared if label in conversion.class_names.values()]
+    conversion.note("labels that no object has, left out", *(label for label in declared if label not in used))
     conversion.class_names = dict(enumerate(used, start=1))
     return conversion
 

@@ -1,7 +1,7 @@
 """CVAT's own export, "CVAT for images 1.1": one XML file of all images."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -66,8 +66,9 @@ def read_cvat(source: Path, folder: Path | None = None) -> Conversion:
         name = images.find(str(given), where, near)
         read_size(conversion.folder / name, size)
         shapes = [(f"<{shape.tag}> {index} of '{name}' in {path}", shape) for index, shape in enumerate(entry)]
-        parts = _without_frames(conversion, common.each(shapes, lambda shape: _read_shape(conversion, *shape, size)))
-        return FoundImage(name, size, conversion.objects(parts, size), entry.get("subset") or split_of(path, source))
+        parts = [*common.each(shapes, lambda shape: _read_shape(conversion, *shape, size))]
+        kept = _without_frames(conversion, parts, {where for where, shape in shapes if shape.tag == "box"})
+        return FoundImage(name, size, conversion.objects(kept, size), entry.get("subset") or split_of(path, source))
 
     conversion.collect(jobs, read)
     # In the order of the task, so that two exports of it have the same ids.
@@ -136,14 +137,16 @@ def _read_shape(
     yield Part(str(label), area, where, None if group == "0" else group, iscrowd)
 
 
-def _without_frames(conversion: Conversion, parts: Iterable[Part | DatasetError]) -> Iterator[Part | DatasetError]:
-    """Yield the parts without the boxes around outlines of their group, both of which datumaro writes for an object."""
-    found, outlines = list(parts), defaultdict(list)
-    for part in found:
-        if isinstance(part, Part) and part.group is not None and not part.where.startswith("<box>"):
+def _without_frames(
+    conversion: Conversion, parts: list[Part | DatasetError], boxes: Container[str]
+) -> Iterator[Part | DatasetError]:
+    """Yield the parts but for those of `boxes` around outlines of their group: datumaro writes both for an object."""
+    outlines = defaultdict(list)
+    for part in parts:
+        if isinstance(part, Part) and part.group is not None and part.where not in boxes:
             outlines[part.class_name, part.group].append(_bounds(part.area))
-    for part in found:
-        if isinstance(part, Part) and part.where.startswith("<box>"):
+    for part in parts:
+        if isinstance(part, Part) and part.where in boxes:
             inner = np.array(outlines.get((part.class_name, part.group), []))
             low, high = _bounds(part.area)
             if len(inner) and (inner[:, 0] >= low - FRAME).all() and (inner[:, 1] <= high + FRAME).all():

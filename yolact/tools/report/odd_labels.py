@@ -153,17 +153,16 @@ def _cases(image: Matching, dataset: CocoDataset) -> Iterator[Case]:
         first = len(iou) if own is None else own  # detections are in the order of their scores
         others = np.flatnonzero(~is_same[:first] & (iou[:first] >= FOUND_IOU) & is_free[:first])
         near = np.flatnonzero(is_same & (iou >= OUTLINE_IOU) & (iou == overlap) & is_free)
+        found = [own] if own is not None and image.scores[own] >= SHOWN_SCORE else near
         if not len(others) and own is None and not len(near):
             others = np.flatnonzero(~is_same & (iou >= BACKGROUND_IOU) & is_free)
         if len(others):
             yield Case(
                 "another class", min(1, iou[others[0]] / FOUND_IOU), image.index, truth, image.records[others[0]]
             )
-        elif own is not None and image.scores[own] >= SHOWN_SCORE:
-            yield Case("another outline", _misplaced(image, own, column), image.index, truth, image.records[own])
-        elif len(near):
+        elif len(found):
             yield Case(
-                "another outline", _misplaced(image, near[0], column), image.index, truth, image.records[near[0]]
+                "another outline", _misplaced(image, found[0], column), image.index, truth, image.records[found[0]]
             )
         elif own is None:
             yield Case("nothing there", 1 - iou.max(initial=0), image.index, truth, None, size)
