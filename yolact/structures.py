@@ -81,7 +81,7 @@ class Target(TypedDict):
     boxes: Tensor  # float32 [N, 4] xyxy, pixels of the network input
     labels: Tensor  # int64 [N], 0..C-1
     masks: NotRequired[Tensor]  # uint8 or bool [N, H, W] at the size of the network input, nonzero on the object
-    # In place of masks, where the losses need no more: see `yolact.data.transforms.MaskCrops`.
+    # In place of masks, where the losses need no more: see `yolact.data.rendering.MaskCrops`.
     mask_crops: NotRequired[Tensor]  # uint8 [N, M, M], 255 on the object, of the box and a margin
     semantic_masks: NotRequired[Tensor]  # bool [N, Hs, Ws]
     iscrowd: Tensor  # bool [N]
@@ -101,12 +101,12 @@ class Objects(NamedTuple):
 def join_targets(targets: Sequence[Target]) -> Objects:
     """Put the objects of all images into one list, so that the losses need no loop; the device is not waited for."""
     counts = [len(target["labels"]) for target in targets]
-    device = targets[0]["labels"].device
+    image_index = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     return Objects(
         boxes=torch.cat([target["boxes"] for target in targets]),
         labels=torch.cat([target["labels"] for target in targets]),
         iscrowd=torch.cat([target["iscrowd"] for target in targets]),
-        image_index=torch.cat([torch.full((count,), i, device=device) for i, count in enumerate(counts)]),
+        image_index=image_index.to(targets[0]["labels"].device, non_blocking=True),
         counts=counts,
     )
 

@@ -13,7 +13,7 @@ from yolact.data import CocoDataset
 from yolact.errors import UserError
 from yolact.evaluation.coco import RECALLS, SUMMARY_KEYS, compute_metrics, curves_of
 from yolact.ops.regions import MaskRegion
-from yolact.ops.rle import decode_mask, encode_region
+from yolact.ops.rle import encode_region
 
 KINDS = pytest.mark.parametrize("kind", ["segm", "bbox"])
 HERE, THERE = (0, 0, 40, 40), (50, 50, 40, 40)
@@ -24,7 +24,6 @@ def test_encoding_is_that_of_pycocotools(mask) -> None:
     expected = mask_tools.encode(np.asfortranarray(mask.astype(np.uint8)))
     encoded = encode_region(MaskRegion.of(mask), mask.shape)
     assert encoded == {"size": list(mask.shape), "counts": expected["counts"].decode()}
-    assert (decode_mask(encoded) == mask).all()
 
 
 @KINDS

@@ -30,9 +30,9 @@ def test_hard_negatives_are_the_least_background_like_of_each_image():
     hardness = torch.tensor([[0.1, 5, 3, 0.5, 9, 8], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]])
     positive, ignored = torch.zeros(2, 2, 6, dtype=torch.bool)
     positive[0, 4] = ignored[0, 5] = True
-    chosen = terms.hard_negatives(hardness, positive, ignored, torch.tensor([2, 1]))
+    chosen = terms.hard_negatives(hardness, positive | ignored, torch.tensor([2, 1]))
     assert [row.nonzero()[:, 0].tolist() for row in chosen] == [[1, 2], [5]]
-    everything = terms.hard_negatives(hardness, positive, ignored, torch.tensor([6, 0]))
+    everything = terms.hard_negatives(hardness, positive | ignored, torch.tensor([6, 0]))
     assert [row.nonzero()[:, 0].tolist() for row in everything] == [[0, 1, 2, 3], []]
 
 
@@ -201,7 +201,7 @@ def test_crops_of_the_loader_give_the_loss_of_whole_masks():
     boxes = [SQUARE, [1.0, 2, 7, 9]]
     whole = roi_inputs(torch.randn(8, 8), boxes=boxes, index=[(0, 1, 1)])
     cut = roi_inputs(whole.predictions.prototypes[0, 0], boxes=boxes, index=[(0, 1, 1)])
-    cut.targets = [MaskCrops(6, 8).of(cut.targets[0])]
+    cut.targets = [MaskCrops(6, {(16, 16): (2, 2)}).of(cut.targets[0])]
     assert "masks" not in cut.targets[0]
     for term in (terms.roi_mask_loss, terms.semantic_loss):
         assert torch.equal(term(cut), term(whole))

@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch import nn
 
+from tests.made import make_target
 from yolact.compat.dbolya import PUBLISHED
 from yolact.config import BackboneConfig, Config, ModelConfig
 from yolact.config.schema import SMALLEST_FOR_MASK_IOU
+from yolact.data.rendering import MaskCrops
 from yolact.errors import ConfigError
 from yolact.models import build_model
 from yolact.models.backbones import DeformableConv2d, ResNetFeatures, take_channels
@@ -131,6 +133,16 @@ def test_a_backbone_of_ones_own_takes_the_place_of_the_configured_one(tiny_confi
         ConfigError, match=r"\(4, 6, 11\), .* makes maps \[C, H, W\] of \[\(4, 8, 8\), \(6, 4, 4\), \(10, 2, 2\)\]"
     ):
         build_model(tiny_config, backbone)
+
+
+def test_the_loader_makes_masks_of_the_sizes_of_the_maps(tiny_config):
+    """Of 100 pixels this backbone's finest map has 12, that of others 13."""
+    config = replace(tiny_config, train=replace(tiny_config.train, image_sizes=(100,)))
+    model = build_model(config, Plain())
+    for side in (64, 100):
+        maps = model(torch.rand(2, 3, side, side))
+        target = MaskCrops(14, model.map_sizes).of(make_target([[4, 4, 40, 30]], side=side))
+        assert target["semantic_masks"].shape[1:] == maps.semantic_logits.shape[2:]
 
 
 def test_images_of_other_channels_are_normalised_each_by_its_own(tiny_config):

@@ -3,7 +3,7 @@
 Coordinates are continuous: the centre of the pixel in row i and column j is (j + 0.5, i + 0.5).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -162,22 +162,16 @@ class MaskCrops(NamedTuple):
 
     Attributes:
         size: side M of each object's grid; see `yolact.ops.masks.align`.
-        stride: of the semantic maps.
+        map_sizes: (Hs, Ws) of the semantic maps by the (H, W) of the input.
     """
 
     size: int
-    stride: int
+    map_sizes: Mapping[tuple[int, int], tuple[int, int]]
 
     def of(self, target: Target) -> Target:
         """Return `target` with "mask_crops" and "semantic_masks" instead of "masks"."""
-        masks = target["masks"]
-        height, width = (-(-side // self.stride) for side in masks.shape[1:])
-        parts = [mask_ops.shrink(part, (height, width)) for part in masks.split(mask_ops.CHUNK)]
-        return Target(
-            boxes=target["boxes"],
-            labels=target["labels"],
-            mask_crops=mask_ops.align_masks(masks, target["boxes"], self.size),
-            semantic_masks=torch.cat(parts) if parts else masks.new_zeros((0, height, width), dtype=torch.bool),
-            iscrowd=target["iscrowd"],
-            image_id=target["image_id"],
-        )
+        small = target.copy()
+        masks = small.pop("masks")
+        small["mask_crops"] = mask_ops.align_masks(masks, target["boxes"], self.size)
+        small["semantic_masks"] = mask_ops.shrink(masks, self.map_sizes[masks.shape[1], masks.shape[2]])
+        return small

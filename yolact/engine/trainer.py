@@ -61,16 +61,15 @@ class Parts:
 
 
 def training_set(
-    config: Config, dataset: CocoDataset, transforms: Sequence[Transform] = (), whole_masks: bool = False
+    config: Config, dataset: CocoDataset, network: Yolact | None = None, transforms: Sequence[Transform] = ()
 ) -> TrainingSet:
     """Return the samples that a configuration makes of a data set; `transforms` come after its own.
 
-    Their targets have whole masks where the configuration's losses need these, or with `whole_masks`.
+    With `network` their targets have crops in place of whole masks where its losses need no more.
     """
-    data, model = config.data, config.model
-    crops = None
-    if config.loss.mask_loss == "roi_align" and not model.mask_iou and not whole_masks:
-        crops = MaskCrops(config.loss.roi_size, 2 ** model.levels[0])
+    data, model, crops = config.data, config.model, None
+    if network is not None and config.loss.mask_loss == "roi_align" and not model.mask_iou:
+        crops = MaskCrops(config.loss.roi_size, network.map_sizes)
     return TrainingSet(
         dataset, Resize.of(model), [*make_transforms(data.augment), *transforms], config.train.seed, data.unreadable,
         data.augment.copy_paste_probability, crops, Tiles(as_size(data.tiles), 0) if data.tiles else None,
@@ -199,8 +198,8 @@ class Trainer:
     def batches(self) -> Any:
         """Return a generator of the batches from `position` on."""
         data, settings = self.config.data, self.config.train
-        # A loss term of one's own may look at whole masks.
-        samples = training_set(self.config, self.train_data, self.parts.transforms, bool(self.parts.loss_terms))
+        network = None if self.parts.loss_terms else self.network  # a loss term of one's own may look at whole masks
+        samples = training_set(self.config, self.train_data, network, self.parts.transforms)
         loader = training_loader(
             samples, settings.batch_size, self.position, data.num_workers, [*map(as_size, settings.image_sizes)],
             data.worker_timeout,

@@ -3,6 +3,7 @@
 An assigner is called with `Candidates` and the `Objects` of a batch, without gradient, and returns an `Assignment`.
 """
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
@@ -19,6 +20,7 @@ NEGATIVE, IGNORED = -1, -2
 # Rounds of forced matching on a device that must not be waited for. Each serves all objects but those that want the
 # anchor of a better pair; more rounds than this need a chain of as many objects that all want each other's anchors.
 MAX_ROUNDS = 6
+TAKEN, SERVED = -1.0, -2.0  # in place of an IoU: the anchor is another object's; the object has one
 
 
 class Assignment(NamedTuple):
@@ -98,20 +100,22 @@ def ignore_in_crowds(index: Tensor, covered: Tensor, objects: Objects) -> Tensor
     Args:
         covered: bool [T, A], whether each object's region covers each candidate of its image.
     """
-    covered = covered & objects.iscrowd[:, None]
-    in_crowd = torch.stack([part.any(0) for part in covered.split(objects.counts)])
+    in_crowd = _of_images((covered & objects.iscrowd[:, None]).byte(), objects, "amax", 0).bool()
     return index.masked_fill(in_crowd & (index < 0), IGNORED)
 
 
 def best_objects(iou: Tensor, objects: Objects) -> tuple[Tensor, Tensor]:
     """Return each anchor's best IoU, [B, A], and the number of that object; without objects the IoU is -1."""
-    best, index, first = [], [], 0
-    for part in iou.split(objects.counts):
-        values, numbers = F.pad(part, (0, 0, 0, 1), value=-1).max(0)  # a row more, for images without objects
-        best.append(values)
-        index.append(numbers + first)
-        first += len(part)
-    return torch.stack(best), torch.stack(index)
+    best = _of_images(iou, objects, "amax", -1)
+    numbers = torch.arange(len(iou), device=iou.device)[:, None]
+    is_best = iou == best[objects.image_index]
+    return best, _of_images(torch.where(is_best, numbers, len(iou)), objects, "amin", len(iou))
+
+
+def _of_images(values: Tensor, objects: Objects, reduce: str, start: float) -> Tensor:
+    """Reduce `values` [T, A] over the objects of each image, from `start` on: [B, A]."""
+    images = objects.image_index[:, None].expand_as(values)
+    return values.new_full((len(objects.counts), values.shape[1]), start).scatter_reduce_(0, images, values, reduce)
 
 
 def force_match(iou: Tensor, image_index: Tensor, wanted: Tensor) -> Tensor:
@@ -133,16 +137,20 @@ def force_match(iou: Tensor, image_index: Tensor, wanted: Tensor) -> Tensor:
     if not len(iou):
         return anchor_of
     on_cpu = iou.device.type == "cpu"
-    waiting, same, numbers = wanted, image_index[:, None] == image_index, torch.arange(len(iou), device=iou.device)
-    best_anchor = iou.argmax(1)
+    numbers = torch.arange(len(iou), device=iou.device)
+    same_image = image_index[:, None] == image_index
+    apart = torch.where(same_image, 0.0, -math.inf)
+    free, taken = iou.new_full((), 2.0), torch.where(same_image, TAKEN, 2.0)  # more than any IoU leaves it as it is
+    waiting = wanted
+    best_anchor = iou.masked_fill_(~wanted[:, None], SERVED).argmax(1)
     for _ in range(len(iou) if on_cpu else MAX_ROUNDS):
         if on_cpu and not waiting.any():
             break
-        rivals = iou[:, best_anchor].masked_fill(~(same & waiting[:, None]), -2)  # of each object's best anchor
+        rivals = iou[:, best_anchor] + apart  # of each object's best anchor
         served = waiting & (rivals.argmax(0) == numbers)
         anchor_of = torch.where(served, best_anchor, anchor_of)
-        waiting = waiting & ~served
+        waiting = waiting ^ served
         # Nobody else of the image gets an anchor that is taken.
-        iou.scatter_reduce_(1, best_anchor.expand(len(iou), -1), torch.where(same & served, -1.0, 2.0), "amin")
-        best_anchor = iou.argmax(1)
+        iou.scatter_reduce_(1, best_anchor.expand(len(iou), -1), torch.where(served, taken, free), "amin")
+        best_anchor = iou.masked_fill_(served[:, None], SERVED).argmax(1)
     return torch.where(waiting, best_anchor, anchor_of)

@@ -100,13 +100,13 @@ class LossInputs:
     @cached_property
     def semantic_masks(self) -> Tensor:
         """The objects' masks at the size of the semantic maps, bool [T, Hs, Ws]."""
+        if "semantic_masks" in self.targets[0]:
+            return torch.cat([target["semantic_masks"] for target in self.targets])  # of the loader
         return self._shrunk_masks(self.predictions.semantic_logits)
 
     def _shrunk_masks(self, maps: Tensor) -> Tensor:
-        if "masks" not in self.targets[0] and "semantic_masks" in self.targets[0]:
-            return torch.cat([target["semantic_masks"] for target in self.targets])
-        # One image at a time, because full-size masks take much memory as floats.
-        return torch.cat([mask_ops.shrink(t["masks"], (maps.shape[-2], maps.shape[-1])) for t in self.targets])
+        height, width = maps.shape[-2:]
+        return mask_ops.shrink(torch.cat([target["masks"] for target in self.targets]), (height, width))
 
     @cached_property
     def roi_masks(self) -> Tensor:
@@ -137,7 +137,7 @@ class LossInputs:
 
 def _gather_or(values: Tensor, index: Tensor, otherwise: Tensor) -> Tensor:
     """Return values[index], and `otherwise` where the index is negative."""
-    return torch.cat([values, otherwise[None]])[torch.where(index < 0, len(values), index)]
+    return torch.cat([values, otherwise[None]])[index.clamp(min=-1)]
 
 
 def sample_positives(positive: Tensor, limit: int, world: World = SINGLE) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolact.losses.assigners import NEGATIVE
 from yolact.ops import masks as mask_ops
 from yolact.ops.boxes import giou, unit_boxes
 
@@ -61,9 +62,8 @@ def class_loss(inputs: "LossInputs") -> Tensor:
     """
     log_probabilities = inputs.predictions.class_logits.log_softmax(-1)
     num_negatives = _num_negatives(inputs)
-    chosen = hard_negatives(
-        -log_probabilities[..., 0].detach(), inputs.assignment.positive, inputs.assignment.ignored, num_negatives
-    )
+    others = inputs.assignment.object_index != NEGATIVE
+    chosen = hard_negatives(-log_probabilities[..., 0].detach(), others, num_negatives)
     loss = -log_probabilities.gather(-1, inputs.class_indices[..., None])[..., 0]
     total = (loss * (inputs.positive_weight * inputs.class_weight + chosen)).sum()
     negatives = inputs.world.all_reduce(num_negatives.sum()) / max(1, inputs.config.negatives_per_positive)
@@ -78,21 +78,21 @@ def _num_negatives(inputs: "LossInputs") -> Tensor:
     return num_negatives.where(num_objects > 0, NEGATIVES_OF_EMPTY)
 
 
-def hard_negatives(hardness: Tensor, positive: Tensor, ignored: Tensor, num_negatives: Tensor) -> Tensor:
+def hard_negatives(hardness: Tensor, others: Tensor, num_negatives: Tensor) -> Tensor:
     """Choose each image's hardest negatives.
 
     Args:
         hardness: float [B, A], not negative: how unsure a candidate is of background.
-        positive, ignored: bool [B, A]; neither is a negative. The ignored take up ranks by being easiest.
+        others: bool [B, A], which are no negatives, but positive or ignored. They take up ranks by being easiest.
         num_negatives: int [B], how many to choose in each image.
 
     Returns:
         bool [B, A].
     """
-    order = hardness.masked_fill(positive | ignored, 0).argsort(1, descending=True)
+    order = hardness.masked_fill(others, 0).argsort(1, descending=True)
     chosen_ranks = torch.arange(order.shape[1], device=order.device) < num_negatives[:, None]
-    chosen = torch.zeros_like(positive).scatter(1, order, chosen_ranks)
-    return chosen & ~positive & ~ignored
+    chosen = torch.zeros_like(others).scatter(1, order, chosen_ranks)
+    return chosen & ~others
 
 
 def mask_loss(inputs: "LossInputs") -> Tensor:

@@ -62,7 +62,8 @@ def build_model(config: Config, backbone: nn.Module | None = None) -> Yolact:
     fpn = FeaturePyramid(channels, model.fpn_channels, last - COARSEST)
     sizes = sorted({model.input_size, *map(as_size, config.train.image_sizes)})
     mask_only = model.head_levels[0] - first
-    cells = {size: level_sizes(backbone, fpn, size, strides[:num_maps], model.channels)[mask_only:] for size in sizes}
+    levels = {size: level_sizes(backbone, fpn, size, strides[:num_maps], model.channels) for size in sizes}
+    cells = {size: own[mask_only:] for size, own in levels.items()}
     return Yolact(
         backbone,
         fpn,
@@ -72,7 +73,7 @@ def build_model(config: Config, backbone: nn.Module | None = None) -> Yolact:
         num_mask_only=mask_only,
         num_classes=model.num_classes,
         resize=Resize.of(model),
-        training_sizes=sizes,
+        map_sizes={size: own[0] for size, own in levels.items()},
         pixel_mean=model.per_channel(model.pixel_mean),
         pixel_std=model.per_channel(model.pixel_std),
     )

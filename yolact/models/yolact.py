@@ -1,7 +1,7 @@
 """YOLACT: backbone, feature pyramid, protonet and prediction head (arXiv 1904.02689, figure 2)."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -98,7 +98,8 @@ class Yolact(nn.Module):
         mask_iou: the rescoring network of YOLACT++.
         num_mask_only: how many of the finest levels the prototypes see and the head does not.
         resize: how images become the input.
-        training_sizes: further (H, W) of the input that a multi-scale training has.
+        map_sizes: (Hs, Ws) of the semantic maps by the (H, W) of the input, for all that a training may have; the
+            prototypes are twice as large.
         pixel_mean, pixel_std: of each of the C channels of an image, RGB if C is 3, on the 0..255 scale.
     """
 
@@ -116,12 +117,12 @@ class Yolact(nn.Module):
         num_mask_only: int = 0,
         num_classes: int,
         resize: Resize,
-        training_sizes: Sequence[tuple[int, int]] = (),
+        map_sizes: Mapping[tuple[int, int], tuple[int, int]],
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
     ) -> None:
         super().__init__()
-        self.resize, self.num_classes, self.training_sizes = resize, num_classes, frozenset(training_sizes)
+        self.resize, self.num_classes, self.map_sizes = resize, num_classes, dict(map_sizes)
         self.num_mask_only = num_mask_only
         self.backbone, self.fpn, self.protonet, self.head = backbone, fpn, protonet, head
         self.semantic = nn.Conv2d(fpn.channels, num_classes, 1)  # an extra loss on P3 while training (section 5)
@@ -166,7 +167,7 @@ class Yolact(nn.Module):
             ValueError: the images have another size or number of channels.
         """
         size = (images.shape[-2], images.shape[-1])
-        if not (self.training and size in self.training_sizes):
+        if not (self.training and size in self.map_sizes):
             size = self.image_size
         expected = self.channels, *size
         if images.shape[1:] != expected:

@@ -8,7 +8,7 @@ from torchvision.ops import roi_align
 from yolact.ops.boxes import resize_boxes, unit_boxes
 
 ROI_SCALE = 1.2  # side of an object's grid over its box: what is just outside must be learned too
-CHUNK = 16  # masks that are turned into floats at once
+CHUNK = 32  # masks that are turned into floats at once
 
 
 def assemble(prototypes: Tensor, mask_coefficients: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ def resize(masks: Tensor, size: tuple[int, int]) -> Tensor:
 
 def shrink(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize 0/1 ground-truth masks [N, H, W] to bool [N, height, width] as the authors do: bilinear, over one half."""
-    return resize(masks.float(), size) > 0.5
+    return torch.cat([resize(part.float(), size) > 0.5 for part in masks.split(CHUNK)])
 
 
 def align(maps: Tensor, index: Tensor, boxes: Tensor, size: int) -> Tensor:

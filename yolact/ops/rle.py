@@ -44,9 +44,3 @@ def encode_ends(ends: NDArray[np.int64], image_size: tuple[int, int]) -> RunLeng
         counts = counts[:-1]
     encoded: RunLengths = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return encoded
-
-
-def decode_mask(rle: RunLengths) -> np.ndarray:
-    """Return the bool [H, W] mask of a compressed RLE."""
-    mask: np.ndarray = coco_mask.decode(rle).astype(bool)
-    return mask

@@ -108,7 +108,7 @@ class Benchmark:
         dataset = CocoDataset(
             data.train_annotations, data.train_images, max_images=data.max_train_images, colours=self.colours
         )
-        return training_set(self.config, dataset)
+        return training_set(self.config, dataset, self.loaded.model)
 
     def detector(self, **changes: Any) -> Detector:
         """Return the detector, with changed settings."""
