@@ -189,7 +189,7 @@ def training_steps(
     """Time steps that follow one another without being read, on batches of so many images that are loaded."""
     trainer = benchmark.trainer(f"train.batch_size={size}", f"train.precision={precision}", f"train.compile={compiled}")
     batches = [[batch] for batch in islice(trainer.batches(), 4)]
-    objects = statistics.fmean(len(target["labels"]) for [batch] in batches for target in batch.targets)
+    objects = statistics.fmean(count for [batch] in batches for count in batch.counts)
 
     def step(number: int) -> None:
         train_step(trainer, batches[number % 4])

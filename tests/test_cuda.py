@@ -91,13 +91,6 @@ def start(paths: dict[str, Path], tmp_path: Path) -> Iterator:
         context.__exit__(None, None, None)
 
 
-def moved(targets: list, device: str) -> list:
-    return [
-        {key: value.to(device) if torch.is_tensor(value) else value for key, value in target.items()}
-        for target in targets
-    ]
-
-
 def same_batches(trainer: Trainer, count: int) -> list:
     return list(islice(trainer.batches(), count))
 
@@ -206,7 +199,7 @@ def test_losses_and_their_gradients_are_those_of_a_cpu(start, name):
     for device in ("cpu", DEVICE):
         leaves = Predictions(*(field.detach().to(device).requires_grad_() for field in predictions))
         criterion = ModelWithLoss(model.to(device), trainer.config.loss)
-        losses = criterion.losses(leaves, moved(batch.targets, device), model.head.coder(tuple(batch.images.shape[2:])))
+        losses = criterion.losses(leaves, batch.to(device).targets, model.head.coder(tuple(batch.images.shape[2:])))
         sum(losses.values()).backward()
         gradients = {key: field.grad.cpu() for key, field in leaves._asdict().items()}
         results.append(({key: value.item() for key, value in losses.items()}, gradients))
@@ -314,7 +307,7 @@ def group_of_one(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 def test_replicas_have_the_gradients_of_the_model(start, group_of_one, name):
     trainer = start(name, precision="fp32")
     (batch,), model = same_batches(trainer, 1), trainer.model
-    targets = moved(batch.targets, DEVICE)
+    targets = batch.to(DEVICE).targets
     assert group_of_one.all_reduce(torch.ones(3, device=DEVICE)).tolist() == [1, 1, 1]
     assert group_of_one.maximum(3) == 3
     group_of_one.broadcast_weights(model)

@@ -54,11 +54,9 @@ def assert_same(first: list[Batch], second: list[Batch]) -> None:
     assert len(first) == len(second)
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one.images, other.images)
-        assert one.skipped == other.skipped
-        for target, twin in zip(one.targets, other.targets, strict=True):
-            assert target["image_id"] == twin["image_id"]
-            for key in ("boxes", "labels", "masks", "iscrowd"):
-                assert torch.equal(target[key], twin[key])  # type: ignore[literal-required]
+        assert one[2:] == other[2:]  # counts, image ids, skipped
+        for key in ("boxes", "labels", "masks", "iscrowd"):
+            assert torch.equal(one.objects[key], other.objects[key])
 
 
 def places(count: int, batch_size: int, *, seed: int = 1, start: int = 0, **options: Any) -> list[Place]:
@@ -136,6 +134,20 @@ def test_no_augmentation(write_set: WriteSet) -> None:
     np.testing.assert_allclose(target["boxes"], [[40 * 64 / 60, 20 * 64 / 40, 50 * 64 / 60, 30 * 64 / 40]], rtol=1e-6)
 
 
+def test_a_batch_joins_its_samples_and_gives_their_targets_back(write_set: WriteSet) -> None:
+    samples, chosen = (
+        training_set(write_set, PLAIN),
+        [Place(0, 2), Place(1, 0), Place(2, 1)],
+    )  # the first has no objects
+    batch = samples.batch(chosen)
+    assert batch.counts == [0, 2, 1]
+    for place, image, target in zip(chosen, batch.images, batch.targets, strict=True):
+        wanted_image, wanted, _ = samples[place]
+        assert torch.equal(image, wanted_image)
+        assert target.keys() == wanted.keys()
+        torch.testing.assert_close(target, wanted, atol=0, rtol=0)
+
+
 def test_a_batch_has_its_size(write_set: WriteSet) -> None:
     """The sample is that of the one size, mapped to another."""
     samples = training_set(write_set, PLAIN)
@@ -202,7 +214,7 @@ def test_an_unreadable_image_is_skipped_and_named(write_set: WriteSet, workers: 
     samples = training_set(write_set, unreadable="skip")
     break_image(samples.dataset.image_folder, "a.png")
     batches = take(samples, 3, workers=workers)
-    ids = sorted(target["image_id"] for batch in batches for target in batch.targets)
+    ids = sorted(image_id for batch in batches for image_id in batch.image_ids)
     assert ids == [4, 4, 4, 4, 5, 5]  # a.png, twice, gave way to the one after it
     skipped = [reason for batch in batches for reason in batch.skipped]
     assert len(skipped) == 2

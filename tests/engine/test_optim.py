@@ -86,9 +86,9 @@ def test_moving_average_by_hand():
     nn.init.zeros_(model.weight)
     average = MovingAverage(model, decay=0.5)
     nn.init.ones_(model.weight)
-    average.update(model, step=1)  # decay min(.5, 2 / 11)
+    average.update(step=1)  # decay min(.5, 2 / 11)
     assert average.model.weight.item() == pytest.approx(1 - 2 / 11)
-    average.update(model, step=1000)
+    average.update(step=1000)
     assert average.model.weight.item() == pytest.approx(1 - 2 / 11 * 0.5)
     assert not average.model.weight.requires_grad
 

@@ -14,8 +14,7 @@ from yolact.errors import UserError
 
 
 def with_nan_in_a_box(trainer, batch):
-    targets = [{**target, "boxes": target["boxes"] * math.nan} for target in batch.targets]
-    return batch._replace(targets=targets)
+    return batch._replace(objects={**batch.objects, "boxes": batch.objects["boxes"] * math.nan})
 
 
 def with_infinite_gradients(trainer, batch):
@@ -47,9 +46,8 @@ def test_a_broken_step_changes_nothing(make_trainer, break_it, optimizer, first,
     read_results(trainer)
     assert equal(before, memory(trainer))
     assert (trainer.nonfinite_steps, trainer.nonfinite_in_a_row, trainer.window["steps"]) == (1, 1, 0 if first else 1)
-    ids = [target["image_id"] for target in batch.targets]
     assert f"step {trainer.step} left out, its loss or gradient is not finite: box " in caplog.text
-    assert f"learning rate 0.001; image ids {ids}" in caplog.text
+    assert f"learning rate 0.001; image ids {batch.image_ids}" in caplog.text
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -92,7 +90,7 @@ def test_batches_without_anything_positive_train(make_trainer, numbers):
     only(trainer, *numbers)
     before = trainer.model.model.head.class_logits.weight.clone()
     for group in itertools.islice(batches(trainer), 3):
-        assert all(target["iscrowd"].all() for target in group[0].targets) or 5 not in numbers or len(numbers) == 2
+        assert group[0].objects["iscrowd"].all() or 5 not in numbers or len(numbers) == 2
         train_step(trainer, group)
         read_results(trainer)
     assert (trainer.nonfinite_steps, trainer.window["steps"]) == (0, 3)

@@ -7,7 +7,7 @@ workers nor an interruption changes what the network sees.
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -28,11 +28,35 @@ from yolact.structures import Resize, Target, Tiles, View
 
 
 class Batch(NamedTuple):
-    """What one training step sees."""
+    """What one training step sees, in few tensors: each takes time to reach another process, and a GPU."""
 
     images: Tensor  # uint8 [B, C, H, W], RGB if C is 3
-    targets: list[Target]
+    objects: dict[str, Tensor]  # what a `Target` has, of the objects of all images, one after the other
+    counts: list[int]  # of the objects of each image
+    image_ids: list[int]
     skipped: list[str]  # errors of images that could not be read and were replaced by the next ones
+
+    @classmethod
+    def of(cls, images: Sequence[Tensor], targets: Sequence[Target], skipped: list[str]) -> "Batch":
+        """Join images and targets."""
+        parts: list[dict[str, Any]] = [{**target} for target in targets]
+        image_ids = [part.pop("image_id") for part in parts]
+        objects = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return cls(torch.stack(list(images)), objects, [len(part["labels"]) for part in parts], image_ids, skipped)
+
+    @property
+    def targets(self) -> list[Target]:
+        """Return the target of each image: parts of the joined tensors."""
+        parts = zip(*(value.split(self.counts) for value in self.objects.values()), strict=True)
+        return [
+            cast(Target, {**dict(zip(self.objects, part, strict=True)), "image_id": image_id})
+            for part, image_id in zip(parts, self.image_ids, strict=True)
+        ]
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Return the batch on a device, which is not waited for where the tensors are in pinned memory."""
+        objects = {name: value.to(device, non_blocking=True) for name, value in self.objects.items()}
+        return self._replace(images=self.images.to(device, non_blocking=True), objects=objects)
 
 
 class Place(NamedTuple):
@@ -102,7 +126,7 @@ class TrainingSet:
     def batch(self, places: Sequence[Place]) -> Batch:
         """Return the samples of several places."""
         images, targets, skipped = zip(*(self[place] for place in places), strict=True)
-        return Batch(torch.stack(images), list(targets), [reason for reasons in skipped for reason in reasons])
+        return Batch.of(images, targets, [reason for reasons in skipped for reason in reasons])
 
     def _first_readable(
         self, index: int, seeds: Sequence[int], size: tuple[int, int], skipped: list[str]

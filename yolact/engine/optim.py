@@ -151,15 +151,16 @@ class MovingAverage:
     def __init__(self, model: nn.Module, decay: float):
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay = decay
+        # Collected once: that takes a millisecond of a step.
+        self._values, self._averages = _floats(model), _floats(self.model)
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int, finite: Tensor | bool = True) -> None:
-        """Move the average towards `model` after optimizer step `step`, counted from 1, where that was `finite`."""
+    def update(self, step: int, finite: Tensor | bool = True) -> None:
+        """Move the average towards the model after optimizer step `step`, counted from 1, where that was `finite`."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        averages = _floats(self.model)
-        differences = torch._foreach_sub(_floats(model), averages)
+        differences = torch._foreach_sub(self._values, self._averages)
         torch._foreach_mul_(differences, (1 - decay) * finite)
-        torch._foreach_add_(averages, differences)
+        torch._foreach_add_(self._averages, differences)
 
 
 class BatchNormStatistics:

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -66,8 +66,8 @@ def train_step(trainer: "Trainer", batches: Sequence[Batch]) -> None:
     trainer.scaler.update()
     trainer.statistics.restore_unless(finite)
     if trainer.average is not None:
-        trainer.average.update(trainer.model.model, trainer.step, finite)
-    image_ids = [target["image_id"] for batch in batches for target in batch.targets]
+        trainer.average.update(trainer.step, finite)
+    image_ids = [image_id for batch in batches for image_id in batch.image_ids]
     trainer.unread.append(StepResult(trainer.step, lr, image_ids, list(losses), result))
 
 
@@ -75,14 +75,11 @@ def _to_device(batch: Batch, trainer: "Trainer") -> tuple[Tensor, list[Target]]:
     for reason in batch.skipped:
         logger.warning("skipped at step %d: %s", trainer.step, reason)
 
-    def moved(value: Any) -> Any:
-        return value.to(trainer.device, non_blocking=True) if isinstance(value, Tensor) else value
-
-    images = to_unit(moved(batch.images))
+    batch = batch.to(trainer.device)
+    images = to_unit(batch.images)
     if trainer.config.train.channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
-    targets = [{name: moved(value) for name, value in target.items()} for target in batch.targets]
-    return images, cast(list[Target], targets)
+    return images, batch.targets
 
 
 def read_results(trainer: "Trainer") -> None:
