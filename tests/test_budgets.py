@@ -18,7 +18,7 @@ ROOMS = {
     "core": ["train.py", "eval.py", *(f"yolact/{name}" for name in CORE.split())],
     "tests": ["tests"],
 }
-MOST_LINES = {"everything": 23_170, "core": 12_085, "tests": 20_980}
+MOST_LINES = {"everything": 23_220, "core": 12_130, "tests": 21_040}
 MOST_README_LINES, MOST_DOCS_WORDS = 250, 6_000
 
 

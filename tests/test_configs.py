@@ -33,6 +33,8 @@ def test_a_path_of_the_repository_leads_to_the_package(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"There is no configs/custom\.yaml here; .* is --config custom\."):
         load_config("configs/custom.yaml")
+    with pytest.raises(ConfigError, match=r"that of the package is --config experiments/prototypes\."):
+        load_config("configs/experiments/prototypes.yaml")
     with pytest.raises(ConfigError, match="there is no such configuration file"):
         load_config("configs/none.yaml")
 

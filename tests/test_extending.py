@@ -10,6 +10,7 @@ import pytest
 import yolact
 from tests.configurations import EVAL, MODEL, TRAIN, write_config
 from yolact.data import CocoDataset
+from yolact.errors import UserError
 
 PAGE = (Path(__file__).parents[1] / "docs/extending.md").read_text(encoding="utf-8")
 USE, *PARTS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -55,6 +56,13 @@ def test_the_parts_train_and_evaluate(
     dataset = CocoDataset(config.data.val_annotations, config.data.val_images)
     evaluation = yolact.evaluate(predictor, dataset, evaluators=[parts["MeanIoU"]()], progress=False)
     assert evaluation.metrics["mean_iou"] == pytest.approx(trainer.metrics["mean_iou"])
+    for settings, images in ((None, 3), (replace(config.eval, max_images=2), 2)):
+        assert yolact.evaluate(predictor, dataset, settings, progress=False).metrics["images"] == images
+
+
+def test_a_training_needs_a_configuration_or_a_run() -> None:
+    with pytest.raises(UserError, match=r"needs a configuration, .* or resume=DIR"):
+        yolact.train()
 
 
 def test_the_callback_ends_the_training(parts: dict[str, Any], config: yolact.Config, tmp_path: Path) -> None:

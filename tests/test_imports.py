@@ -98,6 +98,7 @@ before = dict(os.environ)
 import yolact
 heavy = {"torch", "numpy", "cv2", "matplotlib", "pycocotools", "gradio"} & sys.modules.keys()
 print(dict(os.environ) == before, sorted(heavy), "load" in dir(yolact), yolact.load_config.__name__)
+print(yolact.cli.main.__name__, yolact.data.CocoDataset.__name__, yolact.models.BACKBONES.keys() > {"resnet50"})
 yolact.Predictor
 print(sorted({"matplotlib", "gradio", "av", "jinja2"} & sys.modules.keys()))
 """
@@ -109,7 +110,7 @@ def test_importing_the_package_does_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines() == ["True [] True load_config", "[]"]
+    assert done.stdout.splitlines() == ["True [] True load_config", "main CocoDataset True", "[]"]
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

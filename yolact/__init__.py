@@ -3,7 +3,7 @@
 The names below are imported when they are first used, so that `import yolact` and `yolact --help` take no time.
 """
 
-import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,9 +30,11 @@ __all__ = ["Config", "Instances", "Predictor", "Yolact", "build_model", "evaluat
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'yolact' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if not name.startswith("_") and importlib.util.find_spec(f"yolact.{name}"):  # yolact.data, yolact.models, ...
+        return importlib.import_module(f"yolact.{name}")
+    raise AttributeError(f"module 'yolact' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:

@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -109,7 +110,8 @@ def evaluate(
         model: a predictor, a loaded model or file, or a network, on its device.
         dataset: with the classes that the model was trained for; unless it has colours of its own, those of the model's
             configuration hold (data.white, data.background). The channels are always the model's.
-        settings: threshold, NMS, number of detections; by default those of the model's configuration.
+        settings: threshold, NMS, number of detections, `max_images`; by default those of the model's configuration,
+            and all images.
         precision: of a loaded model or a network; a predictor and a file have theirs.
         evaluators: beside COCO's metrics and speed; what their `compute` returns is added to the metrics.
         progress: show a progress bar.
@@ -119,14 +121,14 @@ def evaluate(
         The evaluation, whose `metrics` are what metrics.json holds.
     """
     channels = model.channels if isinstance(model, Yolact) else model.config.model.channels
+    if settings is None:
+        settings = EvalConfig() if isinstance(model, Yolact) else replace(model.config.eval, max_images=None)
+    dataset = copy.copy(dataset)
+    dataset.images = dataset.images[: settings.max_images]
     colours = dataset.colours._replace(channels=channels)
     if not isinstance(model, Yolact) and colours == PLAIN._replace(channels=channels):
         colours = Colours.of(model.config)  # as in training
-    if colours != dataset.colours:
-        dataset = copy.copy(dataset)
-        dataset.colours = colours
-    if settings is None:
-        settings = EvalConfig() if isinstance(model, Yolact) else model.config.eval
+    dataset.colours = colours
     if isinstance(model, Predictor | LoadedFile):
         runtime = model.runtime
     else:

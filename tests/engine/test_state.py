@@ -1,5 +1,7 @@
 """What a run goes on with, and what it refuses to go on with."""
 
+import logging
+
 import pytest
 import torch
 
@@ -8,7 +10,9 @@ from tests.reliability.trainings import equal
 from yolact.engine.checkpoint import load_checkpoint
 from yolact.engine.state import restore
 from yolact.engine.step import train_step
+from yolact.engine.trainer import Parts
 from yolact.errors import UserError
+from yolact.losses import LossTerm
 
 
 @pytest.fixture
@@ -30,6 +34,18 @@ def test_a_position_between_batches_is_rounded_up(make_trainer, saved):
     other = make_trainer(batch_size=4)
     restore(other, checkpoint, path)
     assert (checkpoint["position"], other.position, other.step) == (2, 4, 1)
+
+
+def test_a_run_that_goes_on_without_its_parts_says_so(make_trainer, saved, caplog):
+    caplog.set_level(logging.INFO)
+    parts = Parts(loss_terms={"own": LossTerm(lambda inputs: 0.0, 1.0)}, transforms=[lambda rng, sample: sample])
+    path, checkpoint = saved(parts=parts)
+    assert "loss_terms: own, as given" in caplog.text
+    restore(make_trainer(parts=parts), checkpoint, path)
+    assert "WARNING" not in caplog.text
+    restore(make_trainer(), checkpoint, path)
+    assert "WARNING: loss_terms= is [], and was ['own']: give the same again" in caplog.text
+    assert "WARNING: transforms= is [], and was ['<lambda>']" in caplog.text
 
 
 def test_the_state_of_an_optimizer_is_given_the_layout_of_the_weights(make_trainer, saved):

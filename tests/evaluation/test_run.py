@@ -1,7 +1,9 @@
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -67,6 +69,18 @@ def test_an_evaluator_of_ones_own_gets_every_image(model, dataset, sample_config
         assert result.metrics["counts"] == {"images": 6, "objects": 10}
     assert result.further == {"counts": result.metrics["counts"]}
     assert own.seen == []
+
+
+def test_metrics_of_ones_own_are_plain_numbers_under_names_of_their_own(model, dataset, sample_config) -> None:
+    own, runtime = Counts(), PyTorchRuntime(model)
+    own.compute = lambda: {"error": np.float32(0.5), "each": torch.tensor([1.0, math.nan]), "worst": [math.inf, None]}
+    metrics = evaluate(runtime, dataset, sample_config.eval, evaluators=[own], progress=False).metrics
+    assert (metrics["error"], metrics["each"], metrics["worst"]) == (0.5, [1.0, None], [None, None])
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+    for name in ("segm", "versions"):
+        own.compute = lambda name=name: {name: 1}
+        with pytest.raises(ValueError, match=f"give a metric '{name}', as COCO's evaluation does"):
+            evaluate(runtime, dataset, sample_config.eval, evaluators=[own], progress=False)
 
 
 def test_the_batch_size_does_not_change_the_result(model, dataset, sample_config) -> None:

@@ -61,6 +61,18 @@ def test_a_further_term_enters_by_its_name_and_weight_and_may_replace_one(model)
     assert (seen[0].image_size, seen[0].objects.labels.tolist()) == ((64, 64), [0, 2])
 
 
+@pytest.mark.parametrize("value", [0.0, 2, torch.zeros(3), None])
+def test_a_term_gives_a_number_or_one_sentence(model, value):
+    criterion = ModelWithLoss(model.eval(), LossConfig(), terms={"own": LossTerm(lambda inputs: value, 0.5)})
+    if isinstance(value, int | float):
+        losses = criterion(torch.rand(1, 3, 64, 64), [OBJECTS])
+        assert torch.equal(losses["own"], torch.tensor(0.5 * value))
+        sum(losses.values()).backward()
+        return
+    with pytest.raises(ValueError, match=r"The loss term 'own' must return a scalar, got (a tensor \[3\]|None)\."):
+        criterion(torch.rand(1, 3, 64, 64), [OBJECTS])
+
+
 def test_an_assigner_of_ones_own_is_used(model):
     """It may look at what the network predicts, and its weights count: twice as much, and twice to divide by."""
 

@@ -133,6 +133,9 @@ def test_a_backbone_of_ones_own_takes_the_place_of_the_configured_one(tiny_confi
         ConfigError, match=r"\(4, 6, 11\), .* makes maps \[C, H, W\] of \[\(4, 8, 8\), \(6, 4, 4\), \(10, 2, 2\)\]"
     ):
         build_model(tiny_config, backbone)
+    backbone.forward = lambda images: {"fine": images}
+    with pytest.raises(ConfigError, match="must return a list of maps, from the finest; Plain returns a dict"):
+        build_model(tiny_config, backbone)
 
 
 def test_the_loader_makes_masks_of_the_sizes_of_the_maps(tiny_config):

@@ -180,7 +180,7 @@ def recognise(state_dict: Mapping[str, Tensor], file_name: str) -> Config:
     if not names:
         raise ConfigError(
             f"'{file_name}' holds ResNet-101 weights that fit {', '.join(_ALIKE[:-1])} and {_ALIKE[-1]} alike: say "
-            'which by --config configs/<name>.yaml, in a notebook yolact.load(..., config="configs/<name>.yaml"), or '
+            'which by --config NAME, in a notebook yolact.load(..., config="NAME"), or '
             "keep the published file name."
         )
     name, published = names[0], PUBLISHED[names[0]]

@@ -57,12 +57,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         ConfigError: one sentence that names the file or override, the key, and what was expected.
     """
     file = _find(path)
-    if (
-        not file.exists()
-        and file.parent == Path("configs")
-        and any((one / file.name).exists() for one in CONFIG_FOLDERS)
-    ):
-        raise ConfigError(f"There is no {file} here; that of the package is --config {file.stem}.")
+    if not file.exists() and file.is_relative_to("configs"):
+        own = file.relative_to("configs")
+        if any((one / own).exists() for one in CONFIG_FOLDERS):
+            raise ConfigError(f"There is no {file} here; that of the package is --config {own.with_suffix('')}.")
     return override_config(_checked(loading.load(Config, file, _find), str(file)), overrides)
 
 

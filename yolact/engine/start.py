@@ -54,7 +54,8 @@ def started(
         require_equal_steps(before.train, config.train, found.path)
         folder = found.path.parent
     else:
-        assert config is not None
+        if config is None:
+            raise ConfigError('A training needs a configuration, such as yolact.load_config("shapes"), or resume=DIR.')
         folder = runs / config.name / (name or world.broadcast(lambda: datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
     check_training(config, world, device.type)
     if config.train.deterministic:
@@ -84,6 +85,9 @@ def started(
             else:
                 set_up_logging(folder, world.rank)
         trainer = Trainer(config, network, folder, train_data, val_data, device, world, parts)
+        for part, names in parts.names.items():
+            if names:
+                logger.info("%s: %s, as given", part, ", ".join(names))
         settings, norm_size = config.train, batch_norm_size(config.train, world)
         logger.info("plan: %s", trainer.plan)
         logger.info(

@@ -1,6 +1,7 @@
 """What a checkpoint holds of a training, and going on from one."""
 
 import logging
+import textwrap
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ def training_state(trainer: "Trainer") -> dict[str, Any]:
         "optimizer": trainer.optimizer.state_dict(),
         "scaler": trainer.scaler.state_dict(),
         "config": config_to_dict(trainer.config),
+        "parts": trainer.parts.names,
         "directory": str(trainer.directory),
         "class_names": list(categories.names),
         "category_ids": list(categories.ids),
@@ -66,9 +68,10 @@ def restore(trainer: "Trainer", checkpoint: dict[str, Any], path: Path) -> None:
         _restore_optimizer(trainer.optimizer, checkpoint["optimizer"])
         trainer.scaler.load_state_dict(checkpoint["scaler"])
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split()).rstrip(". ")[:300]
+        reason = textwrap.shorten(str(error).rstrip(". "), 300, placeholder=" ...")
         raise CheckpointError(
-            f"{path} does not fit this model or its optimizer ({reason}): resume without changing keys of model, "
+            f"{path} does not fit this model or its optimizer ({reason}): give the backbone of your own again "
+            "(backbone=), if it was trained with one; resume without changing keys of model, "
             "train.optimizer, train.freeze or train.freeze_batch_norm, and on as many ranks as before where batch "
             "norms depend on their number; or start anew with --weights."
         ) from error
@@ -114,6 +117,9 @@ def _warn_of_changes(trainer: "Trainer", checkpoint: dict[str, Any]) -> None:
         logger.warning(
             "WARNING: there are %d images to train on, and there were %d: they come in another order now", now, before
         )
+    for part, names in trainer.parts.names.items():
+        if names != (names_before := checkpoint.get("parts", {}).get(part, names)):
+            logger.warning("WARNING: %s= is %s, and was %s: give the same again", part, names, names_before)
     tiles, tiles_before = (one.data.tiles for one in (trainer.config, config_before))
     if tiles != tiles_before:
         logger.warning("WARNING: data.tiles is %s, and was %s: an epoch has other samples now", tiles, tiles_before)

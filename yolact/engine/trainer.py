@@ -59,6 +59,13 @@ class Parts:
     evaluators: Sequence[Evaluator] = ()
     callbacks: Sequence[Callback] = ()
 
+    @property
+    def names(self) -> dict[str, list[str]]:
+        """What changes the samples and the losses, as the log and checkpoints call it."""
+        given = {"assigner": [self.assigner] if self.assigner else [], "transforms": self.transforms}
+        names = {part: [getattr(one, "__name__", type(one).__name__) for one in ones] for part, ones in given.items()}
+        return {**names, "loss_terms": sorted(self.loss_terms)}
+
 
 def training_set(
     config: Config, dataset: CocoDataset, network: Yolact | None = None, transforms: Sequence[Transform] = ()

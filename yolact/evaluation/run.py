@@ -1,6 +1,7 @@
 """The evaluation loop: every image through the network, and each result to the evaluators."""
 
 import copy
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -44,7 +45,7 @@ class Evaluator(Protocol):
         """Add what evaluators of this class have taken on other ranks, each on its share of the images."""
 
     def compute(self) -> dict[str, Any]:
-        """Return the metrics by name: numbers, None or dicts of such."""
+        """Return the metrics by name, none of them COCO's: numbers, None, or lists and dicts of such."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,8 @@ class _Variant:
     def evaluation(self, further: dict[str, Any], num_ranks: int) -> Evaluation:
         """Score what was collected; `further` are the metrics of other evaluators."""
         coco, dataset, tiles = self.coco, self.coco.dataset, Tiles.of(self.settings)
-        metrics = coco.compute() | self.speed.compute() | further
-        metrics |= {
+        measured = coco.compute() | self.speed.compute()
+        circumstances = {
             "batch_size": self.settings.batch_size,
             "nms": self.settings.nms,
             "flips": list(self.settings.flips),
@@ -191,7 +192,11 @@ class _Variant:
             "processes": num_ranks,
             "versions": versions(),
         }
-        return Evaluation(metrics, coco.records["segm"], coco.records["bbox"], coco.curves, further)
+        if taken := further.keys() & (measured.keys() | circumstances.keys()):
+            raise ValueError(f"The evaluators give a metric '{min(taken)}', as COCO's evaluation does: rename theirs.")
+        return Evaluation(
+            measured | further | circumstances, coco.records["segm"], coco.records["bbox"], coco.curves, further
+        )
 
 
 def _most_detections(dataset: CocoDataset, settings: EvalConfig) -> int:
@@ -252,9 +257,19 @@ def _evaluate(
 
     def score() -> list[dict[str, Any]]:
         with guard():
-            further = {name: value for evaluator in evaluators for name, value in evaluator.compute().items()}
+            further = _plain({name: value for one in evaluators for name, value in one.compute().items()})
             evaluations.extend(variant.evaluation(further, world.size) for variant in variants)
         return [evaluation.metrics for evaluation in evaluations]
 
     metrics = world.broadcast(score)
     return evaluations or [Evaluation(one, [], []) for one in metrics]
+
+
+def _plain(value: Any) -> Any:
+    """Return a metric as JSON has it: numbers of NumPy and PyTorch as Python's, None for those that are not finite."""
+    if isinstance(value, dict):
+        return {str(name): _plain(one) for name, one in value.items()}
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -226,8 +226,16 @@ class ModelWithLoss(nn.Module):
         with torch.no_grad():
             assignment = self.assigner(Candidates(predictions, coder), objects)
         inputs = LossInputs(predictions, targets, assignment, objects, coder, self.config, self.world)
-        losses = {name: term.weight * term.compute(inputs) for name, term in self.terms.items()}
-        for name, loss in losses.items():
-            if loss.dim():
-                raise ValueError(f"The loss term '{name}' must return a scalar, got a tensor {list(loss.shape)}.")
-        return losses
+        return {
+            name: term.weight * _scalar(name, term.compute(inputs), predictions) for name, term in self.terms.items()
+        }
+
+
+def _scalar(name: str, loss: object, predictions: Predictions) -> Tensor:
+    """Return what a term computed, a number as a tensor; ValueError if it is no scalar."""
+    if isinstance(loss, int | float):
+        return predictions.prototypes.new_full((), loss)
+    if not isinstance(loss, Tensor) or loss.dim():
+        found = f"a tensor {list(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
+        raise ValueError(f"The loss term '{name}' must return a scalar, got {found}.")
+    return loss

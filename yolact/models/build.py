@@ -114,6 +114,11 @@ def level_sizes(
             raise ConfigError(
                 f"The backbone takes no image of {size} pixels and {channels} channels (model.channels): {reason}"
             ) from error
+        if not isinstance(maps, list | tuple):
+            raise ConfigError(
+                f"A backbone must return a list of maps, from the finest; {type(backbone).__name__} returns a "
+                f"{type(maps).__name__}."
+            )
         said = list(zip(backbone.channels, backbone.strides, strict=False))  # type: ignore[arg-type]
         shapes = [tuple(one.shape[1:]) for one in maps]
         fits = len(shapes) == len(said) and [stride for _, stride in said[-len(strides) :]] == list(strides)
