@@ -16,7 +16,7 @@ from yolact.distributed import World, joined_world
 from yolact.engine.optim import set_training_mode
 from yolact.errors import GaveUpError, UserError
 from yolact.evaluation.run import evaluate
-from yolact.losses import ModelWithLoss
+from yolact.losses import LossTerm, ModelWithLoss
 from yolact.models import build_model
 from yolact.runtimes.pytorch import PyTorchRuntime
 from yolact.structures import Target
@@ -171,10 +171,24 @@ def nothing_to_learn_in_one_share(world: World) -> None:
     assert not math.isfinite(world.all_reduce(broken))
 
 
+def what_gets_no_gradient(world: World) -> None:
+    """A loss term may leave a part of the network alone, step after step."""
+    config, images, targets = example()
+    network = build_model(config)
+    set_training_mode(network, frozen_batch_norm=True)
+    model = ModelWithLoss(network, config.loss, world, terms={"semantic": LossTerm(lambda inputs: 0.0, 1.0)})
+    replica = world.replicate(model, leaves_some_out=True)
+    for _ in range(3):
+        sum(replica(images[:2], targets[:2]).values()).backward()
+    assert network.semantic.weight.grad is None
+    assert network.protonet.output.weight.grad.isfinite().all()
+
+
 if __name__ == "__main__":
     with joined_world() as both:
         assert both.size == 2
-        checks = (numbers, objects, failures, modules, evaluators, losses_and_gradients, nothing_to_learn_in_one_share)
+        checks = (numbers, objects, failures, modules, evaluators, losses_and_gradients, nothing_to_learn_in_one_share,
+                  what_gets_no_gradient)  # fmt: skip
         for check in checks:
             check(both)
             print(f"{check.__name__} holds on rank {both.rank}\n", end="", flush=True)

@@ -146,6 +146,15 @@ def test_a_compiled_predictor_finds_the_same(sample_checkpoint):
         torch.testing.assert_close(found.scores, expected.scores, atol=1e-3, rtol=1e-3)
 
 
+def test_a_compiled_predictor_keeps_what_it_saw_before_the_flip(sample_checkpoint):
+    image, settings = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8), {"nms": "exact"}
+    settings["flips"] = ["horizontal"]
+    plain, compiled = (yolact.load(sample_checkpoint, DEVICE, compiled=flag, **settings) for flag in (False, True))
+    for _ in range(3):
+        scores = [predictor(image, 0.0).scores for predictor in (compiled, plain)]
+        torch.testing.assert_close(*scores, atol=1e-3, rtol=1e-3)
+
+
 # --- operations and losses
 
 

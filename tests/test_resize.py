@@ -120,13 +120,14 @@ AUGMENTATIONS = [
 @pytest.mark.parametrize("augment", AUGMENTATIONS)
 @pytest.mark.parametrize("size", [(96, 96), (64, 128)])
 @pytest.mark.parametrize("image_size", [(40, 160), (160, 40), (100, 130)])
-def test_training_sees_no_object_on_the_padding(augment, size, image_size):
-    """The image is white and its objects cover it, so that what is not white is padding, where no mask may be."""
+@pytest.mark.parametrize("pad", [True, False])
+def test_training_sees_no_object_beside_the_image(augment, size, image_size, pad):
+    """The image is white and its object goes on beyond it; where it is not white is the fill, and no mask may be."""
     if size[0] != size[1] and augment.rotate90_probability:
         augment = AugmentConfig(photometric=False, flip_probability=1.0)
     height, width = image_size
     for seed in range(20):
-        records, resize = [box_record(0, 0, width, height)], Resize(size, pad=True)
+        records, resize = [box_record(-5, -5, width + 5, height + 5)], Resize(size, pad)
         sample = augmented(np.random.default_rng(seed), Sample(image_size, records, resize), augment)
         image = render_image(np.full((height, width, 3), 255, np.uint8), sample)
         target = build_target(sample, 0)

@@ -96,6 +96,9 @@ def test_the_overlap_is_half_a_tile_at_most(sample_checkpoint, image, sample_con
         override_config(sample_config, ["eval.tiles=40", "eval.tile_overlap=21"])
     with pytest.raises(ConfigError, match=r"at most half a tile, 16 of \(32, 40\)"):
         override_config(sample_config, ["data.tiles=[32,40]", "eval.tile_overlap=21"])
+    settings = replace(sample_config.eval, tiles=40, tile_overlap=21)  # which no configuration has checked
+    with pytest.raises(ConfigError, match=r"tile_overlap must be at most half of eval\.tiles, 40, got 21"):
+        Tiles.of(settings)
 
 
 def test_what_is_too_large_to_be_decoded_whole(predictor, image, tmp_path, monkeypatch):

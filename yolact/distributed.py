@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -118,15 +119,19 @@ class World:
             for value in module.state_dict().values():
                 dist.broadcast(value, src=0)
 
-    def replicate(self, module: nn.Module) -> nn.Module:
-        """Return a module that averages the gradients of `module` over all ranks."""
+    def replicate(self, module: nn.Module, leaves_some_out: bool = False) -> nn.Module:
+        """Return a module that averages the gradients of `module` over all ranks.
+
+        Those that get none are looked for in each step where it may leave parameters out of its losses.
+        """
         if self.size == 1:
             return module
         replicated = nn.parallel.DistributedDataParallel
         # Buffers are left alone: of batch norms those of the main process count, and no others change. PyTorch 2.15
         # has another name for it.
         names = {"broadcast_buffers", "forward_sync_buffers"} & set(inspect.signature(replicated).parameters)
-        options = {max(names): False, "gradient_as_bucket_view": True}
+        options = {max(names): False, "gradient_as_bucket_view": True, "find_unused_parameters": leaves_some_out}
+        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")  # which costs little
         return replicated(module, **options)  # type: ignore[arg-type]
 
     def averaging(self, replica: nn.Module, now: bool) -> AbstractContextManager[None]:

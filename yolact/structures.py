@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple, NotRequired, Protocol, TypedDict
 import torch
 from torch import Tensor, nn
 
+from yolact.errors import ConfigError
+
 if TYPE_CHECKING:
     from yolact.config import EvalConfig, ModelConfig
 
@@ -58,8 +60,10 @@ class Tiles(NamedTuple):
 
     @classmethod
     def of(cls, settings: "EvalConfig") -> "Tiles | None":
-        """Return what a configuration says; by itself a quarter of a side is shared."""
+        """Return what a configuration says; by itself a quarter of a side is shared, and at most a half can be."""
         size, overlap = settings.tile_size, settings.tile_overlap
+        if size is not None and 2 * (overlap or 0) > min(size):
+            raise ConfigError(f"eval.tile_overlap must be at most half of eval.tiles, {settings.tiles}, got {overlap}.")
         return None if size is None else cls(size, min(size) // 4 if overlap is None else overlap)
 
     def views(self, image_size: tuple[int, int]) -> list[View]:

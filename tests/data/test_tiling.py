@@ -46,6 +46,10 @@ def test_objects_of_a_part_by_hand():
     np.testing.assert_array_equal(first.segmentation[0][0], (5, 5))
     assert second.bbox == (30, 30, 40, 40)
     assert objects_in([box_record(5, 5, 130, 130, iscrowd=True)], view)[0].iscrowd
+    loose = rle(0, 0, 10, 8)._replace(bbox=(0, 0, 60, 60))  # of which the part shows the box, and nothing of the mask
+    assert not draw_masks([objects_in([loose], view)[0].segmentation], IDENTITY, (40, 40)).any()
+    before = rle(100, 70, 110, 80)._replace(bbox=(0, 0, 110, 80))
+    assert not draw_masks([objects_in([before], view)[0].segmentation], IDENTITY, (40, 40)).any()
 
 
 @given(st.data())
@@ -85,6 +89,7 @@ def test_half_of_the_parts_hold_an_object_of_a_class_drawn_first():
 def test_a_part_of_a_small_image_or_of_a_large_object():
     rng = np.random.default_rng(0)
     assert draw_view(rng, (50, 60), *arrays(), (80, 80)) == (0, 0, 60, 50)
+    assert {draw_view(rng, (80, 82), *arrays(), (80, 80))[0] for _ in range(100)} == {0, 1, 2}
     views = [draw_view(rng, (500, 500), *arrays(box_record(100, 100, 400, 400)), (80, 80)) for _ in range(100)]
     assert all(0 <= view[0] <= 420 for view in views)
     assert len(set(views)) > 90

@@ -77,6 +77,7 @@ TRAINER = SimpleNamespace(
             RuntimeError("adaptive_max_pool2d_backward_cuda does not have a deterministic implementation, but you set"),
             r"train\.deterministic is true, but adaptive_max_pool2d_backward_cuda has no",
         ),
+        (ValueError("Expected more than 1 value per channel when training"), "A batch norm that learns saw one image"),
         (RuntimeError("[pair.cc:545] gloo Read error [127.0.0.1]:23: reset by peer"), "Another rank of this program"),
     ],
 )

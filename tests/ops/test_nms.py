@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torchvision.ops import batched_nms
+from torchvision.ops import nms as torchvision_nms
 
 from yolact.ops import nms
 from yolact.ops.boxes import box_iou
@@ -76,6 +77,18 @@ def test_fast_nms_is_that_of_the_paper(seed, clusters):
         reference_fast_nms(boxes, scores, 0.5, top_k, 10),
     )
     assert list(found) == expected
+
+
+def test_exact_nms_lets_no_class_remove_another():
+    """Neither where boxes lie beyond the edge, nor where the classes are many and the boxes small."""
+    boxes = torch.tensor([[[90.0, 90, 100, 100], [-11, -11, -1, -1]]])
+    assert nms.exact_nms(boxes, torch.eye(2)[None], 0.5, 10, 0.5)[2].tolist() == [[1, 1, *[-1] * 8]]
+    corners = torch.rand(400, 2) * 500
+    boxes, scores = torch.cat([corners, corners + 2 + torch.rand(400, 2)], 1), torch.rand(400)
+    boxes[200:] = boxes[:200] + torch.rand(200, 1)  # IoUs about the threshold
+    expected = torchvision_nms(boxes, scores, 0.5)
+    of_class = torch.zeros(400, 1000).index_copy_(1, torch.tensor([999]), scores[:, None])
+    assert nms.exact_nms(boxes[None], of_class[None], 0.5, len(expected), 0.0)[0][0].tolist() == expected.tolist()
 
 
 def test_exact_nms_agrees_with_torchvision_on_each_class():

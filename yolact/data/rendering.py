@@ -144,10 +144,9 @@ def build_target(sample: Sample, image_id: int) -> Target:
     visible = sample.kept & (boxes[:, 2:] - boxes[:, :2] >= SMALLEST_SIDE).all(axis=1)
     chosen = [record for record, keep in zip(sample.objects, visible, strict=True) if keep]
     masks = draw_masks([record.segmentation for record in chosen], matrix, sample.size)
-    if sample.resize.pad:
-        x0, y0, x1, y1 = _pixels_in(frame)
-        for outside in (masks[:, :y0], masks[:, y1:], masks[..., :x0], masks[..., x1:]):
-            outside[:] = 0
+    x0, y0, x1, y1 = _pixels_in(frame)
+    for outside in (masks[:, :y0], masks[:, y1:], masks[..., :x0], masks[..., x1:]):
+        outside[:] = 0  # polygons may go on beyond the image, or beyond the tile that is shown
     return Target(
         boxes=torch.from_numpy(boxes[visible].astype(np.float32)),
         labels=torch.tensor([record.label for record in chosen], dtype=torch.int64),

@@ -35,7 +35,8 @@ def draw_view(
         # From where it shows the far end of the object to where it shows the near one; of a larger object any part.
         first, last = np.sort([box[2:] - sides, box[:2]], axis=0)
         low, high = first.clip(low, high), last.clip(low, high)
-    x0, y0 = np.floor(rng.uniform(low, high)).astype(int).tolist()
+    least, most = np.floor((low, high)).astype(int)
+    x0, y0 = rng.integers(least, most, endpoint=True).tolist()
     return x0, y0, x0 + int(sides[0]), y0 + int(sides[1])
 
 
@@ -77,7 +78,7 @@ def _moved(segmentation: Segmentation, view: View) -> Segmentation:
     left, top = left - view[0], top - view[1]
     canvas: NDArray[np.uint8] = np.zeros((height, width), np.uint8)
     rows, columns = slice(max(top, 0), max(top + crop.shape[0], 0)), slice(max(left, 0), max(left + crop.shape[1], 0))
-    inside = crop[max(-top, 0) :, max(-left, 0) :][: height - rows.start, : width - columns.start]
+    inside = crop[max(-top, 0) :, max(-left, 0) :][: max(height - rows.start, 0), : max(width - columns.start, 0)]
     canvas[rows, columns] = inside
     edges = np.flatnonzero(np.diff(canvas.ravel(order="F"), prepend=np.uint8(0)))
     return Rle(height, width, np.diff([0, *edges, canvas.size]).astype(np.uint32))

@@ -49,7 +49,7 @@ class BestCheckpoint(Callback):
         if trainer.best is None or mask_ap > trainer.best:
             trainer.best, trainer.stale_evaluations = mask_ap, 0
             trainer.save(BEST)
-        elif trainer.plan.is_at_last_size(trainer.step):  # before, more is to come than the last steps brought
+        elif trainer.plan.is_at_last_size(trainer.step - 1):  # before, more is to come than the last steps brought
             trainer.stale_evaluations += 1
             patience = trainer.config.train.patience
             if patience is not None and trainer.stale_evaluations >= patience:

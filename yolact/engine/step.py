@@ -48,7 +48,7 @@ def train_step(trainer: "Trainer", batches: Sequence[Batch]) -> None:
     values = torch.zeros((), device=trainer.device)
     for number, batch in enumerate(batches, trainer.step * settings.accumulate):
         # So that a resumed run, and one on another number of ranks, draws the same numbers.
-        torch.manual_seed(settings.seed * 1_000_003 + number)
+        torch.manual_seed((settings.seed * 1_000_003 + number) % 2**63)
         images, targets = _to_device(batch, trainer)
         with world.averaging(trainer.replica, batch is batches[-1]):
             with torch.autocast(trainer.device.type, DTYPES[trainer.precision], enabled=trainer.precision != "fp32"):

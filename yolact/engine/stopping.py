@@ -95,7 +95,7 @@ def explained(trainer: "Trainer") -> Iterator[None]:
     """Turn errors that a user can do something about into a `UserError` that says where to go on; others pass."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, ValueError) as error:
         sentence = _explanation(trainer, error)
         if sentence is None:
             raise
@@ -117,5 +117,10 @@ def _explanation(trainer: "Trainer", error: Exception) -> str | None:
         return (
             f"train.deterministic is true, but {operation[1]} has no deterministic form on {trainer.device}: set it "
             "to false, or leave out of the model what needs it"
+        )
+    if "more than 1 value per channel" in text:
+        return (
+            "A batch norm that learns saw one image, and of that one cell: raise train.batch_size or model.image_size, "
+            "or set train.freeze_batch_norm=always"
         )
     return how_lost(error)

@@ -131,7 +131,9 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self.average = MovingAverage(network, settings.ema_decay) if settings.ema_decay else None
         self.statistics = BatchNormStatistics(self.model)
-        self.replica = world.replicate(self.model)  # what a step calls in place of `model`
+        # What a step calls in place of `model`. Levels between prototypes and head have an output that nobody reads.
+        own = parts.backbone is not None or bool(parts.loss_terms)
+        self.replica = world.replicate(self.model, own or network.num_mask_only > 1)
         self.keeping_from = math.ceil(settings.keep_statistics_from * self.plan.max_steps)  # step, of batch norms
         self.callbacks: list[Callback] = []
         self.step = self.position = 0

@@ -44,10 +44,12 @@ def cross_class_nms(boxes: Tensor, scores: Tensor, threshold: float, top_k: int,
 def exact_nms(boxes: Tensor, scores: Tensor, threshold: float, max_detections: int, score_threshold: float) -> Kept:
     """Sequential NMS per class by torchvision, over (candidate, class) pairs that score above `score_threshold`."""
     found = []
+    # torchvision shifts each class by the largest coordinate, for which none may be negative, nor float32 too coarse.
+    boxes = boxes.double() - boxes.min()
     for corners, probabilities in zip(boxes, scores, strict=True):
         index, labels = (probabilities > score_threshold).nonzero(as_tuple=True)
         best = probabilities[index, labels]
-        kept = batched_nms(corners[index], best, labels, threshold)
+        kept = batched_nms(corners[index], best.double(), labels, threshold)
         padding = ((index, 0), (labels, 0), (best, -1.0))
         found.append([_padded(values[kept], max_detections, nothing) for values, nothing in padding])
     index, labels, best = (torch.stack(field) for field in zip(*found, strict=True))

@@ -66,10 +66,10 @@ class FlippedRuntime:
                 "eval.flips adds candidates before NMS, which is inside of what runs here: set it to [], export the "
                 "raw outputs, or leave compilation out."
             )
+        output = Predictions(*(field.clone() for field in output))  # the next call may overwrite those of a graph
         boxes = self._runtime.coder.decode(output.box_deltas)
         if dimension is None:
             return output._replace(box_deltas=boxes)
         side, axis = self.resize.size[dimension], 0 if dimension == -1 else 1
-        boxes = boxes.clone()
         boxes[..., [axis, axis + 2]] = side - boxes[..., [axis + 2, axis]]
         return output._replace(box_deltas=boxes, prototypes=output.prototypes.flip(dimension))

@@ -43,7 +43,7 @@ def render_page(report: Report, odd_labels: Mapping[str, Sequence[DrawnLabel]] |
     for inspected in report.sets:
         indices = np.random.default_rng(0).permutation(len(inspected.images))[:SAMPLED]
         sheets[inspected.source.name] = [(inspected.images[i], draw_thumbnail(inspected, i)) for i in sorted(indices)]
-    for finding in tqdm(report.findings, "drawing", unit="kind"):
+    for finding in tqdm(report.findings, "drawing", unit="kind", disable=not report.findings):
         chosen = {one.image: one.box for one in reversed(finding.examples[:MARKED]) if one.image is not None}
         inspected = next(one for one in report.sets if one.source.name == finding.set)
         marked.append([(inspected.images[i], draw_thumbnail(inspected, i, box)) for i, box in chosen.items()])
