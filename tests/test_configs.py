@@ -133,4 +133,4 @@ def test_the_documented_trainings_are_possible(command: str, monkeypatch: pytest
 
 
 def test_the_documented_experiments_are_the_files() -> None:
-    assert {path.name for path in EXPERIMENTS} <= {Path(command.split()[1]).name for command in COMMANDS}
+    assert {path.stem for path in EXPERIMENTS} <= {Path(command.split()[1]).name for command in COMMANDS}

@@ -58,6 +58,8 @@ def test_numeric_text_is_a_float(tmp_path: Path, text: str) -> None:
     [
         ("doors: true", "doors must be a whole number, got true"),
         ("doors: 2.0", "doors must be a whole number, got 2.0"),
+        ("doors: 010", "doors must be a whole number, got '010'"),
+        ("doors: 1:30", "doors must be a whole number, got '1:30'"),
         ("doors: null", "doors must be a whole number, got null"),
         ("open_roof: 1", "open_roof must be true or false, got 1"),
         ("name: 7", "name must be text, got 7 (put it in quotes)"),
@@ -156,6 +158,7 @@ def test_overrides_are_applied_in_order() -> None:
     assert loading.override(car, overrides) == Car(
         name="a b", doors=5, gears=((1.0,),), engine=Engine(power=0.01, cylinders=None)
     )
+    assert loading.override(car, ["name='a #b'"]).name == "a #b"
     assert loading.override(car, ["name=x=y", "engine={fuel: diesel}"]) == Car(
         name="x=y", doors=2, engine=Engine(power=9.0, fuel="diesel")
     )
@@ -171,6 +174,7 @@ def test_overrides_are_applied_in_order() -> None:
         ("doors.x=3", "doors must be a whole number, got a mapping: {'x': 3}"),
         ("doors=two", "doors must be a whole number, got 'two'"),
         ("doors=[1", "line 1: not valid YAML"),
+        ("name=pics #2", "' #' begins a comment, so that the value ends: put quotes around it"),
         ("d\x1b\n=1", "unknown key"),
     ],
 )

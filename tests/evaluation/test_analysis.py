@@ -5,7 +5,16 @@ import pytest
 
 from tests.evaluation.conftest import AWAY, CAT, DOG, HERE, THERE
 from yolact.evaluation import analysis
-from yolact.evaluation.analysis import SIZE_BORDERS, ImageQuality, Pair, Shown, Trust, analyse, most_confused
+from yolact.evaluation.analysis import (
+    SIZE_BORDERS,
+    ImageQuality,
+    Pair,
+    Shown,
+    Trust,
+    analyse,
+    most_confused,
+    short_between,
+)
 from yolact.evaluation.matching import greedy
 
 
@@ -112,12 +121,20 @@ def test_the_best_threshold_of_each_class(scene) -> None:
     cats = [(CAT, HERE), (CAT, THERE), (CAT, (70, 0, 10, 10))]
     found = [(CAT, HERE, 0.9), (CAT, AWAY, 0.7), (CAT, THERE, 0.5), (CAT, AWAY, 0.3)]
     scene.add([*cats, (DOG, (70, 30, 10, 10))], [*found, (DOG, AWAY, 0.6)])
-    assert trust(scene).best_thresholds() == [(0.5, pytest.approx(4 / 6)), None]
+    assert trust(scene).best_thresholds() == [(0.49, pytest.approx(4 / 6)), None]
 
 
 def test_equal_scores_stand_or_fall_together(scene) -> None:
     scene.add([(CAT, HERE)], [(CAT, HERE, 0.5), (CAT, AWAY, 0.5)])
-    assert trust(scene).best_thresholds()[0] == (0.5, pytest.approx(2 / 3))
+    assert trust(scene).best_thresholds()[0] == (0.49, pytest.approx(2 / 3))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.1, 0.20861, 0.2), (0.205, 0.20861, 0.208), (0.25, 0.2501, 0.25), (0.2, 0.25, 0.24), (0, 0.004, 0)],
+)
+def test_a_threshold_is_written_short_and_parts_the_same_scores(low, high, expected) -> None:
+    assert short_between(low, high) == expected
 
 
 def test_how_often_detections_of_about_a_score_are_right(scene, monkeypatch) -> None:

@@ -7,6 +7,7 @@ dataclasses. Everything that can be wrong in a file or an override is a `ConfigE
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -60,6 +61,15 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# YAML 1.1 takes 010 for 8 and 1:30 for 90.
+_INT = "tag:yaml.org,2002:int"
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in forms if tag != _INT]
+    for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_StrictLoader.add_implicit_resolver(_INT, re.compile("[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789"))
+
+
 class _Dumper(yaml.SafeDumper):
     """Blocks for mappings, one line for lists, and quotes around text that PyYAML would write but not read back."""
 
@@ -108,6 +118,9 @@ def override(config: T, overrides: Sequence[str]) -> T:
         if not equals or not all(keys):
             raise ConfigError(f"{source}: expected key.path=value, for example train.lr=0.01.")
         value = _parse(value_text, source)
+        kept, comment, _ = value_text.partition(" #")
+        if comment and not {"'", '"'} & set(kept):
+            raise ConfigError(f"{source}: ' #' begins a comment, so that the value ends: put quotes around it.")
         for key in reversed(keys):
             value = {key: value}
         config = build(type(config), _merge(to_dict(config), value), source)

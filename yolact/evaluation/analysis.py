@@ -1,5 +1,6 @@
 """What lies behind the metrics: errors by kind, confusion between classes, objects found by size, and single images."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -102,6 +103,12 @@ def size_steps(image: Matching) -> NDArray[np.int64]:
     return np.searchsorted(SIZE_BORDERS, np.sqrt(image.truth_areas), side="right")
 
 
+def short_between(low: float, high: float) -> float:
+    """Return the number of fewest decimals, two or more, that is less than `high` and at least `low`, which is less."""
+    shorter = ((math.ceil(high * 10**decimals) - 1) / 10**decimals for decimals in range(2, 17))
+    return next((number for number in shorter if low <= number < high), low)
+
+
 class Trust:
     """How often the model is right, counted over the masks of one image after another."""
 
@@ -121,14 +128,16 @@ class Trust:
         np.add.at(self._found, (image.truth_labels[hits], sizes[hits]), 1)
 
     def best_thresholds(self) -> list[tuple[float, float] | None]:
-        """Return, for each label, the score from which on F1 is highest, and that F1; None where nothing is right."""
+        """Return, for each label, the score above which F1 is highest, and that F1; None where nothing is right."""
         best: list[tuple[float, float] | None] = []
         for scores, right, objects in zip(self._scores, self._right, self._objects.sum(1), strict=True):
             order = np.argsort(scores)[::-1]
             ranked, hits = np.array(scores)[order], np.cumsum(np.array(right, bool)[order])
             f1 = 2 * hits / (np.arange(1, len(order) + 1) + objects)
             f1[:-1][ranked[1:] == ranked[:-1]] = 0  # equal scores come together
-            best.append((float(ranked[f1.argmax()]), float(f1.max())) if hits[-1:].any() else None)
+            last = int(f1.argmax()) if hits[-1:].any() else -1  # that is shown
+            threshold = 0.0 if last < 0 else short_between(*np.append(ranked, 0.0)[[last + 1, last]].tolist())
+            best.append(None if last < 0 else (threshold, float(f1[last])))
         return best
 
     def in_detections(self) -> list[dict[float, float]]:

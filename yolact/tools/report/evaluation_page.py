@@ -222,11 +222,11 @@ def _class_section(curves: Mapping[str, Curves], shown: Shown, trust: Trust, nam
     values = np.hstack([masks, curves["segm"].by_size, boxes])
     written = [["-" if np.isnan(value) else f"{value:.3f}" for value in row] for row in values]
     order = np.argsort(masks[:, 0], kind="stable")  # those without objects last
-    best = [("-", "-") if one is None else (f"{one[0]:.2f}", f"{one[1]:.3f}") for one in trust.best_thresholds()]
+    best = [("-", "-") if one is None else (f"{one[0]:.12g}", f"{one[1]:.3f}") for one in trust.best_thresholds()]
     rows = [cells(names[label], f"{objects[label]:,}", *written[label], *best[label]) for label in order]
     heads = ["class", "objects", "mask AP", "AP50", "AP75", "APs", "APm", "APl", "box AP", "AP50", "AP75"]
-    note = f'The worst first. F1 of masks (IoU {FOUND_IOU:g}) is highest where a score of "best at" or more is shown.'
-    return Section("Classes", [*heads, "best at", "F1"], rows, [note])
+    note = f'The worst first. F1 of masks (IoU {FOUND_IOU:g}) is highest where scores above "best above" are shown.'
+    return Section("Classes", [*heads, "best above", "F1"], rows, [note])
 
 
 def _confusion_section(shown: Shown, names: Sequence[str]) -> Section:
