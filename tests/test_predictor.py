@@ -16,7 +16,7 @@ from yolact.config import Config, config_to_dict, override_config
 from yolact.data import CocoDataset
 from yolact.data.samples import Colours
 from yolact.engine.checkpoint import load_checkpoint, save_checkpoint
-from yolact.errors import CheckpointError, ConfigError, DatasetError
+from yolact.errors import CheckpointError, ConfigError, DatasetError, UserError
 from yolact.evaluation.run import evaluate
 from yolact.instances import Instances
 from yolact.loaded import load_model
@@ -198,6 +198,8 @@ def test_load_takes_evaluation_settings_and_a_threshold_for_calls_that_give_none
     assert len(changed(image, 0.05)) == 3
     with pytest.raises(ConfigError, match="nms_treshold"):
         load(sample_checkpoint, nms_treshold=0.5)
+    with pytest.raises(UserError, match="precision must be one of fp32, bf16, fp16, got 'fp8'"):
+        load(sample_checkpoint, precision="fp8")  # type: ignore[arg-type]
     assert predictor.score_threshold == 0.3  # not the evaluation's
     assert_alike(predictor(image), predictor(image, 0.3))
     found = predictor(image, 0.1)

@@ -188,7 +188,15 @@ class Predictor:
         Returns:
             The N instances, and their detections [1, N, ...] on the CPU, in pixels of the network input, with the
             prototypes.
+
+        Raises:
+            UserError: a call would cut images into tiles.
         """
+        if self.settings.tiles is not None:
+            raise UserError(
+                "What masks are made of is that of one image of the network, and this model cuts images into tiles: "
+                "add --set eval.tiles=null (tiles=None to yolact.load)."
+            )
         threshold = self._threshold(score_threshold)
         [found], detections = self._find([image], threshold)
         kept = Detector.of(self.runtime, self.settings).shown(detections, 0, found.image_size, threshold)

@@ -194,6 +194,7 @@ def test_the_best_three_objects_or_those_chosen_or_none_are_explained(
     ("more", "error", "message"),
     [
         (["--instance", "0", "999"], UserError, r"--instance 999 does not exist: \d+ objects .* from 0; give another"),
+        (["--set", "eval.tiles=64"], UserError, r"this model cuts images into tiles: add --set eval\.tiles=null"),
         (["--instance", "-1"], UserError, "--instance -1 does not exist"),
         (["--instance", "0", "--score-threshold", "1"], UserError, "0 objects above"),
         (["--weights", "none.pth"], CheckpointError, r"none\.pth"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from tests.made import make_instances
@@ -42,7 +43,8 @@ def propose(form: str, photos: Path, folder: Path) -> list[str]:
     """Write labels of the first image alone, and of the second, in which nothing is found."""
     folder.mkdir()
     labels = KINDS[form](folder)
-    written = [labels.add(make_instances(masks()), photos / "a.png", "a")]
+    boxes = torch.tensor([[0.0, 0, 80, 60]]).repeat(3, 1)  # of the network, which are not those of its masks
+    written = [labels.add(make_instances(masks(), boxes=boxes), photos / "a.png", "a")]
     written.append(labels.add(make_instances(masks()[:0]), photos / "more/b.png", "b"))
     labels.close()
     return written
@@ -71,6 +73,21 @@ def test_a_coco_file_is_a_data_set(photos: Path, tmp_path: Path) -> None:
     assert [image.file_name for image in dataset.images] == ["a.png", "more/b.png"]
     assert dataset.categories.ids == [2, 5]
     require_alike(dataset)
+    for item, mask in zip(
+        json.loads((tmp_path / "found/labels.json").read_text())["annotations"], masks(), strict=False
+    ):
+        points = np.concatenate(item["segmentation"]).reshape(-1, 2)
+        np.testing.assert_allclose(item["bbox"], [*points.min(0), *np.ptp(points, axis=0)], atol=1e-3)
+        assert item["area"] == pytest.approx(mask.sum(), rel=0.1)
+
+
+def test_labelme_files_lead_to_the_images_through_links(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "deep/er/found").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("deep/er")
+    labels = KINDS["labelme"](tmp_path / "link/found")
+    labels.add(make_instances(masks()), photos / "a.png", "a")
+    file = tmp_path / "link/found/labels/a.json"
+    assert (file.parent / json.loads(file.read_text())["imagePath"]).samefile(photos / "a.png")
 
 
 @pytest.mark.parametrize("form", KINDS)

@@ -32,9 +32,12 @@ def codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     return request.param
 
 
-def test_what_counts_as_a_video() -> None:
+def test_what_counts_as_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(map(is_video, ("a.mp4", "A.MOV", "0", "rtsp://host/x", "http://host/cam")))
     assert not any(map(is_video, ("a.jpg", "folder", "1.png")))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "2024").mkdir()
+    assert not is_video("2024")
 
 
 @pytest.mark.parametrize("fps", [12.5, 30_000 / 1001])
@@ -69,6 +72,12 @@ def test_browsers_play_it_and_frames_keep_their_times(tmp_path: Path) -> None:
     assert [seconds for _, seconds in video] == pytest.approx(times, abs=1e-3)
 
 
+def test_without_pyav_a_video_plays_as_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    video = Video(str(write(tmp_path / "a.mp4", [0, 0.1, 0.2, 0.5, 1.5, 1.6], 10)))
+    assert len(list(video)) == 17
+
+
 def test_a_video_that_an_error_ends_plays(codec: str, tmp_path: Path) -> None:
     with suppress(RuntimeError), write_video(tmp_path / "a.mp4", 10, (48, 64)) as put:
         for number in range(5):
@@ -89,6 +98,7 @@ def test_what_is_no_video_is_named(codec: str, tmp_path: Path) -> None:
         (tmp_path / "a.mp4").symlink_to("/dev/full")
         with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"):
             write(tmp_path / "a.mp4", [0, 0.1], 10)
+        assert not [path for path in tmp_path.iterdir() if path.name == "a.mp4"]
 
 
 def make_clip(path: Path, times: list[float], sound: str | None = None, turned: int = 0, start: float = 0) -> Path:

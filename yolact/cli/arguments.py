@@ -85,7 +85,7 @@ def load_chosen_predictor(arguments: argparse.Namespace, device: "str | torch.de
     """Load what the arguments of `add_model` name, on `device` if it is given, else on that of --device.
 
     Raises:
-        UserError: as `yolact.load`, or what --runtime needs is missing.
+        UserError: as `yolact.load`, or what --runtime needs is missing, or an option and --set say the same.
     """
     from yolact.config import load_config
     from yolact.device import resolve_precision
@@ -93,7 +93,13 @@ def load_chosen_predictor(arguments: argparse.Namespace, device: "str | torch.de
     from yolact.predictor import Predictor
 
     config = load_config(arguments.config) if arguments.config else None
-    loaded = load_weights(arguments.weights, device or arguments.device, config, arguments.set)
+    overrides = [*arguments.set]
+    for name in ("score_threshold", "tiles"):  # which some verbs have as options
+        value = getattr(arguments, name, None)
+        if value is not None and any(one.partition("=")[0].strip() == f"eval.{name}" for one in arguments.set):
+            raise UserError(f"--{name.replace('_', '-')} and --set eval.{name} say the same: give one of them.")
+        overrides += [f"eval.tiles={value}"] if name == "tiles" and value is not None else []
+    loaded = load_weights(arguments.weights, device or arguments.device, config, overrides)
     if arguments.runtime and isinstance(loaded, LoadedModel):
         from yolact.tools.export_cache import exported_for
 

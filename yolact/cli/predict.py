@@ -19,6 +19,7 @@ from pathlib import Path
 
 from yolact.cli.arguments import add_model, add_score_threshold, chosen_score_threshold, count, load_chosen_predictor
 from yolact.errors import UserError
+from yolact.text import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,22 +57,29 @@ def _run(arguments: argparse.Namespace, stack: ExitStack) -> None:
     from yolact.instances import find_labels
     from yolact.output import output_folder
     from yolact.tools.addresses import ADDRESS, fetch_image
-    from yolact.tools.outputs import note, require_free, video_of
+    from yolact.tools.outputs import require_free
     from yolact.tools.predict import Wanted, find_images, predict_images, predict_video
     from yolact.tools.video import Video, is_video
 
+    if arguments.boxes_only and (arguments.masks or arguments.labels):
+        raise UserError("--boxes-only writes no masks: leave it out, or --masks and --labels, which are made of them.")
     downloads = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yolact-")))
     addresses = dict.fromkeys(filter(ADDRESS.match, arguments.source))
+    if addresses and arguments.labels:
+        raise UserError(f"--labels lead to images where they lie: download '{printable(next(iter(addresses)))}' first.")
     fetched = {address: path for address in addresses if (path := fetch_image(address, downloads))}
     videos = [source for source in arguments.source if is_video(source) and source not in fetched]
     if videos and len(arguments.source) > 1:
         raise UserError(f"Give one video at a time, or images; got {', '.join(map(repr, arguments.source))}.")
     video = Video(videos[0]) if videos else None
+    of_others = ("labels", "prototypes") if video else ("track", "max_frames")
+    for name in of_others:
+        if getattr(arguments, name):
+            kinds = ("images, not for a video", "videos, not for images")[not video]
+            raise UserError(f"--{name.replace('_', '-')} is for {kinds}: leave it out.")
     images = [] if video else find_images(arguments.source, arguments.output, fetched)
     paths = [Path(video.source)] if video else [image.path for image in images]
     require_free(arguments.output, paths, arguments.overwrite)
-    if arguments.tiles is not None:
-        arguments.set.append(f"eval.tiles={arguments.tiles}")
     predictor = load_chosen_predictor(arguments)
     if arguments.prototypes and predictor.settings.tiles is not None:
         raise UserError(
@@ -85,11 +93,7 @@ def _run(arguments: argparse.Namespace, stack: ExitStack) -> None:
         arguments.overwrite,
     )  # fmt: skip
     with output_folder(arguments.output):
-        if video is None:
-            predict_images(predictor, images, wanted)
-            return
-        try:
+        if video:
             predict_video(predictor, video, wanted)
-        finally:
-            if (arguments.output / video_of(video.source)).exists():
-                note(arguments.output, video.source, [video_of(video.source)])
+        else:
+            predict_images(predictor, images, wanted)

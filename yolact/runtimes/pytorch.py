@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from yolact.config import EvalConfig
 from yolact.data.rendering import to_unit
 from yolact.device import DTYPES, Precision, compile_options
+from yolact.errors import UserError
 from yolact.models import Yolact
 from yolact.models.inference import for_inference
 from yolact.postprocess import Detector
@@ -32,6 +33,8 @@ class PyTorchRuntime:
         threshold compiles nothing anew; low ones suppress none above them. Exact NMS has no fixed sizes: there the
         network alone is compiled.
         """
+        if precision not in DTYPES:
+            raise UserError(f"precision must be one of {', '.join(DTYPES)}, got {precision!r}; correct it.")
         self.network = for_inference(model, DTYPES[precision])
         self.precision, self.device = precision, model.device
         self.mask_iou: nn.Module | None = model.mask_iou

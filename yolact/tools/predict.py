@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from yolact.data.headers import image_files, passed_over
+from yolact.data.images import read_image
 from yolact.data.samples import to_gray
 from yolact.data.windows import open_image
 from yolact.draw import display_scale, draw_instances, encode_png
@@ -148,6 +149,8 @@ def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wante
         _write(draw_instances(image, found, masks=not wanted.boxes_only, scale=scale), source.target)
         return found
 
+    if wanted.overwrite:
+        _require_readable(sources, predictor)
     with write_results(wanted, counts) as add:
         # Tiles of one image keep the machine busy, so that images come one after the other.
         in_tiles = predictor.settings.tiles is not None
@@ -185,6 +188,19 @@ def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wante
         print(f"{message}.", file=sys.stderr)
 
 
+def _require_readable(sources: list[InputFile], predictor: Predictor) -> None:
+    """Raise the first image's DatasetError where none can be read, before the results of an earlier run go."""
+    reasons = []
+    for source in sources:
+        try:
+            (read_image if predictor.settings.tiles is None else open_image)(source.path, colours=predictor.colours)
+        except DatasetError as error:
+            reasons.append(str(error).replace(str(source.path), source.shown))
+        else:
+            return
+    raise DatasetError(reasons[0])
+
+
 def predict_video(predictor: Predictor, video: Video, wanted: Wanted) -> None:
     """Predict frame by frame until the end or Ctrl-C, which leaves whole files of the frames so far.
 
@@ -205,7 +221,7 @@ def predict_video(predictor: Predictor, video: Video, wanted: Wanted) -> None:
     total = min(filter(None, (video.num_frames, wanted.max_frames)), default=None)
     frames = islice(video, wanted.max_frames)
     counts: Counter[str] = Counter()
-    count = 0
+    count, seconds, stopped = 0, 0.0, None
 
     def work(own: Predictor, frame: Frame) -> tuple[float, Instances]:
         image, seconds = frame
@@ -217,19 +233,23 @@ def predict_video(predictor: Predictor, video: Video, wanted: Wanted) -> None:
     results = in_order(partial(work, predictor), frames, 1) if is_live else predictor.overlapped(work, frames)
     writing = write_video(target, video.fps, video.image_size, sound=video)
     with write_results(wanted, counts) as add, writing as write:
+        note(wanted.folder, video.source, [target.name])
         try:
             for seconds, found in tqdm(results, desc="predict", total=total, unit="frame", dynamic_ncols=True):
                 tracks = tracker.update(found) if tracker else None
                 write(found.plot(masks=not wanted.boxes_only, tracks=tracks), seconds)
                 count += 1
                 add(found, count, video.source, f"{name}_{count:06}", count - 1, tracks, seconds)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             print("stopped by Ctrl-C; the frames so far are written")
-    rate = f"{video.fps:.4g} frames per second on average"
-    print_summary(wanted, counts, counted(count, "frame"), f"{target.name} ({rate})")
+            stopped = error
+    fps = (count - 1) / seconds if seconds > 0 else video.fps  # files of varying rate say another
+    print_summary(wanted, counts, f"{counted(count, 'frame')}, {fps:.4g} a second on average", target.name)
     if video.num_damaged:
         what = counted(video.num_damaged, "frame")
         print(f"{what} of '{video.source}' are missing or damaged; the others are done.", file=sys.stderr)
+    if stopped:
+        raise stopped
 
 
 @contextmanager
@@ -290,6 +310,7 @@ def write_results(wanted: Wanted, counts: Counter[str]) -> Iterator[Callable[...
                 file.close()
                 os.replace(temporary, wanted.folder / RECORDS)
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise UserError(
             f"The results in '{wanted.folder}' could not be written ({error.strerror}); make room or give another "
             "folder with --output."

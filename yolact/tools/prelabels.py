@@ -8,6 +8,7 @@ from typing import Any
 from yolact.formats import object_lines
 from yolact.instances import Instances
 from yolact.output import write_json
+from yolact.tools.convert.common import Part, make_object
 from yolact.tools.outputs import LABELS
 
 TOLERANCE = 1.0  # pixels by which outlines may be off, so that they have few points to move
@@ -35,7 +36,8 @@ class LabelmeLabels(Labels):
         """See `Labels`."""
         target = self.folder / LABELS / f"{name}.json"
         target.parent.mkdir(exist_ok=True)
-        write_json(found.to_labelme(os.path.relpath(image, target.parent), TOLERANCE), target)
+        place = image.parent.resolve() / image.name  # "../" leads out of where a symbolic link points
+        write_json(found.to_labelme(os.path.relpath(place, target.parent.resolve()), TOLERANCE), target)
         return f"{LABELS}/{target.name}"
 
 
@@ -55,11 +57,11 @@ class CocoLabels(Labels):
         pairs = zip(found.category_ids, found.class_names, strict=True)
         content["categories"] = [{"id": category_id, "name": class_name} for category_id, class_name in pairs]
         for record, region in zip(found.to_coco(image_id), found.regions, strict=True):
-            polygons = [line.ravel().round(2).tolist() for line in object_lines(region, TOLERANCE)]
-            known = {key: record[key] for key in ("image_id", "category_id", "bbox", "score")}
-            mask = {"segmentation": polygons, "area": region.area, "iscrowd": 0}
-            if polygons:
-                content["annotations"].append({"id": len(content["annotations"]) + 1, **known, **mask})
+            known = {key: record[key] for key in ("image_id", "category_id", "score")}
+            parts = [Part("", line, image.name) for line in object_lines(region, TOLERANCE)]
+            # Box and area are those of the polygons, as somebody corrects these.
+            if parts and (made := make_object(parts, found.image_size)):
+                content["annotations"].append({"id": len(content["annotations"]) + 1, **known, **made.annotation})
         return f"{LABELS}.json"
 
     def close(self) -> None:

@@ -31,12 +31,14 @@ ROUNDING = 1  # frames by which they may say too many
 STREAM = re.compile(r"(rtsp|rtmp|https?|udp|tcp)://", re.IGNORECASE)
 DEFAULT_FPS = 25.0  # of cameras and streams that do not say theirs
 NUM_ALIKE = 9  # frames after the first one
+LONGEST_STILL = 60  # seconds by which a copy at a constant rate follows times that leap
 CLOCK = 90_000  # ticks a second of time stamps, MPEG's own: exact for 24, 25, 29.97, 30 and 60 frames per second
 
 
 def is_video(source: str) -> bool:
-    """Tell whether a source is a video file, the number of a camera, or the address of a stream."""
-    return bool(STREAM.match(source)) or source.isdecimal() or Path(source).suffix.lower() in SUFFIXES
+    """Tell whether a source is a video file, the address of a stream, or the number of a camera and no path."""
+    is_camera = source.isdecimal() and not os.path.exists(source)
+    return bool(STREAM.match(source)) or is_camera or Path(source).suffix.lower() in SUFFIXES
 
 
 class Video:
@@ -137,7 +139,8 @@ class Video:
 
 @contextmanager
 def write_video(path: Path, fps: float, image_size: tuple[int, int], sound: Video | None = None) -> Iterator[Write]:
-    """Give a function that appends frames of `image_size` (H, W) to an MP4 file, which plays even after an error.
+    """Give a function that appends frames of `image_size` (H, W) to an MP4 file, which plays even after an error
+    in what gives them; where the file itself cannot be written, nothing of it stays.
 
     With PyAV it is H.264, which browsers play, each frame keeps its time, and the sound of the video `sound` is copied;
     an odd side is made even by repeating the last row or column. Without it, it is what OpenCV writes, MPEG-4 at a
@@ -156,6 +159,8 @@ def write_video(path: Path, fps: float, image_size: tuple[int, int], sound: Vide
         finally:
             close()
     except OSError as error:
+        if os.access(path, os.W_OK) and not path.is_dir():  # it was opened
+            path.unlink()
         raise UserError(
             f"The video '{path}' cannot be written ({error.strerror or error}); free space or change --output."
         ) from error
@@ -240,7 +245,16 @@ def _begin_mpeg4(path: Path, fps: float, image_size: tuple[int, int]) -> tuple[W
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, image_size[::-1])
     if not writer.isOpened():
         raise OSError("OpenCV cannot open it")
-    return lambda image, _: writer.write(image), writer.release
+    last, written = np.zeros((*image_size, 3), np.uint8), 0
+
+    def write(image: np.ndarray, seconds: float) -> None:
+        nonlocal last, written
+        due = round(min(seconds, written / fps + LONGEST_STILL) * fps)  # so that it plays as long as the frames' times
+        for frame in [*[last] * (due - written), image]:
+            writer.write(frame)
+        last, written = image, max(due, written) + 1
+
+    return write, writer.release
 
 
 class Tracker:
