@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from yolact.errors import UserError
 
 TEMPORARY = ".tmp"  # ends the name of a file that is being written
+OPENVINO_FILES = ("model.xml", "model.bin")  # in an exported folder, as yolact.runtimes.openvino knows it
 
 
 @contextmanager
@@ -62,24 +63,35 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def require_replaceable(path: Path) -> None:
+    """Raise a UserError where a folder stands at `path` that holds anything but an exported model."""
+    for inside in path.iterdir() if path.is_dir() else ():
+        if inside.name not in OPENVINO_FILES or inside.is_dir():
+            raise UserError(
+                f"'{path}' holds '{inside.name}', which is not of an earlier export and would be lost with the folder: "
+                "move it away, or choose another --output."
+            )
+
+
 @contextmanager
-def finished_path(path: Path, option: str = "--output") -> Iterator[Path]:
+def finished_path(path: Path) -> Iterator[Path]:
     """Give the path of a file or folder that is to be made, which takes the name `path` when the block ends.
 
     Until then an older one stays there, and after an error too. The temporary name has the same ending.
 
     Raises:
-        UserError: the disk is full, or the like; `option` is what a user chooses the folder by.
+        UserError: the disk is full, or the like, or the older one is no exported model.
     """
     temporary = path.with_name(f"{secrets.token_hex(4)}{TEMPORARY}_{path.name}")
     try:
         yield temporary
+        require_replaceable(path)
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(
-            f"'{path}' could not be written ({error.strerror}); make room or give another folder with {option}."
+            f"'{path}' could not be written ({error.strerror}); make room or give another folder with --output."
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -85,6 +85,7 @@ TRAIN_MISTAKES = [
     (["--set", "model.num_classes=80"], "declares 5 categories"),
     (["--weights", "none.pth"], "none.pth"),
     (["--runs", "/proc/runs"], "/proc/runs"),
+    (["--name", "../../evil"], "--name must be usable as the name of a folder, got '../../evil'"),
 ]
 
 
@@ -92,6 +93,13 @@ TRAIN_MISTAKES = [
 def test_mistakes_in_a_training(config, tmp_path, more, message):
     assert message in refused(train, "--config", config, "--runs", tmp_path / "runs", *more)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resumed_run_stays_where_it_is(finished, capsys):
+    assert "leave --name out" in refused(train, "--resume", finished, "--name", "foo")
+    with pytest.raises(SystemExit, match="2"):
+        train("--resume", finished, "--runs", finished.parent)
+    assert "--runs is for a new run, or for --resume without a value" in capsys.readouterr().err
 
 
 def test_a_new_run_does_not_write_into_an_old_one(config, finished):

@@ -112,7 +112,7 @@ def test_every_number_of_ranks_evaluates_alike(alone, tmp_path):
     counts = (1, 2, 3, 4)  # for three images: unevenly many, one each, none for the last rank
     for count in counts[1:]:
         said = together("eval.py", count, *weights, "--output", tmp_path / str(count))
-        assert said.count("at most 100 detections of an image") == 1
+        assert said.count("at most 100 detections of a tile") == 1
     results = [json.loads((tmp_path / str(count) / "metrics.json").read_text()) for count in counts]
     assert results[0]["images"] == 3
     assert len(json.loads((tmp_path / "1/detections_bbox.json").read_text())) > 100

@@ -91,6 +91,8 @@ def test_commands_take_a_file(exported, tmp_path, sample_data, capsys):
     assert len(list((tmp_path / "explained").iterdir())) > 4
     run(["compare", "nms", "--weights", str(exported("onnx-raw")), "--output", str(tmp_path / "nms")])
     assert "cross_class" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"model\.onnx' was exported for ONNX Runtime: leave --runtime out"):
+        run(["compare", "nms", "--weights", str(exported("onnx")), "--runtime", "openvino"])
     with pytest.raises(UserError, match="has its NMS inside"):
         run(["compare", "nms", "--weights", str(exported("onnx")), "--output", str(tmp_path / "nms")])
 

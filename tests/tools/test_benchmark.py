@@ -84,7 +84,7 @@ def test_the_training_step_is_the_trainers(sample_config, tmp_path):
 def test_every_part_is_measured_and_written(sample_config, tmp_path, capsys):
     (tmp_path / "sample.yaml").write_text(dump_config(sample_config))
     (tmp_path / "images").mkdir()
-    (tmp_path / "speed.png").write_text("of an earlier run")
+    (tmp_path / "speed.png").write_text("a user's")
     for number, size in enumerate([(40, 60, 3), (70, 50, 3)]):
         cv2.imwrite(str(tmp_path / f"images/{number}.jpg"), np.full(size, 90, np.uint8))
     run([
@@ -95,7 +95,7 @@ def test_every_part_is_measured_and_written(sample_config, tmp_path, capsys):
     written = json.loads((tmp_path / "speed.json").read_text())
     assert list(PARTS) == [key for key in written if key in PARTS]
     assert "torch" in written["versions"]
-    printed = capsys.readouterr().out
+    printed, noted = capsys.readouterr()
     for part in PARTS:
         for name, found in written[part].items():
             line = next(line for line in printed.splitlines() if line.startswith(f"  {name} "))
@@ -106,7 +106,8 @@ def test_every_part_is_measured_and_written(sample_config, tmp_path, capsys):
     assert "step of 2 images, fp32" in written["training"]
     assert written["runtimes"]["on a GPU"] == written["training"]["GPU memory, fp32"] == {}
     assert written["evaluation"]["8 images, pycocotools"]["per_second"] > 0
-    assert not (tmp_path / "speed.png").exists()  # nothing was scored
+    assert (tmp_path / "speed.png").read_text() == "a user's"  # nothing was scored
+    assert "speed.png' is not of this run, which measured no AP" in noted
 
 
 def test_a_trained_model_is_measured_in_every_runtime(sample_checkpoint, tmp_path, capsys, monkeypatch):
@@ -148,3 +149,5 @@ def test_weights_and_data_that_exist_are_taken(sample_checkpoint, sample_config,
     assert capsys.readouterr().out == ""  # before anything was measured
     with pytest.raises(UserError, match="of --output does not exist"):
         run(["benchmark", "--config", "shapes", "--output", str(tmp_path / "none/speed.json")])
+    with pytest.raises(UserError, match=r"expected a name that ends with \.json, got 'a\.png'"):
+        run(["benchmark", "--config", "shapes", "--output", "a.png"])

@@ -19,7 +19,9 @@ from yolact.cli import run
 from yolact.config import config_to_dict
 from yolact.data.rendering import prepare_image, to_unit
 from yolact.errors import DatasetError, UserError
+from yolact.evaluation.run import Evaluation
 from yolact.loaded import LoadedModel, load_model
+from yolact.output import finished_path
 from yolact.postprocess import Detector
 from yolact.predictor import Predictor
 from yolact.runtimes.exported import RAW, ExportedRuntime
@@ -247,6 +249,8 @@ REFUSED = {
     "no such image": (["torch", "--images", "{folder}/none.png"], "none.png"),
     "no images": (["torch", "--images", "{folder}"], "holds no images"),
     "exact NMS": (["torch", "--set", "eval.nms=exact"], "eval.nms=fast"),
+    "flips": (["torch", "--set", "eval.flips=[horizontal]"], "add --set eval.flips=[], or export the raw outputs"),
+    "images for int8": (["onnx", "--precision", "int8", "--images", "{folder}"], "leave --images out"),
     "unknown key": (["torch", "--set", "eval.nsm=fast"], "eval.nsm"),
 }
 
@@ -257,6 +261,43 @@ def test_mistakes_are_refused_in_one_sentence(weights, mistake):
     with pytest.raises(UserError, match=re.escape(words)):
         command("--weights", weights, "--format", *(text.format(folder=weights.parent) for text in arguments))
     assert [path.name for path in weights.parent.iterdir()] == ["best.pth"]
+
+
+def test_a_folder_is_replaced_only_where_it_holds_nothing_but_an_export(weights):
+    folder = weights.parent / "a_openvino"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "model.xml").touch()
+    with pytest.raises(UserError, match="a_openvino' holds 'sub', which is not of an earlier export"):
+        command("--weights", weights, "--format", "openvino", "--output", folder)
+    with pytest.raises(UserError, match="holds 'sub'"), finished_path(folder) as made:  # which others call too
+        made.mkdir()
+    (folder / "sub").rmdir()
+    with finished_path(folder) as made:
+        made.mkdir()
+        (made / "model.bin").touch()
+    assert [path.name for path in folder.iterdir()] == ["model.bin"]
+
+
+@pytest.mark.parametrize("form", ["torch-raw", "openvino-raw"])
+def test_a_full_disk_is_one_sentence(weights, form):
+    resource = pytest.importorskip("resource")
+    pytest.importorskip("onnxscript" if form == "torch-raw" else "openvino")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"best_raw.* could not be written \(.*\); make room or give another"):
+            command("--weights", weights, "--format", form)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in weights.parent.iterdir()] == ["best.pth"]
+
+
+@pytest.mark.parametrize("ap", [None, 0.0])
+def test_int8_is_refused_where_the_float_model_finds_nothing_to_lose(loaded, dataset, tmp_path, monkeypatch, ap):
+    monkeypatch.setattr(tool, "make_export", lambda *_: None)
+    monkeypatch.setattr(tool, "evaluate", lambda *_: Evaluation({"segm": {"AP": ap}}, [], []))
+    with pytest.raises(UserError, match=r"the float model has no mask AP on '.*annotations\.json'"):
+        tool.export_int8(loaded, tmp_path / "a.onnx", "onnx", dataset, dataset, lambda _: None)
 
 
 def test_the_example_finds_what_the_predictor_finds(exported, loaded, sample_data, tmp_path, load_script):

@@ -91,7 +91,12 @@ def load_chosen_predictor(arguments: argparse.Namespace, device: "str | torch.de
     from yolact.device import resolve_precision
     from yolact.loaded import LoadedModel, load_weights
     from yolact.predictor import Predictor
+    from yolact.runtimes.exported import KINDS, kind_of
 
+    if arguments.runtime and (own := kind_of(arguments.weights)) not in (None, arguments.runtime):
+        raise UserError(
+            f"'{arguments.weights}' was exported for {KINDS[own].name}: leave --runtime out, or give the checkpoint."
+        )
     config = load_config(arguments.config) if arguments.config else None
     overrides = [*arguments.set]
     for name in ("score_threshold", "tiles"):  # which some verbs have as options
@@ -109,6 +114,13 @@ def load_chosen_predictor(arguments: argparse.Namespace, device: "str | torch.de
     if isinstance(loaded, LoadedModel):
         precision = resolve_precision(precision, loaded.model.device)
     return Predictor(loaded, precision)
+
+
+def require_suffix(output: Path, what: str, *allowed: str) -> None:
+    """Raise a UserError where a file is given a name of another kind than that in which `what` is written."""
+    if output.suffix.lower() not in allowed:
+        kind = allowed[0]
+        raise UserError(f"The {what} is written as {kind[1:]}: expected a name that ends with {kind}, got '{output}'.")
 
 
 def validation_set(loaded: "LoadedModel | Predictor", weights: Path) -> "CocoDataset":

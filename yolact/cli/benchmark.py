@@ -16,7 +16,7 @@ import os
 import sys
 from pathlib import Path
 
-from yolact.cli.arguments import PRECISIONS, add_device, add_set, count
+from yolact.cli.arguments import PRECISIONS, add_device, add_set, count, require_suffix, validation_set
 from yolact.errors import UserError
 
 PARTS = ("runtimes", "throughput", "loader", "training", "evaluation")
@@ -40,15 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure, print a table as it grows, and write it."""
-    from yolact.cli.arguments import validation_set
     from yolact.config import load_config
     from yolact.device import pick_device, resolve_precision
     from yolact.loaded import load_model
     from yolact.output import write_bytes, write_json
     from yolact.tools.benchmark import measure, speed_plot
 
-    if arguments.output and not os.access(arguments.output.parent, os.W_OK):
-        raise UserError(f"The folder '{arguments.output.parent}' of --output does not exist or is read-only.")
+    if arguments.output:
+        require_suffix(arguments.output, "table", ".json")
+        if not os.access(arguments.output.parent, os.W_OK):
+            raise UserError(f"The folder '{arguments.output.parent}' of --output does not exist or is read-only.")
     device = pick_device(arguments.device)
     config, loaded = load_config(arguments.config or "yolact_resnet50", arguments.set), None
     if arguments.weights:
@@ -67,6 +68,8 @@ def run(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     if arguments.output:
         write_json(result, arguments.output, indent=2)
-        arguments.output.with_suffix(".png").unlink(missing_ok=True)  # of an earlier run
+        plot = arguments.output.with_suffix(".png")
         if drawn := speed_plot(result):
-            write_bytes(drawn, arguments.output.with_suffix(".png"))
+            write_bytes(drawn, plot)
+        elif plot.exists():
+            print(f"note: '{plot}' is not of this run, which measured no AP to draw, and stays", file=sys.stderr)

@@ -9,8 +9,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from yolact.cli.arguments import add_model, load_chosen_predictor, validation_set
-from yolact.errors import UserError
+from yolact.cli.arguments import add_model, load_chosen_predictor, require_suffix, validation_set
 
 # YOLACT-550 with ResNet-101 on COCO val2017 and one Titan Xp: the paper (arXiv 1904.02689), table 2a.
 PAPER = (
@@ -47,7 +46,7 @@ def _runs(arguments: argparse.Namespace) -> None:
 
     output = arguments.output
     if output is not None:
-        _require_suffix(output, "page", ".html", ".htm")
+        require_suffix(output, "page", ".html", ".htm")
     runs = read_runs(arguments.runs)
     print(comparison_text(runs))
     if output is not None:
@@ -88,7 +87,7 @@ def _speed(arguments: argparse.Namespace) -> None:
     from yolact.output import output_folder, write_bytes
     from yolact.tools.report.speed_plot import draw_speed, read_points
 
-    _require_suffix(arguments.output, "plot", ".png")
+    require_suffix(arguments.output, "plot", ".png")
     points, stream = read_points(arguments.metrics), BytesIO()
     draw_speed(points).savefig(stream, format="png")
     with output_folder(arguments.output.parent):
@@ -98,9 +97,3 @@ def _speed(arguments: argparse.Namespace) -> None:
         left_out = ", not drawn" if "missing" in (ap, fps) else ""
         print(f"{point.label}: mask AP {ap} %, {fps} FPS ({point.group}){left_out}")
     print(f"Written to {arguments.output}")
-
-
-def _require_suffix(output: Path, what: str, *allowed: str) -> None:
-    if output.suffix.lower() not in allowed:
-        kind = allowed[0]
-        raise UserError(f"The {what} is written as {kind[1:]}: expected a name that ends with {kind}, got '{output}'.")

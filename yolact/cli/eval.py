@@ -11,6 +11,8 @@ detections in COCO's format and a gallery of best and worst images.
 """
 
 import argparse
+from contextlib import ExitStack
+from hashlib import sha256
 from pathlib import Path
 
 from yolact.cli.arguments import add_model, load_chosen_predictor, validation_set
@@ -24,17 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate as one of the ranks that share the images; the main process writes the results."""
-    import hashlib
     import logging
     import shlex
-    from contextlib import ExitStack
 
     from yolact.api import evaluate
     from yolact.config import dump_config
     from yolact.distributed import joined_world, local_device
+    from yolact.evaluation.run import DTYPE_NAMES
     from yolact.output import output_folder
     from yolact.runtimes.exported import kind_of
     from yolact.tools.report.evaluation_page import Analysis, terminal_text, write_report
+    from yolact.tools.report.runs import others_results
 
     with joined_world() as world, ExitStack() as stack:
         logging.basicConfig(level=logging.INFO if world.is_main_process else logging.WARNING, format="%(message)s")
@@ -45,20 +47,26 @@ def run(arguments: argparse.Namespace) -> None:
         with world.raising_on_all():
             if world.is_main_process:
                 output = stack.enter_context(output_folder(arguments.output or arguments.weights.parent / "eval"))
+                files = sorted(arguments.weights.glob("model.*")) or [arguments.weights]  # of OpenVINO, or one
+                identity = {
+                    "weights_sha256": sha256(b"".join(file.read_bytes() for file in files)).hexdigest(),
+                    "annotations_sha256": sha256(dataset.annotation_file.read_bytes()).hexdigest(),
+                    "runtime": predictor.runtime.name,
+                    "dtype": DTYPE_NAMES[predictor.runtime.precision],
+                }
+                if whose := others_results(output, identity, dump_config(predictor.config)):
+                    print(f"note: {output} has another evaluation, of {whose}, and is overwritten; --output keeps both")
                 print(
                     f"{predictor.config.name}: {len(dataset)} images of {dataset.annotation_file}, "
                     f"{len(dataset.categories)} classes; score threshold {settings.score_threshold:g}, {settings.nms} "
-                    f"NMS at IoU {settings.nms_threshold:g}, at most {settings.max_detections} detections of an image"
+                    f"NMS at IoU {settings.nms_threshold:g}, at most {settings.max_detections} detections of "
+                    f"{'a tile' if settings.tiles else 'an image'}"
                 )
         evaluation = evaluate(predictor, dataset, world=world)
         if not world.is_main_process:
             return
         analysis = Analysis.of(dataset, evaluation)
-        metrics = {
-            **evaluation.metrics,
-            "annotations_sha256": hashlib.sha256(dataset.annotation_file.read_bytes()).hexdigest(),
-            "errors": analysis.errors,
-        }
+        metrics = {**evaluation.metrics, "weights": arguments.weights.name, **identity, "errors": analysis.errors}
         gallery = write_report(
             output, metrics, evaluation.curves, analysis, dataset, predictor.config, arguments.weights,
             shlex.join(arguments.command_line),

@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from yolact.data.dataset import CocoDataset
     from yolact.data.samples import Colours
+    from yolact.output import require_replaceable
     from yolact.runtimes.exported import KINDS
     from yolact.tools.export import export_int8, export_model, generated_images, read_images
 
@@ -48,6 +49,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--format {form} writes what ends in {kind.ending}, got --output '{output}'; rename it.")
     if not os.access(output.parent, os.W_OK):
         raise UserError(f"The folder '{output.parent}' of --output does not exist or is read-only; give another one.")
+    require_replaceable(output)
+    if precision == "int8" and arguments.images:
+        raise UserError("--images are for float files; int8 is measured on data.val_annotations: leave --images out.")
     loaded = load_chosen_model(arguments, "cpu")
     config, colours = loaded.config, Colours.of(loaded.config)
     if precision == "int8":

@@ -31,13 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_set(parser, "such as train.batch_size=4")
     add_device(parser)
     parser.add_argument("--name", help="of the run folder; default: the time")
-    parser.add_argument("--runs", default="runs", metavar="DIR", help="where run folders are made (default: runs)")
+    parser.add_argument("--runs", metavar="DIR", help="where run folders are made (default: runs)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; return 0, or 128 + the number of the signal that stopped the training."""
     if arguments.weights and arguments.resume is not None:
         arguments.parser.error("--weights is for a new run: give --config, or leave it out")
+    if arguments.runs and arguments.resume:
+        arguments.parser.error("--runs is for a new run, or for --resume without a value: leave it out")
     from yolact.api import train
     from yolact.config import load_config
     from yolact.distributed import joined_world, local_device
@@ -47,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         trainer = train(
             load_config(arguments.config, arguments.set) if arguments.config else None,
             name=arguments.name,
-            runs=arguments.runs,
+            runs=arguments.runs or "runs",
             weights=arguments.weights,
             resume=arguments.resume,
             overrides=arguments.set,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import torch
 
@@ -47,6 +47,12 @@ def started(
     The arguments are those of `yolact.train`, and all mistakes of the user's are raised before anything is trained.
     """
     found = None
+    if name and resume is not None:
+        raise ConfigError(
+            f"A resumed run stays in its folder, so that it cannot get the name '{name}': leave --name out."
+        )
+    if name and (PurePath(name).name != name or name == ".."):
+        raise ConfigError(f"--name must be usable as the name of a folder, got '{name}'; --runs says where it is made.")
     if resume is not None:
         found = world.broadcast(partial(find_checkpoint, resume, runs))
         before = saved_config(found.checkpoint, found.path)

@@ -56,7 +56,8 @@ class Evaluation:
         metrics: what metrics.json holds: "segm" and "bbox" (COCO's metrics, see `CocoMetrics`), "per_class" (AP by
             class name for each of the two), "fps", "milliseconds" (median of each stage per image), what further
             evaluators computed, "annotations" (name of the file), "images", "batch_size", "nms", "flips",
-            "tiles", "max_detections", "device", "runtime", "dtype", "processes", "versions".
+            "tiles", "max_detections", "device", "runtime", "dtype", "processes", "versions". `yolact eval` adds
+            "errors" (as TIDE sorts them), "weights" (name of the file), "weights_sha256" and "annotations_sha256".
         segm: mask records, as in detections_segm.json.
         bbox: box records, as in detections_bbox.json.
         curves: of both, what the metrics are the means of.
@@ -208,14 +209,9 @@ def _most_detections(dataset: CocoDataset, settings: EvalConfig) -> int:
 
 
 def _evaluate(
-    runtime: Runtime,
-    dataset: CocoDataset,
-    settings: Sequence[EvalConfig],
-    evaluators: Sequence[Evaluator] = (),
-    progress: bool = True,
-    world: World = SINGLE,
-    guard: Guard = nullcontext,
-) -> list[Evaluation]:
+    runtime: Runtime, dataset: CocoDataset, settings: Sequence[EvalConfig], evaluators: Sequence[Evaluator] = (),
+    progress: bool = True, world: World = SINGLE, guard: Guard = nullcontext,
+) -> list[Evaluation]:  # fmt: skip
     """Evaluate in one pass over a data set with several settings, which differ in what follows the network only."""
     evaluators = copy.deepcopy(list(evaluators))  # so that each evaluation starts anew
     runtime, tiles = with_flips(runtime, settings[0].flips), Tiles.of(settings[0])

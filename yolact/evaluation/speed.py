@@ -13,7 +13,7 @@ import torch
 # time, after the first images; loading and writing results are outside.
 PAPER_STAGES = ("network", "detect", "masks")
 PAPER_DEFINITION = (
-    "network + detection + masks at full image size, one image at a time, without loading and writing results "
+    "network + detection + masks at full image size, {} at a time, without loading and writing results "
     "(the definition of the YOLACT paper)"
 )
 

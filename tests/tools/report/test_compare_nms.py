@@ -48,6 +48,7 @@ def test_the_text_shows_accuracy_time_and_difference(content):
     assert ["AP", "0.299", "0.300", "-", "+0.001", "-"] in lines
     assert any(line[:4] == ["detect,", "ms", "3.0", "15.1"] and line[5:7] == ["x", "5.04"] for line in lines)
     assert any(line[:5] == ["frames", "per", "second", "33.5", "24.0"] for line in lines)
+    assert "at most 100 detections of a tile" in nms_text({**content, "tiles": {"size": [9, 9], "overlap": 1}})
 
 
 def test_the_command_shows_tables_paper_and_file(sample_checkpoint, tmp_path, capsys):

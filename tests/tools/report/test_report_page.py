@@ -162,6 +162,8 @@ def test_the_terminal_shows_metrics_classes_errors_and_speed(write_evaluation):
     ]
     assert words["network"] == ["network", "20.0"]
     assert any("40.0 frames per second: network + detection + masks" in line for line in lines)
+    assert any("size, 1 image at a time" in line for line in lines)
+    assert "size, 8 tiles at a time" in terminal_text({**metrics, "batch_size": 8, "tiles": {"size": [9, 9]}})
     assert any("one of 3 processes" in line for line in lines)
     assert "frames per second" not in terminal_text({**metrics, "fps": None})
 

@@ -86,7 +86,7 @@ def export_int8(
         tell: gets a line for each attempt.
 
     Raises:
-        UserError: the best attempt loses more than one AP; nothing is written.
+        UserError: the best attempt loses more than one AP, or the float model has none; nothing is written.
     """
     export = make_export(loaded, form, "int8")
     images = calibration_batches(calibration_images(train_data), loaded.model.resize)
@@ -97,11 +97,18 @@ def export_int8(
 
     expected = mask_ap(PyTorchRuntime(loaded.model))
     tell(f"PyTorch, fp32: mask AP {expected:.4f} on {len(val_data)} images")
+    if not expected:
+        raise UserError(
+            f"'{path}' was not written, because the float model has no mask AP on '{val_data.annotation_file}' that an "
+            "int8 file could be measured against: give images with objects that it finds (--set "
+            "data.val_annotations=... data.val_images=...)."
+        )
     attempts: dict[Path, Attempt] = {}
     with TemporaryDirectory() as folder:
         for number, float_parts in enumerate(FLOAT_PARTS):
             file = Path(folder) / f"{number}_{path.name}"
-            write_file(export, form, file, quantiser(images, float_parts))
+            with finished_path(file) as temporary:
+                write_file(export, form, temporary, quantiser(images, float_parts))
             found = mask_ap(ExportedRuntime(file))
             attempts[file] = Attempt(float_parts, found, expected - found)
             tell(f"int8 ({', '.join(float_parts) or 'nothing'} in float): mask AP {found:.4f}")

@@ -1,6 +1,7 @@
 """Exported files: made through torch.export, in the form that each runtime reads."""
 
 import ast
+import errno
 import io
 import json
 import re
@@ -77,6 +78,7 @@ def write_file(export: Export, form: str, path: Path, quantise: Change | None = 
 
     Raises:
         UserError: the model has an operation that has no form there.
+        OSError: the disk is full, or the like.
     """
     form = form.removesuffix("-raw")
     images = export.image.repeat(2, 1, 1, 1)  # torch.export takes a batch of one for a fixed number
@@ -84,7 +86,9 @@ def write_file(export: Export, form: str, path: Path, quantise: Change | None = 
     if form == "torch":
         from yolact.runtimes.torch_export import METADATA_FILE
 
-        torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(export.metadata)})
+        content = io.BytesIO()  # as PyTorch's own writer ends the process where the disk is full
+        torch.export.save(program, content, extra_files={METADATA_FILE: json.dumps(export.metadata)})
+        path.write_bytes(content.getbuffer())
         return
     model, parts = _onnx_model(program, export)
     if form == "openvino":
@@ -93,23 +97,18 @@ def write_file(export: Export, form: str, path: Path, quantise: Change | None = 
     model = quantise(model, parts) if quantise else model
     texts = {key: json.dumps(value, ensure_ascii=False) for key, value in export.metadata.items()}
     import_module("onnx.helper").set_model_props(model, texts)
-    content: bytes = model.SerializeToString()
-    path.write_bytes(content if form == "onnx" else _engine(content, export))
+    serialised: bytes = model.SerializeToString()
+    path.write_bytes(serialised if form == "onnx" else _engine(serialised, export))
 
 
 def _onnx_model(program: ExportedProgram, export: Export) -> tuple[Any, dict[str, str]]:
     """Return an onnx.ModelProto, and the part of the network, such as "model.head", that each of its nodes is of."""
     try:
         written = torch.onnx.export(
-            program,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=list(export.outputs),
-            dynamic_shapes=({0: "batch"},),
+            program, dynamo=True, opset_version=OPSET, input_names=[INPUT], output_names=list(export.outputs),
+            dynamic_shapes=({0: "batch"},), verbose=False,
             custom_translation_table={torch.ops.aten.sort.stable: _stable_sort()},
-            verbose=False,
-        )
+        )  # fmt: skip
     except OnnxExporterError as error:
         reason = str(error).strip().splitlines()[-1]
         raise UserError(f"torch.onnx cannot export this model ({reason}); try --format torch.") from error
@@ -159,7 +158,10 @@ def _write_openvino(
     model = quantise(model, parts) if quantise else model
     model.set_rt_info(json.dumps(export.metadata, ensure_ascii=False), [METADATA])
     path.mkdir()
-    openvino.save_model(model, path / MODEL, compress_to_fp16=export.metadata["precision"] == "fp16")
+    try:
+        openvino.save_model(model, path / MODEL, compress_to_fp16=export.metadata["precision"] == "fp16")
+    except RuntimeError as error:  # its own for a full disk
+        raise OSError(errno.EIO, f"OpenVINO says: {str(error).strip().splitlines()[-1]}") from error
 
 
 def _engine(content: bytes, export: Export) -> bytes:

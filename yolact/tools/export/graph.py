@@ -54,7 +54,7 @@ class Export(nn.Module):
     """
 
     def __init__(self, loaded: LoadedModel, raw: bool, precision: str = "fp32", dtype: torch.dtype = torch.float32):
-        """Raise a UserError where the configured NMS cannot stand in a graph.
+        """Raise a UserError where the configured NMS or flips cannot stand in a graph.
 
         Args:
             loaded: the model, which stays as it is.
@@ -68,6 +68,11 @@ class Export(nn.Module):
             raise UserError(
                 "eval.nms is exact, which goes box by box and cannot stand in a complete export; add --set "
                 "eval.nms=fast (or cross_class), or export the raw outputs."
+            )
+        if not raw and self.settings.flips:
+            raise UserError(
+                f"eval.flips is [{', '.join(self.settings.flips)}], which adds candidates before the NMS of a complete "
+                "export; add --set eval.flips=[], or export the raw outputs."
             )
         # A folded copy, so that the caller's model stays as it is, in the plain memory format that other programs want.
         self.model = folded(loaded.model).cpu().to(memory_format=torch.contiguous_format)

@@ -45,7 +45,8 @@ def nms_text(content: Mapping[str, Any]) -> str:
     """Return what compare_nms.json holds as tables for a terminal, the kinds of NMS side by side."""
     runs = [Run(kind, Path(), "", {**content, **one}, None, None) for kind, one in content["nms"].items()]
     what = "{config}: {images} images of {annotations}; score threshold {score_threshold:g}, "
-    what += "NMS at IoU {nms_threshold:g}, at most {max_detections} detections of an image"
+    what += "NMS at IoU {nms_threshold:g}, at most {max_detections} detections of "
+    what += "a tile" if content.get("tiles") else "an image"
     notes = [what.format_map(content), "fast and exact look at one class at a time, cross_class at all at once."]
     sections = [_section(name, runs, kind) for kind, name in KINDS.items()]
     return text_of([Section("Kinds of NMS", notes=notes), *sections, _speed_section(runs)], MOST_ROWS, "")

@@ -52,15 +52,9 @@ class Analysis(NamedTuple):
 
 
 def write_report(
-    folder: Path,
-    metrics: Metrics,
-    curves: Mapping[str, Curves],
-    analysis: Analysis,
-    dataset: CocoDataset,
-    config: Config,
-    weights: Path,
-    command: str,
-) -> list[GalleryImage]:
+    folder: Path, metrics: Metrics, curves: Mapping[str, Curves], analysis: Analysis, dataset: CocoDataset,
+    config: Config, weights: Path, command: str,
+) -> list[GalleryImage]:  # fmt: skip
     """Write metrics.json, detections_*.json, config.yaml, odd_labels.json, gallery/ and report.html.
 
     Args:
@@ -116,7 +110,7 @@ def write_report(
             "NMS": f"{metrics['nms']} at IoU {config.eval.nms_threshold:g}",
             "flips": ", ".join(metrics.get("flips", ())) or "none",
             "tiles": f"{size_text(cut['size'])} pixels, {cut['overlap']} of them shared" if cut else "none",
-            "most detections of an image": metrics["max_detections"],
+            f"most detections of {'a tile' if cut else 'an image'}": metrics["max_detections"],
             **metrics["versions"],
         },
         config_text=dump_config(config),
@@ -172,8 +166,9 @@ def _error_section(metrics: Metrics) -> Section:
 def _speed_section(metrics: Metrics) -> Section:
     stages, heads, notes = table(metrics, "milliseconds"), ["", "milliseconds per image, median"], []
     if metrics["fps"] is not None:
+        together = counted(metrics["batch_size"], "tile" if metrics.get("tiles") else "image")
         notes = [
-            f"{metrics['fps']:.1f} frames per second: {PAPER_DEFINITION}.",
+            f"{metrics['fps']:.1f} frames per second: {PAPER_DEFINITION.format(together)}.",
             f"Measured on {measured_on(metrics)}; the paper's are at batch 1.",
         ]
     chart = bar_chart(list(stages), {"": list(stages.values())}, heads[1], lambda value: decimals(value, 1))

@@ -36,7 +36,7 @@ def write_gallery(
 ) -> list[GalleryImage]:
     """Write best_1.png, best_2.png, ... and worst_1.png, ... into `folder`; no image is among both.
 
-    Images of those names from an earlier evaluation are removed.
+    Images of those names from an earlier evaluation, up to `count`, are removed.
 
     Args:
         records: mask and box records of the same detections, in the same order.
@@ -47,16 +47,16 @@ def write_gallery(
         UserError: the folder cannot be made or written to.
     """
     qualities = sorted(qualities, key=lambda item: (-item.quality, item.missed + item.wrong, item.index))
-    count = min(count, (len(qualities) + 1) // 2)
+    half = min(count, (len(qualities) + 1) // 2)
     chosen: dict[Literal["best", "worst"], list[ImageQuality]] = {
-        "best": qualities[:count],
-        "worst": qualities[count:][::-1][:count],
+        "best": qualities[:half],
+        "worst": qualities[half:][::-1][:half],
     }
     shown = []
     with output_folder(folder):
-        for old in (*folder.glob("best_*.png"), *folder.glob("worst_*.png")):
-            old.unlink(missing_ok=True)
         for kind, ones in chosen.items():
+            for number in range(len(ones) + 1, count + 1):
+                (folder / f"{kind}_{number}.png").unlink(missing_ok=True)
             for number, quality in enumerate(ones, start=1):
                 path, name = folder / f"{kind}_{number}.png", dataset.images[quality.index].file_name
                 sheet = _draw_comparison(dataset, records, quality)

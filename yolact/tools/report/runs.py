@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from yolact.config.loading import read_mapping
 from yolact.errors import UserError
+from yolact.text import printable
 from yolact.tools.report.curves import History, is_finite, read_history
 
 Metrics = dict[str, Any]
@@ -69,6 +71,15 @@ def read_metrics(path: Path) -> Metrics:
         raise UserError(f"'{path}' is not a metrics.json as yolact eval writes it: {error}.") from None
 
 
+def others_results(folder: Path, identity: dict[str, str], config: str) -> str:
+    """Return the weights of an evaluation in `folder` whose metrics of `identity` or config.yaml differ, or ""."""
+    with suppress(UserError, OSError):  # there is none, or none that can be read
+        old, settings = read_metrics(folder / "metrics.json"), (folder / "config.yaml").read_bytes()
+        if settings != config.encode() or any(old.get(key) != value for key, value in identity.items()):
+            return printable(old.get("weights") or "weights without a name")
+    return ""
+
+
 def read_runs(paths: Sequence[Path]) -> list[Run]:
     """Read folders of evaluations, folders of training runs, and metrics.json files.
 
@@ -86,9 +97,9 @@ def _checked(metrics: Any) -> Metrics:
         raise ValueError("it has metrics neither of masks ('segm') nor of boxes ('bbox')")
     for name in TABLES:
         table(metrics, name)
-    for name in ("fps", "images", "annotations", "annotations_sha256"):
+    for name in ("fps", "images", "annotations", "annotations_sha256", "weights"):
         value = metrics.get(name)
-        if not (isinstance(value, str | None) if name.startswith("annotations") else _is_number(value)):
+        if not (_is_number(value) if name in ("fps", "images") else isinstance(value, str | None)):
             raise ValueError(f"'{name}' is {value!r:.50}")
     return metrics
 
@@ -103,7 +114,7 @@ def _read_run(path: Path, letter: str) -> Run:
     config = file.with_name("config.yaml")
     values = _flat(read_mapping(config)) if config.is_file() else None
     if file.is_file():
-        return Run(letter, path, file.name, read_metrics(file), values, None)
+        return Run(letter, path, *_read_named(file, file.name), values, None)
     if not log.is_file():
         there = "has neither metrics.json nor metrics.jsonl" if path.is_dir() else "does not exist"
         raise UserError(f"'{path}' {there}; give the folder of an evaluation or of a training run, or a metrics.json.")
@@ -113,12 +124,18 @@ def _read_run(path: Path, letter: str) -> Run:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"'{log}' is not a metrics.jsonl as yolact train writes it: {error!r}.") from None
     if own.is_file():
-        return Run(letter, path, "eval/metrics.json", read_metrics(own), values, history)
+        return Run(letter, path, *_read_named(own, "eval/metrics.json"), values, history)
     if not found:
         raise UserError(f"The run '{path}' has not been evaluated yet; run yolact eval on its last.pth first.")
     best = max(found, key=lambda step: (table(found[step], "segm").get("AP") or 0.0, step))
     count = "the only evaluation" if len(found) == 1 else f"the best of {len(found)} evaluations"
     return Run(letter, path, f"{count} in training, step {best:,}", found[best], values, history)
+
+
+def _read_named(file: Path, name: str) -> tuple[str, Metrics]:
+    """Return what a metrics.json is called in words, with the weights that it is of, and what it holds."""
+    metrics = read_metrics(file)
+    return name + (f" of {printable(metrics['weights'])}" if metrics.get("weights") else ""), metrics
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
