@@ -18,7 +18,7 @@ ROOMS = {
     "core": ["train.py", "eval.py", *(f"yolact/{name}" for name in CORE.split())],
     "tests": ["tests"],
 }
-MOST_LINES = {"everything": 23_235, "core": 12_150, "tests": 21_080}
+MOST_LINES = {"everything": 23_380, "core": 12_210, "tests": 21_260}
 MOST_README_LINES, MOST_DOCS_WORDS = 250, 6_000
 
 
