@@ -98,12 +98,12 @@ def load_chosen_predictor(arguments: argparse.Namespace, device: "str | torch.de
             f"'{arguments.weights}' was exported for {KINDS[own].name}: leave --runtime out, or give the checkpoint."
         )
     config = load_config(arguments.config) if arguments.config else None
-    overrides = [*arguments.set]
+    keys = {one.partition("=")[0].strip() for one in arguments.set}
     for name in ("score_threshold", "tiles"):  # which some verbs have as options
-        value = getattr(arguments, name, None)
-        if value is not None and any(one.partition("=")[0].strip() == f"eval.{name}" for one in arguments.set):
+        if getattr(arguments, name, None) is not None and f"eval.{name}" in keys:
             raise UserError(f"--{name.replace('_', '-')} and --set eval.{name} say the same: give one of them.")
-        overrides += [f"eval.tiles={value}"] if name == "tiles" and value is not None else []
+    tiles = getattr(arguments, "tiles", None)
+    overrides = [*arguments.set, *([] if tiles is None else [f"eval.tiles={tiles}"])]
     loaded = load_weights(arguments.weights, device or arguments.device, config, overrides)
     if arguments.runtime and isinstance(loaded, LoadedModel):
         from yolact.tools.export_cache import exported_for

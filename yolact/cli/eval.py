@@ -12,7 +12,6 @@ detections in COCO's format and a gallery of best and worst images.
 
 import argparse
 from contextlib import ExitStack
-from hashlib import sha256
 from pathlib import Path
 
 from yolact.cli.arguments import add_model, load_chosen_predictor, validation_set
@@ -37,6 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     from yolact.runtimes.exported import kind_of
     from yolact.tools.report.evaluation_page import Analysis, terminal_text, write_report
     from yolact.tools.report.runs import others_results
+    from yolact.tools.weights import sha256_of
 
     with joined_world() as world, ExitStack() as stack:
         logging.basicConfig(level=logging.INFO if world.is_main_process else logging.WARNING, format="%(message)s")
@@ -49,8 +49,8 @@ def run(arguments: argparse.Namespace) -> None:
                 output = stack.enter_context(output_folder(arguments.output or arguments.weights.parent / "eval"))
                 files = sorted(arguments.weights.glob("model.*")) or [arguments.weights]  # of OpenVINO, or one
                 identity = {
-                    "weights_sha256": sha256(b"".join(file.read_bytes() for file in files)).hexdigest(),
-                    "annotations_sha256": sha256(dataset.annotation_file.read_bytes()).hexdigest(),
+                    "weights_sha256": sha256_of(*files),
+                    "annotations_sha256": sha256_of(dataset.annotation_file),
                     "runtime": predictor.runtime.name,
                     "dtype": DTYPE_NAMES[predictor.runtime.precision],
                 }

@@ -72,10 +72,9 @@ def _run(arguments: argparse.Namespace, stack: ExitStack) -> None:
     if videos and len(arguments.source) > 1:
         raise UserError(f"Give one video at a time, or images; got {', '.join(map(repr, arguments.source))}.")
     video = Video(videos[0]) if videos else None
-    of_others = ("labels", "prototypes") if video else ("track", "max_frames")
-    for name in of_others:
+    kinds = "images, not for a video" if video else "videos, not for images"
+    for name in ("labels", "prototypes") if video else ("track", "max_frames"):
         if getattr(arguments, name):
-            kinds = ("images, not for a video", "videos, not for images")[not video]
             raise UserError(f"--{name.replace('_', '-')} is for {kinds}: leave it out.")
     images = [] if video else find_images(arguments.source, arguments.output, fetched)
     paths = [Path(video.source)] if video else [image.path for image in images]

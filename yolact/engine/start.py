@@ -48,9 +48,7 @@ def started(
     """
     found = None
     if name and resume is not None:
-        raise ConfigError(
-            f"A resumed run stays in its folder, so that it cannot get the name '{name}': leave --name out."
-        )
+        raise ConfigError(f"A resumed run stays in its folder, and cannot get the name '{name}': leave --name out.")
     if name and (PurePath(name).name != name or name == ".."):
         raise ConfigError(f"--name must be usable as the name of a folder, got '{name}'; --runs says where it is made.")
     if resume is not None:

@@ -135,9 +135,12 @@ class Trust:
             ranked, hits = np.array(scores)[order], np.cumsum(np.array(right, bool)[order])
             f1 = 2 * hits / (np.arange(1, len(order) + 1) + objects)
             f1[:-1][ranked[1:] == ranked[:-1]] = 0  # equal scores come together
-            last = int(f1.argmax()) if hits[-1:].any() else -1  # that is shown
-            threshold = 0.0 if last < 0 else short_between(*np.append(ranked, 0.0)[[last + 1, last]].tolist())
-            best.append(None if last < 0 else (threshold, float(f1[last])))
+            if not hits[-1:].any():
+                best.append(None)
+                continue
+            last = int(f1.argmax())  # that is shown
+            below = ranked[last + 1] if last + 1 < len(ranked) else 0.0
+            best.append((short_between(float(below), float(ranked[last])), float(f1[last])))
         return best
 
     def in_detections(self) -> list[dict[float, float]]:

@@ -3,7 +3,6 @@
 The record is outputs.jsonl: a line {"file_name": "photos/a.jpg", "output": "masks/a_000_cat.png"} for each file.
 """
 
-import hashlib
 import json
 import os
 import threading
@@ -14,6 +13,7 @@ from itertools import count
 from pathlib import Path
 
 from yolact.errors import UserError
+from yolact.tools.weights import sha256_of
 
 RECORD, RECORDS, TABLE = "outputs.jsonl", "predictions.json", "predictions.csv"
 MASKS, LABELS = "masks", "labels"  # folders
@@ -81,14 +81,10 @@ def note(folder: Path, file_name: str, outputs: Sequence[str], finished: bool = 
     """
     lines = []
     for output in outputs:
-        more = {"sha256": _digest(folder / output)} if finished else {}
+        more = {"sha256": sha256_of(folder / output)} if finished else {}
         lines.append(json.dumps({"file_name": file_name, "output": output, **more}) + "\n")
     with _NOTING, (folder / RECORD).open("a", encoding="ascii") as file:
         file.writelines(lines)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def require_free(folder: Path, sources: Collection[Path], overwrite: bool) -> None:
@@ -104,7 +100,7 @@ def require_free(folder: Path, sources: Collection[Path], overwrite: bool) -> No
     if os.path.exists(folder / RECORD):  # which raises nothing
         if overwrite:
             for name, digest in _recorded(folder):
-                if digest and (folder / name).is_file() and _digest(folder / name) != digest:
+                if digest and (folder / name).is_file() and sha256_of(folder / name) != digest:
                     raise UserError(
                         f"'{folder / name}' was changed since it was written, and --overwrite would lose that: move "
                         "such files elsewhere, or give another --output."

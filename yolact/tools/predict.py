@@ -190,14 +190,13 @@ def predict_images(predictor: Predictor, sources: list[InputFile], wanted: Wante
 
 def _require_readable(sources: list[InputFile], predictor: Predictor) -> None:
     """Raise the first image's DatasetError where none can be read, before the results of an earlier run go."""
-    reasons = []
+    read, reasons = read_image if predictor.settings.tiles is None else open_image, []
     for source in sources:
         try:
-            (read_image if predictor.settings.tiles is None else open_image)(source.path, colours=predictor.colours)
+            read(source.path, colours=predictor.colours)
+            return
         except DatasetError as error:
             reasons.append(str(error).replace(str(source.path), source.shown))
-        else:
-            return
     raise DatasetError(reasons[0])
 
 

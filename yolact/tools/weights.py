@@ -98,21 +98,28 @@ def fetch_weights(name: str, folder: str | Path) -> Path:
     return path
 
 
+def sha256_of(*files: Path) -> str:
+    """Return the SHA-256 of what files hold, one after the other."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
 def require_same(path: Path, sha256: str) -> None:
     """Require that a file has this SHA-256.
 
     Raises:
         DownloadError: it is another file, or cannot be read.
     """
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+        found = sha256_of(path)
     except OSError as error:
         raise DownloadError(f"'{path}' is there but cannot be read ({error.strerror}); remove it.") from error
-    if digest.hexdigest() != sha256:
+    if found != sha256:
         raise DownloadError(
             f"'{path}' is not the file that was published ({path.stat().st_size} bytes with SHA-256 "
-            f"{digest.hexdigest()} instead of {sha256}); remove it and run this again."
+            f"{found} instead of {sha256}); remove it and run this again."
         )
